@@ -1,0 +1,69 @@
+# make demo    trains a model and shows what was compiled
+# make test    style, types, floors, then the tests
+# make format  mends what style can mend by itself
+# make clean   removes the environments and all that was built
+#
+# Everything is installed into $(VENV), and again only when pyproject.toml has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= auto
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10 --durations-min=5 $(PYTEST_ARGS)
+
+# One BLAS thread per test worker: more would only compete for the same cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: demo test lint check format test-slow test-newest clean
+
+demo: $(VENV)/demo.installed
+	$(BIN)/python examples/demo.py
+
+test: lint check
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
+
+check: $(VENV)/dev.installed
+	$(PYTEST)
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# What takes long, and only that. pytest's status 5 says that no test carries the marker.
+test-slow: $(VENV)/dev.installed
+	$(PYTEST) -m slow || test $$? -eq 5
+
+# The same tests on the newest Python of this machine, where that is newer than the one of $(VENV).
+test-newest: $(VENV)/dev.installed
+	@if newest="$$(.ci/newest-python $(BIN)/python)"; then \
+	  $(MAKE) --no-print-directory check VENV=.venv-newest PYTHON="$$newest"; \
+	else \
+	  echo "No Python newer than $$($(BIN)/python -V) that graphad supports is on this machine."; \
+	fi
+
+clean:
+	rm -rf .venv .venv-newest .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "graphad needs Python 3.11 or newer, and $(PYTHON) is not; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/demo.installed: $(VENV)/created pyproject.toml
+	$(INSTALL) '.[demo]'
+	@touch $@
+
+$(VENV)/dev.installed: $(VENV)/created pyproject.toml
+	$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/demo.installed

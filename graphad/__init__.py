@@ -1,0 +1,49 @@
+"""graphad: derivatives of ordinary numerical code, compiled, with a compiler you can read.
+
+A Python function is traced once into a graph; every transformation (derivative, batching, simplification) is a pure
+function from graph to graph; the final graph becomes one compiled program.
+
+>>> import graphad
+>>> graphad.grad(lambda x: x**2)(3.0)
+Array(6., dtype=float32, weak_type=True)
+"""
+
+from __future__ import annotations
+
+from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
+from graphad import debug as debug
+from graphad import flatten_util as flatten_util
+from graphad import lax as lax
+from graphad import nn as nn
+from graphad import optim as optim
+from graphad import random as random
+from graphad import tree as tree
+from graphad import tree_util as tree_util
+from graphad.api.abstract import ShapeDtypeStruct as ShapeDtypeStruct
+from graphad.api.abstract import eval_shape as eval_shape
+from graphad.api.abstract import make_graph as make_graph
+from graphad.api.check_grads import check_grads as check_grads
+from graphad.api.compile_grad import compile_grad as compile_grad
+from graphad.api.custom import checkpoint as checkpoint
+from graphad.api.custom import custom_jvp as custom_jvp
+from graphad.api.custom import custom_vjp as custom_vjp
+from graphad.api.grad import float0 as float0
+from graphad.api.grad import grad as grad
+from graphad.api.grad import jvp as jvp
+from graphad.api.grad import linear_transpose as linear_transpose
+from graphad.api.grad import linearize as linearize
+from graphad.api.grad import value_and_grad as value_and_grad
+from graphad.api.grad import vjp as vjp
+from graphad.api.jacobian import hessian as hessian
+from graphad.api.jacobian import hvp as hvp
+from graphad.api.jacobian import jacfwd as jacfwd
+from graphad.api.jacobian import jacobian as jacobian
+from graphad.api.jacobian import jacrev as jacrev
+from graphad.api.jit import block_until_ready as block_until_ready
+from graphad.api.jit import jit as jit
+from graphad.api.vmap import vmap as vmap
+from graphad.config import config as config
+from graphad.lax import stop_gradient as stop_gradient
+from graphad.trace.array import Array as Array
+
+__version__ = "0.1.0"

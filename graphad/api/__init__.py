@@ -1,0 +1,1 @@
+"""The functions users call: they string tracing, transforms, passes and backends together."""

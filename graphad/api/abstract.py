@@ -1,0 +1,96 @@
+"""Looking at functions without running them: `make_graph`, `eval_shape`, `ShapeDtypeStruct`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphad.api.functions import Function, call_with, check_callable, copy_name, name_of
+from graphad.ir.graph import Graph
+from graphad.ir.types import Aval, aval, dtype_of
+from graphad.trace.bind import Spec, trace_function, type_of
+from graphad.trace.pytree import flatten, unflatten
+
+
+class ShapeDtypeStruct:
+    """The shape and dtype of an array, in place of one.
+
+    Examples
+    --------
+    >>> ShapeDtypeStruct((3, 4), "float32")
+    ShapeDtypeStruct(shape=(3, 4), dtype=float32)
+    """
+
+    __slots__ = ("dtype", "shape", "weak_type")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, weak_type: bool = False) -> None:
+        self.shape = tuple(shape)
+        self.dtype: np.dtype[Any] = dtype_of(dtype).numpy
+        self.weak_type = weak_type
+
+    @property
+    def aval(self) -> Aval:
+        return aval(self.shape, dtype_of(self.dtype))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.aval.size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ShapeDtypeStruct) and (self.aval, self.weak_type) == (other.aval, other.weak_type)
+
+    def __hash__(self) -> int:
+        return hash((self.aval, self.weak_type))
+
+    def __repr__(self) -> str:
+        weak = ", weak_type=True" if self.weak_type else ""
+        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name}{weak})"
+
+
+def as_spec(x: Any) -> Any:
+    """A `Spec` for a `ShapeDtypeStruct`; other leaves as they are."""
+    return Spec(x.aval, x.weak_type) if isinstance(x, ShapeDtypeStruct) else x
+
+
+def make_graph(fun: Function) -> Callable[..., Graph]:
+    """The IR of a function at given arguments (arrays, numbers, or `ShapeDtypeStruct`).
+
+    Examples
+    --------
+    >>> import graphad
+    >>> print(graphad.make_graph(lambda x: x * 2.0 + 1.0)(3.0))  # doctest: +ELLIPSIS
+    graph @lambda(%0: f32[]) -> (f32[]*) {
+    ...
+    """
+    check_callable(fun, "make_graph")
+
+    def graph_of(*args: Any, **kwargs: Any) -> Graph:
+        leaves, treedef = flatten((args, kwargs))
+        specs = [as_spec(x) for x in leaves]
+        return trace_function(call_with(fun), specs, treedef, name=name_of(fun), path=True).graph
+
+    return copy_name(graph_of, fun, "make_graph")
+
+
+def eval_shape(fun: Function, *args: Any, **kwargs: Any) -> Any:
+    """Shapes and dtypes of the result of ``fun``, computed without any arithmetic.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> graphad.eval_shape(lambda x: x @ x.T, graphad.ShapeDtypeStruct((3, 4), "float32"))
+    ShapeDtypeStruct(shape=(3, 3), dtype=float32)
+    """
+    check_callable(fun, "eval_shape")
+    leaves, treedef = flatten((args, kwargs))
+    specs = [type_of(as_spec(x)) for x in leaves]
+    traced = trace_function(call_with(fun), specs, treedef, name=name_of(fun), examples=False)
+    graph = traced.graph
+    shapes = [ShapeDtypeStruct(a.shape, a.dtype, w) for a, w in zip(graph.out_avals, graph.weak, strict=True)]
+    return unflatten(traced.out_tree, shapes)

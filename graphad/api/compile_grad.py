@@ -1,0 +1,106 @@
+"""`compile_grad`: the compiled gradient of a scalar function, with everything to look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import update_wrapper
+from typing import Any
+
+from graphad.api.functions import Function, check_callable, name_of
+from graphad.api.grad import grad, value_and_grad
+from graphad.api.jit import Jit
+from graphad.ir.graph import Graph
+
+
+class CompiledGrad:
+    """The compiled gradient of a scalar function; made by `compile_grad`.
+
+    Attributes
+    ----------
+    fun
+        The function itself.
+    value_and_grad
+        A compiled function that returns the value as well.
+    """
+
+    def __init__(
+        self,
+        fun: Function,
+        argnums: int | Sequence[int],
+        has_aux: bool,
+        with_value: bool,
+        static_argnums: int | Sequence[int],
+        **settings: Any,
+    ) -> None:
+        check_callable(fun, "compile_grad")
+        update_wrapper(self, fun)
+        self.fun = fun
+        self.name = name_of(fun)
+        self._value = Jit(fun, static_argnums, **settings)
+        self._grad = Jit(grad(fun, argnums, has_aux), static_argnums, **settings)
+        self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux), static_argnums, **settings)
+        self._main = self.value_and_grad if with_value else self._grad
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._main(*args, **kwargs)
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The function itself as a simplified graph, at these arguments."""
+        return self._value.graph(*args, **kwargs)
+
+    def adjoint(self, *args: Any, **kwargs: Any) -> Graph:
+        """The graph of the gradient (with the value, if ``with_value``), simplified, at these arguments."""
+        return self._main.graph(*args, **kwargs)
+
+    def kernel_source(self, *args: Any, **kwargs: Any) -> str:
+        """The compiled program at these arguments as readable, runnable Numba source."""
+        return self._main.kernel_source(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<compiled gradient of {self.name}>"
+
+
+def compile_grad(
+    fun: Function | None = None,
+    *,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    with_value: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    device: str | None = None,
+    fast_math: bool | None = None,
+) -> Any:
+    """Compile the gradient of a scalar function into one program per signature. Use it as a decorator.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays, numbers and containers of these, with a scalar float result.
+    argnums
+        The positional argument or arguments to differentiate.
+    has_aux
+        ``fun`` returns ``(value, aux)``.
+    with_value
+        Calls return ``(value, gradient)``, as SciPy's optimisers want with ``jac=True``.
+    static_argnums
+        Arguments that are Python values compiled in.
+    device
+        Where it runs; the default is ``config.default_device``.
+    fast_math
+        Allow rewrites that change rounding; the default is ``config.fast_math``.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> @graphad.compile_grad
+    ... def loss(w, x):
+    ...     return ((x @ w) ** 2).sum()
+    >>> loss(gnp.array([1.0, 2.0]), gnp.array([[1.0, 0.0], [0.0, 3.0]]))
+    Array([ 2., 36.], dtype=float32)
+    """
+    settings: dict[str, Any] = {"default_device": device, "fast_math": fast_math}
+
+    def wrap(f: Function) -> CompiledGrad:
+        return CompiledGrad(f, argnums, has_aux, with_value, static_argnums, **settings)
+
+    return wrap if fun is None else wrap(fun)

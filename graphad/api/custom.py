@@ -1,0 +1,383 @@
+"""Functions with derivatives of the user's own: `custom_jvp`, `custom_vjp`; and `checkpoint`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import Any
+
+from graphad.api.functions import Arguments, Function, call_with, check_callable, name_of
+from graphad.api.grad import zeros
+from graphad.errors import DifferentiationError
+from graphad.ir.graph import Graph
+from graphad.ir.types import Aval
+from graphad.primitives.control import remat
+from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
+from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
+from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
+from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.recording import current
+from graphad.trace.semantics import cast
+from graphad.trace.source import where
+from graphad.trace.tracer import Tracer
+
+
+def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]:
+    """``fun``, whose derivative computes its inner values again instead of keeping them (rematerialisation).
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> graphad.grad(graphad.checkpoint(lambda x: gnp.sin(gnp.exp(x))))(0.0)
+    Array(0.5403023, dtype=float32, weak_type=True)
+    """
+    check_callable(fun, "checkpoint")
+
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        arguments = Arguments.of(args, kwargs)
+        if current() is None:
+            return fun(*args, **kwargs)
+        traced = trace_function(call_with(fun), arguments.leaves, arguments.treedef, name=name_of(fun), region=True)
+        if not any_tracer([*arguments.leaves, *traced.captures]):
+            return fun(*args, **kwargs)
+        return unflatten(traced.out_tree, emit_region(remat, (), traced, arguments.leaves))
+
+    return update_wrapper(checkpointed, fun)
+
+
+class _Custom:
+    """What `custom_jvp` and `custom_vjp` share: calling the function, and keeping its rules."""
+
+    primitive: Any
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        check_callable(fun, type(self).__name__)
+        update_wrapper(self, fun)
+        self.fun = fun
+        self.name = name_of(fun)
+        self.nondiff_argnums = tuple(sorted(nondiff_argnums))
+        self._rules: dict[Any, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args = self._positional(args, kwargs)
+        self._check_rule()
+        if current() is None:
+            return self.fun(*args)
+        static = {i: args[i] for i in self.nondiff_argnums}
+        diff = [a for i, a in enumerate(args) if i not in static]
+        leaves, treedef = flatten(tuple(diff))
+        traced = trace_function(
+            lambda tree: self.fun(*_merge(tree, static)), leaves, treedef, name=self.name, region=True
+        )
+        if not any_tracer([*leaves, *traced.captures]):
+            return self.fun(*args)
+        rule = self._rule(static, treedef, len(leaves), traced)
+        return unflatten(traced.out_tree, emit_region(self.primitive, (rule,), traced, leaves))
+
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        bound = inspect.signature(self.fun).bind(*args, **kwargs)
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise TypeError(f"{where()}{self.name} has a custom derivative: its arguments must be positional")
+        return bound.args
+
+    def _rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
+        """The rule for this call; shared between calls that capture the same values."""
+        captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
+        try:
+            key = (treedef, tuple(static.items()), captured)
+            found = self._rules.get(key)
+        except TypeError:  # a static argument that does not hash: no sharing
+            return self._make_rule(static, treedef, n_args, traced)
+        if found is None:
+            found = self._make_rule(static, treedef, n_args, traced)
+            if not any_tracer(traced.captures):  # tracers die with their trace: nothing to share
+                self._rules[key] = found
+        return found
+
+    def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
+        raise AssertionError
+
+    def _check_rule(self) -> None:
+        raise AssertionError
+
+
+def _merge(diff: Sequence[Any], static: dict[int, Any]) -> list[Any]:
+    """All arguments in order, from those with a derivative and those without."""
+    it = iter(diff)
+    return [static[i] if i in static else next(it) for i in range(len(diff) + len(static))]
+
+
+class _Rule:
+    """A custom derivative at one argument structure; its graphs are traced when first asked for.
+
+    Compared by identity. ``captures`` are the values that the primal closed over: the rule may use them too.
+    """
+
+    def __init__(self, custom: Any, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> None:
+        self.custom = custom
+        self.static = static
+        self.treedef = treedef
+        self.n_args = n_args
+        self.captures = traced.captures
+        self.out_tree = traced.out_tree
+        self.rule_name = custom.name
+        self.batches: dict[Any, Any] = {}
+        self._graphs: dict[Any, Any] = {}
+
+    def _trace(self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str) -> Traced:
+        traced = trace_function(
+            call, [Spec(a) for a in avals], treedef, name=f"{self.rule_name}.{what}", captures=self.captures
+        )
+        if len(traced.captures) > len(self.captures):
+            extra = traced.captures[len(self.captures)]
+            kind = "a traced value" if isinstance(extra, Tracer) else f"an array of shape {extra.shape}"
+            raise DifferentiationError(
+                f"{where()}the {what} rule of {self.rule_name} closes over {kind} that the function itself does not "
+                "use. Pass it as an argument of the function, or compute it inside the rule."
+            )
+        return traced
+
+    def __repr__(self) -> str:
+        return f"@{self.rule_name}"
+
+
+class custom_jvp(_Custom):  # noqa: N801 - JAX's name
+    """A function with a forward derivative rule of your own; reverse mode follows by transposition.
+
+    Parameters
+    ----------
+    fun
+        The function.
+    nondiff_argnums
+        Positional arguments without a derivative (functions, options); the rule gets them first.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> @graphad.custom_jvp
+    ... def softplus(x):
+    ...     return gnp.log1p(gnp.exp(x))
+    >>> @softplus.defjvp
+    ... def softplus_jvp(primals, tangents):
+    ...     (x,), (t,) = primals, tangents
+    ...     return softplus(x), t / (1 + gnp.exp(-x))
+    >>> graphad.grad(softplus)(0.0)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+
+    primitive = custom_jvp_primitive
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self.jvp_rule: Callable[..., Any] | None = None
+
+    def defjvp(self, jvp: Callable[..., Any]) -> Callable[..., Any]:
+        """Set the rule: ``jvp(*nondiff arguments, primals, tangents) -> (result, tangent of the result)``."""
+        self.jvp_rule = jvp
+        self._rules.clear()
+        return jvp
+
+    def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
+        """Set one rule per argument, ``rule(tangent, result, *arguments) -> tangent``; None where it is zero."""
+
+        def jvp(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+            result = self(*primals)
+            terms = [f(t, result, *primals) for f, t in zip(jvps, tangents, strict=True) if f is not None]
+            total = sum(terms[1:], terms[0]) if terms else result * 0
+            return result, total
+
+        self.defjvp(jvp)
+
+    def _check_rule(self) -> None:
+        if self.jvp_rule is None:
+            raise DifferentiationError(
+                f"{where()}{self.name} is a custom_jvp function without a rule; call {self.name}.defjvp"
+            )
+
+    def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
+        return _JvpRule(self, static, treedef, n_args, traced)
+
+
+class _JvpRule(_Rule):
+    def graph_for(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
+        """Arguments, tangents of the float ones, captures -> results, tangents of the float ones."""
+        if in_avals not in self._graphs:
+            self._graphs[in_avals] = self._trace_jvp(in_avals[: self.n_args])
+        return self._graphs[in_avals]
+
+    def _trace_jvp(self, avals: Sequence[Aval]) -> tuple[Graph, int]:
+        float_avals = [a for a in avals if a.is_float]
+        _, treedef = flatten((tuple(avals), tuple(float_avals)))
+        count: list[int] = []
+
+        def call(tree: Any) -> Any:
+            primals, hot = tree
+            it = iter(hot)
+            tangents = [next(it) if a.is_float else zeros(a) for a in avals]
+            pair = self.custom.jvp_rule(
+                *self.static.values(), unflatten(self.treedef, primals), unflatten(self.treedef, tangents)
+            )
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(
+                    f"{where()}the jvp rule of {self.rule_name} must return a pair (result, tangent of the result)"
+                )
+            outs, out_tree = flatten(pair[0])
+            out_tangents, tangent_tree = flatten(pair[1])
+            if out_tree != tangent_tree:
+                raise TypeError(
+                    f"{where()}the jvp rule of {self.rule_name} returned a result of structure {out_tree} with a "
+                    f"tangent of structure {tangent_tree}"
+                )
+            count.append(len(outs))
+            return outs, [_like(t, y, self, "tangent") for t, y in zip(out_tangents, outs, strict=True) if _is_float(y)]
+
+        traced = self._trace(call, [*avals, *float_avals], treedef, "jvp")
+        return traced.graph, count[0]
+
+
+def _is_float(x: Any) -> bool:
+    return type_of(x).aval.is_float
+
+
+def _like(t: Any, y: Any, rule: _Rule, what: str) -> Any:
+    """``t`` checked to be a tangent or cotangent of ``y``, in the dtype of ``y``."""
+    want, got = type_of(y).aval, type_of(t)
+    if got.aval.shape != want.shape or not got.aval.is_float:
+        raise TypeError(
+            f"{where()}the rule of {rule.rule_name} returned a {what} of type {got.aval} for a value of type {want}: "
+            "shapes must be equal"
+        )
+    return cast(t, want.dtype)
+
+
+class custom_vjp(_Custom):  # noqa: N801 - JAX's name
+    """A function with a reverse derivative rule of your own.
+
+    Parameters
+    ----------
+    fun
+        The function.
+    nondiff_argnums
+        Positional arguments without a derivative; the backward rule gets them first.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> @graphad.custom_vjp
+    ... def clip_gradient(x):
+    ...     return x
+    >>> clip_gradient.defvjp(lambda x: (x, None), lambda _, ct: (gnp.clip(ct, -1.0, 1.0),))
+    >>> graphad.grad(lambda x: 5.0 * clip_gradient(x))(2.0)
+    Array(1., dtype=float32, weak_type=True)
+    """
+
+    primitive = custom_vjp_primitive
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self.fwd_rule: Callable[..., Any] | None = None
+        self.bwd_rule: Callable[..., Any] | None = None
+
+    def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
+        """Set the rules.
+
+        Parameters
+        ----------
+        fwd
+            ``fwd(*arguments) -> (result, residuals)``.
+        bwd
+            ``bwd(*nondiff arguments, residuals, cotangent) -> cotangents of the other arguments`` (a tuple; None for
+            zero).
+        """
+        self.fwd_rule, self.bwd_rule = fwd, bwd
+        self._rules.clear()
+
+    def _check_rule(self) -> None:
+        if self.fwd_rule is None:
+            raise DifferentiationError(
+                f"{where()}{self.name} is a custom_vjp function without rules; call {self.name}.defvjp(fwd, bwd)"
+            )
+
+    def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
+        return _VjpRule(self, static, treedef, n_args, traced)
+
+
+class _VjpRule(_Rule):
+    residual_tree: TreeDef
+
+    def fwd(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
+        """Arguments, captures -> results, residuals; and the number of residuals."""
+        key = ("fwd", in_avals)
+        if key not in self._graphs:
+            self._graphs[key] = self._trace_fwd(in_avals[: self.n_args])
+        return self._graphs[key]
+
+    def _trace_fwd(self, avals: Sequence[Aval]) -> tuple[Graph, int]:
+        def call(tree: Any) -> Any:
+            pair = self.custom.fwd_rule(*_merge(tree, self.static))
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(f"{where()}the fwd rule of {self.rule_name} must return a pair (result, residuals)")
+            result, out_tree = flatten(pair[0])
+            if out_tree != self.out_tree:
+                raise TypeError(
+                    f"{where()}the fwd rule of {self.rule_name} returned a result of structure {out_tree}, but "
+                    f"{self.rule_name} itself returns {self.out_tree}"
+                )
+            residuals, self.residual_tree = flatten(pair[1])
+            return result, residuals
+
+        traced = self._trace(call, avals, self.treedef, "fwd")
+        return traced.graph, self.residual_tree.num_leaves
+
+    def bwd(self, in_avals: tuple[Aval, ...], residual_avals: tuple[Aval, ...], out_avals: tuple[Aval, ...]) -> Graph:
+        """Residuals, cotangents of the float results, captures -> cotangents of the float arguments."""
+        key = ("bwd", in_avals, residual_avals, out_avals)
+        if key not in self._graphs:
+            self._graphs[key] = self._trace_bwd(in_avals[: self.n_args], residual_avals, out_avals)
+        return self._graphs[key]
+
+    def _trace_bwd(self, in_avals: Sequence[Aval], residual_avals: Sequence[Aval], out_avals: Sequence[Aval]) -> Graph:
+        own = list(residual_avals[: self.residual_tree.num_leaves])
+        ct_avals = [a for a in out_avals if a.is_float]
+        _, treedef = flatten((own, ct_avals))
+
+        def call(tree: Any) -> list[Any]:
+            residuals, hot = tree
+            it = iter(hot)
+            cts = [next(it) if a.is_float else zeros(a) for a in out_avals]
+            found = self.custom.bwd_rule(
+                *self.static.values(), unflatten(self.residual_tree, residuals), unflatten(self.out_tree, cts)
+            )
+            return self._cotangents(found, in_avals)
+
+        return self._trace(call, [*own, *ct_avals], treedef, "bwd").graph
+
+    def _cotangents(self, found: Any, in_avals: Sequence[Aval]) -> list[Any]:
+        """The cotangents of the float arguments among what the backward rule returned."""
+        arguments = self.treedef.children()
+        if not isinstance(found, (tuple, list)) or len(found) != len(arguments):
+            got = f"{len(found)} entries" if isinstance(found, (tuple, list)) else type(found).__name__
+            raise TypeError(
+                f"{where()}the bwd rule of {self.rule_name} must return a tuple with one cotangent for each of the "
+                f"{len(arguments)} arguments (None for zero), not {got}"
+            )
+        leaves: list[Any] = []
+        for k, (ct, tree) in enumerate(zip(found, arguments, strict=True)):
+            if ct is None:
+                leaves.extend([None] * tree.num_leaves)
+                continue
+            flat, ct_tree = flatten(ct)
+            if ct_tree != tree:
+                raise TypeError(
+                    f"{where()}the bwd rule of {self.rule_name} returned a cotangent of structure {ct_tree} for "
+                    f"argument {k}, which has structure {tree}"
+                )
+            leaves.extend(flat)
+        return [
+            zeros(a) if ct is None else _like(ct, Spec(a), self, "cotangent")
+            for ct, a in zip(leaves, in_avals, strict=True)
+            if a.is_float
+        ]

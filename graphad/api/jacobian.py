@@ -1,0 +1,187 @@
+"""Whole matrices of derivatives: `jacfwd`, `jacrev`, `jacobian`, `hessian`, and `hvp` for their products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.api.functions import (
+    Arguments,
+    Function,
+    as_argnums,
+    check_callable,
+    check_float_inputs,
+    copy_name,
+    name_of,
+)
+from graphad.api.grad import grad, jvp, linearize, vjp
+from graphad.api.vmap import move_axis, vmap
+from graphad.errors import DifferentiationError
+from graphad.ir.types import Aval
+from graphad.primitives.shape import reshape, slice_
+from graphad.trace.array import Array
+from graphad.trace.bind import type_of
+from graphad.trace.pytree import flatten, unflatten
+from graphad.trace.semantics import as_operand, with_weak
+from graphad.trace.source import where
+
+
+def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The Jacobian by forward mode: one pass per input element. Best for few inputs and many outputs.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays with arrays as results.
+    argnums
+        The positional argument or arguments to differentiate.
+    has_aux
+        ``fun`` returns ``(value, aux)``; the result is ``(jacobian, aux)``.
+
+    Returns
+    -------
+    callable
+        Its result has the structure of the output, each leaf with the structure of the input; for an output of shape
+        ``O`` and an input of shape ``I`` an array of shape ``O + I``.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> print(graphad.jacfwd(lambda x: x**2)(gnp.array([1.0, 2.0])))
+    [[2. 0.]
+     [0. 4.]]
+    """
+    check_callable(fun, "jacfwd")
+
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        partial, chosen = _on_chosen(fun, argnums, args, kwargs, "jacfwd")
+        inputs, in_tree = flatten(chosen)
+        value, derivative, *aux = linearize(partial, *chosen, has_aux=has_aux)
+        columns = vmap(derivative)(*unflatten(in_tree, _basis(inputs)))
+        outputs, out_tree = flatten(value)
+        blocks = [
+            _split(move_axis(c, 0, len(c.shape) - 1), inputs, type_of(y).aval.shape, lead=True)
+            for y, c in zip(outputs, flatten(columns)[0], strict=True)
+        ]
+        nested = [unflatten(in_tree, b) for b in blocks]
+        jac = unflatten(out_tree, [n[0] if isinstance(argnums, int) else n for n in nested])
+        return (jac, aux[0]) if has_aux else jac
+
+    return copy_name(jacobian_of, fun, "jacfwd")
+
+
+def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The Jacobian by reverse mode: one pass per output element. Best for many inputs and few outputs. See `jacfwd`.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> print(graphad.jacrev(lambda x: x**2)(gnp.array([1.0, 2.0])))
+    [[2. 0.]
+     [0. 4.]]
+    """
+    check_callable(fun, "jacrev")
+
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        partial, chosen = _on_chosen(fun, argnums, args, kwargs, "jacrev")
+        inputs, in_tree = flatten(chosen)
+        value, pullback, *aux = vjp(partial, *chosen, has_aux=has_aux)
+        outputs, out_tree = flatten(value)
+        for y in outputs:
+            if not type_of(y).aval.is_float:
+                raise DifferentiationError(
+                    f"{where()}jacrev({name_of(fun)}): a result is {type_of(y).aval}, which has no derivative. "
+                    "Return it as aux (has_aux=True), or convert it: .astype(float)."
+                )
+        rows = vmap(pullback)(unflatten(out_tree, _basis(outputs)))
+        by_input = [
+            _split(r, outputs, type_of(x).aval.shape, lead=False) for x, r in zip(inputs, flatten(rows)[0], strict=True)
+        ]
+        nested = [unflatten(in_tree, [b[k] for b in by_input]) for k in range(len(outputs))]
+        jac = unflatten(out_tree, [n[0] if isinstance(argnums, int) else n for n in nested])
+        return (jac, aux[0]) if has_aux else jac
+
+    return copy_name(jacobian_of, fun, "jacrev")
+
+
+jacobian = jacrev
+
+
+def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The matrix of second derivatives of a function, forward over reverse.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> print(graphad.hessian(lambda x: x[0] ** 3 + x[1] ** 2 + x[0] * x[1])(gnp.array([3.0, 2.0])))
+    [[18.  1.]
+     [ 1.  2.]]
+    """
+    return jacfwd(jacrev(fun, argnums, has_aux), argnums, has_aux)
+
+
+def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of a scalar function at ``primals`` times a vector, without forming the matrix.
+
+    ``primals`` and ``tangents`` are tuples, as for `jvp`; the result is that of ``grad(fun)`` for one argument and a
+    tuple for several.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> graphad.hvp(lambda x: (x**3).sum(), (gnp.array([1.0, 2.0]),), (gnp.array([1.0, 0.0]),))
+    Array([6., 0.], dtype=float32)
+    """
+    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    return jvp(grad(fun, argnums), primals, tangents)[1]
+
+
+def _on_chosen(
+    fun: Function, argnums: int | Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any], transform: str
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """``fun`` as a function of the chosen arguments alone, and those arguments."""
+    wanted = as_argnums(argnums, len(args), transform, name_of(fun))
+    arguments = Arguments.of(args, kwargs)
+    check_float_inputs(arguments, arguments.mask(wanted), transform, name_of(fun))
+
+    def partial(*values: Any) -> Any:
+        full = list(args)
+        for i, v in zip(wanted, values, strict=True):
+            full[i] = v
+        return fun(*full, **kwargs)
+
+    partial.__name__ = name_of(fun)
+    return partial, tuple([args[i] for i in wanted])
+
+
+def _basis(leaves: Sequence[Any]) -> list[Array]:
+    """The standard basis of the space of ``leaves``: for each leaf an array of shape (total size, *leaf shape)."""
+    avals: list[Aval] = [type_of(x).aval for x in leaves]
+    total = sum(a.size for a in avals)
+    start = 0
+    basis: list[Array] = []
+    for a in avals:
+        block = np.zeros((total, a.size), a.dtype.numpy)
+        block[start + np.arange(a.size), np.arange(a.size)] = 1
+        basis.append(Array(block.reshape(total, *a.shape)))
+        start += a.size
+    return basis
+
+
+def _split(x: Any, leaves: Sequence[Any], shape: tuple[int, ...], lead: bool) -> list[Any]:
+    """Cut the flat basis axis of ``x`` (last if ``lead``, else first) into the leaves it enumerates, reshaped."""
+    blocks: list[Any] = []
+    x = as_operand(x)
+    axis = len(x.shape) - 1 if lead else 0
+    start = 0
+    for leaf in leaves:
+        a = type_of(leaf).aval
+        low = tuple([start if i == axis else 0 for i in range(len(x.shape))])
+        high = tuple([start + a.size if i == axis else n for i, n in enumerate(x.shape)])
+        block = slice_(x, start=low, stop=high, step=(1,) * len(x.shape))
+        final = (*shape, *a.shape) if lead else (*a.shape, *shape)
+        blocks.append(with_weak(reshape(block, shape=final), x.weak_type))
+        start += a.size
+    return blocks

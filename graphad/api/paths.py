@@ -1,0 +1,154 @@
+"""A compiled function as a tree of guarded paths.
+
+Python's own branches on traced values become guards: each path is the program for one sequence of their outcomes. The
+dispatcher runs the path that was right last; where a guard sees something else it walks on to the path for that, and
+traces a new one where there is none.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphad.api.stages import compiled, run_graph
+from graphad.backends.outcome import GuardFailure
+from graphad.config import config
+from graphad.errors import PathsWarning, TooManyPathsError
+from graphad.ir.graph import Graph
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.types import Literal
+from graphad.primitives.effects import guard
+from graphad.trace.array import Array
+from graphad.trace.bind import Traced
+from graphad.trace.pytree import TreeDef, unflatten
+
+if TYPE_CHECKING:
+    from graphad.backends.executable import Executable
+
+NDArray = np.ndarray[Any, Any]
+
+
+class Path:
+    """One way through the function: its program, and what its guards expect."""
+
+    __slots__ = ("captures", "executable", "expected", "graph", "out_tree", "single", "weak")
+
+    def __init__(self, traced: Traced) -> None:
+        self.graph: Graph = traced.graph
+        self.executable: Executable = compiled(traced.graph)
+        self.captures: tuple[NDArray, ...] = tuple([np.ascontiguousarray(x) for x in traced.captures])
+        self.expected: list[tuple[Literal, Loc]] = [
+            (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
+        ]
+        self.out_tree: TreeDef = traced.out_tree
+        self.weak: tuple[bool, ...] = traced.graph.weak
+        self.single = traced.out_tree.num_nodes == 1 and traced.out_tree.num_leaves == 1
+
+    def run(self, arrays: Sequence[NDArray]) -> Any:
+        """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
+        return self.executable.run((*arrays, *self.captures))
+
+    def pack(self, results: Sequence[NDArray]) -> Any:
+        """The results as the function returns them."""
+        if self.single:
+            return Array(results[0], self.weak[0])
+        return unflatten(self.out_tree, [Array(r, w) for r, w in zip(results, self.weak, strict=True)])
+
+
+class Node:
+    """A place in the tree: either a path ends here, or a guard follows, with one child per outcome."""
+
+    __slots__ = ("children", "last", "path")
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.children: dict[Literal, Node] = {}
+        self.last: Node | None = None
+
+    def latest(self) -> Path | None:
+        """The path that was taken last from here."""
+        node: Node | None = self
+        while node is not None and node.path is None:
+            node = node.last
+        return None if node is None else node.path
+
+
+class PathTree:
+    """The paths of a function for one signature.
+
+    Parameters
+    ----------
+    make
+        Traces and compiles the function on given arguments, its first observations forced to given values.
+    name
+        The function's name, for errors.
+    """
+
+    __slots__ = ("count", "make", "name", "root")
+
+    def __init__(self, make: Callable[[Any, list[Literal]], Path], name: str) -> None:
+        self.make = make
+        self.name = name
+        self.root = Node()
+        self.count = 0
+
+    def run(self, arrays: Sequence[NDArray], arguments: Any) -> tuple[Path, Sequence[NDArray]]:
+        """The path for these arguments, and its results."""
+        path = self.root.latest()
+        forced: list[Literal] = []
+        tried: set[Path] = set()
+        while True:
+            if path is None:
+                path = self._add(arguments, forced)
+            if path in tried:
+                # Two programs round one predicate differently: either branch is right, so the answer is this one.
+                return path, run_graph(path.graph, [*arrays, *path.captures])
+            outcome = path.run(arrays)
+            if type(outcome) is not GuardFailure:
+                if path.expected:
+                    self._remember(path)
+                return path, outcome
+            tried.add(path)
+            forced = [e for e, _ in path.expected[: outcome.ordinal]] + [outcome.observed]
+            loc = path.expected[outcome.ordinal][1]
+            path = self._find(forced)
+            if path is None:
+                self._check_count(loc)
+
+    def _find(self, observations: Sequence[Literal]) -> Path | None:
+        """The path that was taken last among those that begin with these observations."""
+        node: Node | None = self.root
+        for value in observations:
+            node = node.children.get(value) if node is not None else None
+        return node.latest() if node is not None else None
+
+    def _add(self, arguments: Any, forced: list[Literal]) -> Path:
+        path = self.make(arguments, list(forced))
+        node = self.root
+        for value, _ in path.expected:
+            node = node.children.setdefault(value, Node())
+        node.path = path
+        self.count += 1
+        self._remember(path)
+        return path
+
+    def _remember(self, path: Path) -> None:
+        node = self.root
+        for value, _ in path.expected:
+            child = node.children[value]
+            node.last = child
+            node = child
+
+    def _check_count(self, loc: Loc) -> None:
+        """Warn, and at last refuse, where a function has very many paths: it branches on data, not on cases."""
+        advice = (
+            f"{format_loc(loc)}: {self.name} has been compiled along {self.count} paths through its Python branches. "
+            "A branch that data decides anew in each call is better written as graphad.numpy.where(condition, a, b)."
+        )
+        if self.count >= config.max_paths:
+            raise TooManyPathsError(f"{advice} The limit is config.max_paths = {config.max_paths}.")
+        if self.count == config.warn_paths:
+            warnings.warn(advice, PathsWarning, stacklevel=4)

@@ -1,0 +1,157 @@
+"""`vmap`: one function over many inputs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.api.functions import Arguments, Function, call_with, check_callable, copy_name, name_of
+from graphad.api.stages import run_on
+from graphad.ir.types import aval
+from graphad.primitives.shape import transpose
+from graphad.trace.array import Array
+from graphad.trace.bind import Spec, trace_function, type_of
+from graphad.trace.pytree import broadcast_prefix, unflatten
+from graphad.trace.semantics import as_operand, with_weak
+from graphad.trace.source import where
+from graphad.transforms.batch import batched, lead
+
+InAxes = Any  # int | None | pytree of these
+
+
+def vmap(
+    fun: Function, in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
+) -> Callable[..., Any]:
+    """``fun`` over one axis of its arguments, without a loop.
+
+    Parameters
+    ----------
+    fun
+        Works on single examples.
+    in_axes
+        The axis of each positional argument to map over, or None to pass it whole; an int for all, or a tuple with an
+        int, None or a matching container of these per argument. Keyword arguments are mapped over axis 0.
+    out_axes
+        Where the mapped axis goes in the results; None for results that do not depend on it.
+    axis_size
+        The number of lanes, needed only if no argument is mapped.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> graphad.vmap(lambda x, y: x * y, in_axes=(0, None))(gnp.array([1.0, 2.0]), 3.0)
+    Array([3., 6.], dtype=float32)
+    """
+    check_callable(fun, "vmap")
+    name = name_of(fun)
+    if isinstance(in_axes, list):
+        in_axes = tuple(in_axes)
+
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        arguments = Arguments.of(args, kwargs)
+        axes = _input_axes(in_axes, args, kwargs, name)
+        leaves = [as_operand(x, f"vmap({name})") for x in arguments.leaves]
+        axes = [_normal_axis(a, x, name) for a, x in zip(axes, leaves, strict=True)]
+        size = _lanes(axes, leaves, axis_size, name)
+        leaves = [x if a is None else move_axis(x, a, 0) for a, x in zip(axes, leaves, strict=True)]
+        examples = [x if a is None else _lane(x) for a, x in zip(axes, leaves, strict=True)]
+        traced = trace_function(call_with(fun), examples, arguments.treedef, name=name)
+        mask = tuple([a is not None for a in axes]) + (False,) * len(traced.captures)
+        wanted = _output_axes(out_axes, traced, name)
+        force = all([a is not None for a in wanted])
+        graph, out_mask = batched(traced.graph, mask, size, force)
+        results = run_on(graph, [*leaves, *traced.captures])
+        placed = [_place(r, a, m, size, name) for r, a, m in zip(results, wanted, out_mask, strict=True)]
+        return unflatten(traced.out_tree, placed)
+
+    return copy_name(mapped, fun, "vmap")
+
+
+def _input_axes(in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> list[Any]:
+    """One axis or None per leaf of ``(args, kwargs)``."""
+    if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+        raise ValueError(
+            f"{where()}vmap({name}): in_axes has {len(in_axes)} entries, but the call has {len(args)} positional "
+            "arguments"
+        )
+    try:
+        return broadcast_prefix((in_axes, 0) if kwargs else (in_axes, {}), (args, kwargs))
+    except ValueError as error:
+        raise ValueError(
+            f"{where()}vmap({name}): in_axes={in_axes!r} does not match the structure of the arguments. "
+            "Give an int or None for a whole argument, or a container like the argument."
+        ) from error
+
+
+def _normal_axis(axis: Any, x: Any, name: str) -> int | None:
+    if axis is None:
+        return None
+    if not isinstance(axis, int):
+        raise TypeError(f"{where()}vmap({name}): in_axes must hold ints and None, not {axis!r}")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"{where()}vmap({name}): in_axes asks for axis {axis} of an argument of shape {x.shape}, which has "
+            f"{x.ndim} ax{'i' if x.ndim == 1 else 'e'}s. Use None to pass it whole to every lane."
+        )
+    return axis % x.ndim
+
+
+def _lanes(axes: Sequence[int | None], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
+    sizes = {x.shape[a] for a, x in zip(axes, leaves, strict=True) if a is not None}
+    if axis_size is not None:
+        sizes.add(axis_size)
+    if len(sizes) == 1:
+        return sizes.pop()
+    if not sizes:
+        raise ValueError(f"{where()}vmap({name}): no argument is mapped; give axis_size=, or an axis in in_axes")
+    shapes = ", ".join(str(x.shape) for x in leaves)
+    raise ValueError(
+        f"{where()}vmap({name}): the mapped axes have different sizes {sorted(sizes)} (arguments of shapes {shapes}, "
+        f"mapped over {list(axes)})"
+    )
+
+
+def _lane(x: Any) -> Spec:
+    a, weak = type_of(x)
+    return Spec(aval(a.shape[1:], a.dtype), weak)
+
+
+def _output_axes(out_axes: InAxes, traced: Any, name: str) -> list[Any]:
+    example = unflatten(traced.out_tree, list(range(traced.out_tree.num_leaves)))
+    try:
+        return broadcast_prefix(out_axes, example)
+    except ValueError as error:
+        raise ValueError(
+            f"{where()}vmap({name}): out_axes={out_axes!r} does not match the structure of the result"
+        ) from error
+
+
+def _place(result: Any, axis: int | None, is_mapped: bool, size: int, name: str) -> Any:
+    if axis is None:
+        if is_mapped:
+            raise ValueError(f"{where()}vmap({name}): out_axes is None for a result that differs between the lanes")
+        return result
+    if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
+        result = repeat_lead(result, size)
+    ndim = len(result.shape)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{where()}vmap({name}): out_axes={axis} is no axis of a result with {ndim} axes")
+    return move_axis(result, 0, axis % ndim)
+
+
+def repeat_lead(x: Any, size: int) -> Any:
+    """``x`` repeated along a new leading axis."""
+    if type(x) is Array:
+        return Array(np.broadcast_to(x._value, (size, *x.shape)), x.weak_type)
+    return with_weak(lead(x, size), x.weak_type)
+
+
+def move_axis(x: Any, source: int, target: int) -> Any:
+    """``x`` with axis ``source`` moved to ``target``."""
+    if source == target:
+        return x
+    order = [i for i in range(len(x.shape)) if i != source]
+    order.insert(target, source)
+    return with_weak(transpose(x, perm=tuple(order)), x.weak_type)

@@ -1,0 +1,255 @@
+"""The second IR: loop nests over flat buffers of static size. Plain data, the same for every target.
+
+``Graph -> KernelProgram`` is `fuse`; ``KernelProgram -> text`` is `emit_llvm` and `emit_numba`. A program is one
+function over a table of raw pointers: inputs, outputs, then the scratch arena (see `memory`).
+
+Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[3]``::
+
+    nest                                           ; model.py:6
+      for i in 4:
+        for j in 3 vector, s0: f32 = sum(0.0, t3):
+          t1: f32 = x[3*i + j]
+          t2: f32 = w[j]
+          t3: f32 = mul(tanh(t1), t2)
+        y[i] = s0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal as OneOf
+
+from graphad.ir.loc import Loc
+from graphad.ir.types import DType, Literal, bf16, f16
+
+Role = OneOf["input", "output", "temporary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """``size`` elements of ``dtype`` in row-major order. Booleans are stored as bytes 0 and 1."""
+
+    name: str
+    dtype: DType
+    size: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An affine position, in elements: ``offset + sum(stride * loop variable)``."""
+
+    offset: int = 0
+    terms: tuple[tuple[str, int], ...] = ()  # (loop variable, stride)
+
+
+Operand = str | Literal  # the name of a value defined earlier in scope, or a constant
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """``name: dtype = op(args)``, ``op`` from `graphad.ir.lowering.SCALAR_OPS`. For comparisons ``dtype`` is bool.
+
+    A two-result operator (``threefry2x32``) is bound to a name that only ``pair0``/``pair1`` read.
+    """
+
+    name: str
+    dtype: DType
+    op: str
+    args: tuple[Operand, ...]
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """``name: dtype = value of index``: a loop coordinate as a number."""
+
+    name: str
+    dtype: DType
+    index: Index
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``name = buffer[index + dynamic]``; ``dynamic`` is an i64 value, already within bounds."""
+
+    name: str
+    buffer: str
+    index: Index
+    dynamic: str | None = None
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """``buffer[index + dynamic] = value``, only where ``mask`` (a bool value) holds, if one is given."""
+
+    buffer: str
+    index: Index
+    value: Operand
+    dynamic: str | None = None
+    mask: str | None = None
+    loc: Loc = field(default=None, compare=False)
+
+
+Combine = OneOf["sum", "prod", "max", "min", "and", "or", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """A value that runs through a loop: ``name`` inside the body, its final value after the loop under the same name.
+
+    ``last`` makes the next value ``update`` itself; the others combine ``name`` with ``update`` and may be reordered
+    (``sum`` and ``prod`` in several accumulators; ``max`` and ``min`` return nan if any update is nan), so the body
+    reads the running value of a ``last`` carry only. A loop with a ``last`` carry is not a vector loop.
+    """
+
+    name: str
+    dtype: DType
+    combine: Combine
+    init: Operand
+    update: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``for var in range(extent)``, backwards if ``reverse``.
+
+    ``vector`` says that the iterations are independent but for reordering carries, so that an emitter may run them in
+    lanes. A vector loop may hold inner loops that are not vector; those run with every value widened to the lanes.
+    """
+
+    var: str
+    extent: int
+    body: tuple[Statement, ...]
+    carries: tuple[Carry, ...] = ()
+    vector: bool = False
+    reverse: bool = False
+    loc: Loc = field(default=None, compare=False)
+
+
+Statement = Let | Position | Load | Store | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNest:
+    """A step: statements that run once, most of them loops. Values do not outlive the nest."""
+
+    body: tuple[Statement, ...]
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A row-major matrix in a buffer: where it starts and how far apart its rows are. ``transposed``: read as A^T."""
+
+    buffer: str
+    offset: int
+    row_stride: int
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """A step: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``, ``batch`` times, each ``*_step`` elements further."""
+
+    dtype: DType
+    m: int
+    n: int
+    k: int
+    a: Matrix
+    b: Matrix
+    c: Matrix
+    alpha: float = 1.0
+    beta: float = 0.0
+    batch: int = 1
+    a_step: int = 0
+    b_step: int = 0
+    c_step: int = 0
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A step: ``target[:] = source[:]``; the buffers have equal sizes and dtypes."""
+
+    target: str
+    source: str
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStep:
+    """A step: leave the program with status ``ordinal + 1`` unless ``buffer[0]`` is ``expected``.
+
+    The program's status is 0 if it ran to its end. The observed value stays readable in ``buffer``, an output.
+    """
+
+    ordinal: int
+    buffer: str
+    expected: Literal
+    loc: Loc = field(default=None, compare=False)
+
+
+Step = LoopNest | Gemm | Copy | GuardStep
+
+
+@dataclass(frozen=True, slots=True)
+class KernelProgram:
+    """Steps in order over buffers; ``buffers`` lists inputs first, then outputs, each in the program's order."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    steps: tuple[Step, ...]
+
+
+def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Every statement in the order of the text, loops before their bodies."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from walk(statement.body)
+
+
+def buffers_read(step: Step) -> set[str]:
+    """Names of the buffers that ``step`` reads."""
+    match step:
+        case LoopNest(body=body):
+            return {s.buffer for s in walk(body) if isinstance(s, Load)}
+        case Gemm(a=a, b=b, c=c, beta=beta):
+            return {a.buffer, b.buffer, c.buffer} if beta else {a.buffer, b.buffer}
+        case Copy(source=source):
+            return {source}
+        case GuardStep(buffer=buffer):
+            return {buffer}
+
+
+def buffers_written(step: Step) -> set[str]:
+    """Names of the buffers that ``step`` writes."""
+    match step:
+        case LoopNest(body=body):
+            return {s.buffer for s in walk(body) if isinstance(s, Store)}
+        case Gemm(c=c):
+            return {c.buffer}
+        case Copy(target=target):
+            return {target}
+        case GuardStep():
+            return set()
+
+
+def index_range(index: Index, extents: Mapping[str, int]) -> tuple[int, int]:
+    """Least and greatest value of ``index`` while each loop variable runs over ``range(extents[var])``."""
+    spans = [stride * (extents[var] - 1) for var, stride in index.terms]
+    return index.offset + sum(min(s, 0) for s in spans), index.offset + sum(max(s, 0) for s in spans)
+
+
+def stride_of(index: Index, var: str | None) -> int:
+    """How far ``index`` moves when the loop variable ``var`` moves by one."""
+    return sum(stride for name, stride in index.terms if name == var)
+
+
+def is_half(dtype: DType) -> bool:
+    """True for the 16-bit floats, which are computed with in f32 and rounded after every operation."""
+    return dtype is f16 or dtype is bf16

@@ -1,0 +1,149 @@
+"""The command line: ``graphad inspect file.py:function --args 'f32[3]' --stage simplified``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, NoReturn
+
+from graphad.errors import GraphadError, ParseError, VerifyError
+from graphad.inspection import GRAPH_STAGES, STAGES, Static, load_function, parse_arguments, stage_text
+from graphad.inspection.colors import colored, wants_color
+from graphad.inspection.target import describe_error
+from graphad.trace.pytree import tree_map
+from graphad.trace.source import entry_point
+
+WRONG_INPUT: Final = 2
+
+_HELP: Final = """\
+Shows what becomes of a function on its way to machine code:
+
+  traced      the function as a graph, as it ran once on stand-ins
+  simplified  calls inlined, expressions rewritten
+  adjoint     the graph of its value and gradient, simplified
+  batched     the graph over a batch of arguments (--in-axes, --lanes)
+  loops       the loops and kernel calls that the program consists of
+  source      the program as Numba source that runs alone
+  llvm, asm   the program as LLVM IR, and as assembly of this machine
+
+The last four show the program of the gradient where the function returns one float, else that of the function;
+--of chooses another graph."""
+
+_EPILOG: Final = """\
+arguments (--args), separated by commas:
+  f32[8,64]  i32[]             an array of that type; also bool, i8-i64, u8-u64, f16, bf16, f64
+  f32[3]=0.5                   an array of that value, where the function branches on it
+  1.5                          a Python float, traced
+  3  True  'relu'  None        Python values, compiled in
+  (a, b)  [a, b]  {w: a, b: c} containers of these
+
+examples:
+  graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --stage adjoint
+  graphad inspect examples/mlp.py:loss --args 'f32[64], f32[64]' --stage batched --in-axes 'None, 0'
+  graphad inspect graphad.nn:softmax --args 'f32[8,128]' --stage source
+
+Settings are read from the environment: GRAPHAD_DEFAULT_DTYPE_BITS=64, GRAPHAD_FAST_MATH=1, GRAPHAD_ENGINE=numba."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+@entry_point
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 for wrong input."""
+    options = _parser().parse_args(argv)
+    try:
+        text = _inspect(options)
+    except Exception as error:
+        if options.traceback:
+            raise
+        print(f"graphad inspect: error: {_one_line(error)}", file=sys.stderr)
+        return WRONG_INPUT
+    if wants_color(sys.stdout, options.color):
+        text = colored(text, options.stage)
+    return _write(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="graphad", description="A compiler of derivatives that you can read.")
+    parser.add_argument("--version", action="version", version=f"graphad {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    inspect = commands.add_parser(
+        "inspect", help="show a stage of the compilation of a function",
+        description=_HELP, epilog=_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    add = inspect.add_argument
+    add("target", metavar="TARGET", help="file.py:function or package.module:function")
+    add("--args", default="", metavar="TYPES", help="types of the arguments, see below")
+    add("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
+    add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph loops, source, llvm and asm are shown")
+    add("--argnums", default="0", metavar="NUMBERS", help="the arguments to differentiate, like 0 or 0,2; default: 0")
+    add("--in-axes", default="0", metavar="AXES", help="where batched adds an axis, like vmap's in_axes; default: 0")
+    add("--lanes", type=int, default=8, metavar="N", help="the length of that axis; default: 8")
+    add("--color", choices=("auto", "always", "never"), default="auto", help="default: auto, colours on a terminal")
+    add("--traceback", action="store_true", help="show where in Python an error came from")
+    return parser
+
+
+def _inspect(options: argparse.Namespace) -> str:
+    args = parse_arguments(options.args, "--args")
+    argnums = _argnums(options.argnums)
+    in_axes = _in_axes(options.in_axes)
+    return stage_text(
+        load_function(options.target), args, options.stage,
+        of=options.of, argnums=argnums, in_axes=in_axes, lanes=options.lanes,
+    )  # fmt: skip
+
+
+def _argnums(text: str) -> int | tuple[int, ...]:
+    try:
+        numbers = tuple([int(part) for part in text.strip("(), ").split(",")])
+    except ValueError:
+        raise ParseError(f"--argnums {text!r} must be an int, or ints with commas between them") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _in_axes(text: str) -> Any:
+    """One int or None is for all arguments; else there is one entry per argument."""
+    entries = tree_map(_axis, parse_arguments(text, "--in-axes"), is_leaf=lambda x: type(x) is Static)
+    return entries[0] if len(entries) == 1 and not isinstance(entries[0], tuple | list | dict) else entries
+
+
+def _axis(x: Any) -> int:
+    if type(x) is Static and type(x.value) is int:
+        return x.value
+    raise ParseError("--in-axes holds ints and None, in containers like those of the arguments: '0, None, {w: 0}'")
+
+
+def _one_line(error: Exception) -> str:
+    """Our own errors speak for themselves; of others the type is told as well, and the line they come from."""
+    if isinstance(error, ParseError | VerifyError):
+        return str(error).partition("\n")[0]  # what follows shows the place in the text
+    if isinstance(error, GraphadError):
+        return " ".join(str(error).split())
+    return describe_error(error)
+
+
+def _write(text: str) -> int:
+    """Print to stdout; a reader such as ``head`` may leave before the end."""
+    try:
+        print(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+    return 0
+
+
+def _version() -> str:
+    try:
+        return version("graphad")
+    except PackageNotFoundError:
+        return "(not installed)"

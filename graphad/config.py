@@ -1,0 +1,285 @@
+"""Settings: one object, `config`, read as attributes.
+
+`config.update` sets a value for the whole process, `config.override` for a block in this thread. Every setting can be
+given at start-up as an environment variable: its name in capitals after ``GRAPHAD_`` (``GRAPHAD_VERIFY=2``), and
+``GRAPHAD_CACHE`` for `cache_dir`. JAX's names for switches that both libraries have are accepted too.
+
+>>> from graphad.config import config
+>>> config.warn_paths
+8
+>>> with config.override(warn_paths=2, default_dtype_bits=64):
+...     config.warn_paths, config.default_dtype_bits, config.jax_enable_x64
+(2, 64, True)
+>>> config.warn_paths
+8
+>>> config.update("warn_path", 2)
+Traceback (most recent call last):
+    ...
+AttributeError: config has no setting 'warn_path'. Did you mean 'warn_paths' or 'max_paths'?
+>>> config.update("engine", "xla")
+Traceback (most recent call last):
+    ...
+ValueError: config.engine cannot be 'xla'; allowed: 'llvm', 'numba'.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Generator, Hashable, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
+
+from graphad.errors import did_you_mean
+
+__all__ = ["SETTINGS", "Config", "Setting", "config"]
+
+
+class Setting(NamedTuple):
+    """Declaration of one setting: its default, what it may be, and whether compiled code depends on it."""
+
+    default: Any
+    allowed: tuple[Any, ...] | Literal["count", "path"]
+    doc: str
+    in_trace_key: bool = False
+    env: str | None = None  # default: GRAPHAD_ and the name in capitals
+
+
+class Alias(NamedTuple):
+    """A name that JAX gives to one of the settings; `values` maps JAX's values to ours where they differ."""
+
+    name: str
+    values: Mapping[Any, Any] | None = None
+
+
+def _user_cache_dir() -> str:
+    """Where this platform keeps what may be deleted at any time."""
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "graphad")
+
+
+SETTINGS: dict[str, Setting] = {
+    "default_dtype_bits": Setting(
+        default=32,
+        allowed=(32, 64),
+        doc="Width of new arrays made from Python numbers: float32/int32 or float64/int64.",
+        in_trace_key=True,
+    ),
+    "default_device": Setting(
+        default="cpu",
+        allowed=("cpu",),
+        doc="Where compiled programs run.",
+        in_trace_key=True,
+    ),
+    "engine": Setting(
+        default="llvm",
+        allowed=("llvm", "numba"),
+        doc="What turns a program into machine code; numba goes through readable source.",
+        in_trace_key=True,
+    ),
+    "fast_math": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="Allow rewrites and flags that change rounding, or take it that there is no nan.",
+        in_trace_key=True,
+    ),
+    "flush_denormals": Setting(
+        default=True,
+        allowed=(True, False),
+        doc="Treat denormal numbers as zero inside compiled programs.",
+        in_trace_key=True,
+    ),
+    "threefry_partitionable": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="Layout of random bits: JAX's newer one if true, the one its tutorials print if not.",
+        in_trace_key=True,
+    ),
+    "debug_nans": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="Raise where a result first holds a nan.",
+        in_trace_key=True,
+    ),
+    "disable_jit": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="Run what jit wraps eagerly, one primitive at a time.",
+    ),
+    "verify": Setting(
+        default=1,
+        allowed=(0, 1, 2, 3),
+        doc="Check graphs: 0 never, 1 at a pipeline's ends, 2 after each pass, 3 also by evaluating.",
+    ),
+    "warn_paths": Setting(
+        default=8,
+        allowed="count",
+        doc="Paths through Python branches at which a compiled function warns.",
+    ),
+    "max_paths": Setting(
+        default=64,
+        allowed="count",
+        doc="Paths through Python branches at which a compiled function gives up.",
+    ),
+    "cache_dir": Setting(
+        default=_user_cache_dir(),
+        allowed="path",
+        doc="Directory of compiled code; None keeps it in memory only.",
+        env="GRAPHAD_CACHE",
+    ),
+}
+"""Every setting, by name."""
+
+_ALIASES: dict[str, Alias] = {
+    "jax_enable_x64": Alias("default_dtype_bits", {True: 64, False: 32}),
+    "jax_debug_nans": Alias("debug_nans"),
+    "jax_disable_jit": Alias("disable_jit"),
+    "jax_threefry_partitionable": Alias("threefry_partitionable"),
+    "jax_default_device": Alias("default_device", {None: "cpu", "cpu": "cpu"}),
+    "jax_compilation_cache_dir": Alias("cache_dir"),
+}
+
+_read_trace_key = attrgetter(*(name for name, setting in SETTINGS.items() if setting.in_trace_key))
+_update_lock = threading.Lock()
+
+
+class Config(threading.local):
+    """The settings; there is one instance, `config`.
+
+    Values for the process are attributes of the class, so that every thread sees an `update`; inside an `override` a
+    thread holds a copy of all of them as its own attributes, and sees updates by other threads when it leaves. Reading
+    is therefore one plain attribute look-up, for `trace_key` as well.
+    """
+
+    default_dtype_bits: int
+    default_device: str
+    engine: str
+    fast_math: bool
+    flush_denormals: bool
+    threefry_partitionable: bool
+    debug_nans: bool
+    disable_jit: bool
+    verify: int
+    warn_paths: int
+    max_paths: int
+    cache_dir: str | None
+
+    trace_key: tuple[Hashable, ...]
+    """The settings that compiled code depends on: part of every cache key."""
+
+    def update(self, name: str, value: Any) -> None:
+        """Set `name` to `value` for the whole process."""
+        name, value = _resolve(name, value)
+        if self.__dict__:
+            raise RuntimeError(
+                f"config.update({name!r}, ...) inside a config.override block would stay hidden until the block ends. "
+                "Update before the block, or nest another override."
+            )
+        with _update_lock:
+            setattr(Config, name, value)
+            Config.trace_key = _read_trace_key(Config)
+
+    @contextmanager
+    def override(self, **values: Any) -> Generator[None]:
+        """Give settings other values inside a ``with`` block, in this thread only."""
+        resolved = dict(_resolve(name, value) for name, value in values.items())
+        outer = dict(self.__dict__)
+        self.__dict__.update({name: getattr(self, name) for name in SETTINGS} | resolved)
+        self.__dict__["trace_key"] = _read_trace_key(self)
+        try:
+            yield
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(outer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"config.{name} is not set by assignment. Write config.update({name!r}, {value!r}).")
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name} = {getattr(self, name)!r}  # {setting.doc}" for name, setting in SETTINGS.items())
+
+
+def _resolve(name: str, value: Any) -> tuple[str, Any]:
+    """Our name and value for what may be JAX's, checked."""
+    alias = _ALIASES.get(name)
+    if alias is not None:
+        if alias.values is not None:
+            if not any(_same(value, theirs) for theirs in alias.values):
+                raise ValueError(f"config.{name} cannot be {value!r}; allowed: {_listed(alias.values)}.")
+            value = alias.values[value]
+        name = alias.name
+    if name not in SETTINGS:
+        raise AttributeError(f"config has no setting {name!r}. {did_you_mean(name, [*SETTINGS, *_ALIASES])}")
+    return name, _checked(f"config.{name}", SETTINGS[name], value)
+
+
+def _checked(what: str, setting: Setting, value: Any) -> Any:
+    """`value` if the setting may have it, else an error that lists what it may have."""
+    match setting.allowed:
+        case "count":
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+            allowed = "a positive int"
+        case "path":
+            if value is None or isinstance(value, str | os.PathLike):
+                return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
+            allowed = "a path, or None"
+        case choices:
+            if any(_same(value, choice) for choice in choices):
+                return value
+            allowed = _listed(choices)
+    raise ValueError(f"{what} cannot be {value!r}; allowed: {allowed}.")
+
+
+def _same(value: Any, choice: Any) -> bool:
+    """Equal and of one type: True is not 1 here."""
+    return type(value) is type(choice) and value == choice
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(repr(value) for value in values)
+
+
+def _from_environment(name: str, setting: Setting) -> Any:
+    """The value that the environment gives to a setting, or its default."""
+    variable = setting.env or f"GRAPHAD_{name.upper()}"
+    text = os.environ.get(variable)
+    if text is None:
+        return setting.default
+    value: Any = text
+    if isinstance(setting.default, bool):
+        value = {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+    elif isinstance(setting.default, int) and text.isdecimal():
+        value = int(text)
+    elif setting.allowed == "path" and not text:
+        value = None
+    return _checked(f"the environment variable {variable}", setting, value)
+
+
+def _alias_property(alias: Alias) -> property:
+    """Reads a setting under JAX's name, as JAX's value."""
+    back = {ours: theirs for theirs, ours in (alias.values or {}).items()}
+
+    def read(self: Config) -> Any:
+        value = getattr(self, alias.name)
+        return back.get(value, value)
+
+    return property(read, doc=f"JAX's name for `{alias.name}`.")
+
+
+for _name, _setting in SETTINGS.items():
+    setattr(Config, _name, _from_environment(_name, _setting))
+for _name, _alias in _ALIASES.items():
+    setattr(Config, _name, _alias_property(_alias))
+Config.trace_key = _read_trace_key(Config)
+
+config = Config()
+"""The settings of this process."""

@@ -1,0 +1,128 @@
+"""Errors and warnings of graphad.
+
+Every message says where (``model.py:14: ``), what went wrong, and what to do. Wrong arguments raise the built-in
+``TypeError``, ``ValueError`` or ``IndexError``; the classes here are for what is particular to tracing, transforming
+and compiling. Each also derives from the built-in class a user would have expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GraphadError(Exception):
+    """Base of all errors that only graphad raises."""
+
+
+class ConcretizationError(GraphadError, TypeError):
+    """A tracer was used where Python needs a number (``float(t)``, ``math.sin(t)``, ``np.asarray(t)``, ``t.item()``).
+
+    Going on would cut the derivative silently. Remedy: the function of the same name in `graphad.numpy`, or
+    `stop_gradient` and a compiled function's output where the number is only to be looked at.
+    """
+
+
+class TracerBoolError(ConcretizationError):
+    """Python branched on a tracer that has no example value (a `vmap` lane, the body of a loop, a custom rule).
+
+    Remedy: `graphad.numpy.where`, `graphad.lax.cond` or `graphad.lax.while_loop`.
+    """
+
+
+class TracerLeakError(GraphadError, RuntimeError):
+    """A tracer was used after its trace had ended: it was kept in a global, a closure or an attribute.
+
+    Remedy: return the value from the traced function instead of storing it.
+    """
+
+
+class DifferentiationError(GraphadError, TypeError):
+    """A derivative was asked of something that has none (an integer input, a sort key, a custom rule of one mode).
+
+    Remedy: named in the message; mostly `stop_gradient`, `nondiff_argnums`, or another mode of differentiation.
+    """
+
+
+class GuardError(GraphadError, RuntimeError):
+    """Python's own control flow cannot be followed here: what it branched on cannot become a guard.
+
+    Remedy: move the branch out of the transformed region, or write `where`, `cond` or `while_loop`.
+    """
+
+
+class TooManyPathsError(GuardError):
+    """A compiled function has taken more different ways through its Python branches than ``config.max_paths``.
+
+    Remedy: the structured alternative that the message names, or a higher ``config.max_paths``.
+    """
+
+
+class DeletedArrayError(GraphadError, RuntimeError):
+    """An Array was used after its buffer had been donated to a compiled function.
+
+    Remedy: use what that function returned, or do not donate the argument.
+    """
+
+
+class LoweringError(GraphadError, RuntimeError):
+    """An equation has no lowering to the chosen backend, or the backend cannot run it for these types.
+
+    Remedy: another ``engine`` or dtype, as the message says; a primitive of your own needs its ``lowering`` slot.
+    """
+
+
+class VerifyError(GraphadError, ValueError):
+    """A graph breaks a rule of the IR; the message prints the graph with the guilty line marked.
+
+    Remedy: correct the graph if it was built or parsed by hand; otherwise this is a bug in the last pass: report it.
+    """
+
+
+class ParseError(GraphadError, ValueError):
+    """A text (a graph, a pipeline, an argument of the command line) does not follow its grammar.
+
+    Remedy: the message gives line and column and what was expected there.
+    """
+
+
+class GraphadWarning(UserWarning):
+    """Base of all warnings that graphad gives."""
+
+
+class PathsWarning(GraphadWarning):
+    """A compiled function has taken ``config.warn_paths`` ways through its Python branches, each compiled anew."""
+
+
+class CacheWarning(GraphadWarning):
+    """The on-disk cache cannot be used; compiled code is kept in memory only."""
+
+
+class EngineWarning(GraphadWarning):
+    """A faster way of running a program is missing on this platform; a slower one that is equally right is used."""
+
+
+def at(loc_text: str, message: str) -> str:
+    """Prefix `message` with the user's line, where it is known.
+
+    >>> at("model.py:14", "mul got f32[8,3] and f32[8].")
+    'model.py:14: mul got f32[8,3] and f32[8].'
+    >>> at("", "mul got f32[8,3] and f32[8].")
+    'mul got f32[8,3] and f32[8].'
+    """
+    return f"{loc_text}: {message}" if loc_text else message
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """End of a sentence about an unknown `name`: the closest of the `known` ones, or all where they are few.
+
+    >>> did_you_mean("simplfy", ["simplify", "reroll"])
+    "Did you mean 'simplify'?"
+    >>> did_you_mean("x", ["simplify", "reroll"])
+    'Known: reroll, simplify.'
+    """
+    names = sorted(set(known))
+    if close := difflib.get_close_matches(name, names, n=3):
+        return f"Did you mean {' or '.join(repr(match) for match in close)}?"
+    shown = ", ".join(names[:12])
+    return f"Known: {shown}, ... ({len(names)} in all)." if len(names) > 12 else f"Known: {shown}."

@@ -1,0 +1,158 @@
+"""What becomes of a function on its way to machine code, as text, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from graphad.api.abstract import ShapeDtypeStruct, as_spec, make_graph
+from graphad.api.compile_grad import CompiledGrad
+from graphad.api.functions import name_of
+from graphad.api.grad import value_and_grad
+from graphad.api.jit import Jit
+from graphad.api.stages import compiled, simplify
+from graphad.api.vmap import vmap
+from graphad.backends.loops_text import format_program
+from graphad.inspection.arguments import Static
+from graphad.ir.graph import Graph
+from graphad.ir.text import format_graph
+from graphad.trace.bind import type_of
+from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
+
+#: Stages that are graphs; they are printed in the text form of the IR.
+GRAPH_STAGES: Final = ("traced", "simplified", "adjoint", "batched")
+
+#: Stages of the compiled program: the loop IR, readable Numba source, LLVM's IR, and the assembly of this machine.
+PROGRAM_STAGES: Final = ("loops", "source", "llvm", "asm")
+
+STAGES: Final = GRAPH_STAGES + PROGRAM_STAGES
+
+Function = Callable[..., Any]
+
+
+def stage_text(
+    fun: Function,
+    args: Sequence[Any],
+    stage: str,
+    *,
+    of: str | None = None,
+    argnums: int | Sequence[int] = 0,
+    in_axes: Any = 0,
+    lanes: int = 8,
+) -> str:
+    """One stage of the compilation of ``fun``, as text.
+
+    Parameters
+    ----------
+    fun
+        A function, also one under `jit` or `compile_grad`.
+    args
+        Its arguments: arrays, numbers, `ShapeDtypeStruct`, and containers of these; `Static` for Python values.
+    stage
+        One of `STAGES`.
+    of
+        The graph whose program is shown: ``"simplified"`` (the function), ``"adjoint"`` (its value and gradient) or
+        ``"batched"``. By default the gradient if the result is a float scalar, else the function.
+    argnums
+        The arguments to differentiate.
+    in_axes, lanes
+        Of ``"batched"``: where each argument gets a batch axis (None for nowhere), and how long that is.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> print(stage_text(gnp.tanh, [ShapeDtypeStruct((3,), "float32")], "simplified"))
+    graph @tanh(%0: f32[3]) -> (f32[3]) {
+      %1: f32[3] = tanh %0   ; ...
+      return %1
+    }
+    """
+    for what, name, known in (("stage", stage, STAGES), ("of", of or "simplified", GRAPH_STAGES)):
+        if name not in known:
+            raise ValueError(f"{what} cannot be {name!r}; choose from {', '.join(known)}")
+    graph_stage = stage
+    if stage in PROGRAM_STAGES:
+        graph_stage = of or _default_graph(fun, args)
+    graph = stage_graph(fun, args, graph_stage, argnums=argnums, in_axes=in_axes, lanes=lanes)
+    return format_graph(graph) if stage in GRAPH_STAGES else program_text(graph, stage)
+
+
+def stage_graph(
+    fun: Function,
+    args: Sequence[Any],
+    stage: str,
+    *,
+    argnums: int | Sequence[int] = 0,
+    in_axes: Any = 0,
+    lanes: int = 8,
+) -> Graph:
+    """The graph of one of `GRAPH_STAGES`. See `stage_text`."""
+    fun = _with_static_values(_undecorated(fun))
+    transformed = fun
+    if stage == "adjoint":
+        transformed = value_and_grad(fun, argnums)
+    elif stage == "batched":
+        transformed = vmap(fun, in_axes)
+        args = _add_lanes(args, in_axes, lanes)
+    if transformed is not fun:
+        transformed.__name__ = f"{name_of(fun)}.{stage}"
+    graph = make_graph(transformed)(*args)
+    return graph if stage == "traced" else simplify(graph)
+
+
+def program_text(graph: Graph, stage: str) -> str:
+    """The compiled program of ``graph`` in one of `PROGRAM_STAGES`."""
+    executable = compiled(graph)
+    match stage:
+        case "loops":
+            return format_program(executable.program)
+        case "source":
+            return executable.source
+        case "llvm":
+            return executable.llvm
+        case _:
+            return executable.asm
+
+
+def _default_graph(fun: Function, args: Sequence[Any]) -> str:
+    outputs = stage_graph(fun, args, "traced").out_avals
+    return "adjoint" if len(outputs) == 1 and outputs[0].is_float and not outputs[0].shape else "simplified"
+
+
+def _undecorated(fun: Function) -> Function:
+    """The Python function itself: its compiled forms are what the stages show."""
+    while isinstance(fun, CompiledGrad | Jit):
+        fun = fun.fun
+    return fun
+
+
+def _is_static(x: Any) -> bool:
+    return type(x) is Static
+
+
+def _with_static_values(fun: Function) -> Function:
+    """``fun``, for arguments in which `Static` stands for the values in it."""
+
+    def call(*args: Any) -> Any:
+        return fun(*tree_map(lambda x: x.value if _is_static(x) else x, args, is_leaf=_is_static))
+
+    call.__name__ = name_of(fun)
+    return call
+
+
+def _add_lanes(args: Sequence[Any], in_axes: Any, lanes: int) -> Tree:
+    """The arguments with a batch axis where ``in_axes`` says."""
+    leaves, treedef = flatten(tuple(args))
+    axes = broadcast_prefix(in_axes, tuple(args))
+    return unflatten(treedef, [_with_axis(x, a, lanes) for x, a in zip(leaves, axes, strict=True)])
+
+
+def _with_axis(x: Any, axis: int | None, lanes: int) -> Any:
+    if axis is None:
+        return x
+    a, weak = type_of(as_spec(x))
+    shape = a.shape
+    if not -len(shape) - 1 <= axis <= len(shape):
+        raise ValueError(f"in_axes asks for a batch axis {axis} in an argument of shape {shape}")
+    at = axis % (len(shape) + 1)
+    return ShapeDtypeStruct((*shape[:at], lanes, *shape[at:]), a.dtype, weak)

@@ -1,0 +1,52 @@
+"""Tracing and transforming without the garbage collector.
+
+Graphs are made of many small tuples that live on. Python's collector visits all of them again and again while they are
+made, without finding anything, and so makes the cost of a transform grow faster than its graph: 20 us an equation at
+1,000 equations, 40 at 10,000.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_lock = threading.Lock()
+_depth = 0
+_was_enabled = False
+
+
+def without_collector(f: Callable[P, R]) -> Callable[P, R]:
+    """``f`` with the collector paused: calls may nest, and run in several threads."""
+
+    @wraps(f)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        _pause()
+        try:
+            return f(*args, **kwargs)
+        finally:
+            _resume()
+
+    return wrapper
+
+
+def _pause() -> None:
+    global _depth, _was_enabled
+    with _lock:
+        if not _depth:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _depth += 1
+
+
+def _resume() -> None:
+    global _depth
+    with _lock:
+        _depth -= 1
+        if not _depth and _was_enabled:
+            gc.enable()

@@ -1,0 +1,213 @@
+"""How a primitive becomes loops, as data: what the ``lowering`` slot of a primitive holds.
+
+The elementwise part is a *scalar expression* over a closed vocabulary (`SCALAR_OPS`). It is written as text, parsed
+once at registration, and walked by every emitter alike: LLVM, Numba source, CUDA.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scalar expressions
+
+#: Operators with their arity. Floats follow IEEE 754; integers wrap around; the fixed results of the partial ones:
+#: ``quo`` and ``rem`` truncate toward zero, x quo 0 = 0, x rem 0 = x, INT_MIN quo -1 = INT_MIN, INT_MIN rem -1 = 0;
+#: a shift by the width or more gives 0 (``ashr``: the sign); ``cast`` of a float to an integer saturates, nan to 0.
+#: ``maximum`` and ``minimum`` return nan if either operand is nan. ``round`` goes to even. ``pair0``/``pair1`` take the
+#: first/second result of an operator with two.
+ARITHMETIC: Final[dict[str, int]] = {
+    "add": 2, "sub": 2, "mul": 2, "div": 2, "quo": 2, "rem": 2, "neg": 1, "abs": 1, "sqrt": 1,
+    "maximum": 2, "minimum": 2, "floor": 1, "ceil": 1, "round": 1, "trunc": 1,
+    "and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "lshr": 2, "ashr": 2,
+    "select": 3, "cast": 1, "bitcast": 1, "copysign": 2,
+}  # fmt: skip
+COMPARISONS: Final[dict[str, int]] = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}
+#: Elementary functions: each is one definition in ``graphad_kernels.math``.
+ELEMENTARY: Final[dict[str, int]] = {
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
+    "sinh": 1, "cosh": 1, "tanh": 1, "erf": 1, "erf_inv": 1, "pow": 2,
+    "threefry2x32": 4,  # two results: the words of one block
+}  # fmt: skip
+PAIRS: Final[dict[str, int]] = {"pair0": 1, "pair1": 1}
+SCALAR_OPS: Final[dict[str, int]] = {**ARITHMETIC, **COMPARISONS, **ELEMENTARY, **PAIRS}
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """Operand number ``index`` of the primitive."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A number; it takes the dtype of the operands beside it."""
+
+    value: bool | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``op`` applied to ``args``."""
+
+    op: str
+    args: tuple[Scalar, ...]
+
+
+Scalar = Arg | Const | Call
+
+_BINARY: Final[dict[type, str]] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.FloorDiv: "quo", ast.Mod: "rem",
+    ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor", ast.LShift: "shl", ast.RShift: "lshr",
+    ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
+}  # fmt: skip
+_UNARY: Final[dict[type, str]] = {ast.USub: "neg", ast.Invert: "not"}
+
+
+def parse_scalar(text: str) -> Scalar:
+    """Read a scalar expression; ``{0}`` is operand 0.
+
+    ``+ - * / // % & | ^ ~ << >>`` and comparisons mean the operators of `SCALAR_OPS` (``//`` is ``quo``, ``>>`` is
+    ``lshr``); everything else is a call.
+
+    Examples
+    --------
+    >>> parse_scalar("select({0} > 0, {0}, 0)").op
+    'select'
+    """
+    tree = ast.parse(re.sub(r"\{(\d+)\}", r"_\1", text), mode="eval")
+    return _read(tree.body, text)
+
+
+def _read(node: ast.expr, text: str) -> Scalar:
+    match node:
+        case ast.Name(id=name) if name.startswith("_"):
+            return Arg(int(name[1:]))
+        case ast.Constant(value=bool() | int() | float() as value):
+            return Const(value)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return Call(_BINARY[type(op)], (_read(left, text), _read(right, text)))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _BINARY:
+            return Call(_BINARY[type(op)], (_read(left, text), _read(right, text)))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            return Call(_UNARY[type(op)], (_read(operand, text),))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if SCALAR_OPS.get(name) == len(args):
+            return Call(name, tuple(_read(a, text) for a in args))
+        case _:
+            raise ValueError(f"{ast.unparse(node)!r} in {text!r} is outside the vocabulary {sorted(SCALAR_OPS)}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lowerings
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Elementwise: one scalar expression per output, over operands of the output's shape (or scalar literals)."""
+
+    results: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AffineDim:
+    """One coordinate of the operand: ``offset + sum(step * output coordinate dim)`` over ``terms`` of (dim, step)."""
+
+    offset: int
+    terms: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A re-reading of operand 0: for each of its axes, where in it the output's element lies. No data moves."""
+
+    index: tuple[AffineDim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in row-major order under another shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Iota:
+    """The output's coordinate along ``axis``."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Operand ``operand`` lies in the output at ``offsets + steps * coordinate`` (parts outside are cut off)."""
+
+    operand: int
+    offsets: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The output is laid out from pieces; what none covers is operand ``fill`` (a scalar)."""
+
+    pieces: tuple[Piece, ...]
+    fill: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Operand 0 combined over ``axes``: ``sum prod max min and or``, or ``argmax argmin`` over the one axis."""
+
+    combine: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Running ``combine`` of operand 0 along ``axis``."""
+
+    combine: str
+    axis: int
+    reverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """``dot_general``: batch axes lead, then the free axes of the left and of the right operand."""
+
+    contract: tuple[tuple[int, ...], tuple[int, ...]]
+    batch: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Reads at indices; see the primitive ``gather`` for the meaning of its params."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Writes at indices, ``combine`` being ``set add mul min max``; see the primitives ``scatter_*``."""
+
+    combine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A hand-written body of that name in ``graphad_kernels``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A region that lowers as its body in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Neither a value nor a loop: the program's frame deals with it (guards exit early, prints happen on the host)."""
+
+
+Lowering = Map | View | Reshape | Iota | Pieces | Reduce | Scan | Contract | Gather | Scatter | Kernel | Inline | Effect

@@ -1,0 +1,169 @@
+"""`Primitive`: all that is known of one operation, in one place, and the registry of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from graphad.ir.lowering import Lowering
+from graphad.ir.params import ParamKind
+from graphad.ir.types import Aval, DType, OperandType
+
+
+class Sample(NamedTuple):
+    """One call to try a primitive on: operand arrays (or Python scalars, for literals) and params.
+
+    ``differentiable`` is False where the point is a kink or the values are special (nan, inf): the derivative tests
+    leave it out.
+    """
+
+    operands: tuple[Any, ...]
+    params: Mapping[str, Any] = MappingProxyType({})
+    differentiable: bool = True
+
+
+class ErrorSample(NamedTuple):
+    """A wrong call: operand types (or literals), params, and a piece of the message it must give."""
+
+    operands: tuple[OperandType, ...]
+    params: dict[str, Any]
+    message: str
+
+
+class SampleMaker(Protocol):
+    """Makes samples for one dtype. Yields nothing if the primitive does not take that dtype."""
+
+    def __call__(self, rng: np.random.Generator, dtype: DType) -> Iterator[Sample]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRules:
+    """How a primitive with regions goes through the transforms; see `graphad.primitives.control`."""
+
+    linearize: Callable[..., Any]
+    transpose: Callable[..., Any] | None
+    batch: Callable[..., Any]
+
+
+PRIMITIVES: Final[dict[str, Primitive]] = {}
+_MEMO_LIMIT = 20_000
+
+
+@dataclass(eq=False, slots=True)
+class Primitive:
+    """An operation of the IR.
+
+    Calling it emits an equation through the first operand that knows how (``__emit__``: a Ref, a Tracer, a rewrite
+    pattern); without one it evaluates the NumPy reference.
+
+    Attributes
+    ----------
+    name, doc
+        Its name in the IR text, and what it computes.
+    type_rule
+        ``type_rule(*operand_types, **params) -> Aval | tuple[Aval, ...]``; raises TypeError with what and what to do.
+        With regions, they come as ``regions=``.
+    numpy
+        The reference: ``numpy(*arrays, **params) -> array | tuple``. None for primitives with regions.
+    params
+        Name and kind of each param, in order.
+    jvp
+        A tuple with one rule ``(tangent, *operands, output, **params) -> tangent`` or None per operand, summed; or one
+        rule ``(tangents, operands, outputs, **params) -> [tangent | None per output]`` (``tangents`` has None for
+        zero). None: not differentiable, and ``nondifferentiable`` says why.
+    linear
+        The operands in which the primitive is linear.
+    transpose
+        ``(ct, *operands, **params)`` per linear operand (a dict operand -> rule), or one rule
+        ``(cts, operands, **params) -> [ct | None per operand]``; linear operands are passed as their `Aval`.
+    batch
+        ``(size, batched, *operands, **params) -> output(s)`` with the batch axis leading; every output is batched.
+    lowering
+        A `Lowering`, or ``(operand_types, params dict) -> Lowering``.
+    samples, errors, tolerance
+        What the generic tests run. ``tolerance`` is in units of the dtype's epsilon, relative to max(1, |reference|).
+    """
+
+    name: str
+    doc: str
+    type_rule: Callable[..., Any]
+    numpy: Callable[..., Any] | None
+    params: Mapping[str, ParamKind] = field(default_factory=dict)
+    jvp: tuple[Callable[..., Any] | None, ...] | Callable[..., Any] | None = None
+    nondifferentiable: str = ""
+    linear: tuple[int, ...] = ()
+    transpose: Mapping[int, Callable[..., Any]] | Callable[..., Any] | None = None
+    batch: Callable[..., Any] | None = None
+    lowering: Lowering | Callable[..., Lowering] | None = None
+    samples: SampleMaker | None = None
+    errors: tuple[ErrorSample, ...] = ()
+    tolerance: float = 4.0
+    commutative: bool = False
+    elementwise: bool = False
+    effect: bool = False
+    multiple: bool = False
+    scalars_from: int = 0
+    region_rules: RegionRules | None = None
+    prune: Callable[..., Any] | None = None
+    _names: tuple[str, ...] = field(init=False, repr=False, default=())
+    _memo: dict[Any, tuple[Aval, ...]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name in PRIMITIVES:
+            raise ValueError(f"primitive {self.name} is registered twice")
+        self._names = tuple(self.params)
+        PRIMITIVES[self.name] = self
+
+    def __call__(self, *operands: Any, **params: Any) -> Any:
+        values = tuple([params[n] for n in self._names]) if params else ()
+        for x in operands:
+            emit = getattr(x, "__emit__", None)
+            if emit is not None:
+                return emit(self, operands, values)
+        return self.evaluate(operands, values)
+
+    def infer(
+        self, types: tuple[OperandType, ...], params: tuple[Any, ...], regions: tuple[Any, ...]
+    ) -> tuple[Aval, ...]:
+        """The avals of the outputs; memoised."""
+        key = (types, params, regions)
+        memo = self._memo
+        found = memo.get(key)
+        if found is None:
+            if len(memo) >= _MEMO_LIMIT:
+                memo.clear()
+            kwargs = dict(zip(self._names, params, strict=True))
+            if regions:
+                kwargs["regions"] = regions
+            result = self.type_rule(*types, **kwargs)
+            found = memo[key] = (result,) if type(result) is Aval else tuple(result)
+        return found
+
+    def evaluate(self, operands: tuple[Any, ...], params: tuple[Any, ...]) -> Any:
+        """Run the NumPy reference on arrays."""
+        if self.numpy is None:
+            raise TypeError(f"{self.name} has regions: it is evaluated by running them")
+        return self.numpy(*operands, **dict(zip(self._names, params, strict=True)))
+
+    def named(self, params: tuple[Any, ...]) -> dict[str, Any]:
+        """Positional params as a dict."""
+        return dict(zip(self._names, params, strict=True)) if params else {}
+
+    def lower(self, types: tuple[OperandType, ...], params: tuple[Any, ...]) -> Lowering | None:
+        """The lowering of one equation."""
+        lowering = self.lowering
+        return lowering(types, self.named(params)) if callable(lowering) else lowering
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_primitive_by_name, (self.name,))
+
+
+def _primitive_by_name(name: str) -> Primitive:
+    return PRIMITIVES[name]

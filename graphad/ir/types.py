@@ -1,0 +1,327 @@
+"""Types of the IR: dtypes, avals, literals, and dtype promotion.
+
+Everything here is interned, so that types and literals compare by identity.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from typing import Literal as OneOf
+
+import ml_dtypes
+import numpy as np
+
+Kind = OneOf["b", "u", "i", "f", "c"]
+
+
+class DType:
+    """An element type: its IR name, its NumPy dtype and its kind.
+
+    There is one instance per type (`f32`, `i32`, ...); compare with ``is``.
+    """
+
+    __slots__ = ("bits", "kind", "name", "numpy")
+
+    def __init__(self, name: str, numpy: Any, kind: Kind) -> None:
+        self.name: Final = name
+        self.numpy: Final[np.dtype[Any]] = np.dtype(numpy)
+        self.kind: Final[Kind] = kind
+        self.bits: Final[int] = 8 * self.numpy.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        """True for the types that have tangents (real floating point)."""
+        return self.kind == "f"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in "iu"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_dtype_by_name, (self.name,))
+
+
+b1: Final = DType("bool", np.bool_, "b")
+i8: Final = DType("i8", np.int8, "i")
+i16: Final = DType("i16", np.int16, "i")
+i32: Final = DType("i32", np.int32, "i")
+i64: Final = DType("i64", np.int64, "i")
+u8: Final = DType("u8", np.uint8, "u")
+u16: Final = DType("u16", np.uint16, "u")
+u32: Final = DType("u32", np.uint32, "u")
+u64: Final = DType("u64", np.uint64, "u")
+f16: Final = DType("f16", np.float16, "f")
+bf16: Final = DType("bf16", ml_dtypes.bfloat16, "f")
+f32: Final = DType("f32", np.float32, "f")
+f64: Final = DType("f64", np.float64, "f")
+
+DTYPES: Final[dict[str, DType]] = {d.name: d for d in (b1, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64)}
+BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {d.numpy: d for d in DTYPES.values()}
+
+
+def _dtype_by_name(name: str) -> DType:
+    return DTYPES[name]
+
+
+def dtype_of(x: Any) -> DType:
+    """The `DType` of a DType, a NumPy dtype (any byte order) or anything ``np.dtype`` takes.
+
+    Raises
+    ------
+    TypeError
+        For element types that graphad has no arithmetic for (complex, strings, objects).
+
+    Examples
+    --------
+    >>> dtype_of("float32"), dtype_of(np.int64)
+    (f32, i64)
+    """
+    if type(x) is DType:
+        return x
+    found = BY_NUMPY.get(x) if isinstance(x, np.dtype) else DTYPES.get(x) if isinstance(x, str) else None
+    if found is not None:
+        return found
+    dtype = np.dtype(x)
+    found = BY_NUMPY.get(dtype.newbyteorder("="))
+    if found is None:
+        raise TypeError(
+            f"dtype {dtype} is not supported; graphad computes with {', '.join(map(str, BY_NUMPY))}. "
+            "Convert the array first, e.g. np.asarray(x, np.float32)."
+        )
+    return found
+
+
+class Aval:
+    """Abstract value: a shape and a dtype. Make one with `aval`, which interns."""
+
+    __slots__ = ("dtype", "is_float", "ndim", "shape", "size")
+
+    shape: tuple[int, ...]
+    dtype: DType
+    ndim: int
+    size: int
+    is_float: bool
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (aval, (self.shape, self.dtype))
+
+
+_avals: dict[tuple[tuple[int, ...], DType], Aval] = {}
+
+
+def aval(shape: tuple[int, ...], dtype: DType) -> Aval:
+    """The one `Aval` of this shape and dtype.
+
+    Examples
+    --------
+    >>> aval((3, 4), f32), aval((3, 4), f32) is aval((3, 4), f32)
+    (f32[3,4], True)
+    """
+    key = (shape, dtype)
+    try:
+        return _avals[key]
+    except KeyError:
+        new = Aval()
+        new.shape, new.dtype, new.ndim = shape, dtype, len(shape)
+        new.size = int(np.prod(shape, dtype=np.int64)) if shape else 1
+        new.is_float = dtype.is_float
+        # setdefault: two threads that race here must agree on one object.
+        return _avals.setdefault(key, new)
+
+
+class LiteralType:
+    """What a type rule sees in place of an `Aval` where the operand is a literal: a scalar of this dtype."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, dtype: DType) -> None:
+        self.dtype: Final = dtype
+        self.shape: Final[tuple[int, ...]] = ()
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}[]"
+
+
+_literal_types: Final[dict[DType, LiteralType]] = {d: LiteralType(d) for d in DTYPES.values()}
+
+OperandType = Aval | LiteralType
+
+
+class Literal:
+    """A typed scalar constant, interned by (dtype, bits): 0.0 is not -0.0, 1 is not True, nan is nan."""
+
+    __slots__ = ("aval", "bits", "dtype", "order", "type", "value")
+
+    value: np.generic
+    dtype: DType
+    aval: Aval
+    type: LiteralType
+    bits: bytes
+    order: tuple[str, bytes]
+
+    def item(self) -> Any:
+        """The constant as a Python scalar."""
+        return float(self.value) if self.dtype.is_float else self.value.item()
+
+    def __repr__(self) -> str:
+        return format_literal(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_literal_from_bits, (self.dtype, self.bits))
+
+
+_literals: dict[tuple[DType, bytes], Literal] = {}
+_literal_cache: dict[tuple[type, Any, DType], Literal] = {}
+
+
+def literal(value: Any, dtype: DType) -> Literal:
+    """The one `Literal` of this value, converted to ``dtype``.
+
+    Examples
+    --------
+    >>> literal(1, f32), literal(0.0, f32) is literal(-0.0, f32)
+    (1.0:f32, False)
+    """
+    # Equal keys of the fast table must have equal bits: zeros (two of them) and nans go the long way.
+    key = (type(value), value, dtype)
+    try:
+        return _literal_cache[key]
+    except (KeyError, TypeError):
+        pass
+    made = _literal_from_bits(dtype, np.asarray(value).astype(dtype.numpy).tobytes())
+    if np.ndim(value) == 0 and isinstance(value, (bool, int, float, np.generic)) and value == value and value != 0:
+        _literal_cache[key] = made
+    return made
+
+
+def _literal_from_bits(dtype: DType, bits: bytes) -> Literal:
+    key = (dtype, bits)
+    found = _literals.get(key)
+    if found is None:
+        new = Literal()
+        new.value = np.frombuffer(bits, dtype.numpy)[0]
+        new.dtype, new.bits = dtype, bits
+        new.aval, new.type = aval((), dtype), _literal_types[dtype]
+        new.order = (dtype.name, bits)
+        found = _literals.setdefault(key, new)
+    return found
+
+
+def format_literal(lit: Literal) -> str:
+    """The text of a literal, e.g. ``1.5:f32``; values without an exact decimal text print their bits."""
+    dtype = lit.dtype
+    if not dtype.is_float:
+        return f"{lit.value.item()}:{dtype.name}"
+    value = float(lit.value)
+    if not np.isfinite(value):
+        return f"0x{lit.bits[::-1].hex()}:{dtype.name}"
+    text = repr(value) if dtype is f64 else str(lit.value)
+    return f"{text}:{dtype.name}"
+
+
+def parse_literal(text: str) -> Literal:
+    """Inverse of `format_literal`."""
+    value, _, name = text.rpartition(":")
+    if name not in DTYPES or not value:
+        raise ValueError(f"{text!r} is not a literal; write e.g. 1.5:f32")
+    dtype = DTYPES[name]
+    if value.startswith("0x"):
+        return _literal_from_bits(dtype, bytes.fromhex(value[2:])[::-1])
+    if dtype is b1:
+        return literal({"True": True, "False": False}[value], dtype)
+    return literal(float(value) if dtype.is_float else int(value), dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Promotion: the lattice of JAX's type promotion semantics (jax documentation, "Type promotion semantics").
+# The nodes "int*" and "float*" are the types of Python scalars: they yield to any array dtype of their kind.
+
+_ABOVE: Final[dict[str, tuple[str, ...]]] = {
+    "bool": ("int*",),
+    "int*": ("u8", "i8"),
+    "u8": ("i16", "u16"),
+    "u16": ("i32", "u32"),
+    "u32": ("i64", "u64"),
+    "u64": ("float*",),
+    "i8": ("i16",),
+    "i16": ("i32",),
+    "i32": ("i64",),
+    "i64": ("float*",),
+    "float*": ("bf16", "f16"),
+    "bf16": ("f32",),
+    "f16": ("f32",),
+    "f32": ("f64",),
+    "f64": (),
+}
+
+
+def _upper_bounds() -> dict[str, frozenset[str]]:
+    bounds: dict[str, frozenset[str]] = {}
+    for node in reversed(_ABOVE):  # listed bottom-up but for the i/u ladders, so iterate to a fixed point
+        bounds[node] = frozenset({node})
+    changed = True
+    while changed:
+        changed = False
+        for node, above in _ABOVE.items():
+            new = frozenset({node}).union(*(bounds[a] for a in above))
+            if new != bounds[node]:
+                bounds[node], changed = new, True
+    return bounds
+
+
+_BOUNDS: Final = _upper_bounds()
+_join_cache: dict[tuple[str, ...], str] = {}
+
+
+def _join(nodes: tuple[str, ...]) -> str:
+    found = _join_cache.get(nodes)
+    if found is None:
+        common = frozenset.intersection(*(_BOUNDS[n] for n in nodes))
+        # The least common bound is the one whose own bounds are all the others.
+        found = next(n for n in common if _BOUNDS[n] == common)
+        _join_cache[nodes] = found
+    return found
+
+
+def promote(dtypes: Sequence[DType], weak: Sequence[bool], default_bits: int = 32) -> tuple[DType, bool]:
+    """The common dtype of operands, and whether the result is weakly typed.
+
+    Parameters
+    ----------
+    dtypes, weak
+        Dtype and weakness of each operand. A weak operand is a Python scalar, or computed from such alone.
+    default_bits
+        Width of the types that stand for "a Python int" and "a Python float" (32 or 64).
+
+    Examples
+    --------
+    >>> promote([i32, f32], [False, True]), promote([f32, f64], [False, False])
+    ((f32, True), (f64, False))
+    """
+    if all(weak):
+        nodes: Iterable[str] = (d.name for d in dtypes)  # among themselves weak types keep their widths
+        return DTYPES[_join(tuple(nodes))] if len(set(dtypes)) > 1 else dtypes[0], True
+    names = tuple(_weak_node(d) if w else d.name for d, w in zip(dtypes, weak, strict=True))
+    joined = _join(names)
+    if joined == "int*":
+        return DTYPES[f"i{default_bits}"], True
+    if joined == "float*":
+        return DTYPES[f"f{default_bits}"], True
+    return DTYPES[joined], False
+
+
+def _weak_node(dtype: DType) -> str:
+    return {"b": "bool", "i": "int*", "u": "int*", "f": "float*", "c": "complex*"}[dtype.kind]
+
+
+def float_bits(value: float, dtype: DType) -> int:
+    """The IEEE bit pattern of ``value`` in ``dtype`` (f32 or f64) as an unsigned integer."""
+    return int.from_bytes(struct.pack("<f" if dtype is f32 else "<d", value), "little")

@@ -1,0 +1,173 @@
+"""The verifier: what every graph must satisfy, whoever made it."""
+
+from __future__ import annotations
+
+import copy
+from typing import NoReturn
+
+from graphad.config import config
+from graphad.errors import ParseError, VerifyError, at
+from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import format_loc
+from graphad.ir.text import Mark, format_graph, parse_graph
+from graphad.ir.types import Aval, Literal, aval
+
+__all__ = ["effects", "verify", "verify_effects"]
+
+_VERIFIED = "verified"  # key in `Graph.memo`: a graph never changes, so it is checked once
+
+
+def verify(graph: Graph, level: int | None = None) -> Graph:
+    """Check ``graph`` and return it.
+
+    Parameters
+    ----------
+    graph
+        What to check, with its regions.
+    level
+        0: nothing. 1: numbering, operands, params, types, regions, outputs. 2 and up: its text reads back as an equal
+        graph, too. By default ``config.verify``.
+
+    Raises
+    ------
+    VerifyError
+        The message says what is wrong and prints the graph with the guilty line marked.
+    """
+    level = config.verify if level is None else level
+    if level >= 1 and _VERIFIED not in graph.memo:
+        _Verifier(graph, graph).graph()
+    if level >= 2 and ("text", _VERIFIED) not in graph.memo:
+        _verify_text(graph)
+    return graph
+
+
+def _verify_text(graph: Graph) -> None:
+    rules: dict[str, object] = {}
+    text = format_graph(graph, rules)
+    try:
+        same = parse_graph(text, rules) == graph
+    except ParseError as e:
+        raise VerifyError(f"the graph's text cannot be read back: {e}\n{text}") from e
+    if not same:
+        raise VerifyError(f"the graph's text reads back as another graph:\n{text}")
+    graph.memo["text", _VERIFIED] = True
+
+
+def effects(graph: Graph) -> list[Eqn]:
+    """The equations of ``graph`` and its regions that have effects of their own, in the order they happen."""
+    found: list[Eqn] = []
+    for eqn in graph.eqns:
+        if eqn.primitive.effect:
+            found.append(eqn)
+        for region in eqn.regions:
+            if region.effectful:
+                found += effects(region)
+    return found
+
+
+def verify_effects(before: Graph, after: Graph) -> None:
+    """Check that a pass neither reordered nor dropped effects; guards it may drop.
+
+    Raises
+    ------
+    VerifyError
+        ``after`` has an effect that ``before`` has not at that place, or lacks one that is no guard.
+    """
+    expected = iter(effects(before))
+    for eqn in effects(after):
+        for old in expected:
+            if (old.primitive, old.params) == (eqn.primitive, eqn.params):
+                break
+            _refuse_dropped(old, after)
+        else:
+            raise VerifyError(f"a new or reordered effect: {eqn.primitive.name}\n{format_graph(after)}")
+    for old in expected:
+        _refuse_dropped(old, after)
+
+
+def _refuse_dropped(eqn: Eqn, after: Graph) -> None:
+    if eqn.primitive.name != "guard":
+        raise VerifyError(f"the effect {eqn.primitive.name} was dropped or reordered\n{format_graph(after)}")
+
+
+class _Verifier:
+    """Checks one graph; errors print the outermost one, ``root``."""
+
+    def __init__(self, graph: Graph, root: Graph) -> None:
+        self.checked = graph
+        self.root = root
+
+    def fail(self, index: int, message: str) -> NoReturn:
+        """Raise about equation ``index`` (-1: the header; one past the last: `return`)."""
+        g = self.checked
+        loc = g.locs[index] if 0 <= index < min(len(g.eqns), len(g.locs)) else None
+        text = format_graph(self.root, mark=Mark(g, index))
+        raise VerifyError(at(format_loc(loc), f"{message}\n{text}"))
+
+    def graph(self) -> None:
+        g = self.checked
+        self.tables()
+        defined = g.n_inputs
+        for k, eqn in enumerate(g.eqns):
+            if eqn.outputs != tuple(range(defined, defined + len(eqn.outputs))):
+                self.fail(k, f"outputs are numbered {eqn.outputs}, the next value is {defined}")
+            for a in eqn.inputs:
+                self.operand(k, a, defined)
+            self.eqn(k, eqn)
+            defined += len(eqn.outputs)
+        for a in g.outputs:
+            self.operand(len(g.eqns), a, defined)
+        g.memo[_VERIFIED] = True
+
+    def tables(self) -> None:
+        """The lengths of the graph's tables agree."""
+        g = self.checked
+        n_values = g.n_inputs + sum(len(e.outputs) for e in g.eqns)
+        if len(g.avals) != n_values:
+            self.fail(-1, f"the graph has {n_values} values, but types for {len(g.avals)}")
+        if len(g.weak) != len(g.outputs):
+            self.fail(-1, f"the graph has {len(g.outputs)} outputs, but weak bits for {len(g.weak)}")
+        if len(g.locs) != len(g.eqns):
+            self.fail(-1, f"the graph has {len(g.eqns)} equations, but locations for {len(g.locs)}")
+        for i, a in enumerate(g.in_avals):
+            self.interned(-1, i, a)
+
+    def interned(self, index: int, number: int, a: Aval) -> None:
+        if type(a) is not Aval or aval(a.shape, a.dtype) is not a:
+            self.fail(index, f"the type of %{number} is no interned Aval; make types with aval(shape, dtype)")
+
+    def operand(self, index: int, atom: Atom, defined: int) -> None:
+        if type(atom) is int:
+            if not 0 <= atom < defined:
+                self.fail(index, f"%{atom} is used before it is defined")
+        elif type(atom) is not Literal or copy.copy(atom) is not atom:  # copying goes through the table of literals
+            self.fail(index, f"operand {atom!r} is no interned Literal; make literals with literal(value, dtype)")
+
+    def eqn(self, k: int, eqn: Eqn) -> None:
+        """Params, regions, and types recomputed by the type rule."""
+        g = self.checked
+        primitive = eqn.primitive
+        if len(eqn.params) != len(primitive.params):
+            self.fail(k, f"{primitive.name} has params {tuple(primitive.params)}, got {len(eqn.params)}")
+        for (name, kind), value in zip(primitive.params.items(), eqn.params, strict=True):
+            if not kind.check(value):
+                self.fail(k, f"{name} of {primitive.name} is of kind {kind.name}, got {value!r}")
+        if eqn.regions and primitive.region_rules is None:
+            self.fail(k, f"{primitive.name} takes no regions")
+        for region in eqn.regions:
+            if any(e.primitive.name == "guard" for e in region.eqns):
+                self.fail(k, "a guard stands in a region; its predicate belongs among the region's outputs")
+            if _VERIFIED not in region.memo:
+                _Verifier(region, self.root).graph()
+        types = tuple([g.avals[a] if type(a) is int else a.type for a in eqn.inputs])  # pyright: ignore
+        try:
+            avals = primitive.infer(types, eqn.params, eqn.regions)
+        except (TypeError, ValueError, IndexError) as e:
+            self.fail(k, str(e))
+        recorded = tuple([g.avals[o] for o in eqn.outputs])
+        if avals != recorded:
+            self.fail(k, f"{primitive.name} gives {_listed(avals)}, but {_listed(recorded)} is recorded")
+
+
+def _listed(avals: tuple[Aval, ...]) -> str:
+    return ", ".join(map(repr, avals)) if avals else "nothing"

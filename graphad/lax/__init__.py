@@ -1,0 +1,108 @@
+"""The primitives under the names and conventions of ``jax.lax``: no promotion, broadcasting only of numbers.
+
+`graphad.numpy` has the same functions for everyday use, where dtypes and shapes need not be equal.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from graphad.lax._elementwise import abs as abs
+from graphad.lax._elementwise import acos as acos
+from graphad.lax._elementwise import add as add
+from graphad.lax._elementwise import asin as asin
+from graphad.lax._elementwise import atan as atan
+from graphad.lax._elementwise import bitcast_convert_type as bitcast_convert_type
+from graphad.lax._elementwise import bitwise_and as bitwise_and
+from graphad.lax._elementwise import bitwise_not as bitwise_not
+from graphad.lax._elementwise import bitwise_or as bitwise_or
+from graphad.lax._elementwise import bitwise_xor as bitwise_xor
+from graphad.lax._elementwise import ceil as ceil
+from graphad.lax._elementwise import clamp as clamp
+from graphad.lax._elementwise import convert_element_type as convert_element_type
+from graphad.lax._elementwise import cos as cos
+from graphad.lax._elementwise import cosh as cosh
+from graphad.lax._elementwise import div as div
+from graphad.lax._elementwise import eq as eq
+from graphad.lax._elementwise import erf as erf
+from graphad.lax._elementwise import erf_inv as erf_inv
+from graphad.lax._elementwise import exp as exp
+from graphad.lax._elementwise import expm1 as expm1
+from graphad.lax._elementwise import floor as floor
+from graphad.lax._elementwise import ge as ge
+from graphad.lax._elementwise import gt as gt
+from graphad.lax._elementwise import integer_pow as integer_pow
+from graphad.lax._elementwise import is_finite as is_finite
+from graphad.lax._elementwise import le as le
+from graphad.lax._elementwise import log as log
+from graphad.lax._elementwise import log1p as log1p
+from graphad.lax._elementwise import logistic as logistic
+from graphad.lax._elementwise import lt as lt
+from graphad.lax._elementwise import max as max
+from graphad.lax._elementwise import min as min
+from graphad.lax._elementwise import mul as mul
+from graphad.lax._elementwise import ne as ne
+from graphad.lax._elementwise import neg as neg
+from graphad.lax._elementwise import pow as pow
+from graphad.lax._elementwise import reciprocal as reciprocal
+from graphad.lax._elementwise import rem as rem
+from graphad.lax._elementwise import round as round
+from graphad.lax._elementwise import rsqrt as rsqrt
+from graphad.lax._elementwise import select as select
+from graphad.lax._elementwise import shift_left as shift_left
+from graphad.lax._elementwise import shift_right_arithmetic as shift_right_arithmetic
+from graphad.lax._elementwise import shift_right_logical as shift_right_logical
+from graphad.lax._elementwise import sign as sign
+from graphad.lax._elementwise import sin as sin
+from graphad.lax._elementwise import sinh as sinh
+from graphad.lax._elementwise import sqrt as sqrt
+from graphad.lax._elementwise import square as square
+from graphad.lax._elementwise import stop_gradient as stop_gradient
+from graphad.lax._elementwise import sub as sub
+from graphad.lax._elementwise import tan as tan
+from graphad.lax._elementwise import tanh as tanh
+from graphad.lax._structural import argmax as argmax
+from graphad.lax._structural import argmin as argmin
+from graphad.lax._structural import broadcast as broadcast
+from graphad.lax._structural import broadcast_in_dim as broadcast_in_dim
+from graphad.lax._structural import broadcasted_iota as broadcasted_iota
+from graphad.lax._structural import concatenate as concatenate
+from graphad.lax._structural import cumsum as cumsum
+from graphad.lax._structural import dot as dot
+from graphad.lax._structural import dot_general as dot_general
+from graphad.lax._structural import full as full
+from graphad.lax._structural import full_like as full_like
+from graphad.lax._structural import iota as iota
+from graphad.lax._structural import pad as pad
+from graphad.lax._structural import reduce_and as reduce_and
+from graphad.lax._structural import reduce_max as reduce_max
+from graphad.lax._structural import reduce_min as reduce_min
+from graphad.lax._structural import reduce_or as reduce_or
+from graphad.lax._structural import reduce_prod as reduce_prod
+from graphad.lax._structural import reduce_sum as reduce_sum
+from graphad.lax._structural import reshape as reshape
+from graphad.lax._structural import rev as rev
+from graphad.lax._structural import slice as slice
+from graphad.lax._structural import slice_in_dim as slice_in_dim
+from graphad.lax._structural import transpose as transpose
+from graphad.numpy import expand_dims as expand_dims
+from graphad.numpy import squeeze as squeeze
+from graphad.trace import source as _source
+
+_LATER = {
+    "cond": "Write a Python if on a value that is known or guarded, or graphad.numpy.where for both branches at once.",
+    "switch": "Write Python's if/elif, or graphad.numpy.select.",
+    "scan": "Write a Python for loop: it is traced turn by turn.",
+    "while_loop": "Write a Python while loop: it is traced turn by turn, guarded by its condition.",
+    "fori_loop": "Write a Python for loop: it is traced turn by turn.",
+    "map": "Write graphad.vmap.",
+    "sort": "Sort with np.sort outside the traced function.",
+    "dynamic_slice": "Write x[i : i + n] with Python integers, or graphad.numpy.take(x, i + graphad.numpy.arange(n)).",
+    "dynamic_update_slice": "Write x.at[i : i + n].set(update).",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _LATER:
+        raise AttributeError(f"{_source.where()}graphad.lax.{name} is not there yet. {_LATER[name]}")
+    raise AttributeError(f"module 'graphad.lax' has no attribute {name!r}")

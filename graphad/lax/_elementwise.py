@@ -1,0 +1,202 @@
+"""Functions of each element: no promotion, and only numbers and axes of size 1 are repeated."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphad import numpy as gnp
+from graphad.ir.primitive import Primitive
+from graphad.numpy._typing import ArrayLike, DTypeLike
+from graphad.primitives import cast as casts
+from graphad.primitives import elementwise as prims
+from graphad.trace import source
+from graphad.trace.array import Array, is_scalar
+from graphad.trace.pytree import Tree, tree_map
+from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
+
+
+def _elementwise(primitive: Primitive, name: str) -> Callable[..., Array]:
+    """The function ``lax.<name>``: operands of equal shape (axes of size 1 and numbers are repeated) and dtype."""
+
+    def function(*operands: ArrayLike) -> Array:
+        check_alike(name, operands)
+        return elementwise(primitive, *operands, name=f"lax.{name}")
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{primitive.doc}\n\n    Operands have one dtype, and equal shapes or none."
+    return function
+
+
+def check_alike(name: str, operands: Sequence[Any]) -> None:
+    typed = [as_operand(x, f"lax.{name}") for x in operands if not is_scalar(x)]
+    for x in typed:
+        if dtype_and_weakness(x)[0] is not dtype_and_weakness(typed[0])[0]:
+            raise TypeError(
+                f"{source.where()}lax.{name} got {shape_text(typed[0])} and {shape_text(x)}: dtypes must be equal. "
+                "Convert one, or use the function of graphad.numpy."
+            )
+        if x.ndim and typed[0].ndim and x.ndim != typed[0].ndim:
+            raise TypeError(
+                f"{source.where()}lax.{name} got {shape_text(typed[0])} and {shape_text(x)}: the numbers of axes must be "
+                "equal. Reshape one, or use the function of graphad.numpy."
+            )
+
+
+abs = _elementwise(prims.abs_, "abs")  # noqa: A001
+acos = _elementwise(prims.acos, "acos")
+add = _elementwise(prims.add, "add")
+asin = _elementwise(prims.asin, "asin")
+atan = _elementwise(prims.atan, "atan")
+bitwise_and = _elementwise(prims.and_, "bitwise_and")
+bitwise_not = _elementwise(prims.not_, "bitwise_not")
+bitwise_or = _elementwise(prims.or_, "bitwise_or")
+bitwise_xor = _elementwise(prims.xor, "bitwise_xor")
+ceil = _elementwise(prims.ceil, "ceil")
+cos = _elementwise(prims.cos, "cos")
+cosh = _elementwise(prims.cosh, "cosh")
+eq = _elementwise(prims.eq, "eq")
+erf = _elementwise(prims.erf, "erf")
+erf_inv = _elementwise(prims.erf_inv, "erf_inv")
+exp = _elementwise(prims.exp, "exp")
+expm1 = _elementwise(prims.expm1, "expm1")
+floor = _elementwise(prims.floor, "floor")
+ge = _elementwise(prims.ge, "ge")
+gt = _elementwise(prims.gt, "gt")
+is_finite = _elementwise(prims.is_finite, "is_finite")
+le = _elementwise(prims.le, "le")
+log = _elementwise(prims.log, "log")
+log1p = _elementwise(prims.log1p, "log1p")
+logistic = _elementwise(prims.logistic, "logistic")
+lt = _elementwise(prims.lt, "lt")
+max = _elementwise(prims.maximum, "max")  # noqa: A001
+min = _elementwise(prims.minimum, "min")  # noqa: A001
+mul = _elementwise(prims.mul, "mul")
+ne = _elementwise(prims.ne, "ne")
+neg = _elementwise(prims.neg, "neg")
+rem = _elementwise(prims.rem, "rem")
+shift_left = _elementwise(prims.shift_left, "shift_left")
+shift_right_arithmetic = _elementwise(prims.shift_right_arithmetic, "shift_right_arithmetic")
+shift_right_logical = _elementwise(prims.shift_right_logical, "shift_right_logical")
+sign = _elementwise(prims.sign, "sign")
+sin = _elementwise(prims.sin, "sin")
+sinh = _elementwise(prims.sinh, "sinh")
+sqrt = _elementwise(prims.sqrt, "sqrt")
+sub = _elementwise(prims.sub, "sub")
+tan = _elementwise(prims.tan, "tan")
+tanh = _elementwise(prims.tanh, "tanh")
+
+
+def div(x: ArrayLike, y: ArrayLike) -> Array:
+    """``x / y`` of floats; of integers the quotient rounded toward zero.
+
+    >>> div(-7, 2), div(-7.0, 2.0)
+    (Array(-3, dtype=int32, weak_type=True), Array(-3.5, dtype=float32, weak_type=True))
+    """
+    check_alike("div", (x, y))
+    floats = [v for v in (x, y) if dtype_and_weakness(v)[0].is_float]
+    return elementwise(prims.div if floats else prims.quo, x, y, name="lax.div")
+
+
+def pow(x: ArrayLike, y: ArrayLike) -> Array:  # noqa: A001
+    """``x ** y`` of floats; an integer exponent is converted.
+
+    >>> pow(2.0, 3)
+    Array(8., dtype=float32, weak_type=True)
+    """
+    return elementwise(prims.power, x, y, to_float=True, name="lax.pow")
+
+
+def integer_pow(x: ArrayLike, y: int) -> Array:
+    """``x`` to a constant integer power, by multiplications.
+
+    >>> integer_pow(2.0, -2)
+    Array(0.25, dtype=float32, weak_type=True)
+    """
+    return gnp.power(x, operator.index(y))
+
+
+def square(x: ArrayLike) -> Array:
+    """``x * x``.
+
+    >>> square(3.0)
+    Array(9., dtype=float32, weak_type=True)
+    """
+    return gnp.square(x)
+
+
+def reciprocal(x: ArrayLike) -> Array:
+    """``1 / x``.
+
+    >>> reciprocal(4.0)
+    Array(0.25, dtype=float32, weak_type=True)
+    """
+    return gnp.reciprocal(x)
+
+
+def rsqrt(x: ArrayLike) -> Array:
+    """``1 / sqrt(x)``.
+
+    >>> rsqrt(4.0)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    return 1.0 / gnp.sqrt(x)
+
+
+def round(x: ArrayLike) -> Array:  # noqa: A001
+    """The nearest whole number, of two the one farther from zero.
+
+    >>> round(2.5)
+    Array(3., dtype=float32, weak_type=True)
+    """
+    x = as_operand(x, "lax.round")
+    whole = elementwise(prims.trunc, x)
+    return gnp.where(gnp.abs(x - whole) >= 0.5, whole + gnp.sign(x), whole)
+
+
+def clamp(min: ArrayLike, x: ArrayLike, max: ArrayLike) -> Array:  # noqa: A002
+    """x held between ``min`` and ``max``.
+
+    >>> clamp(0.0, 2.5, 1.0)
+    Array(1., dtype=float32, weak_type=True)
+    """
+    return elementwise(prims.minimum, elementwise(prims.maximum, min, x, name="lax.clamp"), max, name="lax.clamp")
+
+
+def select(pred: ArrayLike, on_true: ArrayLike, on_false: ArrayLike) -> Array:
+    """``on_true`` where ``pred`` holds, else ``on_false``.
+
+    >>> import graphad.numpy as gnp
+    >>> select(gnp.array([True, False]), gnp.ones(2), gnp.zeros(2))
+    Array([1., 0.], dtype=float32)
+    """
+    check_alike("select", (on_true, on_false))
+    return gnp.where(pred, on_true, on_false)
+
+
+def stop_gradient(x: Tree) -> Tree:
+    """x itself, or a pytree of such, with derivative zero.
+
+    >>> stop_gradient(2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    return tree_map(lambda leaf: elementwise(prims.stop_gradient, leaf), x)
+
+
+def convert_element_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:
+    """x in another dtype; floats become integers toward zero.
+
+    >>> convert_element_type(1.5, int)
+    Array(1, dtype=int32)
+    """
+    return cast(as_operand(x, "lax.convert_element_type"), canonical_dtype(new_dtype))
+
+
+def bitcast_convert_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:
+    """The value of another dtype of the same width that has the bits of x.
+
+    >>> bitcast_convert_type(1.0, "int32")
+    Array(1065353216, dtype=int32)
+    """
+    return casts.bitcast(as_operand(x, "lax.bitcast_convert_type"), dtype=canonical_dtype(new_dtype))

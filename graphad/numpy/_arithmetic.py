@@ -1,0 +1,253 @@
+"""Arithmetic of two operands: sums, products, quotients, remainders, powers, extrema."""
+
+from __future__ import annotations
+
+import operator
+from math import inf
+
+from graphad.ir.primitive import Primitive
+from graphad.ir.types import b1, literal
+from graphad.numpy._logic import where
+from graphad.numpy._math import exp, log1p, sqrt
+from graphad.numpy._typing import ArrayLike
+from graphad.primitives import elementwise as prims
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import (
+    as_floats,
+    as_number,
+    as_operand,
+    as_operands,
+    cast,
+    dtype_and_weakness,
+    elementwise,
+    promoted,
+    result_type,
+    with_weak,
+)
+from graphad.trace.tracer import Tracer
+
+
+def add(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x + y``; of two booleans, whether either holds.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.add(gnp.arange(3), 0.5)
+    Array([0.5, 1.5, 2.5], dtype=float32, weak_type=True)
+    """
+    return _of_numbers_or_bools(prims.add, prims.or_, "add", x, y)
+
+
+def subtract(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x - y``.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.subtract(gnp.arange(3), 1)
+    Array([-1,  0,  1], dtype=int32)
+    """
+    return elementwise(prims.sub, x, y, name="subtract")
+
+
+def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x * y``; of two booleans, whether both hold.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.multiply(gnp.arange(3), 2)
+    Array([0, 2, 4], dtype=int32)
+    """
+    return _of_numbers_or_bools(prims.mul, prims.and_, "multiply", x, y)
+
+
+def divide(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x / y``, in floating point.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.divide(gnp.arange(3), 2)
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    return elementwise(prims.div, x, y, to_float=True, name="divide")
+
+
+def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x // y``: the quotient rounded down.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.floor_divide(gnp.array([7, -7]), 2)
+    Array([ 3, -4], dtype=int32)
+    """
+    return divmod(x, y)[0]
+
+
+def remainder(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x % y``: the remainder of `floor_divide`, with the sign of y.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.remainder(gnp.array([7, -7]), 3)
+    Array([1, 2], dtype=int32)
+    """
+    x, y = as_number(x, "remainder"), as_number(y, "remainder")
+    truncated = elementwise(prims.rem, x, y, name="remainder")
+    return truncated if dtype_and_weakness(truncated)[0].kind == "u" else _floored_remainder(truncated, y)
+
+
+def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """The remainder of division rounded toward zero, with the sign of x.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.fmod(-7.0, 3.0)
+    Array(-1., dtype=float32, weak_type=True)
+    """
+    return elementwise(prims.rem, x, y, name="fmod")
+
+
+def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001  (NumPy's name)
+    """``x // y`` and ``x % y``.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.divmod(gnp.array([7, -7]), 2)
+    (Array([ 3, -4], dtype=int32), Array([1, 1], dtype=int32))
+    """
+    x, y = as_number(x, "floor_divide"), as_number(y, "floor_divide")
+    truncated = elementwise(prims.rem, x, y, name="floor_divide")
+    dtype, _ = dtype_and_weakness(truncated)
+    if dtype.kind == "u":
+        return elementwise(prims.quo, x, y), truncated
+    if dtype.kind == "i":
+        quotient = elementwise(prims.quo, x, y)
+        return where(_rounded_up(truncated, y), quotient - 1, quotient), _floored_remainder(truncated, y)
+    exact = where(y == 0, x / y, (x - truncated) / y)  # x / 0 is an infinity, though the remainder is nan
+    quotient = where(_rounded_up(truncated, y), exact - 1, exact)
+    return elementwise(prims.round_, quotient), _floored_remainder(truncated, y)
+
+
+def _floored_remainder(truncated: Array, y: Array) -> Array:
+    return where(_rounded_up(truncated, y), truncated + y, truncated)
+
+
+def _rounded_up(truncated: Array, y: Array) -> Array:
+    """Whether rounding a quotient toward zero rounded it up: the remainder's sign is not the divisor's."""
+    return (truncated != 0) & ((truncated < 0) != (y < 0))
+
+
+def power(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x ** y``. A Python integer as exponent multiplies, and takes no logarithm.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.power(gnp.arange(4), 2)
+    Array([0, 1, 4, 9], dtype=int32)
+    """
+    if not isinstance(y, Tracer):
+        try:
+            exponent = operator.index(y)  # pyright: ignore[reportArgumentType]
+        except TypeError:
+            pass
+        else:
+            return _integer_power(as_number(x, "power"), exponent)
+    x, y = as_operands("power", x, y)
+    (base, _), (exponent, weak) = dtype_and_weakness(x), dtype_and_weakness(y)
+    if base.is_float and exponent.is_integer:
+        y = cast(y, base, weak)
+    if base.is_float or exponent.is_float:
+        return elementwise(prims.power, x, y, name="power")
+    return _power_of_integers(as_number(x, "power"), as_number(y, "power"))
+
+
+def _integer_power(x: Array, n: int) -> Array:
+    dtype, weak = dtype_and_weakness(x)
+    if n < 0 and dtype.is_integer:
+        raise TypeError(
+            f"{source.where()}power got an array of {dtype.numpy} and the exponent {n}: a negative power is no integer. "
+            f"Write x.astype(float) ** {n}."
+        )
+    return with_weak(prims.integer_pow(x, n=n), weak)
+
+
+def _power_of_integers(x: Array, y: Array) -> Array:
+    """Square and multiply: as many bits of the exponent as can matter without overflow."""
+    (x, y), dtype, weak = promoted("power", x, y)
+    one = literal(1, dtype).value
+    result = where((x == 0) & (y != 0), one - one, one)
+    for _ in range(6):
+        result = where((y & 1) != 0, result * x, result)
+        x, y = x * x, elementwise(prims.shift_right_logical, y, one)
+    return with_weak(result, weak)
+
+
+def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``x ** y``, in floating point.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.float_power(2, -1)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    return elementwise(prims.power, x, y, to_float=True, name="float_power")
+
+
+def maximum(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """The greater of x and y; nan if either is.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.maximum(gnp.arange(3), 1)
+    Array([1, 1, 2], dtype=int32)
+    """
+    return _of_numbers_or_bools(prims.maximum, prims.or_, "maximum", x, y)
+
+
+def minimum(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """The smaller of x and y; nan if either is.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.minimum(gnp.arange(3), 1)
+    Array([0, 1, 1], dtype=int32)
+    """
+    return _of_numbers_or_bools(prims.minimum, prims.and_, "minimum", x, y)
+
+
+def clip(x: ArrayLike, min: ArrayLike | None = None, max: ArrayLike | None = None) -> Array:  # noqa: A002
+    """``x`` held between ``min`` and ``max``, either of which may be left out.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.clip(gnp.arange(5), 1, 3)
+    Array([1, 1, 2, 3, 3], dtype=int32)
+    """
+    result = as_operand(x, "clip")
+    if min is not None:
+        result = maximum(min, result)
+    return result if max is None else minimum(max, result)
+
+
+def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``log(exp(x) + exp(y))`` without overflow.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.logaddexp(1000.0, 0.0)
+    Array(1000., dtype=float32, weak_type=True)
+    """
+    x, y = as_floats("logaddexp", x, y)
+    greater, gap = elementwise(prims.maximum, x, y, name="logaddexp"), x - y
+    # Where both are the same infinity the gap is nan, and the sum is that infinity.
+    return where(gap != gap, x + y, greater + log1p(exp(-abs(gap))))
+
+
+def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """``sqrt(x*x + y*y)`` without overflow.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.hypot(3.0, 4.0)
+    Array(5., dtype=float32, weak_type=True)
+    """
+    x, y = map(abs, as_floats("hypot", x, y))
+    long, short = elementwise(prims.maximum, x, y, name="hypot"), minimum(x, y)
+    ratio = short / where(long == 0, 1, long)
+    return where(long == inf, long, long * sqrt(1 + ratio * ratio))
+
+
+def _of_numbers_or_bools(primitive: Primitive, of_bools: Primitive, name: str, x: ArrayLike, y: ArrayLike) -> Array:
+    """``primitive`` of numbers, the connective ``of_bools`` of booleans."""
+    x, y = as_operands(name, x, y)
+    return elementwise(of_bools if result_type(x, y)[0] is b1 else primitive, x, y, name=name)
+
+
+true_divide = divide
+mod = remainder
+pow = power  # noqa: A001  (NumPy's name)

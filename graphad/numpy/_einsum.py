@@ -1,0 +1,134 @@
+"""Einstein summation, two operands at a time from left to right, each step one `dot_general`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from graphad.numpy._indexing import diagonal
+from graphad.numpy._linear import contract
+from graphad.numpy._reductions import sum as sum_
+from graphad.numpy._shape import broadcast_to, expand_dims, reshape, transpose
+from graphad.numpy._typing import ArrayLike
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import as_operand, shape_text
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class _Term(NamedTuple):
+    """An operand with a letter for each axis."""
+
+    x: Any
+    letters: str
+
+
+def einsum(subscripts: str, /, *operands: ArrayLike) -> Array:
+    """The sum of products that ``subscripts`` describes: a letter per axis, summed over unless it is in the output.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.einsum("ij,jk->ik", gnp.ones((2, 3)), gnp.ones((3, 2)))
+    Array([[3., 3.],
+           [3., 3.]], dtype=float32)
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(
+            f"{source.where()}einsum takes subscripts as text first, such as 'ij,jk->ik'; got {subscripts!r}."
+        )
+    xs = [as_operand(x, "einsum") for x in operands]
+    inputs, output = _parse(subscripts, xs)
+    sizes = _sizes(subscripts, inputs, xs)
+    terms = [_squeezed(_Term(x, letters), sizes) for x, letters in zip(xs, inputs, strict=True)]
+    while len(terms) > 1:
+        needed = set(output).union(*[t.letters for t in terms[2:]])
+        terms[:2] = [_pair(terms[0], terms[1], needed)]
+    return _arranged(_summed(terms[0], set(output)), output, sizes)
+
+
+def _parse(subscripts: str, xs: Sequence[Any]) -> tuple[list[str], str]:
+    """The letters of each operand and of the output, every ellipsis spelled out."""
+    text = subscripts.replace(" ", "")
+    left, arrow, output = text.partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(xs):
+        raise ValueError(f"{source.where()}einsum {subscripts!r} describes {len(inputs)} operands, got {len(xs)}.")
+    free = [c for c in _LETTERS if c not in text]
+    dots = ""
+    for k, (term, x) in enumerate(zip(inputs, xs, strict=True)):
+        named = term.replace("...", "")
+        hidden = x.ndim - len(named)
+        if any([c not in _LETTERS for c in named]) or hidden < 0 or (hidden and "..." not in term):
+            raise ValueError(
+                f"{source.where()}einsum {subscripts!r}: {term!r} does not describe {shape_text(x)}. "
+                "Write one letter for each axis, or '...' for the rest."
+            )
+        spelled = "".join(free[len(free) - hidden :]) if hidden else ""
+        dots = max(dots, spelled, key=len)
+        inputs[k] = term.replace("...", spelled)
+    if not arrow:
+        every = "".join(inputs)
+        output = "..." + "".join(sorted([c for c in set(every) if every.count(c) == 1 and c not in dots]))
+    output = output.replace("...", dots)
+    unknown = [c for c in output if c not in "".join(inputs) or output.count(c) > 1]
+    if unknown:
+        raise ValueError(
+            f"{source.where()}einsum {subscripts!r}: {unknown[0]!r} of the output must be in an operand, and only once in it."
+        )
+    return inputs, output
+
+
+def _sizes(subscripts: str, inputs: list[str], xs: Sequence[Any]) -> dict[str, int]:
+    """The size that each letter stands for; axes of size 1 are repeated."""
+    sizes: dict[str, int] = {}
+    for letters, x in zip(inputs, xs, strict=True):
+        for c, n in zip(letters, x.shape, strict=True):
+            if sizes.setdefault(c, n) == 1:
+                sizes[c] = n
+            elif n not in (1, sizes[c]):
+                shown = ", ".join([shape_text(x) for x in xs])
+                raise ValueError(
+                    f"{source.where()}einsum {subscripts!r} got {shown}: {c!r} stands for size {sizes[c]} and for {n}."
+                )
+    return sizes
+
+
+def _squeezed(term: _Term, sizes: dict[str, int]) -> _Term:
+    """Without axes of size 1 that are repeated elsewhere, and with repeated letters taken along the diagonal."""
+    x, letters = term
+    kept = [k for k, c in enumerate(letters) if x.shape[k] == sizes[c]]
+    x, letters = reshape(x, [x.shape[k] for k in kept]), "".join([letters[k] for k in kept])
+    for c in sorted(set(letters)):
+        while letters.count(c) > 1:
+            first = letters.index(c)
+            second = letters.index(c, first + 1)
+            x = diagonal(x, axis1=first, axis2=second)
+            letters = letters[:first] + letters[first + 1 : second] + letters[second + 1 :] + c
+    return _Term(x, letters)
+
+
+def _summed(term: _Term, needed: set[str]) -> _Term:
+    """Without the axes that nobody needs any more."""
+    axes = tuple([k for k, c in enumerate(term.letters) if c not in needed])
+    return _Term(sum_(term.x, axes), "".join([c for c in term.letters if c in needed])) if axes else term
+
+
+def _pair(left: _Term, right: _Term, needed: set[str]) -> _Term:
+    left, right = _summed(left, needed | set(right.letters)), _summed(right, needed | set(left.letters))
+    shared = [c for c in left.letters if c in right.letters]
+    batch, summed = [c for c in shared if c in needed], [c for c in shared if c not in needed]
+
+    def axes(term: _Term, letters: list[str]) -> tuple[int, ...]:
+        return tuple([term.letters.index(c) for c in letters])
+
+    product = contract(left.x, right.x, axes(left, summed), axes(right, summed), axes(left, batch), axes(right, batch))
+    free = [c for term in (left, right) for c in term.letters if c not in shared]
+    return _Term(product, "".join(batch + free))
+
+
+def _arranged(term: _Term, output: str, sizes: dict[str, int]) -> Any:
+    """The axes in the order of the output, those that all operands had with size 1 only put in again."""
+    have = [c for c in output if c in term.letters]
+    x = transpose(term.x, [term.letters.index(c) for c in have])
+    missing = [k for k, c in enumerate(output) if c not in have]
+    return broadcast_to(expand_dims(x, missing), [sizes[c] for c in output]) if missing else x

@@ -1,0 +1,177 @@
+"""The operators and methods of `Array`, and of the tracers that stand for one: a table, set on both classes.
+
+This is the one registration that goes upward: arrays live on the trace floor, what their operators mean is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from graphad.ir.primitive import Primitive
+from graphad.ir.types import literal
+from graphad.numpy import _arithmetic, _creation, _indexing, _joining, _linear, _logic, _math, _reductions, _shape
+from graphad.primitives import elementwise as prims
+from graphad.trace.array import Array
+from graphad.trace.tracer import Tracer
+
+Method = Callable[..., Any]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators of two operands
+
+
+def _understood(y: Any) -> bool:
+    """Whether an operator takes ``y``, or complains of it, rather than leaving it to the other's own operator."""
+    return isinstance(y, (Array, np.ndarray, np.generic, bool, int, float, complex, list, tuple, dict, set)) or hasattr(
+        y, "__array__"
+    )
+
+
+def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Method, Method]:
+    """The methods for ``x op y`` and ``y op x``.
+
+    Two tracers of one float type, or one and a Python float, are the common case of traced code: these go straight to
+    ``primitive``. ``function`` sees to everything else.
+    """
+
+    def forward(x: Any, y: Any) -> Any:
+        if type(x) is Tracer and primitive is not None:
+            a = x.aval
+            if a.is_float:
+                if type(y) is Tracer:
+                    if y.aval is a and y.weak_type == x.weak_type:
+                        result = x.__emit__(primitive, (x, y), ())
+                        result.weak_type = x.weak_type
+                        return result
+                elif type(y) is float:
+                    result = x.__emit__(primitive, (x, literal(y, a.dtype)), ())
+                    result.weak_type = x.weak_type
+                    return result
+        return function(x, y) if _understood(y) else NotImplemented
+
+    def reflected(x: Any, y: Any) -> Any:
+        if type(x) is Tracer and type(y) is float and primitive is not None:
+            a = x.aval
+            if a.is_float:
+                result = x.__emit__(primitive, (literal(y, a.dtype), x), ())
+                result.weak_type = x.weak_type
+                return result
+        return function(y, x) if _understood(y) else NotImplemented
+
+    return forward, reflected
+
+
+#: Name of the operator, the function that it means, and the primitive that the function is for equal float operands.
+_BINARY: tuple[tuple[str, Method, Primitive | None], ...] = (
+    ("add", _arithmetic.add, prims.add),
+    ("sub", _arithmetic.subtract, prims.sub),
+    ("mul", _arithmetic.multiply, prims.mul),
+    ("truediv", _arithmetic.divide, prims.div),
+    ("floordiv", _arithmetic.floor_divide, None),
+    ("mod", _arithmetic.remainder, None),
+    ("divmod", _arithmetic.divmod, None),
+    ("pow", _arithmetic.power, prims.power),
+    ("matmul", _linear.matmul, None),
+    ("and", _logic.bitwise_and, None),
+    ("or", _logic.bitwise_or, None),
+    ("xor", _logic.bitwise_xor, None),
+    ("lshift", _logic.left_shift, None),
+    ("rshift", _logic.right_shift, None),
+)
+_COMPARISONS: tuple[tuple[str, Method, Primitive], ...] = (
+    ("eq", _logic.equal, prims.eq),
+    ("ne", _logic.not_equal, prims.ne),
+    ("lt", _logic.less, prims.lt),
+    ("le", _logic.less_equal, prims.le),
+    ("gt", _logic.greater, prims.gt),
+    ("ge", _logic.greater_equal, prims.ge),
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Methods
+
+
+def _iterate(x: Any) -> Iterator[Any]:
+    if not x.ndim:
+        raise TypeError(f"iteration over a scalar: {x.aval} has no axis.")
+    return (x[k] for k in range(x.shape[0]))
+
+
+def _reshape(x: Any, *shape: Any, order: str = "C") -> Array:
+    """`graphad.numpy.reshape`, the sizes as one tuple or one by one."""
+    return _shape.reshape(x, shape[0] if len(shape) == 1 else shape, order)
+
+
+def _transpose(x: Any, *axes: Any) -> Array:
+    """`graphad.numpy.transpose`, the axes as one tuple or one by one."""
+    return _shape.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+def _itself(x: Any) -> Any:
+    """The array itself: nobody can change it."""
+    return x
+
+
+_METHODS: dict[str, Method] = {
+    "__neg__": _math.negative,
+    "__pos__": _math.positive,
+    "__abs__": _math.abs,
+    "__invert__": _logic.bitwise_not,
+    "__getitem__": _indexing.getitem,
+    "__round__": _math.round,
+    "__iter__": _iterate,
+    "all": _reductions.all,
+    "any": _reductions.any,
+    "argmax": _reductions.argmax,
+    "argmin": _reductions.argmin,
+    "astype": _creation.astype,
+    "diagonal": _indexing.diagonal,
+    "clip": _arithmetic.clip,
+    "conj": _itself,
+    "copy": _itself,
+    "cumsum": _reductions.cumsum,
+    "dot": _linear.dot,
+    "flatten": _shape.ravel,
+    "max": _reductions.max,
+    "mean": _reductions.mean,
+    "min": _reductions.min,
+    "prod": _reductions.prod,
+    "ravel": _shape.ravel,
+    "repeat": _joining.repeat,
+    "reshape": _reshape,
+    "round": _math.round,
+    "squeeze": _shape.squeeze,
+    "std": _reductions.std,
+    "sum": _reductions.sum,
+    "swapaxes": _shape.swapaxes,
+    "take": _indexing.take,
+    "trace": _indexing.trace,
+    "transpose": _transpose,
+    "var": _reductions.var,
+}
+_PROPERTIES: dict[str, Method] = {
+    "at": _indexing.UpdateAt,
+    "T": _shape.transpose,
+    "mT": _shape.matrix_transpose,
+    "real": _itself,
+}
+
+
+def _install(cls: type) -> None:
+    for name, function, primitive in _BINARY:
+        forward, reflected = _operator(function, primitive)
+        setattr(cls, f"__{name}__", forward)
+        setattr(cls, f"__r{name}__", reflected)
+    for name, function, primitive in _COMPARISONS:
+        setattr(cls, f"__{name}__", _operator(function, primitive)[0])
+    for name, function in _METHODS.items():
+        setattr(cls, name, function)
+    for name, function in _PROPERTIES.items():
+        setattr(cls, name, property(function))
+
+
+_install(Array)
+_install(Tracer)

@@ -1,0 +1,178 @@
+"""Primitives with regions: ``jit`` and ``remat``, and what all such primitives share.
+
+A region is a closed graph inside an equation. How it goes through a transform stands here; the transform itself is
+handed in by the caller (`graphad.transforms` is a floor up), and its results are memoised on the region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphad.ir.builder import Builder
+from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.lowering import Inline
+from graphad.ir.params import STR
+from graphad.ir.primitive import Primitive, RegionRules
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, OperandType
+
+Tangents = Sequence[Ref | None]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What regions have in common
+
+
+def region_type(*operands: OperandType, regions: tuple[Graph, ...], **_params: Any) -> tuple[Aval, ...]:
+    """The type rule of every primitive with a region."""
+    wanted = regions[0].in_avals
+    got = tuple([(x.shape, x.dtype) for x in operands])
+    if got != tuple([(a.shape, a.dtype) for a in wanted]):
+        raise TypeError(f"the region takes {wanted}, but the operands are {operands}")
+    return regions[0].out_avals
+
+
+def slim_region(region: Graph, live: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:
+    """``region`` with its live outputs only, without the inputs that this leaves unread; and the inputs kept."""
+
+    def make() -> tuple[Graph, tuple[int, ...]]:
+        builder = Builder()
+        numbers = [builder.input(a) for a in region.in_avals]
+        outs = [a for a, is_live in zip(builder.inline(region, numbers), live, strict=True) if is_live]
+        weak = [w for w, is_live in zip(region.weak, live, strict=True) if is_live]
+        graph = builder.close(outs, weak, name=region.name)
+        read = {a for eqn in graph.eqns for a in eqn.inputs if type(a) is int}
+        read.update(a for a in graph.outputs if type(a) is int)
+        kept = tuple([i for i in numbers if i in read])
+        if len(kept) < len(numbers):
+            graph = builder.close(outs, weak, inputs=kept, name=region.name)
+        return graph, kept
+
+    return region.memoize(("slim", live), make)
+
+
+def _prune(eqn: Eqn, live: tuple[bool, ...]) -> Eqn:
+    region = eqn.regions[0]
+    slim, kept = slim_region(region, live)
+    if all(live) and len(kept) == region.n_inputs:
+        return eqn
+    outputs = tuple([o for o, is_live in zip(eqn.outputs, live, strict=True) if is_live])
+    return Eqn(eqn.primitive, tuple([eqn.inputs[i] for i in kept]), eqn.params, outputs, (slim,))
+
+
+def atoms_of(refs: Tangents) -> tuple[Atom, ...]:
+    """The atoms of those that are not zero."""
+    return tuple([r.atom for r in refs if r is not None])
+
+
+def spread(builder: Builder, numbers: Sequence[Atom], nonzero: Sequence[bool]) -> list[Ref | None]:
+    """One Ref per True of ``nonzero``, None elsewhere."""
+    it = iter(numbers)
+    return [Ref(builder, next(it)) if n else None for n in nonzero]
+
+
+def _transpose_region(
+    builder: Builder, eqn: Eqn, operands: Sequence[Ref | Aval], cts: Tangents, transposed: Callable[..., Any]
+) -> list[Ref | None]:
+    linear = tuple([type(x) is Aval for x in operands])
+    graph, nonzero = transposed(eqn.regions[0], linear, tuple([c is not None for c in cts]))
+    inputs = tuple([x.atom for x in operands if type(x) is Ref]) + atoms_of(cts)
+    found = iter(spread(builder, builder.emit(eqn.primitive, inputs, eqn.params, (graph,)), nonzero))
+    it = iter([next(found) for _ in nonzero])
+    return [next(it) if is_linear else None for is_linear in linear]
+
+
+def _batch_region(
+    builder: Builder, eqn: Eqn, operands: Sequence[Ref], marks: Sequence[bool], size: int, batched: Callable[..., Any]
+) -> tuple[list[Ref], tuple[bool, ...]]:
+    graph, mask = batched(eqn.regions[0], tuple(marks), size)
+    numbers = builder.emit(eqn.primitive, atoms_of(operands), eqn.params, (graph,))
+    return [Ref(builder, n) for n in numbers], mask
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# jit: two equations, so that the residuals are computed once and what does not depend on a tangent is not repeated
+
+
+def _linearize_jit(
+    builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], tangents: Tangents, linearized: Callable[..., Any], _: Any
+) -> tuple[list[Atom], list[Ref | None]]:
+    region = eqn.regions[0]
+    primal, linear, n_residuals, nonzero = linearized(region, tuple([t is not None for t in tangents]))
+    loc = builder.loc
+    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, (primal,)))
+    n_outs = len(region.outputs)
+    # A residual that is an input or a literal of the region need not travel through it.
+    residuals = [
+        (atoms[a] if a < region.n_inputs else o) if type(a) is int else a
+        for a, o in zip(primal.outputs[n_outs:], outs[n_outs:], strict=True)
+    ]
+    assert len(residuals) == n_residuals
+    builder.loc = ("jvp", loc)
+    results = builder.emit(eqn.primitive, tuple(residuals) + atoms_of(tangents), eqn.params, (linear,))
+    return list(outs[:n_outs]), spread(builder, results, nonzero)
+
+
+jit = Primitive(
+    "jit",
+    doc="A compiled function: runs its region.",
+    type_rule=region_type,
+    numpy=None,
+    params={"name": STR},
+    multiple=True,
+    lowering=Inline(),
+    region_rules=RegionRules(_linearize_jit, _transpose_region, _batch_region),
+    prune=_prune,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# remat: the tangent equation computes the primal again instead of keeping residuals
+
+
+def without_effects(region: Graph) -> Graph:
+    """``region`` without its prints: what is computed again has printed already."""
+
+    def make() -> Graph:
+        builder = _Silent()
+        outs = builder.inline(region, [builder.input(a) for a in region.in_avals])
+        return builder.close(outs, region.weak, name=region.name)
+
+    return region.memoize("without effects", make) if region.effectful else region
+
+
+class _Silent(Builder):
+    __slots__ = ()
+
+    def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[Aval]) -> tuple[int, ...]:
+        if eqn.primitive.effect:
+            return ()
+        return super().copy(eqn._replace(regions=tuple([without_effects(r) for r in eqn.regions])), inputs, avals)
+
+
+def _linearize_remat(
+    builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], tangents: Tangents, _: Any, jvp_graph: Callable[..., Any]
+) -> tuple[list[Atom], list[Ref | None]]:
+    region = eqn.regions[0]
+    joint, nonzero = jvp_graph(without_effects(region), tuple([t is not None for t in tangents]))
+    loc = builder.loc
+    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions))
+    builder.loc = ("jvp", loc)
+    n_outs = len(region.outputs)
+    tangent_only, kept = slim_region(joint, (False,) * n_outs + (True,) * (len(joint.outputs) - n_outs))
+    inputs = atoms + atoms_of(tangents)
+    results = builder.emit(eqn.primitive, tuple([inputs[i] for i in kept]), eqn.params, (tangent_only,))
+    return [*outs], spread(builder, results, nonzero)
+
+
+remat = Primitive(
+    "remat",
+    doc="Runs its region; its derivative recomputes the region's values instead of keeping them (`checkpoint`).",
+    type_rule=region_type,
+    numpy=None,
+    multiple=True,
+    lowering=Inline(),
+    region_rules=RegionRules(_linearize_remat, _transpose_region, _batch_region),
+    prune=_prune,
+)

@@ -1,0 +1,122 @@
+"""Effects: equations that are neither merged, dropped nor reordered, and have no results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.errors import TracerBoolError
+from graphad.ir.lowering import Effect
+from graphad.ir.params import INT, LITERAL, STR
+from graphad.ir.primitive import ErrorSample, Primitive, Sample
+from graphad.ir.types import Aval, DType, Literal, OperandType, aval, b1, f32, i32, literal
+from graphad.primitives.families import draw, expect_operands, listed, with_batch_axis
+
+
+def _guard_type(*types: OperandType, expect: Literal) -> tuple[Aval, ...]:
+    expect_operands("guard", types, 1)
+    (predicate,) = types
+    if predicate.shape or predicate.dtype.is_float:
+        raise TypeError(f"guard got {predicate}; it takes a boolean or integer scalar. For floats guard ne(x, 0).")
+    if expect.dtype is not predicate.dtype:
+        raise TypeError(f"guard got {predicate} but expects {expect}; give both the same dtype.")
+    return ()
+
+
+def _guard_batch(_size: int, batched: Sequence[bool], predicate: Any, *, expect: Literal) -> list[Any]:
+    if batched[0]:
+        raise TracerBoolError(
+            "Python branched on a value that differs between the lanes of a vmap. "
+            "Choose with numpy.where(c, x, y), or branch with lax.cond or lax.while_loop."
+        )
+    return guard(predicate, expect=expect)
+
+
+def _guard_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
+    if not dtype.is_float:
+        value = np.ones((), dtype.numpy)
+        yield Sample((value,), {"expect": literal(value, dtype)})
+
+
+guard = Primitive(
+    "guard",
+    doc="Holds the program to the path it was traced on: what follows is valid where the operand equals ``expect``.",
+    type_rule=_guard_type,
+    numpy=lambda _predicate, expect: (),
+    params={"expect": LITERAL},
+    nondifferentiable="it has no result",
+    batch=_guard_batch,
+    lowering=Effect(),
+    samples=_guard_samples,
+    errors=(
+        ErrorSample((aval((3,), b1),), {"expect": literal(True, b1)}, "boolean or integer scalar"),
+        ErrorSample((aval((), f32),), {"expect": literal(1, f32)}, "guard ne(x, 0)"),
+        ErrorSample((aval((), i32),), {"expect": literal(True, b1)}, "give both the same dtype"),
+        ErrorSample((), {"expect": literal(True, b1)}, "takes 1 operand"),
+    ),
+    effect=True,
+    multiple=True,
+)
+
+
+def _print_type(*types: OperandType, fmt: str, lanes: int) -> tuple[Aval, ...]:
+    shapes = {t.shape[:lanes] for t in types if type(t) is Aval}
+    if len(shapes) > 1 or any(len(s) < lanes for s in shapes):
+        raise TypeError(f"debug_print[lanes={lanes}] got {listed(types)}; their first {lanes} axes must be the same.")
+    stand_ins = [np.zeros((0,) * max(len(t.shape) - lanes, 0), t.dtype.numpy) for t in types]
+    try:
+        fmt.format(*stand_ins)
+    except (LookupError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"debug_print[fmt={fmt!r}] got {listed(types)}: {error}. Write one {{}} for each value to print; "
+            "format specifications are for scalars."
+        ) from error
+    return ()
+
+
+def _print_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
+    yield Sample((), {"fmt": "here", "lanes": 0})
+    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (), dtype)), {"fmt": "x = {}, y = {}", "lanes": 0})
+    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (2,), dtype)), {"fmt": "x = {}, y = {:5}", "lanes": 1})
+
+
+def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, lanes: int) -> list[Any]:
+    lifted = [x if b else with_batch_axis(size, x) for b, x in zip(batched, operands, strict=True)]
+    return debug_print(*lifted, fmt=fmt, lanes=lanes + 1)
+
+
+def printed_lines(values: Sequence[Any], *, fmt: str, lanes: int) -> Iterator[str]:
+    """What an equation of `debug_print` prints: one line for each lane.
+
+    Examples
+    --------
+    >>> list(printed_lines([np.array([1.5, 2.5])], fmt="x = {:.2f}", lanes=1))
+    ['x = 1.50', 'x = 2.50']
+    """
+    arrays = [np.asarray(v) for v in values]
+    shape = next((a.shape[:lanes] for a in arrays if a.ndim >= lanes), ())
+    for lane in np.ndindex(shape):
+        yield fmt.format(*[a[lane] if a.ndim >= lanes else a for a in arrays])
+
+
+debug_print = Primitive(
+    "debug_print",
+    doc="""Prints its operands through ``fmt`` when the program runs, once for each index into the first ``lanes`` axes:
+    those that `vmap` has added.""",
+    type_rule=_print_type,
+    numpy=lambda *_operands, fmt, lanes: (),
+    params={"fmt": STR, "lanes": INT},
+    nondifferentiable="it has no result",
+    batch=_print_batch,
+    lowering=Effect(),
+    samples=_print_samples,
+    errors=(
+        ErrorSample((aval((), f32),), {"fmt": "{} and {}", "lanes": 0}, "one {} for each value"),
+        ErrorSample((aval((3,), f32),), {"fmt": "{:.3f}", "lanes": 0}, "format specifications are for scalars"),
+        ErrorSample((aval((3,), f32), aval((2,), f32)), {"fmt": "{} {}", "lanes": 1}, "must be the same"),
+    ),
+    effect=True,
+    multiple=True,
+)

@@ -1,0 +1,54 @@
+"""All scalar functions under one name; each is defined, with everything known of it, in the module it comes from."""
+
+from __future__ import annotations
+
+from graphad.primitives.arithmetic import abs_ as abs_
+from graphad.primitives.arithmetic import add as add
+from graphad.primitives.arithmetic import ceil as ceil
+from graphad.primitives.arithmetic import div as div
+from graphad.primitives.arithmetic import floor as floor
+from graphad.primitives.arithmetic import integer_pow as integer_pow
+from graphad.primitives.arithmetic import maximum as maximum
+from graphad.primitives.arithmetic import minimum as minimum
+from graphad.primitives.arithmetic import mul as mul
+from graphad.primitives.arithmetic import neg as neg
+from graphad.primitives.arithmetic import quo as quo
+from graphad.primitives.arithmetic import rem as rem
+from graphad.primitives.arithmetic import round_ as round_
+from graphad.primitives.arithmetic import sign as sign
+from graphad.primitives.arithmetic import stop_gradient as stop_gradient
+from graphad.primitives.arithmetic import sub as sub
+from graphad.primitives.arithmetic import trunc as trunc
+from graphad.primitives.comparison import and_ as and_
+from graphad.primitives.comparison import eq as eq
+from graphad.primitives.comparison import ge as ge
+from graphad.primitives.comparison import gt as gt
+from graphad.primitives.comparison import is_finite as is_finite
+from graphad.primitives.comparison import le as le
+from graphad.primitives.comparison import lt as lt
+from graphad.primitives.comparison import ne as ne
+from graphad.primitives.comparison import not_ as not_
+from graphad.primitives.comparison import or_ as or_
+from graphad.primitives.comparison import select as select
+from graphad.primitives.comparison import shift_left as shift_left
+from graphad.primitives.comparison import shift_right_arithmetic as shift_right_arithmetic
+from graphad.primitives.comparison import shift_right_logical as shift_right_logical
+from graphad.primitives.comparison import xor as xor
+from graphad.primitives.transcendental import acos as acos
+from graphad.primitives.transcendental import asin as asin
+from graphad.primitives.transcendental import atan as atan
+from graphad.primitives.transcendental import cos as cos
+from graphad.primitives.transcendental import cosh as cosh
+from graphad.primitives.transcendental import erf as erf
+from graphad.primitives.transcendental import erf_inv as erf_inv
+from graphad.primitives.transcendental import exp as exp
+from graphad.primitives.transcendental import expm1 as expm1
+from graphad.primitives.transcendental import log as log
+from graphad.primitives.transcendental import log1p as log1p
+from graphad.primitives.transcendental import logistic as logistic
+from graphad.primitives.transcendental import power as power
+from graphad.primitives.transcendental import sin as sin
+from graphad.primitives.transcendental import sinh as sinh
+from graphad.primitives.transcendental import sqrt as sqrt
+from graphad.primitives.transcendental import tan as tan
+from graphad.primitives.transcendental import tanh as tanh

@@ -1,0 +1,28 @@
+"""References that NumPy does not have, or not with the digits that compiled programs give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from graphad_kernels.math import evaluate
+
+from graphad.ir.types import BY_NUMPY, f32, f64
+
+
+def kernel(name: str) -> Callable[..., Any]:
+    """The function ``name`` of `graphad_kernels.math` on arrays: the one definition that compiled programs use too.
+
+    Half precisions are computed in float32.
+    """
+
+    def reference(*operands: Any) -> Any:
+        arrays = [np.asarray(x) for x in operands]
+        dtype = BY_NUMPY[arrays[0].dtype]
+        if dtype.is_float and dtype not in (f32, f64):
+            wide = evaluate(name, "f32", *[a.astype(np.float32) for a in arrays])
+            return np.asarray(wide).astype(dtype.numpy)
+        return evaluate(name, dtype.name, *arrays)
+
+    return reference

@@ -1,0 +1,1 @@
+"""Tracing: from Python functions to graphs, with Python's own control flow as guards."""

@@ -1,0 +1,316 @@
+"""`Array`: the immutable array of graphad, a thin skin over one NumPy array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.config import config
+from graphad.ir.evaluate import conform
+from graphad.ir.graph import Graph
+from graphad.ir.primitive import Primitive
+from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
+
+NDArray = np.ndarray[Any, Any]
+
+
+class ArrayType(type):
+    """Metaclass of `Array`: a tracer is an Array to ``isinstance``, so that user code cannot tell them apart."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        kind: Any = type(instance)
+        return kind is cls or getattr(kind, "is_tracer", False)
+
+
+class Array(metaclass=ArrayType):
+    """An immutable n-dimensional array.
+
+    Made by `graphad.numpy.array`, `asarray` and every function of `graphad.numpy`; ``x[i] = v`` is written
+    ``x = x.at[i].set(v)``. ``np.asarray(x)`` is a read-only view of the same memory.
+
+    Attributes
+    ----------
+    weak_type : bool
+        The dtype came from Python scalars alone, and yields to that of the arrays it meets.
+
+    Examples
+    --------
+    >>> import graphad.numpy as gnp
+    >>> gnp.array([1.0, 2.0])
+    Array([1., 2.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_value", "weak_type")
+    __array_ufunc__ = None  # np_array * x defers to x
+    __array_priority__ = 100
+    is_tracer = False
+    __hash__: Any
+
+    _value: NDArray
+    weak_type: bool
+
+    def __init__(self, value: NDArray, weak_type: bool = False) -> None:
+        self._value = value
+        self.weak_type = weak_type
+
+    # --- what it is
+
+    @property
+    def aval(self) -> Aval:
+        value = self._value
+        return aval(value.shape, BY_NUMPY[value.dtype])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._value.ndim
+
+    @property
+    def size(self) -> int:
+        return self._value.size
+
+    @property
+    def nbytes(self) -> int:
+        return self._value.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        return self._value.itemsize
+
+    def __emit__(
+        self, primitive: Primitive, operands: Sequence[Any], params: tuple[Any, ...], regions: tuple[Graph, ...] = ()
+    ) -> Any:
+        for x in operands:
+            if getattr(type(x), "is_tracer", False):
+                return x.__emit__(primitive, operands, params, regions)
+        return run_reference(primitive, operands, params)
+
+    # --- out to Python and NumPy
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        value = self._value
+        if dtype is not None and np.dtype(dtype) != value.dtype:
+            if copy is False:
+                raise ValueError(f"np.asarray(..., copy=False) cannot change dtype {value.dtype} to {np.dtype(dtype)}")
+            return value.astype(dtype)
+        if copy:
+            return value.copy()
+        view = value.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        if self._value.dtype.kind == "V":  # bfloat16: the protocol has no word for it, so NumPy goes by __array__
+            raise AttributeError("__array_interface__")
+        return self.__array__().__array_interface__
+
+    def __bool__(self) -> bool:
+        if self._value.size != 1:
+            raise ValueError(
+                f"the truth value of an array of shape {self._value.shape} is ambiguous. Use x.any() or x.all()."
+            )
+        return bool(self._value.item())
+
+    def __int__(self) -> int:
+        return int(self._only_element("int"))
+
+    def __float__(self) -> float:
+        return float(self._only_element("float"))
+
+    def __complex__(self) -> complex:
+        return complex(self._only_element("complex"))
+
+    def __index__(self) -> int:
+        if not np.issubdtype(self._value.dtype, np.integer) or self._value.ndim:
+            raise TypeError(f"only integer scalars can be an index, not {self.aval}")
+        return int(self._value)
+
+    def _only_element(self, kind: str) -> Any:
+        if self._value.size != 1:
+            raise TypeError(f"{kind}() takes an array of one element, not one of shape {self._value.shape}")
+        return self._value.item()
+
+    def item(self, *args: int) -> Any:
+        return self._value.item(*args)
+
+    def tolist(self) -> Any:
+        return self._value.tolist()
+
+    def tobytes(self) -> bytes:
+        return self._value.tobytes()
+
+    def __len__(self) -> int:
+        if not self._value.ndim:
+            raise TypeError("len() of an array without axes")
+        return self._value.shape[0]
+
+    def block_until_ready(self) -> Array:
+        """The array itself: on the CPU every result is ready when it is returned."""
+        return self
+
+    # --- text
+
+    def __repr__(self) -> str:
+        return array_repr(self._value, self.weak_type)
+
+    def __str__(self) -> str:
+        return str(self._value)
+
+    def __format__(self, spec: str) -> str:
+        # A scalar formats as the Python number it holds, as a NumPy scalar does.
+        return format(self._value[()], spec) if not self._value.ndim else format(self._value, spec)
+
+    # --- what it refuses
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(refuse_assignment(index))
+
+    def __copy__(self) -> Array:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Array:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unpickle, (self._value, self.weak_type))
+
+
+def _refuse_hash(self: object) -> int:
+    raise TypeError(
+        "unhashable: an Array compares elementwise, so it cannot be a dictionary key or a static argument. "
+        "Use x.tobytes(), x.item() or tuple(x.tolist())."
+    )
+
+
+# Set from outside the class: __eq__ comes later, with the operators of graphad.numpy, and must not undo it.
+Array.__hash__ = _refuse_hash
+
+
+def _unpickle(value: NDArray, weak_type: bool) -> Array:
+    return Array(value, weak_type)
+
+
+def refuse_assignment(index: Any) -> str:
+    """The message for ``x[index] = value``."""
+    shown = {int: repr, slice: _slice_text}.get(type(index), lambda _: "i")(index)
+    return (
+        f"arrays are immutable: x[{shown}] = v would change every value computed from x. "
+        f"Write x = x.at[{shown}].set(v) instead."
+    )
+
+
+def _slice_text(s: slice) -> str:
+    text = f"{'' if s.start is None else s.start}:{'' if s.stop is None else s.stop}"
+    return text if s.step is None else f"{text}:{s.step}"
+
+
+def array_repr(value: NDArray, weak_type: bool) -> str:
+    """``Array([2., 36.], dtype=float32)``, with ``weak_type=True`` where it holds."""
+    head = "Array("
+    suffix = f", dtype={value.dtype.name}" + (", weak_type=True" if weak_type else "") + ")"
+    if value.size == 0 and value.ndim != 1:
+        return f"{head}[], shape={value.shape}{suffix}"
+    body = np.array2string(value, separator=", ", prefix=head, suffix=suffix)
+    last_line = len(body) - (body.rfind("\n") + 1)
+    if last_line + len(suffix) > np.get_printoptions()["linewidth"]:
+        suffix = "," + "\n" + " " * len(head) + suffix[2:]
+    return head + body + suffix
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From Python and NumPy values
+
+
+def is_scalar(x: Any) -> bool:
+    """Python numbers, and np.float64 scalars, which are Python floats: weakly typed."""
+    return type(x) in (bool, int, float, np.float64)
+
+
+def scalar_dtype(x: Any) -> DType:
+    """The dtype a Python scalar has by itself."""
+    if isinstance(x, bool):
+        return dtype_of("bool")
+    bits = config.default_dtype_bits
+    return dtype_of(f"{'i' if isinstance(x, int) else 'f'}{bits}")
+
+
+def to_array(x: Any) -> Array:
+    """An `Array` of a Python scalar, a NumPy scalar or array, or anything with ``__array__``.
+
+    Python scalars become weakly typed. A writable NumPy array is copied: no Array aliases memory the caller can change.
+
+    Raises
+    ------
+    TypeError
+        For lists and tuples (write ``graphad.numpy.array``), for None, strings and objects.
+    """
+    kind = type(x)
+    if kind is Array:
+        return x
+    if is_scalar(x):
+        return Array(np.asarray(x, scalar_dtype(x).numpy), kind is not bool)
+    if isinstance(x, np.generic):
+        return Array(np.asarray(x, dtype_of(x.dtype).numpy))
+    if isinstance(x, np.ndarray):
+        return Array(snapshot(x))
+    if not isinstance(x, (list, tuple, str, bytes, dict, set)) and hasattr(x, "__array__"):
+        return Array(snapshot(np.asarray(x)))
+    if isinstance(x, complex):
+        raise TypeError("complex numbers are not supported; graphad differentiates real arithmetic")
+    raise TypeError(
+        f"expected an array or a number, not {kind.__name__}"
+        + (": write graphad.numpy.array(...) around it" if isinstance(x, (list, tuple)) else "")
+    )
+
+
+def snapshot(x: NDArray) -> NDArray:
+    """``x`` if nobody can change it, else a copy; in native byte order and without gaps, as programs read it."""
+    native = dtype_of(x.dtype).numpy
+    base: Any = x
+    while isinstance(base, np.ndarray) and not base.flags.writeable and base.base is not None:
+        base = base.base
+    frozen = isinstance(base, (np.ndarray, bytes)) and not getattr(getattr(base, "flags", None), "writeable", False)
+    usable = frozen and x.dtype == native and x.flags.c_contiguous and type(x) is np.ndarray
+    return x if usable else np.array(x, native, order="C")
+
+
+def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[Any, ...]) -> Any:
+    """Evaluate a primitive on concrete operands with NumPy; Arrays out."""
+    values: list[Any] = []
+    types: list[OperandType] = []
+    for x in operands:
+        if type(x) is Array:
+            x = x._value
+        elif not isinstance(x, np.ndarray):
+            lit = x if type(x) is Literal else literal(x, _group_dtype(primitive, operands))
+            values.append(lit.value)
+            types.append(lit.type)
+            continue
+        values.append(x)
+        types.append(aval(x.shape, BY_NUMPY[x.dtype]))
+    avals = primitive.infer(tuple(types), params, ())
+    with np.errstate(all="ignore"):
+        results = primitive.evaluate(tuple(values), params)
+    if primitive.multiple:
+        return [Array(conform(r, a)) for r, a in zip(results, avals, strict=True)]
+    return Array(conform(results, avals[0]))
+
+
+def _group_dtype(primitive: Primitive, operands: Sequence[Any]) -> DType:
+    """The dtype that Python scalars among ``operands`` take."""
+    for x in operands[primitive.scalars_from :]:
+        if isinstance(x, (Array, np.ndarray)):
+            return BY_NUMPY[x.dtype]
+        if type(x) is Literal:
+            return x.dtype
+    raise AssertionError(f"{primitive.name}: no typed operand beside the Python scalars")

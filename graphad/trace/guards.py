@@ -1,0 +1,82 @@
+"""Guards: Python's own control flow on traced values.
+
+``bool(t)``, ``int(t)`` and ``t.__index__()`` look at the example value and append ``guard[expect=...] t``: the graph is
+right for every call in which the guard holds, and the compiled function keeps a tree of such paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphad.errors import TracerBoolError
+from graphad.ir.graph import Atom
+from graphad.ir.ref import Ref
+from graphad.ir.types import Literal, b1, dtype_of, literal
+from graphad.primitives.cast import convert
+from graphad.primitives.effects import guard
+from graphad.primitives.elementwise import ne
+from graphad.primitives.shape import reshape
+from graphad.trace.array import scalar_dtype
+from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
+from graphad.trace.source import quoted, user_loc, where
+
+
+def observe(x: Ref, kind: type) -> Any:
+    """``bool(x)`` or ``int(x)`` of a tracer: the value on the example arguments, recorded as a guard."""
+    if isinstance(x.atom, Literal):
+        return kind(x.atom.item())
+    trace = current()
+    if trace is None:
+        raise leaked(x)
+    if x.aval.size != 1:
+        raise ValueError(
+            f"{where()}the truth value of an array of shape {x.shape} is ambiguous. Use x.any() or x.all()."
+        )
+    atom = _predicate(trace, lift(trace, x), kind)
+    if isinstance(atom, Literal):
+        return kind(atom.item())
+    seen = trace.observed.get(atom)
+    if seen is not None:
+        return kind(seen.item())
+    value = trace.example(atom)
+    if value is NO_EXAMPLE:
+        raise _no_example(x, kind)
+    for running in state.stack:
+        running.branched = True
+    expected = literal(value[()], trace.avals[atom].dtype)
+    if trace.varies(atom):
+        if state.forced:
+            expected = state.forced.pop(0)
+        record(trace, atom, expected)
+    return kind(expected.item())
+
+
+def record(trace: Trace, atom: int, expected: Literal) -> None:
+    """Guard ``atom``: from here on the graph holds only where it is ``expected``."""
+    trace.observed[atom] = expected
+    trace.loc = user_loc(2)
+    trace.emit(guard, (atom,), (expected,))
+
+
+def _predicate(trace: Trace, atom: Atom, kind: type) -> Atom:
+    """What the guard compares: a bool for ``bool``, an integer for ``int``."""
+    trace.loc = user_loc(2)
+    x = Ref(trace, atom)
+    if x.shape:
+        x = reshape(x, shape=())
+    dtype = x.dtype
+    if kind is bool and dtype is not b1:
+        x = ne(x, 0)
+    elif kind is int and dtype.is_float:
+        x = convert(x, dtype=dtype_of("i64") if dtype.bits == 64 else scalar_dtype(0))
+    return x.atom
+
+
+def _no_example(x: Ref, kind: type) -> TracerBoolError:
+    loc = user_loc(2)
+    what = "branches on" if kind is bool else "needs the integer behind"
+    return TracerBoolError(
+        f"{where(loc)}Python {what} a value of type {x.aval} that differs between the lanes of a vmap, the turns of a "
+        f"loop, or the uses of a custom rule.{quoted(loc)}"
+        "Write graphad.numpy.where(condition, a, b), or graphad.lax.cond / graphad.lax.while_loop."
+    )

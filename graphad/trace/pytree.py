@@ -1,0 +1,47 @@
+"""Pytrees: nested containers as arguments and results. JAX's conventions, by way of optree.
+
+Dictionaries are flattened in the order of their sorted keys; None is a node without leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+
+Tree = Any
+TreeDef = optree.PyTreeSpec
+NAMESPACE = "graphad"
+_NONE = object()
+
+
+def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeDef]:
+    """Leaves in order, and the structure that `unflatten` takes."""
+    return optree.tree_flatten(tree, is_leaf, namespace=NAMESPACE)
+
+
+def unflatten(treedef: TreeDef, leaves: Any) -> Tree:
+    """Inverse of `flatten`."""
+    return optree.tree_unflatten(treedef, leaves)
+
+
+def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: Callable[[Any], bool] | None = None) -> Tree:
+    """Apply ``f`` to corresponding leaves."""
+    return optree.tree_map(f, tree, *rest, is_leaf=is_leaf, namespace=NAMESPACE)
+
+
+def broadcast_prefix(prefix: Tree, tree: Tree) -> list[Any]:
+    """One leaf of ``prefix`` for each leaf of ``tree``: a leaf of the prefix stands for the whole subtree below it.
+
+    None is a leaf of the prefix, but not of the tree.
+    """
+    marked = tree_map(lambda x: _NONE if x is None else x, prefix, is_leaf=lambda x: x is None)
+    leaves = optree.broadcast_prefix(marked, tree, namespace=NAMESPACE)
+    return [None if x is _NONE else x for x in leaves]
+
+
+def path_text(tree: Tree, index: int) -> str:
+    """How one gets at leaf number ``index``, as Python text: ``['w'][0]``."""
+    paths, _, _ = optree.tree_flatten_with_path(tree, namespace=NAMESPACE)
+    return "".join(f"[{k!r}]" for k in paths[index])

@@ -1,0 +1,264 @@
+"""`Trace`: the graph that a running Python function is recorded into.
+
+One graph per trace. Tracers of an enclosing trace, and arrays, become captures (operands) of the inner one. Values have
+examples, computed on demand, which Python's own branches look at (`graphad.trace.guards`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from graphad.errors import TracerLeakError
+from graphad.ir.builder import Builder
+from graphad.ir.evaluate import conform, evaluate
+from graphad.ir.graph import Atom, Graph
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.primitive import Primitive
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, Literal, dtype_of, literal
+from graphad.primitives.effects import guard
+from graphad.primitives.shape import broadcast
+from graphad.trace.array import Array, snapshot
+from graphad.trace.source import where
+
+NDArray = np.ndarray[Any, Any]
+
+#: Stands for "no value to look at": vmap lanes, bodies of loops, custom rules, tracing from shapes alone.
+NO_EXAMPLE: Final = object()
+
+
+class _State(threading.local):
+    """The traces that are running in this thread, innermost last, and the observations a retrace must repeat."""
+
+    def __init__(self) -> None:
+        self.stack: list[Trace] = []
+        self.forced: list[Any] = []
+
+
+state: Final = _State()
+
+
+def current() -> Trace | None:
+    """The innermost running trace of this thread."""
+    stack = state.stack
+    return stack[-1] if stack else None
+
+
+class Capture(NamedTuple):
+    """A value that a traced function closes over, the input that stands for it, and the object that is its key."""
+
+    value: Any  # a tracer or an Array
+    number: int
+    original: Any
+
+
+class Trace(Builder):
+    """A graph that a running Python function is being recorded into.
+
+    Attributes
+    ----------
+    name
+        The traced function's name.
+    region
+        The graph becomes a region of an equation: guards stay outside, so their predicates are collected instead.
+    path
+        The graph is one path of a compiled function: its arguments vary from call to call.
+    captures
+        What the function closed over: tracers of enclosing traces and arrays, with the input that stands for each.
+    examples, varying
+        Example values, filled on demand (`NO_EXAMPLE` where there is none), and whether another call may give others.
+    guards
+        Of a region: (predicate, expected) in order.
+    observed
+        What `bool` and `int` have seen so far, by value number: asked again, the first answer is given.
+    constants
+        Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
+    branched
+        `bool` or `int` was answered from an example: for other arguments the graph may be another.
+    """
+
+    __slots__ = (
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "n_arguments", "name",
+        "observed", "path", "region", "varying",
+    )  # fmt: skip
+
+    def __init__(self, name: str, region: bool = False, path: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.region = region
+        self.path = path
+        self.branched = False
+        self.n_arguments = 0
+        self.captures: dict[Any, Capture] = {}
+        self.constants: dict[int, tuple[NDArray, Array]] = {}
+        self.examples: dict[int, Any] = {}
+        self.varying: dict[int, bool] = {}
+        self.guards: list[tuple[Atom, Literal]] = []
+        self.observed: dict[int, Literal] = {}
+        self._sources: dict[int, Any] = {}
+        self._owner: dict[int, int] = {}
+        self._owner_upto = 0
+
+    def argument(self, a: Aval, source: Any = NO_EXAMPLE) -> int:
+        """Append an input for an argument. ``source`` is where its example comes from: an outer tracer or an array."""
+        number = self.input(a)
+        self.n_arguments = number + 1
+        self._sources[number] = source
+        return number
+
+    def add_capture(self, x: Any) -> None:
+        """Capture ``x`` ahead of any use, without its example: a custom rule sees what its primal captured."""
+        self._sources[self.capture(x)] = NO_EXAMPLE
+
+    def capture(self, x: Any) -> int:
+        """The input that stands for ``x``: a tracer of an enclosing trace, an Array, or a NumPy array."""
+        key = (x.builder, x.atom) if isinstance(x, Ref) else id(x._value if type(x) is Array else x)
+        found = self.captures.get(key)
+        if found is not None:
+            return found.number
+        value = Array(snapshot(x)) if isinstance(x, np.ndarray) else x
+        number = self.input(value.aval)
+        self.captures[key] = Capture(value, number, x)
+        self._sources[number] = value._value if type(value) is Array else value
+        return number
+
+    def constant(self, x: NDArray) -> Array:
+        """``x`` as an Array: the same one at every use, as long as its contents stay the same."""
+        found = self.constants.get(id(x))
+        if found is None or not _same_bits(found[1]._value, x):
+            found = self.constants[id(x)] = (x, Array(snapshot(x)))
+        return found[1]
+
+    def _append(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Atom, ...],
+        params: tuple[Any, ...],
+        regions: tuple[Graph, ...],
+        out_avals: Sequence[Aval],
+        key: tuple[Any, ...],
+    ) -> tuple[int, ...]:
+        if self.region and primitive is guard:
+            self.guards.append((inputs[0], params[0]))
+            return ()
+        return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
+
+    # --- example values
+
+    def example(self, atom: Atom) -> Any:
+        """The value of ``atom`` on the example arguments, or `NO_EXAMPLE`. Each equation is evaluated at most once."""
+        if type(atom) is not int:
+            return np.asarray(atom.value)  # type: ignore[union-attr]
+        if atom not in self.examples:
+            for k in self._needed_for(atom):
+                self._evaluate(k)
+        return self.examples[atom]
+
+    def _needed_for(self, number: int) -> list[int]:
+        """Positions of the equations to evaluate for ``number``, in order; examples of inputs are fetched here."""
+        self._index_owners()
+        examples = self.examples
+        needed: set[int] = set()
+        todo = [number]
+        while todo:
+            a = todo.pop()
+            if a in examples:
+                continue
+            k = self._owner.get(a)
+            if k is None:
+                self._fetch(a)
+            elif k not in needed:
+                needed.add(k)
+                todo.extend([b for b in self.eqns[k].inputs if type(b) is int])
+        return sorted(needed)
+
+    def _fetch(self, number: int) -> None:
+        """The example of an input, from where it was bound."""
+        source = self._sources[number]
+        if isinstance(source, Ref):
+            outer: Any = source.builder
+            self.examples[number] = outer.example(source.atom)
+            self.varying[number] = outer.varies(source.atom)
+        else:
+            self.examples[number] = source
+            self.varying[number] = self.path and number < self.n_arguments
+
+    def varies(self, atom: Atom) -> bool:
+        """Whether ``atom``, whose example is known, can differ in another call of the compiled function."""
+        return type(atom) is int and self.varying[atom]
+
+    def made_at(self, atom: Atom) -> Loc:
+        """The location of the equation that made ``atom``; None for inputs."""
+        self._index_owners()
+        k = self._owner.get(atom) if isinstance(atom, int) else None
+        return None if k is None else self.locs[k]
+
+    def _index_owners(self) -> None:
+        for k in range(self._owner_upto, len(self.eqns)):
+            for o in self.eqns[k].outputs:
+                self._owner[o] = k
+        self._owner_upto = len(self.eqns)
+
+    def _evaluate(self, k: int) -> None:
+        primitive, inputs, params, outputs, regions = self.eqns[k]
+        examples = self.examples
+        values = [examples[a] if type(a) is int else a.value for a in inputs]  # type: ignore[union-attr]
+        if any([v is NO_EXAMPLE for v in values]):
+            for o in outputs:
+                examples[o] = NO_EXAMPLE
+            return
+        varies = any([self.varying[a] for a in inputs if type(a) is int])
+        if regions:
+            results: Any = evaluate(regions[0], [np.asarray(v) for v in values])
+        else:
+            with np.errstate(all="ignore"):
+                results = primitive.evaluate(tuple(values), params)
+            if not primitive.multiple:
+                results = (results,)
+        for o, r in zip(outputs, results, strict=True):
+            examples[o] = conform(r, self.avals[o])
+            self.varying[o] = varies
+
+    def __repr__(self) -> str:
+        return f"<trace of {self.name}, {len(self.eqns)} equations>"
+
+
+def leaked(x: Ref) -> TracerLeakError:
+    """The error for a tracer whose trace has ended."""
+    trace: Any = x.builder
+    loc = trace.made_at(x.atom)
+    made = f"made at {format_loc(loc)}" if loc is not None else "an argument or captured value of it"
+    return TracerLeakError(
+        f"{where()}a traced value of type {x.aval} outlived the trace of {trace.name}; it was {made}. "
+        "Return it from the function instead of storing it in a global, a closure or an attribute."
+    )
+
+
+def lift(trace: Trace | None, x: Any) -> Atom:
+    """The atom that stands for ``x`` in ``trace``: tracers of enclosing traces and arrays become captures."""
+    if isinstance(x, Ref):
+        if trace is not None and (x.builder, x.atom) in trace.captures:
+            return trace.captures[x.builder, x.atom].number
+        if x.builder is trace or type(x.atom) is not int:
+            return x.atom
+        if trace is None or x.builder not in state.stack:
+            raise leaked(x)
+        return trace.capture(x)
+    assert trace is not None
+    value: Any = x._value if type(x) is Array else x
+    if not value.ndim:
+        return literal(value[()], dtype_of(value.dtype))
+    if not any(value.strides) and value.size:
+        # numpy.zeros and its like are one number seen through zero strides: no need to carry the array along.
+        scalar = literal(value[(0,) * value.ndim], dtype_of(value.dtype))
+        return trace.emit(broadcast, (scalar,), (value.shape, ()))[0]
+    return trace.capture(x)
+
+
+def _same_bits(x: NDArray, y: NDArray) -> bool:
+    word = f"u{x.itemsize}"
+    return x.dtype == y.dtype and np.array_equal(x.view(word), y.view(word))

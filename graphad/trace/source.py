@@ -1,0 +1,51 @@
+"""The user's line: the innermost Python frame outside graphad."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Final, TypeVar
+
+from graphad.ir.loc import Loc, format_loc, source_of
+
+_PACKAGE: Final = str(Path(__file__).resolve().parent.parent) + "/"
+_ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
+_is_ours: dict[CodeType, bool | int] = {}
+
+F = TypeVar("F", bound=FunctionType)
+
+
+def entry_point(function: F) -> F:
+    """Mark a function of ours that a program starts with: what called it is no user's code."""
+    _is_ours[function.__code__] = _ENTRY_POINT
+    return function
+
+
+def user_loc(depth: int = 1) -> Loc:
+    """Where the user's code called into graphad: ``(code, instruction offset)`` of the innermost frame not ours."""
+    frame = sys._getframe(depth)
+    ours = _is_ours
+    while frame is not None:
+        code = frame.f_code
+        known = ours.get(code)
+        if known is None:
+            known = ours[code] = code.co_filename.startswith(_PACKAGE)
+        if not known:
+            return (code, frame.f_lasti) if known is False else None
+        frame = frame.f_back
+    return None
+
+
+def where(loc: Loc = None) -> str:
+    """``model.py:14: `` for the start of an error message; by default for the user's current line."""
+    text = format_loc(loc if loc is not None else user_loc(2))
+    return f"{text}: " if text else ""
+
+
+def quoted(loc: Loc = None) -> str:
+    """The user's line of source, indented on a line of its own, or nothing where it cannot be read."""
+    place = source_of(loc if loc is not None else user_loc(2))
+    line = linecache.getline(*place).strip() if place else ""
+    return f"\n    {line}\n" if line else " "

@@ -1,0 +1,1 @@
+"""Graph -> Graph: derivatives (`linearize`, `transpose`) and batching (`batch`)."""

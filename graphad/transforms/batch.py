@@ -1,0 +1,89 @@
+"""Batching: one graph over many inputs at once, the batch axis leading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from graphad.errors import ConcretizationError
+from graphad.ir.builder import Builder
+from graphad.ir.collector import without_collector
+from graphad.ir.graph import Eqn, Graph
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.ref import Ref
+from graphad.ir.types import aval
+from graphad.primitives.shape import broadcast
+
+
+class Batched(NamedTuple):
+    """``graph`` on batched inputs, and which of its outputs carry the batch axis."""
+
+    graph: Graph
+    mask: tuple[bool, ...]
+
+
+@without_collector
+def batch(graph: Graph, mask: Sequence[bool], size: int, force: bool = False) -> Batched:
+    """``graph`` over ``size`` lanes; inputs marked in ``mask`` have a leading axis of that size.
+
+    With ``force`` every output gets the batch axis, also those that are the same in every lane.
+    """
+    builder = Builder()
+    value: list[Ref] = []
+    marks = bytearray(len(graph.avals))
+    for i, (a, marked) in enumerate(zip(graph.in_avals, mask, strict=True)):
+        marks[i] = bool(marked)
+        value.append(builder.input_ref(aval((size, *a.shape), a.dtype) if marked else a))
+    value.extend([value[0] if value else Ref(builder, 0)] * (len(graph.avals) - graph.n_inputs))
+    for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
+        builder.loc = ("batch", loc)
+        _batch_eqn(builder, graph, eqn, loc, value, marks, size)
+    outputs: list[Ref] = []
+    out_mask: list[bool] = []
+    for a in graph.outputs:
+        ref = value[a] if type(a) is int else Ref(builder, a)
+        marked = type(a) is int and bool(marks[a])
+        if force and not marked:
+            ref, marked = lead(ref, size), True
+        outputs.append(ref)
+        out_mask.append(marked)
+    closed = builder.close([r.atom for r in outputs], graph.weak, name=graph.name)
+    return Batched(closed, tuple(out_mask))
+
+
+def _batch_eqn(
+    builder: Builder, graph: Graph, eqn: Eqn, loc: Loc, value: list[Ref], marks: bytearray, size: int
+) -> None:
+    primitive, inputs, params, outputs, _ = eqn
+    operands = [value[a] if type(a) is int else Ref(builder, a) for a in inputs]
+    hot = [type(a) is int and bool(marks[a]) for a in inputs]
+    if not any(hot):
+        numbers = builder.copy(eqn, tuple([x.atom for x in operands]), [graph.avals[o] for o in outputs])
+        for o, new in zip(outputs, numbers, strict=True):
+            value[o] = Ref(builder, new)
+        return
+    if primitive.region_rules is not None:
+        results, out_marks = primitive.region_rules.batch(builder, eqn, operands, hot, size, batched)
+    elif primitive.batch is None:
+        raise ConcretizationError(
+            f"{format_loc(loc)}: {primitive.name} cannot take a different value in each lane of a vmap. A Python `if` "
+            "or `while` on a batched value has no single answer: write numpy.where(condition, a, b) instead."
+        )
+    else:
+        made = primitive.batch(size, hot, *operands, **primitive.named(params))
+        results = made if primitive.multiple else [made]
+        out_marks = [True] * len(outputs)
+    for o, r, m in zip(outputs, results, out_marks, strict=True):
+        value[o] = r
+        marks[o] = m
+
+
+def lead(x: Ref, size: int) -> Ref:
+    """``x`` repeated along a new leading axis."""
+    shape = x.shape
+    return broadcast(x, shape=(size, *shape), dims=tuple(range(1, len(shape) + 1)))
+
+
+def batched(graph: Graph, mask: tuple[bool, ...], size: int, force: bool = False) -> Batched:
+    """`batch`, memoised."""
+    return graph.memoize(("batched", mask, size, force), lambda: batch(graph, mask, size, force))

@@ -1,0 +1,209 @@
+"""Forward derivatives of graphs: jvp rules emitted beside the primal, then split by what depends on a tangent.
+
+Reverse mode is `linearize` followed by `graphad.transforms.transpose` (Radul et al., "You Only Linearize Once:
+Tangents Transpose to Gradients", POPL 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from graphad.errors import DifferentiationError
+from graphad.ir.builder import Builder
+from graphad.ir.collector import without_collector
+from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
+from graphad.ir.loc import format_loc
+from graphad.ir.ref import Ref
+from graphad.primitives.elementwise import add
+
+
+class Joint(NamedTuple):
+    """Primal and tangent program in one builder, so that value numbering shares their work.
+
+    The builder's inputs are the primals and then one tangent per differentiated input of float type. A tangent
+    output of None is zero.
+    """
+
+    builder: Builder
+    n_primals: int
+    primals: list[Atom]
+    tangents: list[Atom | None]
+
+
+class Split(NamedTuple):
+    """``primal``: inputs -> outputs + residuals. ``linear``: residuals + tangents -> nonzero tangent outputs."""
+
+    primal: Graph
+    linear: Graph
+    n_residuals: int
+    nonzero: tuple[bool, ...]  # per output of the original graph
+
+
+@without_collector
+def linearize(graph: Graph, mask: Sequence[bool]) -> Joint:
+    """The joint program of ``graph`` differentiated along the inputs marked in ``mask``."""
+    builder = Builder()
+    avals = graph.avals
+    value: list[Atom] = [builder.input(a) for a in graph.in_avals]
+    value.extend([0] * (len(avals) - graph.n_inputs))
+    tangent: list[Ref | None] = [None] * len(avals)
+    for i, marked in enumerate(mask):
+        if marked and avals[i].is_float:
+            tangent[i] = builder.input_ref(avals[i])
+    for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
+        builder.loc = loc
+        _linearize_eqn(builder, graph, eqn, value, tangent)
+    tangents = [tangent[a] if type(a) is int else None for a in graph.outputs]
+    return Joint(
+        builder,
+        graph.n_inputs,
+        [value[a] if type(a) is int else a for a in graph.outputs],
+        [None if t is None else t.atom for t in tangents],
+    )
+
+
+def _linearize_eqn(builder: Builder, graph: Graph, eqn: Eqn, value: list[Atom], tangent: list[Ref | None]) -> None:
+    """Append one equation and its tangent; record both in ``value`` and ``tangent``."""
+    primitive, inputs, _, outputs, _ = eqn
+    avals = graph.avals
+    atoms = tuple([value[a] if type(a) is int else a for a in inputs])
+    hot = [i for i, a in enumerate(inputs) if type(a) is int and tangent[a] is not None]
+    loc = builder.loc
+    if hot and primitive.region_rules is not None:
+        tangents = [tangent[a] if type(a) is int else None for a in inputs]
+        rule = primitive.region_rules.linearize
+        values, results = rule(builder, eqn, atoms, tangents, linearized, jvp_graph)
+    else:
+        values = builder.copy(eqn, atoms, [avals[o] for o in outputs])
+        if not hot or not any([avals[o].is_float for o in outputs]):
+            results = None
+        else:
+            builder.loc = ("jvp", loc)
+            results = _apply_jvp(builder, eqn, atoms, hot, tangent, values, loc)
+    for k, o in enumerate(outputs):
+        value[o] = values[k]
+        if results is not None:
+            tangent[o] = results[k]
+
+
+def _apply_jvp(
+    builder: Builder,
+    eqn: Eqn,
+    atoms: tuple[Atom, ...],
+    hot: list[int],
+    tangent: list[Ref | None],
+    values: Sequence[Atom],
+    loc: object,
+) -> list[Ref | None]:
+    primitive, inputs, params, _, _ = eqn
+    rule: Any = primitive.jvp
+    if rule is None:
+        raise DifferentiationError(
+            f"{format_loc(loc)}: {primitive.name} is not differentiable"  # type: ignore[arg-type]
+            f"{': ' + primitive.nondifferentiable if primitive.nondifferentiable else ''}. "
+            "Wrap its operand in stop_gradient to treat it as a constant."
+        )
+    operands = [Ref(builder, a) for a in atoms]
+    if type(rule) is not tuple:
+        tangents = [tangent[a] if type(a) is int else None for a in inputs]
+        outs = [Ref(builder, v) for v in values]
+        return rule(tangents, operands, outs, **primitive.named(params))
+    operands.append(Ref(builder, values[0]))
+    named = primitive.named(params)
+    total: Ref | None = None
+    for i in hot:
+        partial = rule[i]
+        if partial is not None:
+            term = partial(tangent[inputs[i]], *operands, **named)  # type: ignore[index]
+            if term is not None:
+                total = term if total is None else add(total, term)
+    return [total]
+
+
+@without_collector
+def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") -> Split:
+    """Part the joint program into the primal one and the linear one; what crosses are the residuals."""
+    builder, n_primals, primals, tangents = joint
+    n = len(builder.avals)
+    depends = bytearray(n)
+    for i in builder.inputs[n_primals:]:
+        depends[i] = 1
+    for _, inputs, _, outputs, _ in builder.eqns:
+        if any([type(a) is int and depends[a] for a in inputs]):
+            for o in outputs:
+                depends[o] = 1
+    results = [t for t in tangents if t is not None]
+    linear_eqns, residuals = _linear_part(builder, results, depends)
+
+    linear = Builder()
+    number: list[Atom] = [0] * n
+    for a in residuals:
+        number[a] = linear.input(builder.avals[a])
+    for i in builder.inputs[n_primals:]:
+        number[i] = linear.input(builder.avals[i])
+    for k in linear_eqns:
+        eqn = builder.eqns[k]
+        linear.loc = builder.locs[k]
+        atoms = tuple([number[a] if type(a) is int else a for a in eqn.inputs])
+        for o, new in zip(eqn.outputs, linear.copy(eqn, atoms, [builder.avals[o] for o in eqn.outputs]), strict=True):
+            number[o] = new
+    linear_graph = linear.close([number[a] if type(a) is int else a for a in results], name=name)
+    # Linear equations are dead in the primal program, no primal value depending on a tangent, but for prints of tangents.
+    effects = {k for k in linear_eqns if is_effectful(builder.eqns[k])}
+    if effects:
+        builder.locs = [loc for k, loc in enumerate(builder.locs) if k not in effects]
+        builder.eqns = [eqn for k, eqn in enumerate(builder.eqns) if k not in effects]
+    weak = list(weak) if weak is not None else [False] * len(primals)
+    primal_graph = builder.close(
+        [*primals, *residuals], [*weak, *([False] * len(residuals))], builder.inputs[:n_primals], name
+    )
+    return Split(primal_graph, linear_graph, len(residuals), tuple([t is not None for t in tangents]))
+
+
+def _linear_part(builder: Builder, results: list[Atom], depends: bytearray) -> tuple[list[int], list[int]]:
+    """Which equations on tangents the tangent results and effects need, and the values that they read."""
+    live = bytearray(len(builder.avals))
+    residuals: dict[int, None] = {}
+    for a in results:
+        if type(a) is int:
+            live[a] = 1
+            if not depends[a]:
+                residuals[a] = None
+    needed: list[int] = []
+    for k in range(len(builder.eqns) - 1, -1, -1):
+        eqn = builder.eqns[k]
+        outputs = eqn.outputs
+        if outputs:
+            wanted = depends[outputs[0]] and (any([live[o] for o in outputs]) or (eqn.regions and is_effectful(eqn)))
+        else:
+            wanted = any([type(a) is int and depends[a] for a in eqn.inputs])
+        if wanted:
+            needed.append(k)
+            for a in eqn.inputs:
+                if type(a) is int:
+                    live[a] = 1
+    needed.reverse()
+    for k in needed:
+        for a in builder.eqns[k].inputs:
+            if type(a) is int and not depends[a]:
+                residuals[a] = None
+    return needed, list(residuals)
+
+
+def jvp_graph(graph: Graph, mask: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+    """The joint program as a graph: outputs, then the nonzero tangent outputs; and which those are. Memoised."""
+
+    def make() -> tuple[Graph, tuple[bool, ...]]:
+        builder, _, primals, tangents = linearize(graph, mask)
+        nonzero = tuple([t is not None for t in tangents])
+        hot_weak = [w for w, t in zip(graph.weak, nonzero, strict=True) if t]
+        outs = [*primals, *[t for t in tangents if t is not None]]
+        return builder.close(outs, [*graph.weak, *hot_weak], name=graph.name), nonzero
+
+    return graph.memoize(("jvp", mask), make)
+
+
+def linearized(graph: Graph, mask: tuple[bool, ...]) -> Split:
+    """`linearize` and `split`, memoised."""
+    return graph.memoize(("linearized", mask), lambda: split(linearize(graph, mask), graph.weak, graph.name))

@@ -1,0 +1,151 @@
+"""Reverse mode: transposition of linear programs.
+
+A graph may be mixed: the part that does not depend on the linear inputs is copied, the linear part is run backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from graphad.errors import DifferentiationError
+from graphad.ir.builder import Builder
+from graphad.ir.collector import without_collector
+from graphad.ir.graph import Eqn, Graph
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, Literal
+from graphad.primitives.elementwise import add
+
+
+class Transposed(NamedTuple):
+    """``graph``: nonlinear inputs + cotangents -> kept outputs + one cotangent per linear input that is not zero."""
+
+    graph: Graph
+    nonzero: tuple[bool, ...]  # per linear input
+
+
+@without_collector
+def transpose(
+    graph: Graph, linear: Sequence[bool], cts: Sequence[bool | Literal], keep: Sequence[int] = ()
+) -> Transposed:
+    """Transpose ``graph`` with respect to the inputs marked ``linear``.
+
+    Parameters
+    ----------
+    graph
+        Linear in the marked inputs, given the others.
+    linear
+        One bit per input.
+    cts
+        Per output: True if its cotangent is an input, a literal if it is that number, False if it is zero.
+    keep
+        Outputs, by position, that are wanted as well; they must not depend on the linear inputs.
+    """
+    avals = graph.avals
+    builder = Builder()
+    value: list[Any] = [None] * len(avals)  # an atom, for what does not depend on the linear inputs
+    depends = bytearray(len(avals))
+    for i, is_linear in enumerate(linear):
+        if is_linear:
+            depends[i] = 1
+        else:
+            value[i] = builder.input(avals[i])
+    backward = _copy_nonlinear(builder, graph, value, depends)
+
+    ct: list[Ref | None] = [None] * len(avals)
+    for a, given in zip(graph.outputs, cts, strict=True):
+        if given is not False:
+            seed = Ref(builder, given) if isinstance(given, Literal) else builder.input_ref(graph.aval_of(a))
+            if type(a) is int and depends[a]:
+                _accumulate(ct, a, seed)
+    for k in reversed(backward):
+        eqn, loc = graph.eqns[k], graph.locs[k]
+        out_cts = [ct[o] for o in eqn.outputs]
+        if any([c is not None for c in out_cts]):
+            builder.loc = ("transpose", loc)
+            for a, c in zip(eqn.inputs, _transpose_eqn(builder, graph, eqn, loc, value, depends, out_cts), strict=True):
+                if c is not None and type(a) is int and depends[a]:
+                    _accumulate(ct, a, c)
+
+    kept = [graph.outputs[i] for i in keep]
+    outputs = [value[a] if type(a) is int else a for a in kept]
+    weak = [graph.weak[i] for i in keep]
+    found = [ct[i] for i, is_linear in enumerate(linear) if is_linear]
+    outputs.extend([c.atom for c in found if c is not None])
+    weak.extend([False] * (len(outputs) - len(weak)))
+    return Transposed(builder.close(outputs, weak, name=graph.name), tuple([c is not None for c in found]))
+
+
+def _copy_nonlinear(builder: Builder, graph: Graph, value: list[Any], depends: bytearray) -> list[int]:
+    """Append the equations that do not depend on linear inputs; the positions of those that do."""
+    avals = graph.avals
+    backward: list[int] = []
+    for k, eqn in enumerate(graph.eqns):
+        inputs, outputs = eqn.inputs, eqn.outputs
+        if any([type(a) is int and depends[a] for a in inputs]):
+            for o in outputs:
+                depends[o] = 1
+            backward.append(k)
+            continue
+        builder.loc = graph.locs[k]
+        atoms = tuple([value[a] if type(a) is int else a for a in inputs])
+        for o, new in zip(outputs, builder.copy(eqn, atoms, [avals[o] for o in outputs]), strict=True):
+            value[o] = new
+    return backward
+
+
+def _accumulate(ct: list[Ref | None], number: int, term: Ref) -> None:
+    before = ct[number]
+    ct[number] = term if before is None else add(before, term)
+
+
+def _transpose_eqn(
+    builder: Builder,
+    graph: Graph,
+    eqn: Eqn,
+    loc: Loc,
+    value: list[Any],
+    depends: bytearray,
+    cts: list[Ref | None],
+) -> Sequence[Ref | None]:
+    """One cotangent or None per operand of ``eqn``."""
+    primitive, inputs, params, _, _ = eqn
+    avals = graph.avals
+    operands: list[Ref | Aval] = [
+        avals[a] if type(a) is int and depends[a] else Ref(builder, value[a] if type(a) is int else a) for a in inputs
+    ]
+    if primitive.region_rules is not None:
+        rule = primitive.region_rules.transpose
+        if rule is None:
+            raise _not_linear(eqn, loc)
+        return rule(builder, eqn, operands, cts, transposed)
+    rule = primitive.transpose
+    if rule is None:
+        raise _not_linear(eqn, loc)
+    named = primitive.named(params)
+    if callable(rule):
+        return rule(cts, operands, **named)
+    ct = cts[0]
+    results: list[Ref | None] = [None] * len(inputs)
+    for i, x in enumerate(operands):
+        if type(x) is Aval:
+            partial = rule.get(i)
+            if partial is None:
+                raise _not_linear(eqn, loc)
+            results[i] = partial(ct, *operands, **named)
+    return results
+
+
+def _not_linear(eqn: Eqn, loc: Loc) -> DifferentiationError:
+    return DifferentiationError(
+        f"{format_loc(loc)}: {eqn.primitive.name} is not linear in the operands to transpose. "
+        "linear_transpose takes linear functions only; for others use vjp."
+    )
+
+
+def transposed(
+    graph: Graph, linear: tuple[bool, ...], cts: tuple[bool | Literal, ...], keep: tuple[int, ...] = ()
+) -> Transposed:
+    """`transpose`, memoised."""
+    return graph.memoize(("transposed", linear, cts, keep), lambda: transpose(graph, linear, cts, keep))

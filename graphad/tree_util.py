@@ -1,0 +1,170 @@
+"""Pytrees under JAX's names: nested tuples, lists, dictionaries and registered classes, None being an empty one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import optree
+
+from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, unflatten
+from graphad.trace.pytree import tree_map as tree_map
+
+PyTreeDef = TreeDef
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+IsLeaf = Callable[[Any], bool] | None
+
+
+def tree_flatten(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeDef]:
+    """The leaves in order, and the structure.
+
+    >>> leaves, structure = tree_flatten({"a": (1, None), "b": 2})
+    >>> leaves, tree_unflatten(structure, [10, 20])
+    ([1, 2], {'a': (10, None), 'b': 20})
+    """
+    return flatten(tree, is_leaf)
+
+
+def tree_unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Tree:
+    """The tree of this structure with these leaves.
+
+    >>> tree_unflatten(tree_structure((0, [0])), [1, 2])
+    (1, [2])
+    """
+    return unflatten(treedef, list(leaves))
+
+
+def tree_leaves(tree: Tree, is_leaf: IsLeaf = None) -> list[Any]:
+    """The leaves in order.
+
+    >>> tree_leaves({"b": 2, "a": (1, None)})
+    [1, 2]
+    """
+    return flatten(tree, is_leaf)[0]
+
+
+def tree_structure(tree: Tree, is_leaf: IsLeaf = None) -> TreeDef:
+    """The structure without the leaves.
+
+    >>> tree_structure((1, 2)) == tree_structure(("a", "b"))
+    True
+    """
+    return flatten(tree, is_leaf)[1]
+
+
+def tree_all(tree: Tree, is_leaf: IsLeaf = None) -> bool:
+    """Whether all leaves are true.
+
+    >>> tree_all({"a": True, "b": (False,)})
+    False
+    """
+    return all(tree_leaves(tree, is_leaf))
+
+
+def tree_reduce(function: Callable[[T, Any], T], tree: Tree, *initializer: T, is_leaf: IsLeaf = None) -> T:
+    """The leaves combined two at a time, from the left.
+
+    >>> tree_reduce(lambda total, leaf: total + leaf, {"a": 1, "b": (2, 3)})
+    6
+    """
+    return functools.reduce(function, tree_leaves(tree, is_leaf), *initializer)
+
+
+def tree_transpose(outer_treedef: TreeDef, inner_treedef: TreeDef | None, pytree_to_transpose: Tree) -> Tree:
+    """A tree of trees turned inside out.
+
+    >>> pairs = [(1, 2), (3, 4), (5, 6)]
+    >>> tree_transpose(tree_structure([0, 0, 0]), tree_structure((0, 0)), pairs)
+    ([1, 3, 5], [2, 4, 6])
+    """
+    if inner_treedef is None:
+        inner_treedef = tree_structure(outer_treedef.flatten_up_to(pytree_to_transpose)[0])
+    return optree.tree_transpose(outer_treedef, inner_treedef, pytree_to_transpose)
+
+
+def tree_flatten_with_path(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[tuple[tuple[Any, ...], Any]], TreeDef]:
+    """Pairs of a leaf's path (keys and indices) and the leaf, and the structure.
+
+    >>> tree_flatten_with_path({"a": (1, 2)})[0]
+    [(('a', 0), 1), (('a', 1), 2)]
+    """
+    paths, leaves, treedef = optree.tree_flatten_with_path(tree, is_leaf, namespace=NAMESPACE)
+    return list(zip(paths, leaves, strict=True)), treedef  # pyright: ignore[reportReturnType]
+
+
+def tree_leaves_with_path(tree: Tree, is_leaf: IsLeaf = None) -> list[tuple[tuple[Any, ...], Any]]:
+    """Pairs of a leaf's path and the leaf.
+
+    >>> tree_leaves_with_path([10, {"a": 20}])
+    [((0,), 10), ((1, 'a'), 20)]
+    """
+    return tree_flatten_with_path(tree, is_leaf)[0]
+
+
+def tree_map_with_path(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: IsLeaf = None) -> Tree:
+    """``f(path, leaf, ...)`` for each leaf.
+
+    >>> tree_map_with_path(lambda path, x: (path, x), {"a": 1})
+    {'a': (('a',), 1)}
+    """
+    return optree.tree_map_with_path(f, tree, *rest, is_leaf=is_leaf, namespace=NAMESPACE)
+
+
+def keystr(path: tuple[Any, ...]) -> str:
+    """A path as Python text.
+
+    >>> keystr(("a", 0))
+    "['a'][0]"
+    """
+    return "".join([f"[{key!r}]" for key in path])
+
+
+def register_pytree_node(
+    nodetype: type, flatten_func: Callable[[Any], tuple[Any, Any]], unflatten_func: Callable[[Any, Any], Any]
+) -> None:
+    """Make a class a container: ``flatten_func(x) -> (children, data)``, ``unflatten_func(data, children) -> x``.
+
+    >>> class Pair:
+    ...     def __init__(self, a, b):
+    ...         self.a, self.b = a, b
+    >>> register_pytree_node(Pair, lambda p: ((p.a, p.b), None), lambda _, ab: Pair(*ab))
+    >>> tree_leaves(Pair(1, (2, 3)))
+    [1, 2, 3]
+    """
+    optree.register_pytree_node(nodetype, flatten_func, unflatten_func, namespace=NAMESPACE)  # pyright: ignore[reportArgumentType]
+
+
+def register_pytree_node_class(cls: C) -> C:
+    """Decorator: make a class with ``tree_flatten`` and the class method ``tree_unflatten`` a container.
+
+    >>> @register_pytree_node_class
+    ... class Scaled:
+    ...     def __init__(self, x, by):
+    ...         self.x, self.by = x, by
+    ...     def tree_flatten(self):
+    ...         return (self.x,), self.by
+    ...     @classmethod
+    ...     def tree_unflatten(cls, by, children):
+    ...         return cls(*children, by)
+    >>> tree_leaves(Scaled(1.0, by="2"))
+    [1.0]
+    """
+    register_pytree_node(cls, lambda x: x.tree_flatten(), cls.tree_unflatten)
+    return cls
+
+
+class Partial(functools.partial[Any]):
+    """``functools.partial`` whose arguments are leaves; the function is part of the structure.
+
+    >>> tree_leaves(Partial(max, 1, 2))
+    [1, 2]
+    """
+
+
+register_pytree_node(
+    Partial,
+    lambda p: ((p.args, p.keywords), p.func),
+    lambda func, children: Partial(func, *children[0], **children[1]),
+)

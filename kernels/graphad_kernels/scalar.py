@@ -1,0 +1,182 @@
+"""Scalar operators whose results are fixed where hardware and languages differ.
+
+Plain Python functions over NumPy scalars, which Numba compiles into whatever ``njit`` function calls them. Programs in
+Numba source use them: the division of integers by zero, shifts by more than the width, float to integer casts out of
+range, maxima of nan, and the 16-bit floats, which are computed with as float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+
+@register_jitable
+def maximum(a: Any, b: Any) -> Any:
+    """The greater of two floats; nan if either is nan."""
+    return a if a > b or a != a else b
+
+
+@register_jitable
+def minimum(a: Any, b: Any) -> Any:
+    """The lesser of two floats; nan if either is nan."""
+    return a if a < b or a != a else b
+
+
+@register_jitable
+def quo(a: Any, b: Any) -> Any:
+    """Quotient of signed integers, cut off toward zero; x quo 0 is 0, and the least integer quo -1 is itself."""
+    if b == 0:
+        return b
+    if b == -1:
+        return -a
+    q = a // b
+    if q < 0 and q * b != a:
+        return q + 1
+    return q
+
+
+@register_jitable
+def rem(a: Any, b: Any) -> Any:
+    """What `quo` leaves, with the sign of ``a``; x rem 0 is x."""
+    if b == 0:
+        return a
+    if b == -1:
+        return a - a
+    r = a % b
+    if r != 0 and (r < 0) != (a < 0):
+        return r - b
+    return r
+
+
+@register_jitable
+def unsigned_quo(a: Any, b: Any) -> Any:
+    """`quo` of unsigned integers."""
+    return a // b if b != 0 else b
+
+
+@register_jitable
+def unsigned_rem(a: Any, b: Any) -> Any:
+    """`rem` of unsigned integers."""
+    return a % b if b != 0 else a
+
+
+@register_jitable
+def shl(a: Any, by: Any, width: Any) -> Any:
+    """``a << by``; 0 where ``by`` is not in ``range(width)``."""
+    return a << by if 0 <= by < width else a ^ a
+
+
+@register_jitable
+def lshr(a: Any, by: Any, width: Any) -> Any:
+    """``a >> by`` of an unsigned integer; 0 where ``by`` is not in ``range(width)``."""
+    return a >> by if 0 <= by < width else a ^ a
+
+
+@register_jitable
+def ashr(a: Any, by: Any, width: Any) -> Any:
+    """``a >> by`` of a signed integer; its sign (0 or -1) where ``by`` is not in ``range(width)``."""
+    if 0 <= by < width:
+        return a >> by
+    return a >> (width - 1)
+
+
+def _saturating(integer: Any) -> Callable[[Any], Any]:
+    info = np.iinfo(integer)
+    least, greatest, zero = integer(info.min), integer(info.max), integer(0)
+    # Both bounds are 0 or powers of two, hence exact in every float type.
+    low, high = float(info.min), float(info.max // 2 + 1) * 2.0
+
+    @register_jitable
+    def cast(x: Any) -> Any:
+        if x != x:
+            return zero
+        if x <= low:
+            return least
+        if x >= high:
+            return greatest
+        return integer(x)
+
+    cast.__doc__ = f"A float as {info.dtype}: cut off toward zero, saturated at both ends, nan to 0."
+    return cast
+
+
+to_i8, to_i16, to_i32, to_i64 = map(_saturating, (np.int8, np.int16, np.int32, np.int64))
+to_u8, to_u16, to_u32, to_u64 = map(_saturating, (np.uint8, np.uint16, np.uint32, np.uint64))
+
+
+@register_jitable
+def bf16_to_f32(bits: Any) -> Any:
+    """The float32 of which ``bits`` (uint16) is the upper half."""
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+
+
+@register_jitable
+def f32_to_bf16(x: Any) -> Any:
+    """The upper half of a float32, rounded to even, as uint16."""
+    bits = np.float32(x).view(np.uint32)
+    high = np.uint32(bits >> np.uint32(16))
+    if x != x:
+        return np.uint16(high | np.uint32(0x40))
+    return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + (high & np.uint32(1))) >> np.uint32(16))
+
+
+@register_jitable
+def f16_to_f32(bits: Any) -> Any:
+    """The float32 equal to the float16 ``bits`` (uint16)."""
+    word = np.uint32(bits)
+    sign = np.uint32((word & np.uint32(0x8000)) << np.uint32(16))
+    if word & np.uint32(0x7C00) == np.uint32(0x7C00):
+        kept = np.uint32((word & np.uint32(0x3FF)) << np.uint32(13))
+        return np.uint32(sign | np.uint32(0x7F800000) | kept).view(np.float32)
+    # Moved into place the bits are the value times 2**-112, denormals included; float64 holds both factors exactly.
+    moved = np.uint32((word & np.uint32(0x7FFF)) << np.uint32(13)).view(np.float32)
+    scaled = np.float32(np.float64(moved) * 2.0**112)
+    return np.uint32(sign | scaled.view(np.uint32)).view(np.float32)
+
+
+@register_jitable
+def f32_to_f16(x: Any) -> Any:
+    """The nearest float16 (ties to even) as uint16."""
+    bits = np.float32(x).view(np.uint32)
+    sign = np.uint32((bits >> np.uint32(16)) & np.uint32(0x8000))
+    size = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    if size > np.uint32(0x7F800000):
+        payload = np.uint32((size >> np.uint32(13)) & np.uint32(0x1FF))
+        return np.uint16(sign | np.uint32(0x7E00) | payload)
+    if size >= np.uint32(0x477FF000):  # half way between the greatest float16 and the next power of two
+        return np.uint16(sign | np.uint32(0x7C00))
+    if size < np.uint32(0x38800000):  # below 2**-14: adding 0.5 leaves multiples of 2**-24 in the low bits
+        shifted = np.float32(size.view(np.float32) + np.float32(0.5)).view(np.uint32)
+        return np.uint16(sign | np.uint32(shifted - np.uint32(0x3F000000)))
+    odd = np.uint32((size >> np.uint32(13)) & np.uint32(1))
+    rounded = np.uint32(np.uint32(size + np.uint32(0xFFF) + odd) >> np.uint32(13))
+    return np.uint16(sign | np.uint32(rounded - np.uint32(112 << 10)))
+
+
+@register_jitable
+def to_odd(x: Any) -> Any:
+    """A float64 as float32 rounded to odd, after which rounding to 16 bits is as if done in one step."""
+    near = np.float32(x)
+    size, rounded = abs(x), abs(np.float64(near))
+    if x != x or size == rounded:
+        return near
+    bits = near.view(np.uint32)
+    if rounded > size:
+        bits = np.uint32(bits - np.uint32(1))
+    return np.uint32(bits | np.uint32(1)).view(np.float32)
+
+
+@register_jitable
+def round_f16(x: Any) -> Any:
+    """The float32 nearest to ``x`` that a float16 holds."""
+    return f16_to_f32(f32_to_f16(x))
+
+
+@register_jitable
+def round_bf16(x: Any) -> Any:
+    """The float32 nearest to ``x`` that a bfloat16 holds."""
+    return bf16_to_f32(f32_to_bf16(x))

@@ -1,0 +1,197 @@
+"""Guards in graphs: where `bool` and `int` put them, how regions hand them out, what is evaluated for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphad
+import graphad.numpy as gnp
+from graphad.errors import TracerBoolError
+from graphad.ir.primitive import PRIMITIVES
+from graphad.trace import tracer
+from tests.compose.tools import close, count, f64, path_count
+
+LANES = f64([0.3, -0.5, 0.9])
+
+
+def guards_of(graph):
+    """The guards of ``graph`` itself; none may stand in a region."""
+    assert all(count(r, "guard") == 0 for e in graph.eqns for r in e.regions)
+    return [e for e in graph.eqns if e.primitive.name == "guard"]
+
+
+def test_bool_of_a_float_guards_that_it_is_not_zero():
+    graph = graphad.make_graph(lambda x: x if x else -x)(2.0)
+    (guard,) = guards_of(graph)
+    assert graph.avals[guard.inputs[0]].dtype.name == "bool"
+    assert guard.params[0].item() is True
+
+
+def test_int_guards_the_number_itself():
+    (guard,) = guards_of(graphad.make_graph(lambda x, n: x * int(n))(2.0, np.int32(3)))
+    assert guard.params[0].item() == 3
+
+
+def test_the_same_question_twice_is_one_guard():
+    def f(x):
+        a = x * 2.0 if x > 0 else x
+        b = x * 3.0 if x > 0 else x
+        return a + b
+
+    assert len(guards_of(graphad.make_graph(f)(1.0))) == 1
+
+
+def test_guards_of_a_region_stand_outside_in_their_order():
+    def inner(y):
+        if y > 1.0:
+            y = y * 2.0
+        if y > 5.0:
+            y = y * 3.0
+        return y
+
+    graph = graphad.make_graph(graphad.jit(inner))(2.0)
+    assert [g.params[0].item() for g in guards_of(graph)] == [True, False]
+    (region,) = [e for e in graph.eqns if e.primitive.name == "jit"]
+    assert len(region.outputs) == 3
+
+
+@pytest.mark.parametrize("wrap", [graphad.jit, graphad.checkpoint], ids=["jit", "checkpoint"])
+def test_guards_come_out_of_nested_regions(wrap):
+    f = wrap(lambda x: wrap(lambda y: gnp.sin(y) if y > 0 else y * y)(x) * 2.0)
+    for transform in (lambda f: f, graphad.grad, lambda f: graphad.grad(graphad.grad(f))):
+        graph = graphad.make_graph(transform(f))(0.5)
+        assert len(guards_of(graph)) == 1
+        compiled = graphad.jit(transform(f))
+        for x in (0.5, -0.5, 0.25):
+            close(compiled(x), transform(f)(x))
+        assert path_count(compiled) == 2
+
+
+def test_predicate_on_a_value_of_the_enclosing_trace():
+    f = lambda w: graphad.vmap(lambda x: x * w if w > 0 else x)(LANES).sum()
+    compiled = graphad.jit(graphad.grad(f))
+    close([compiled(f64(2.0)), compiled(f64(-2.0)), compiled(f64(3.0))], [LANES.sum(), 0.0, LANES.sum()])
+    assert path_count(compiled) == 2
+
+
+def test_inner_gradient_that_branches_on_the_outer_variable():
+    def f(w):
+        def inner(x):
+            if w > 0:
+                return x * w
+            return x * x
+
+        return graphad.grad(inner)(w)
+
+    compiled = graphad.jit(f)
+    assert [float(compiled(w)) for w in (2.0, -2.0, 3.0)] == [2.0, -4.0, 3.0]
+    assert path_count(compiled) == 2
+
+
+def test_gradient_with_a_branch_in_a_region_under_vmap_of_something_else():
+    f = lambda s: graphad.jit(lambda y: graphad.grad(lambda z: z * z if z > 0 else -z)(y))(s)
+    assert float(graphad.grad(f)(2.0)) == 2.0
+    compiled = graphad.jit(lambda x, s: graphad.vmap(lambda q: q * f(s))(x))
+    close(compiled(LANES, f64(2.0)), LANES * 4)
+    close(compiled(LANES, f64(-2.0)), -LANES)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x if x > 0 else -x,
+        lambda x: graphad.jit(lambda y: y if y > 0 else -y)(x),
+        lambda x: graphad.grad(lambda y: y * y if y > 0 else -y)(x),
+        lambda x: x * int(x),
+    ],
+    ids=["plain", "jit", "grad", "int"],
+)
+def test_branching_on_a_lane_quotes_the_line(f):
+    with pytest.raises(TracerBoolError, match=r"(?s)test_guards.py:\d+: .*lambda x.*where"):
+        graphad.vmap(f)(LANES)
+
+
+def test_custom_rules_have_no_example_to_branch_on():
+    @graphad.custom_vjp
+    def f(x):
+        return x * 2.0 if x > 0 else x * 3.0
+
+    f.defvjp(lambda x: (x * 2.0, 1.0) if x > 0 else (x * 3.0, -1.0), lambda residual, ct: (ct * residual,))
+    with pytest.raises(TracerBoolError, match="custom rule"):
+        graphad.grad(f)(1.0)
+
+
+def test_primal_of_a_custom_rule_may_branch():
+    @graphad.custom_vjp
+    def f(x):
+        return gnp.sin(x) if x > 0 else x * 3.0
+
+    f.defvjp(lambda x: (gnp.where(x > 0, gnp.sin(x), x * 3.0), x), lambda x, ct: (ct * gnp.cos(x),))
+    g = graphad.value_and_grad(lambda x: f(x) * 2.0)
+    for compiled in (g, graphad.jit(g)):
+        for x, value in ((1.0, np.sin(1.0)), (-1.0, -3.0), (2.0, np.sin(2.0))):
+            got, slope = compiled(x)
+            close(got, np.float32(2 * value))
+            close(slope, np.float32(2 * np.cos(x)))
+
+
+def test_examples_are_evaluated_once_each(monkeypatch):
+    runs = []
+    exp = PRIMITIVES["exp"]
+    reference = exp.numpy
+    monkeypatch.setattr(exp, "numpy", lambda x: runs.append(1) or reference(x))
+
+    def loop(x):
+        y = gnp.exp(x)
+        for _ in range(20):
+            y = y * 0.9 if y > 0 else -y
+        return y
+
+    graphad.make_graph(loop)(f64(1.0))
+    assert len(runs) == 1
+    runs.clear()
+    nested = lambda z: gnp.exp(z) * 0.1
+    for _ in range(5):
+        nested = (lambda g: lambda x: (lambda y: y if y > 0 else -y)(graphad.jit(g)(x)))(nested)
+    graphad.make_graph(nested)(f64(1.0))
+    assert len(runs) == 1
+
+
+def test_no_example_is_computed_without_a_question(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tracer.Trace, "example", lambda *_: asked.append(1))
+    graphad.make_graph(lambda x: gnp.exp(x) * 2)(1.0)
+    assert not asked
+
+
+def test_eager_gradients_follow_the_branch_at_each_level():
+    f = lambda x: gnp.sin(x) * x * x if x > 0 else -x
+    g = f
+    for _ in range(4):
+        g = graphad.grad(g)
+    x = 0.7
+    close(g(f64(x)), -8 * x * np.cos(x) - 12 * np.sin(x) + x * x * np.sin(x), 1e-10)
+    assert float(g(f64(-0.7))) == 0.0
+
+
+def test_random_bits_decide():
+    @graphad.jit
+    def f(key, x):
+        if graphad.random.bits(key) > np.uint32(2**31):
+            return x * 2.0
+        return x * 3.0
+
+    got = [float(f(graphad.random.key(k), 1.0)) for k in range(8)]
+    expected = [2.0 if int(graphad.random.bits(graphad.random.key(k))) > 2**31 else 3.0 for k in range(8)]
+    assert got == expected
+    assert set(got) == {2.0, 3.0}
+
+
+def test_deep_straight_programs_do_not_recurse():
+    def deep(x):
+        for _ in range(20000):
+            x = x * 1.0001
+        return x if x > 0 else -x
+
+    close(graphad.grad(deep)(f64(1.0)), 1.0001**20000, 1e-9)

@@ -1,0 +1,102 @@
+"""`vmap` around derivatives, derivatives around `vmap`, and `vmap` in itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import graphad
+import graphad.numpy as gnp
+from tests.compose.tools import close, f64, slope
+
+LANES = f64([0.3, -0.5, 0.9])
+
+
+def test_per_example_gradients():
+    matrix = np.arange(12.0).reshape(4, 3) / 10
+    loss = lambda w, x: gnp.tanh(x @ w) ** 2
+    got = graphad.vmap(graphad.grad(loss), in_axes=(None, 0))(LANES, matrix)
+    close(got, [graphad.grad(loss)(LANES, row) for row in matrix], 1e-12)
+
+
+def test_lanes_reach_into_the_closure_of_a_gradient():
+    def f(w):
+        return graphad.vmap(lambda x: graphad.grad(lambda z: gnp.sin(z * w) * x)(x))(LANES).sum()
+
+    close(graphad.grad(f)(f64(0.7)), slope(lambda w: sum(np.cos(x * w) * w * x for x in LANES), 0.7))
+
+
+def test_everything_inside_everything():
+    @graphad.jit
+    def top(xs, w):
+        inner = lambda z, x: graphad.jit(lambda q: gnp.tanh(q * w) * q)(z) * x
+        return graphad.vmap(lambda x: graphad.grad(lambda z: inner(z, x))(x))(xs)
+
+    for xs, w in ((LANES, 0.7), (LANES * 2, 0.1)):
+        close(top(xs, f64(w)), [slope(lambda q: np.tanh(q * w) * q, x) * x for x in xs])
+
+
+def test_grad_of_vmap_sums_over_the_lanes_of_what_they_share():
+    weight = f64([1.0, 2.0])
+    rows = f64([[1.0, 3.0], [0.5, -1.0], [2.0, 2.0]])
+    f = lambda w: graphad.vmap(lambda r: (r * w).sum() ** 2)(rows).sum()
+    close(graphad.grad(f)(weight), 2 * (rows @ weight) @ rows)
+
+
+def test_vmap_of_vmap_is_an_outer_product():
+    table = graphad.vmap(lambda x: graphad.vmap(lambda y: x * y + 1.0)(LANES))(LANES * 2)
+    close(table, np.outer(LANES * 2, LANES) + 1.0)
+
+
+def test_axes_in_and_out():
+    matrix = np.arange(6.0).reshape(2, 3)
+    close(graphad.vmap(lambda c: c * 2, in_axes=1, out_axes=1)(matrix), matrix * 2)
+    close(graphad.vmap(lambda c: c.sum(), in_axes=1)(matrix), matrix.sum(0))
+    close(graphad.vmap(lambda c: c.sum(), in_axes=-1)(matrix), matrix.sum(0))
+    tree = {"a": matrix, "b": f64(2.0)}
+    got = graphad.vmap(lambda t: t["a"] * t["b"], in_axes=({"a": 0, "b": None},), out_axes=-1)(tree)
+    close(got, (matrix * 2).T)
+
+
+def test_results_that_do_not_depend_on_the_lane():
+    close(graphad.vmap(lambda x: 1.0)(LANES), np.ones(3))
+    ones, same = graphad.vmap(lambda x: (x * 0 + 1, 2.0), out_axes=(0, None))(LANES)
+    close(ones, np.ones(3))
+    assert same.shape == ()
+    close(graphad.vmap(lambda: gnp.arange(2.0), axis_size=3)(), [[0.0, 1.0]] * 3)
+
+
+def test_no_lanes_and_one_lane():
+    assert graphad.vmap(lambda x: gnp.sin(x).sum())(np.zeros((0, 3))).shape == (0,)
+    close(graphad.vmap(lambda x: x * 2)(f64([3.0])), [6.0])
+
+
+def test_a_shared_argument_may_decide_a_branch():
+    f = lambda x, s: x * 2.0 if s > 0 else x * 3.0
+    batched = graphad.vmap(f, (0, None))
+    close(batched(LANES, f64(1.0)), LANES * 2)
+    compiled = graphad.jit(batched)
+    for sign, factor in ((-1.0, 3), (1.0, 2), (-2.0, 3)):
+        close(compiled(LANES, f64(sign)), LANES * factor)
+    inside = graphad.jit(lambda x, s: graphad.vmap(graphad.jit(f), (0, None))(x, s))
+    for sign, factor in ((-1.0, 3), (1.0, 2), (-2.0, 3)):
+        close(inside(LANES, f64(sign)), LANES * factor)
+
+
+def test_jacobians_of_pytrees():
+    f = lambda p: {"y": p["w"] * p["b"], "z": p["w"].sum()}
+    point = {"w": LANES, "b": f64(2.0)}
+    for jacobian in (graphad.jacfwd, graphad.jacrev):
+        jac = jacobian(f)(point)
+        close(jac["y"]["w"], np.eye(3) * 2)
+        close(jac["y"]["b"], LANES)
+        close(jac["z"]["w"], np.ones(3))
+        close(jac["z"]["b"], 0.0)
+
+
+def test_jacobians_of_matrices_and_several_arguments():
+    a, b = np.arange(6.0).reshape(2, 3), f64([1.0, 2.0, 3.0])
+    f = lambda a, b: a @ b
+    for jacobian in (graphad.jacfwd, graphad.jacrev):
+        by_a, by_b = jacobian(f, argnums=(0, 1))(a, b)
+        close(by_a, np.einsum("ij,k->ijk", np.eye(2), b))
+        close(by_b, a)

@@ -1,0 +1,72 @@
+"""`convert` and `bitcast`: every pair of dtypes, the fixed results, derivatives."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from graphad.ir.types import DTYPES, aval, b1, bf16, f16, f32, f64, i8, i32, i64, u8, u32, u64
+from graphad.primitives.cast import bitcast, convert
+from graphad.primitives.elementwise import mul
+from tests.primitives.calculus import derivatives
+
+FLOATS = (f16, bf16, f32, f64)
+INTEGERS = tuple(d for d in DTYPES.values() if d.is_integer)
+
+
+@pytest.mark.parametrize("source", FLOATS, ids=repr)
+@pytest.mark.parametrize("target", INTEGERS, ids=repr)
+def test_floats_saturate(source, target):
+    """Against exact arithmetic of Python's integers."""
+    info, limits = np.iinfo(target.numpy), ml_dtypes.finfo(source.numpy)
+    ends = [float(info.min), float(info.max), info.max / 2, info.min / 2, 0.99, -0.99, 2.5, -2.5, -0.0]
+    with np.errstate(over="ignore"):
+        values = np.array([*ends, np.nan, np.inf, -np.inf, limits.max, limits.min]).astype(source.numpy)
+    values = np.concatenate([values, np.nextafter(values, values.dtype.type(0))])
+
+    def exact(v):
+        if np.isnan(v):
+            return 0
+        return max(info.min, min(info.max, int(v))) if np.isfinite(v) else info.max if v > 0 else info.min
+
+    assert convert(values, dtype=target).tolist() == [exact(float(v)) for v in values]
+
+
+def test_integers_wrap_around():
+    assert convert(np.array([300, -1], np.int32), dtype=u8).tolist() == [44, 255]
+    assert convert(np.array([200], np.uint8), dtype=i8).tolist() == [-56]
+    assert convert(np.array([2**63], np.uint64), dtype=i64).tolist() == [-(2**63)]
+
+
+def test_what_is_not_zero_is_true():
+    got = convert(np.array([0.0, -0.0, 1e-45, np.nan, -np.inf], np.float32), dtype=b1)
+    assert got.tolist() == [False, False, True, True, True]
+
+
+def test_a_float_too_large_becomes_infinite():
+    assert convert(np.array([1e300, -1e300]), dtype=f32).tolist() == [np.inf, -np.inf]
+
+
+def test_the_derivative_goes_there_and_back():
+    def narrow(x):
+        return convert(convert(x, dtype=f32), dtype=f64)
+
+    def wide(x):
+        return convert(mul(convert(x, dtype=f64), 3.0), dtype=f32)
+
+    assert derivatives(narrow, 3.0, f64, order=2).tolist() == [3, 1, 0]
+    assert derivatives(wide, 2.0, f32, order=1).tolist() == [6, 3]
+
+
+def test_integers_have_no_derivative():
+    def steps(x):
+        return mul(x, convert(convert(x, dtype=i32), dtype=f64))
+
+    assert derivatives(steps, 2.5, f64, order=1).tolist() == [5, 2]
+
+
+def test_bits():
+    assert bitcast(np.float32(1.0), dtype=u32) == 0x3F800000
+    assert bitcast(np.array([0x7FF0000000000000], np.uint64), dtype=f64).tolist() == [np.inf]
+    assert bitcast.type_rule(aval((3,), f64), dtype=u64) is aval((3,), u64)

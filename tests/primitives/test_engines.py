@@ -1,0 +1,62 @@
+"""Compiled code against the reference: all samples of a primitive as one program, on both engines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphad.backends.executable import compile_graph
+from graphad.ir.builder import Builder
+from graphad.ir.types import b1, f32, f64, i32, u32
+from tests.primitives.cases import all_primitives, assert_close, case_id, cases, program, pure, run, samples_of
+
+FIRST = (f32, i32, u32, b1)
+
+
+def fast_cases():
+    """LLVM in the usual dtypes, and Numba in one: there a program takes a second to compile, not 10 ms."""
+    llvm = [("llvm", p, d) for p, d in cases((f32, f64, i32, u32, b1), pure)]
+    one = dict(reversed(cases(FIRST, pure)))  # of each primitive the first
+    return llvm + [("numba", p, d) for p, d in one.items()]
+
+
+def slow_cases():
+    every = {(engine, p, d) for engine in ("llvm", "numba") for p, d in cases(keep=pure)}
+    return sorted(every - set(fast_cases()), key=lambda case: [getattr(part, "name", part) for part in case])
+
+
+def all_samples(primitive, dtype):
+    """One graph that computes every sample, its arguments, and what is in it to say which sample is wrong."""
+    builder = Builder()
+    args, outputs, names = [], [], []
+    for sample in samples_of(primitive, dtype):
+        graph, values = program(primitive, sample, dtype)
+        numbers = [builder.input(a) for a in graph.in_avals]
+        outputs.extend(builder.inline(graph, numbers))
+        names.extend([f"{graph}\n{sample}"] * len(graph.outputs))
+        args.extend(values)
+    return builder.close(outputs), args, names
+
+
+def check(engine, primitive, dtype):
+    graph, args, names = all_samples(primitive, dtype)
+    compiled = compile_graph(graph, engine=engine, flush_denormals=False)
+    for got, expected, name in zip(compiled(*args), run(graph, args), names, strict=True):
+        assert_close(np.asarray(got), expected, primitive, f"{engine}: {name}")
+
+
+@pytest.mark.parametrize(("engine", "primitive", "dtype"), fast_cases(), ids=case_id)
+def test_engine_is_the_reference(engine, primitive, dtype):
+    check(engine, primitive, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "primitive", "dtype"), slow_cases(), ids=case_id)
+def test_engine_is_the_reference_in_the_other_dtypes(engine, primitive, dtype):
+    check(engine, primitive, dtype)
+
+
+def test_every_primitive_is_compiled():
+    """Integers and booleans are tried where there is no floating-point sample."""
+    tried = {p.name for _, p, _ in fast_cases()}
+    assert tried >= {p.name for p in all_primitives() if p.region_rules is None and pure(p)}

@@ -1,0 +1,130 @@
+"""The house's laws that no type checker knows: imports go down, files and functions stay short, imports stay cheap."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter import cli
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("graphad/**/*.py"), *ROOT.glob("kernels/**/*.py")])
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in SOURCES}
+TREES = {name: ast.parse(text, name) for name, text in TEXTS.items()}
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+FILE_LINES, FILE_LINES_AT_MOST, FUNCTION_LINES = 400, 600, 60
+
+# Files between the two limits, each with the reason why it is not two files.
+LONG_FILES: dict[str, str] = {}
+
+# Packages that cost start-up time or need not be there: where they may be imported, and whether only late, that is
+# inside a function. Elsewhere, the module named is called.
+HEAVY: dict[str, dict[str, str]] = {
+    "numba": {"graphad/backends/numba_support.py": "late", "kernels/graphad_kernels/": "any"},
+    "llvmlite": {"graphad/backends/": "late", "kernels/graphad_kernels/": "any"},
+    "scipy": {"graphad/backends/cpu.py": "late", "kernels/graphad_kernels/": "any"},
+    "rich": {"graphad/cli.py": "late", "graphad/train.py": "late", "graphad/inspection/": "late"},
+    "matplotlib": {"graphad/train.py": "late"},
+}
+
+# Our own modules that are imported inside a function, each with the reason.
+LATE: dict[tuple[str, str], str] = {
+    ("graphad/ir/graph.py", "graphad.ir.text"): "a Graph prints itself, and the printer is about Graphs",
+    ("graphad/api/stages.py", "graphad.passes.pipeline"): "start-up time: eager code needs no passes",
+    ("graphad/api/stages.py", "graphad.backends.executable"): "start-up time: eager code needs no compiler",
+}
+
+# What the library itself never imports.
+NEVER = {"jax", "torch", "sklearn", "pytest", "hypothesis"}
+
+
+def imports(tree):
+    """Pairs of the module imported and whether that happens inside a function."""
+
+    def walk(node, late):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, late) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield child.module or "", late
+            else:
+                yield from walk(child, late or isinstance(child, FUNCTION))
+
+    return list(walk(tree, late=False))
+
+
+def test_imports_go_down_only(monkeypatch, capsys):
+    """The contracts of ``[tool.importlinter]`` in pyproject.toml."""
+    monkeypatch.chdir(ROOT)
+    status = cli.lint_imports(no_cache=True, no_logo=True)
+    assert status == 0, capsys.readouterr().out
+
+
+def test_files_are_short():
+    lines = {name: len(text.splitlines()) for name, text in TEXTS.items()}
+    assert not {name: n for name, n in lines.items() if n > FILE_LINES_AT_MOST}, "split these files"
+    unexplained = {name: n for name, n in lines.items() if n > FILE_LINES and name not in LONG_FILES}
+    assert not unexplained, "split these files, or give the reason in LONG_FILES"
+    stale = [name for name in LONG_FILES if lines.get(name, 0) <= FILE_LINES]
+    assert not stale, "these need no entry in LONG_FILES any more"
+
+
+def test_functions_are_short():
+    """Not counting their docstrings."""
+
+    def length(function):
+        doc = function.body[0] if ast.get_docstring(function) is not None else None
+        return function.end_lineno - function.lineno + 1 - (doc.end_lineno - doc.lineno + 1 if doc else 0)
+
+    lines = {
+        f"{name}:{node.lineno} {node.name}": length(node)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTION)
+    }
+    assert not {name: n for name, n in lines.items() if n > FUNCTION_LINES}, "split these functions"
+
+
+def test_heavy_packages_are_imported_where_they_may_be():
+    wrong = []
+    for name, tree in TREES.items():
+        for module, late in imports(tree):
+            package = module.split(".")[0]
+            places = HEAVY.get(package, {})
+            when = [when for place, when in places.items() if name.startswith(place)]
+            if package in NEVER:
+                wrong.append(f"{name} imports {package}, which is for tests, examples and benchmarks")
+            elif places and not when:
+                wrong.append(f"{name} imports {package}; it may call {' or '.join(places)}")
+            elif places and not late and "any" not in when:
+                wrong.append(f"{name} imports {package} at its top; import it in the function that needs it")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_our_own_modules_are_imported_at_the_top():
+    """An import inside a function would hide an upward edge, or a cycle, from readers."""
+    found = {
+        (name, module)
+        for name, tree in TREES.items()
+        for module, late in imports(tree)
+        if late and module.split(".")[0] == "graphad"
+    }
+    assert not found - set(LATE), "move these imports to the top, or the code to its floor"
+    assert not set(LATE) - found, "these need no entry in LATE any more"
+
+
+def test_no_drawer_for_everything():
+    assert not [name for name in TEXTS if Path(name).stem in {"utils", "util", "misc"}]
+
+
+def test_import_graphad_is_cheap():
+    """No heavy package comes with ``import graphad``; `benchmarks/import_time.py` measures the time."""
+    code = "import sys, json, graphad; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(json.loads(run.stdout))
+    assert "graphad" in loaded
+    assert not loaded & (set(HEAVY) | NEVER)
