@@ -74,7 +74,7 @@ def key(seed: ArrayLike) -> Array:
     dtype, _ = dtype_and_weakness(seed)
     if seed.ndim or not dtype.is_integer:
         raise TypeError(f"{source.where()}key takes an integer as seed, got {shape_text(seed)}.")
-    high = cast(right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.uint32([0])[0])
+    high = cast(right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.zeros((), np.uint32))
     return stack([high, cast(seed, u32)])
 
 

@@ -91,7 +91,7 @@ def tree_flatten_with_path(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[tup
     [(('a', 0), 1), (('a', 1), 2)]
     """
     paths, leaves, treedef = optree.tree_flatten_with_path(tree, is_leaf, namespace=NAMESPACE)
-    return list(zip(paths, leaves, strict=True)), treedef  # pyright: ignore[reportReturnType]
+    return list(zip(paths, leaves, strict=True)), treedef
 
 
 def tree_leaves_with_path(tree: Tree, is_leaf: IsLeaf = None) -> list[tuple[tuple[Any, ...], Any]]:
@@ -133,7 +133,7 @@ def register_pytree_node(
     >>> tree_leaves(Pair(1, (2, 3)))
     [1, 2, 3]
     """
-    optree.register_pytree_node(nodetype, flatten_func, unflatten_func, namespace=NAMESPACE)  # pyright: ignore[reportArgumentType]
+    optree.register_pytree_node(nodetype, flatten_func, unflatten_func, namespace=NAMESPACE)
 
 
 def register_pytree_node_class(cls: C) -> C:

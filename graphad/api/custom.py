@@ -46,6 +46,9 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
     return update_wrapper(checkpointed, fun)
 
 
+_MAX_RULES = 64  # of one function; each holds the arrays that its primal captured
+
+
 class _Custom:
     """What `custom_jvp` and `custom_vjp` share: calling the function, and keeping its rules."""
 
@@ -94,6 +97,8 @@ class _Custom:
         if found is None:
             found = self._make_rule(static, treedef, n_args, traced)
             if not any_tracer(traced.captures):  # tracers die with their trace: nothing to share
+                if len(self._rules) >= _MAX_RULES:
+                    self._rules.clear()
                 self._rules[key] = found
         return found
 

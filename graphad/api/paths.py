@@ -39,7 +39,7 @@ class Path:
     def __init__(self, traced: Traced) -> None:
         self.graph: Graph = traced.graph
         self.executable: Executable = compiled(traced.graph)
-        self.captures: tuple[NDArray, ...] = tuple([np.ascontiguousarray(x) for x in traced.captures])
+        self.captures: tuple[NDArray, ...] = tuple([np.asarray(x, order="C") for x in traced.captures])
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]

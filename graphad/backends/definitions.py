@@ -6,7 +6,6 @@ Made by `flatten`, planned by `anchors` and `nests`, turned into statements by `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from graphad.backends.affine import Shape, row_major
 from graphad.backends.scalars import Template
@@ -262,17 +261,18 @@ class FlatProgram:
 
     def block(self, value: int) -> Block:
         """Where the elements of ``value`` lie once what it views is in a buffer."""
+        views: list[ViewValue] = []
         definition = self.values[value]
-        if type(definition) is not ViewValue:
-            return Block(value, 0, row_major(definition.aval.shape))
-        inner = self.block(definition.operand)
-        offset, strides = inner.offset, [0] * definition.aval.ndim
-        for dim, stride in zip(definition.dims, inner.strides, strict=True):
-            offset += stride * dim.offset
-            for axis, step in dim.terms:
-                strides[axis] += stride * step
-        return Block(inner.value, offset, tuple(strides))
-
-
-#: Forms that are read where they stand, without a loop of their own, unless a buffer is asked of them.
-INLINE: Final = (MapValue, ViewValue, ConstantValue, IotaValue, GatherValue)
+        while type(definition) is ViewValue:
+            views.append(definition)
+            value = definition.operand
+            definition = self.values[value]
+        offset, strides = 0, row_major(definition.aval.shape)
+        for view in reversed(views):
+            seen = [0] * view.aval.ndim
+            for dim, stride in zip(view.dims, strides, strict=True):
+                offset += stride * dim.offset
+                for axis, step in dim.terms:
+                    seen[axis] += stride * step
+            strides = tuple(seen)
+        return Block(value, offset, strides)

@@ -26,7 +26,7 @@ from graphad.backends.definitions import (
     ViewValue,
 )
 from graphad.backends.scalars import identity_of, template
-from graphad.errors import LoweringError, at
+from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import (
@@ -88,7 +88,10 @@ class _Flattener:
             key = (primitive, params, types)
             lowering = self.lowered.get(key)
             if lowering is None:
-                lowering = self.lowered[key] = primitive.lower(types, params)
+                try:
+                    lowering = self.lowered[key] = primitive.lower(types, params)
+                except GraphadError as error:
+                    raise type(error)(at(format_loc(loc), str(error))) from None
             if type(lowering) is Map:
                 results = self.map(lowering, operands, [avals[o] for o in outs], loc)
             elif type(lowering) is Inline:

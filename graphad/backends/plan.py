@@ -262,6 +262,9 @@ def _place_pieces(plan: Plan, value: int, definition: PiecesValue) -> None:
         anchor = Anchor(value, "piece", piece.extents, (), definition.loc)
         anchor.part, anchor.axes = part, range(len(piece.extents))
         _finish(plan, anchor, [(piece.operand, piece_coords(piece))], after)
+    # Readers come after all pieces, so after the last: they need not look at the others.
+    writers = plan.tree.writers
+    writers[value] = [max(writers[value], key=lambda writer: writer.root_index)]
 
 
 def piece_coords(piece: CutPiece) -> Coords:

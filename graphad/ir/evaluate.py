@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from graphad.errors import GraphadError, at
 from graphad.ir.graph import Eqn, Graph
-from graphad.ir.loc import Loc
+from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Aval
 
 Array = np.ndarray[Any, Any]
@@ -56,7 +57,10 @@ def evaluate(
                     on_effect(eqn, graph.locs[k], values)
                 continue
             else:
-                results = primitive.evaluate(tuple(values), params)
+                try:
+                    results = primitive.evaluate(tuple(values), params)
+                except GraphadError as error:
+                    raise type(error)(at(format_loc(graph.locs[k]), str(error))) from None
                 if not primitive.multiple:
                     results = (results,)
             for o, r in zip(outputs, results, strict=True):

@@ -39,8 +39,8 @@ def check_alike(name: str, operands: Sequence[Any]) -> None:
             )
         if x.ndim and typed[0].ndim and x.ndim != typed[0].ndim:
             raise TypeError(
-                f"{source.where()}lax.{name} got {shape_text(typed[0])} and {shape_text(x)}: the numbers of axes must be "
-                "equal. Reshape one, or use the function of graphad.numpy."
+                f"{source.where()}lax.{name} got {shape_text(typed[0])} and {shape_text(x)}: the numbers of axes must "
+                "be equal. Reshape one, or use the function of graphad.numpy."
             )
 
 

@@ -67,8 +67,8 @@ def broadcast_in_dim(x: ArrayLike, shape: Sequence[int], broadcast_dimensions: S
     )
     if not fits:
         raise ValueError(
-            f"{source.where()}lax.broadcast_in_dim got {shape_text(x)}, shape {sizes} and broadcast_dimensions {dims}: it "
-            "takes an increasing dimension for each axis, of the axis' size (or the axis has size 1)."
+            f"{source.where()}lax.broadcast_in_dim got {shape_text(x)}, shape {sizes} and broadcast_dimensions {dims}: "
+            "it takes an increasing dimension for each axis, of the axis' size (or the axis has size 1)."
         )
     aligned = [1] * len(sizes)
     for n, d in zip(x.shape, dims, strict=True):

@@ -186,8 +186,9 @@ from graphad.numpy._shape import size as size
 from graphad.numpy._shape import squeeze as squeeze
 from graphad.numpy._shape import swapaxes as swapaxes
 from graphad.numpy._shape import transpose as transpose
-from graphad.trace.array import Array as ndarray
+from graphad.trace.array import Array as _Array
 
+ndarray = _Array
 pi = math.pi
 e = math.e
 inf = math.inf

@@ -156,8 +156,8 @@ def _integer_power(x: Array, n: int) -> Array:
     dtype, weak = dtype_and_weakness(x)
     if n < 0 and dtype.is_integer:
         raise TypeError(
-            f"{source.where()}power got an array of {dtype.numpy} and the exponent {n}: a negative power is no integer. "
-            f"Write x.astype(float) ** {n}."
+            f"{source.where()}power got an array of {dtype.numpy} and the exponent {n}: a negative power is no "
+            f"integer. Write x.astype(float) ** {n}."
         )
     return with_weak(prims.integer_pow(x, n=n), weak)
 
@@ -165,8 +165,8 @@ def _integer_power(x: Array, n: int) -> Array:
 def _power_of_integers(x: Array, y: Array) -> Array:
     """Square and multiply: as many bits of the exponent as can matter without overflow."""
     (x, y), dtype, weak = promoted("power", x, y)
-    one = literal(1, dtype).value
-    result = where((x == 0) & (y != 0), one - one, one)
+    zero, one = (literal(n, dtype).value for n in (0, 1))
+    result = where((x == 0) & (y != 0), zero, one)
     for _ in range(6):
         result = where((y & 1) != 0, result * x, result)
         x, y = x * x, elementwise(prims.shift_right_logical, y, one)

@@ -32,7 +32,7 @@ def einsum(subscripts: str, /, *operands: ArrayLike) -> Array:
     Array([[3., 3.],
            [3., 3.]], dtype=float32)
     """
-    if not isinstance(subscripts, str):
+    if not isinstance(subscripts, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             f"{source.where()}einsum takes subscripts as text first, such as 'ij,jk->ik'; got {subscripts!r}."
         )
@@ -73,7 +73,8 @@ def _parse(subscripts: str, xs: Sequence[Any]) -> tuple[list[str], str]:
     unknown = [c for c in output if c not in "".join(inputs) or output.count(c) > 1]
     if unknown:
         raise ValueError(
-            f"{source.where()}einsum {subscripts!r}: {unknown[0]!r} of the output must be in an operand, and only once in it."
+            f"{source.where()}einsum {subscripts!r}: {unknown[0]!r} of the output must be in an operand, "
+            "and only once in the output."
         )
     return inputs, output
 

@@ -133,15 +133,15 @@ class Update:
     ) -> Any:
         unknown = set(hints) - {"indices_are_sorted", "unique_indices"}
         if unknown:
-            raise TypeError(f"{source.where()}x.at[i].{name} takes no argument {sorted(unknown)[0]!r}.")
+            raise TypeError(f"{source.where()}x.at[i].{name} takes no argument {min(unknown)!r}.")
         x = self._x
         dtype, weak = dtype_and_weakness(x)
         updates = as_operand(values, f"x.at[i].{name}")
         wider, _ = result_type(x, updates)
         if wider is not dtype and not (weak and dtype.kind == wider.kind):
             raise TypeError(
-                f"{source.where()}x.at[i].{name} got values of type {updates.aval} for x of type {x.aval}, which cannot "
-                f"hold them. Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
+                f"{source.where()}x.at[i].{name} got values of type {updates.aval} for x of type {x.aval}, which "
+                f"cannot hold them. Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
             )
         updates = cast(updates, dtype)
         if isinstance(self._index, Tracer) and self._index.aval.dtype is b1:
@@ -154,8 +154,8 @@ class Update:
         x, mask = self._x, self._index
         if x.shape[: mask.ndim] != mask.shape or updates.ndim > x.ndim - mask.ndim:
             raise TypeError(
-                f"{source.where()}x.at[mask].{name} with a traced mask of type {mask.aval} takes one number (or one slice "
-                f"of x behind the mask's axes) for all, got {shape_text(updates)}. "
+                f"{source.where()}x.at[mask].{name} with a traced mask of type {mask.aval} takes one number (or one "
+                f"slice of x behind the mask's axes) for all, got {shape_text(updates)}. "
                 "Write graphad.numpy.where(mask, values, x)."
             )
         mask = reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))

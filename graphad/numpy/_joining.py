@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def _operands(arrays: Any, name: str) -> list[Any]:
     if isinstance(arrays, Array):
         if not arrays.ndim:
             raise ValueError(f"{source.where()}{name} takes a sequence of arrays, got a scalar.")
-        return list(arrays)  # pyright: ignore[reportArgumentType]
+        return list(arrays)
     if not isinstance(arrays, (list, tuple)) or not arrays:
         raise ValueError(f"{source.where()}{name} takes a sequence of at least one array, got {type(arrays).__name__}.")
     return [as_operand(x, name) for x in arrays]
@@ -171,9 +172,7 @@ def array_split(x: ArrayLike, sections: int, axis: int = 0) -> list[Array]:
 
 
 def _cut(x: Any, axis: int, cuts: list[int]) -> list[Array]:
-    return [
-        with_weak(prims.slice_axis(x, axis, a, max(a, b)), x.weak_type) for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
+    return [with_weak(prims.slice_axis(x, axis, a, max(a, b)), x.weak_type) for a, b in pairwise(cuts)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -247,7 +246,9 @@ def roll(x: ArrayLike, shift: int | Sequence[int], axis: Axis = None) -> Array:
 PadWidth = int | Sequence[int] | Sequence[Sequence[int]]
 
 
-def pad(x: ArrayLike, pad_width: PadWidth, mode: str = "constant", constant_values: ArrayLike | Sequence[Any] = 0) -> Array:
+def pad(
+    x: ArrayLike, pad_width: PadWidth, mode: str = "constant", constant_values: ArrayLike | Sequence[Any] = 0
+) -> Array:
     """``x`` with ``(before, after)`` elements more along each axis.
 
     ``mode`` is ``constant``, ``edge`` (the nearest element), ``reflect`` or ``symmetric`` (mirrored, without or with
@@ -270,7 +271,7 @@ def pad(x: ArrayLike, pad_width: PadWidth, mode: str = "constant", constant_valu
     for k, (low, high) in enumerate(widths):
         if low or high:
             # NumPy knows where each element comes from.
-            indices = np.pad(np.arange(x.shape[k]), (low, high), mode=mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            indices = np.pad(np.arange(x.shape[k]), (low, high), mode=mode)
             x = x[(slice(None),) * k + (indices,)]
     return x
 

@@ -12,7 +12,7 @@ from graphad.primitives.cast import convert
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
-    as_float,
+    as_floats,
     as_operand,
     as_operands,
     broadcast_shapes,
@@ -267,8 +267,8 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
     """
     if x is None or y is None:
         raise TypeError(
-            f"{source.where()}where takes a condition and two arrays: the positions where a condition holds have a shape "
-            "that depends on values. Write where(condition, x, y), or np.nonzero of a concrete array."
+            f"{source.where()}where takes a condition and two arrays: the positions where a condition holds have a "
+            "shape that depends on values. Write where(condition, x, y), or np.nonzero of a concrete array."
         )
     condition = _truth(condition, "where")
     operands, _, weak = promoted("where", x, y)
@@ -313,7 +313,7 @@ def isclose(x: ArrayLike, y: ArrayLike, rtol: float = 1e-05, atol: float = 1e-08
     >>> gnp.isclose(1.0, gnp.array([1.000001, 1.1]))
     Array([ True, False], dtype=bool)
     """
-    (x, y), _, _ = promoted("isclose", as_float(x, "isclose"), as_float(y, "isclose"))
+    x, y = as_floats("isclose", x, y)
     near = (abs(x - y) <= atol + rtol * abs(y)) & isfinite(x) & isfinite(y)
     close = near | (x == y)
     return close | (isnan(x) & isnan(y)) if equal_nan else close

@@ -33,7 +33,7 @@ def _understood(y: Any) -> bool:
 def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Method, Method]:
     """The methods for ``x op y`` and ``y op x``.
 
-    Two tracers of one float type, or one and a Python float, are the common case of traced code: these go straight to
+    Two tracers of one float type, or one and a Python number, are the common case of traced code: these go straight to
     ``primitive``. ``function`` sees to everything else.
     """
 
@@ -46,14 +46,14 @@ def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Met
                         result = x.__emit__(primitive, (x, y), ())
                         result.weak_type = x.weak_type
                         return result
-                elif type(y) is float:
+                elif type(y) is float or type(y) is int:
                     result = x.__emit__(primitive, (x, literal(y, a.dtype)), ())
                     result.weak_type = x.weak_type
                     return result
         return function(x, y) if _understood(y) else NotImplemented
 
     def reflected(x: Any, y: Any) -> Any:
-        if type(x) is Tracer and type(y) is float and primitive is not None:
+        if type(x) is Tracer and (type(y) is float or type(y) is int) and primitive is not None:
             a = x.aval
             if a.is_float:
                 result = x.__emit__(primitive, (literal(y, a.dtype), x), ())
@@ -73,7 +73,7 @@ _BINARY: tuple[tuple[str, Method, Primitive | None], ...] = (
     ("floordiv", _arithmetic.floor_divide, None),
     ("mod", _arithmetic.remainder, None),
     ("divmod", _arithmetic.divmod, None),
-    ("pow", _arithmetic.power, prims.power),
+    ("pow", _arithmetic.power, None),
     ("matmul", _linear.matmul, None),
     ("and", _logic.bitwise_and, None),
     ("or", _logic.bitwise_or, None),

@@ -191,6 +191,7 @@ custom_lin = Primitive(
     numpy=_no_forward_mode,
     params={"rule": RULE, "n_residuals": INT, "in_avals": AVALS, "out_avals": AVALS},
     multiple=True,
+    lowering=lambda _types, params: _no_forward_mode(**params),
     region_rules=RegionRules(_linearize_custom_lin, _transpose_custom_lin, _batch_custom_lin),
 )
 

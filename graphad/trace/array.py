@@ -12,6 +12,7 @@ from graphad.ir.evaluate import conform
 from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
+from graphad.trace.operators import Operators
 
 NDArray = np.ndarray[Any, Any]
 
@@ -24,7 +25,7 @@ class ArrayType(type):
         return kind is cls or getattr(kind, "is_tracer", False)
 
 
-class Array(metaclass=ArrayType):
+class Array(Operators, metaclass=ArrayType):
     """An immutable n-dimensional array.
 
     Made by `graphad.numpy.array`, `asarray` and every function of `graphad.numpy`; ``x[i] = v`` is written

@@ -150,12 +150,13 @@ def _positions(mask: Any, x: Any, axis: int) -> list[Any]:
     """Where a mask holds: an array of positions for each of its axes."""
     if isinstance(mask, Tracer):
         raise TypeError(
-            f"{where()}a traced mask of type {mask.aval} has no known number of true elements, so x[mask] has no shape. "
-            "Write graphad.numpy.where(mask, x, 0), or x.at[mask].set(number)."
+            f"{where()}a traced mask of type {mask.aval} has no known number of true elements, so x[mask] has no "
+            "shape. Write graphad.numpy.where(mask, x, 0), or x.at[mask].set(number)."
         )
     if x.shape[axis : axis + mask.ndim] != mask.shape:
         raise IndexError(
-            f"{where()}a mask of shape {mask.shape} does not fit {shape_text(x)} from axis {axis} on: sizes must be equal."
+            f"{where()}a mask of shape {mask.shape} does not fit {shape_text(x)} from axis {axis} on: "
+            "sizes must be equal."
         )
     return [Array(p) for p in np.nonzero(mask._value)]
 
@@ -196,7 +197,7 @@ def _layout(entries: list[Any], has_arrays: bool) -> tuple[int, ...]:
 # Reading
 
 
-def read(x: Any, index: Index, mode: str = "clip") -> Any:
+def read(x: Any, index: Index, mode: str = "clip") -> Array:
     """``x[index]``. Where index arrays reach out of range: ``clip`` reads the nearest element, ``fill`` nan."""
     weak = x.weak_type
     x = _sliced(x, index)
@@ -253,7 +254,7 @@ def _ordered(x: Any, index: Index) -> Any:
 # Writing
 
 
-def write(x: Any, index: Index, updates: Any, scatter: Primitive, mode: str = "drop") -> Any:
+def write(x: Any, index: Index, updates: Any, scatter: Primitive, mode: str = "drop") -> Array:
     """``x`` with ``updates``, of the dtype of ``x``, combined in at ``index`` by one of the scatter primitives.
 
     Where index arrays reach out of range: ``drop`` leaves the update out, ``clip`` goes to the nearest element.
@@ -288,7 +289,7 @@ def _column(index: Index, axis: int, cut: list[int], positions: tuple[int, ...])
         return Array(np.full(positions, at, np.int32))
     along = [1] * len(positions)
     along[len(index.array_shape) + cut.index(axis)] = len(at)
-    steps = np.arange(at.start, at.stop, at.step, np.int32)
+    steps = np.array(at, np.int32)
     return Array(np.ascontiguousarray(np.broadcast_to(steps.reshape(along), positions)))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i
 from graphad.primitives.cast import convert
 from graphad.primitives.shape import broadcast, reshape
 from graphad.trace.array import Array, is_scalar, scalar_dtype, to_array
-from graphad.trace.recording import Trace, current, lift
+from graphad.trace.recording import Trace, current, lift, state
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
 Operand = Any  # Array | Tracer | a Python scalar
 
 
-def as_operand(x: Any, function: str = "") -> Any:
+def as_operand(x: Any, function: str = "") -> Array:
     """An Array or Tracer of ``x``; Python scalars and np.float64 scalars become weakly typed Arrays.
 
     Raises
@@ -33,7 +34,7 @@ def as_operand(x: Any, function: str = "") -> Any:
         If ``x`` is neither array nor number; ``function`` is named in the message.
     """
     if type(x) is Tracer or type(x) is Array:
-        return x
+        return x  # pyright: ignore[reportReturnType] (a Tracer passes for an Array)
     if isinstance(x, np.ndarray) and state.stack:
         return state.stack[0].constant(x)
     try:
@@ -60,29 +61,33 @@ def dtype_and_weakness(x: Any) -> tuple[DType, bool]:
 
 def result_type(*xs: Any) -> tuple[DType, bool]:
     """The dtype that ``xs`` are promoted to, and whether it is weak."""
-    pairs = [dtype_and_weakness(x) for x in xs]
-    return promote([d for d, _ in pairs], [w for _, w in pairs], config.default_dtype_bits)
+    return _promoted(tuple([dtype_and_weakness(x) for x in xs]), config.default_dtype_bits)
 
 
-def cast(x: Any, dtype: DType, weak: bool = False) -> Any:
+@lru_cache(4096)
+def _promoted(pairs: tuple[tuple[DType, bool], ...], default_bits: int) -> tuple[DType, bool]:
+    return promote([d for d, _ in pairs], [w for _, w in pairs], default_bits)
+
+
+def cast(x: Any, dtype: DType, weak: bool = False) -> Array:
     """``x`` in ``dtype``; the result has the given weakness."""
-    x = as_operand(x)
-    if type(x) is Array:
-        if x._value.dtype == dtype.numpy:
-            return x if x.weak_type == weak else Array(x._value, weak)
-    elif x.aval.dtype is dtype:
-        return x if x.weak_type == weak else Tracer(x.builder, x.atom, weak)
-    return with_weak(convert(x, dtype=dtype), weak)
+    operand: Any = as_operand(x)
+    if operand.aval.dtype is not dtype:
+        return with_weak(convert(operand, dtype=dtype), weak)
+    if operand.weak_type == weak:
+        return operand
+    same: Any = Array(operand._value, weak) if type(operand) is Array else Tracer(operand.builder, operand.atom, weak)
+    return same
 
 
-def as_float(x: Any, name: str) -> Any:
+def as_float(x: Any, name: str) -> Array:
     """``x`` as an operand of floating-point type: integers and bools become the default one."""
     x = as_operand(x, name)
     dtype, weak = dtype_and_weakness(x)
     return x if dtype.is_float else cast(x, float_for(dtype), weak)
 
 
-def as_floats(name: str, *xs: Any) -> list[Any]:
+def as_floats(name: str, *xs: Any) -> list[Array]:
     """``xs`` as operands of one floating-point type, each in its own shape."""
     xs = as_operands(name, *xs)
     dtype, weak = result_type(*xs)
@@ -96,7 +101,7 @@ def float_for(dtype: DType) -> DType:
     return f64 if dtype.bits == 64 and config.default_dtype_bits == 64 else f32
 
 
-def as_number(x: Any, name: str) -> Any:
+def as_number(x: Any, name: str) -> Array:
     """``x`` as an operand to calculate with: bools become int32."""
     x = as_operand(x, name)
     return cast(x, i32) if dtype_and_weakness(x)[0] is b1 else x
@@ -157,7 +162,7 @@ def canonical_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     return axes
 
 
-def with_weak(x: Any, weak: bool) -> Any:
+def with_weak(x: Any, weak: bool) -> Array:
     """A fresh result of a primitive, marked weak or not (in place: nobody else has it yet)."""
     x.weak_type = weak
     return x
@@ -166,9 +171,12 @@ def with_weak(x: Any, weak: bool) -> Any:
 def broadcast_shapes(shapes: Sequence[tuple[int, ...]], name: str) -> tuple[int, ...]:
     """The common shape, by NumPy's rules; the error says how to make the axes line up."""
     try:
-        return np.broadcast_shapes(*shapes)
+        return _broadcast_shapes(tuple(shapes))
     except ValueError:
         raise TypeError(_mismatch(shapes, name)) from None
+
+
+_broadcast_shapes = lru_cache(4096)(lambda shapes: np.broadcast_shapes(*shapes))
 
 
 def _mismatch(shapes: Sequence[tuple[int, ...]], name: str) -> str:
@@ -181,7 +189,7 @@ def _mismatch(shapes: Sequence[tuple[int, ...]], name: str) -> str:
     return f"{text} Use reshape, x[:, None] or x.T to line the axes up."
 
 
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Array:
     """``x`` repeated to ``shape`` (NumPy's rules; ``x`` is an Array or Tracer that broadcasts to it)."""
     have = x.shape
     if have == shape:
@@ -227,7 +235,7 @@ def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None) -> A
     return broadcast_to(x, shape)
 
 
-def elementwise(primitive: Primitive, *xs: Any, to_float: bool = False, name: str = "") -> Any:
+def elementwise(primitive: Primitive, *xs: Any, to_float: bool = False, name: str = "") -> Array:
     """Call an elementwise primitive on operands of any dtypes and shapes that fit together.
 
     The result is weak if all operands are. ``name`` is that of the function, where it is not the primitive's.
@@ -241,7 +249,7 @@ def elementwise(primitive: Primitive, *xs: Any, to_float: bool = False, name: st
     return with_weak(primitive(*operands), weak)
 
 
-def _same_tracers(xs: tuple[Any, ...]) -> tuple[Tracer, ...] | None:
+def _same_tracers(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """``xs`` if they are tracers of one type: the case that needs nothing done."""
     first = xs[0]
     if type(first) is not Tracer:

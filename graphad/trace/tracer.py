@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.errors import ConcretizationError
+from graphad.errors import ConcretizationError, TracerLeakError
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
@@ -146,8 +146,10 @@ def _group_dtype(primitive: Primitive, operands: Sequence[Any]) -> Any:
     return group_dtype(primitive, operands)
 
 
-def concretized(x: Tracer, what: str) -> ConcretizationError:
+def concretized(x: Tracer, what: str) -> ConcretizationError | TracerLeakError:
     """The error for an operation that would turn a tracer into a number."""
+    if x.builder not in state.stack:
+        return leaked(x)
     loc = user_loc(2)
     return ConcretizationError(
         f"{where(loc)}{what} needs the number behind a traced value of type {x.aval}, and would cut its derivative."

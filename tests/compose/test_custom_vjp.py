@@ -63,10 +63,11 @@ def test_forward_mode_says_what_to_do():
     f = wrong_product()
     for transform in (
         lambda: graphad.jvp(lambda x: f(x, 2.0), (1.0,), (1.0,)),
+        lambda: graphad.linearize(lambda x: f(x, 2.0), 1.0)[1](1.0),
         lambda: graphad.jacfwd(lambda x: f(x, 2.0))(1.0),
-        lambda: graphad.hessian(lambda x: f(x, 2.0))(1.0),
+        lambda: graphad.jit(lambda x: graphad.jvp(lambda x: f(x, 2.0), (x,), (x,)))(1.0),
     ):
-        with pytest.raises(DifferentiationError, match="custom_jvp, which serves both modes"):
+        with pytest.raises(DifferentiationError, match=r"test_custom_vjp.py:\d+.*custom_jvp"):
             transform()
 
 
@@ -156,8 +157,8 @@ def test_two_functions_of_one_name_print_apart():
 
     first, second = scaled(2.0), scaled(3.0)
     graph = graphad.make_graph(lambda x: first(x) + second(x))(1.0)
-    rules = {line.split("rule=")[1].split("]")[0] for line in str(graph).splitlines() if "custom_vjp" in line}
-    assert len(rules) == 2
+    assert "custom_vjp[rule=@lambda]" in str(graph)
+    assert "custom_vjp[rule=@lambda.1]" in str(graph)
     assert float(graphad.grad(lambda x: first(x) + second(x))(1.0)) == 10.0
 
 
