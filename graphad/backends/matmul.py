@@ -12,8 +12,10 @@ from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim, Contract, parse_scalar
 from graphad.ir.types import Aval, aval, f32, f64
 
-#: Products of at most so many multiplications, and those of vectors, are faster as loops than as a BLAS call.
+#: Products of at most so many multiplications are faster as loops than as a BLAS call...
 SMALL: Final = 512
+#: ...and those of a matrix with a vector, which fuse with what is around them, up to so many.
+SMALL_WITH_VECTOR: Final = 16_384
 _PRODUCT: Final = parse_scalar("{0} * {1}")
 
 
@@ -23,12 +25,18 @@ def contract(flat: FlatProgram, left: int, right: int, lowering: Contract, out: 
     shape_left, shape_right = flat.values[left].aval.shape, flat.values[right].aval.shape
     m, n = prod(shape_left[a] for a in axes_left.free), prod(shape_right[a] for a in axes_right.free)
     k = prod(shape_left[a] for a in axes_left.contract)
-    if out.dtype not in (f32, f64) or min(m, n, k) <= 1 or m * n * k <= SMALL or not out.size:
+    if out.dtype not in (f32, f64) or not out.size or _better_as_loops(m, n, k):
         return _as_loops(flat, (left, axes_left), (right, axes_right), out, loc)
     a = _matrix(flat, left, axes_left.batch, axes_left.free, axes_left.contract, loc)
     b = _matrix(flat, right, axes_right.batch, axes_right.contract, axes_right.free, loc)
     batch = prod(shape_left[x] for x in axes_left.batch)
     return flat.add(GemmValue(out, loc, a, b, batch, m, n, k))
+
+
+def _better_as_loops(m: int, n: int, k: int) -> bool:
+    if k <= 1 or m * n <= 1:
+        return True
+    return m * n * k <= (SMALL_WITH_VECTOR if min(m, n) == 1 else SMALL)
 
 
 class _Axes:
@@ -104,6 +112,11 @@ def _merged(
     (batch, step), (rows, row), (columns, column) = merged
     if batch > 1 and step < 0:
         return None
+    # A matrix of one column or row is a vector: the stride along the other axis is free.
+    if columns == 1:
+        row, column = (1 if rows == 1 else row), 1
+    elif rows == 1:
+        row = columns if column == 1 else 1
     if column == 1 and row >= columns:
         return MatrixOperand(value, offset, row, transposed=False, step=step)
     if row == 1 and column >= rows:

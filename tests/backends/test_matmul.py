@@ -1,0 +1,46 @@
+"""Products of matrices and vectors of every kind that reach BLAS: merged, transposed, strided, reversed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphad
+import graphad.numpy as gnp
+from graphad.api.stages import compiled
+from graphad.backends.loops import Gemm
+
+RNG = np.random.default_rng(0)
+M, V = RNG.normal(size=(200, 190)), RNG.normal(size=400)
+
+VECTOR_PRODUCTS = {
+    "matrix with one number repeated": lambda m, v: m @ gnp.broadcast_to(v[0], (190,)),
+    "matrix with vector": lambda m, v: m @ v[:190],
+    "vector with matrix": lambda m, v: v[:200] @ m,
+    "transposed matrix with vector": lambda m, v: m.T @ v[:200],
+    "vector of every second": lambda m, v: m @ v[:380:2],
+    "reversed vector": lambda m, v: m @ v[189::-1],
+    "vector with every second column": lambda m, v: v[:200] @ m[:, ::2],
+    "column": lambda m, v: m @ v[:190, None],
+    "row": lambda m, v: v[None, :200] @ m,
+    "column of a matrix": lambda m, v: m.T @ m[:, 3],
+    "row of a matrix": lambda m, v: m @ m[3],
+    "batch of matrices with a vector": lambda m, v: gnp.stack([m, 2 * m]) @ v[:190],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", VECTOR_PRODUCTS)
+def test_products_with_vectors(name, dtype):
+    f, m, v = VECTOR_PRODUCTS[name], M.astype(dtype), V.astype(dtype)
+    jitted = graphad.jit(f)
+    expected = f(gnp.asarray(m), gnp.asarray(v))
+    assert jitted(m, v).dtype == dtype
+    np.testing.assert_allclose(jitted(m, v), expected, rtol=2e-4 if dtype is np.float32 else 1e-11, atol=1e-4)
+    assert any(isinstance(step, Gemm) for step in compiled(jitted.graph(m, v)).program.steps)
+
+
+def test_small_products_with_vectors_are_loops():
+    jitted = graphad.jit(lambda m, v: m @ v)
+    program = compiled(jitted.graph(M[:20, :20], V[:20])).program
+    assert not any(isinstance(step, Gemm) for step in program.steps)
