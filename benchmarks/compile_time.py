@@ -24,7 +24,7 @@ import graphad.numpy as gnp
 from graphad import optim
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-import mlp  # noqa: E402
+import mlp
 
 
 def tutorials(lib, numpy, k):
@@ -44,7 +44,7 @@ def tutorials(lib, numpy, k):
     return {
         "grad(polynomial)": (lib.grad(lambda x: x**3 + (2 + k) * x**2 - 3 * x + 1), (1.0,)),
         "grad(sigmoid)": (lib.grad(lambda x: 1 / (1 + k + numpy.exp(-x))), (2.0,)),
-        "slow_fn": (lambda x: numpy.sin(x) + numpy.cos(x) * x ** 2 * (1 + k), (x,)),
+        "slow_fn": (lambda x: numpy.sin(x) + numpy.cos(x) * x**2 * (1 + k), (x,)),
         "vmap(grad(square))": (lib.vmap(lib.grad(lambda x: (1 + k) * x**2)), (x,)),
         "grad(logistic loss)": (lib.grad(logistic, (0, 1)), (three, np.float32(0.1))),
         "grad(potential)": (lib.grad(potential), (two,)),

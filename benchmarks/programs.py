@@ -115,21 +115,23 @@ def runge_kutta(numpy):
 PROGRAMS = (chain, gelu, logistic, cross_entropy, mlp, mixture, nbody, runge_kutta)
 
 
+def measured(program):
+    """Microseconds of value and gradient, ours and JAX's, after comparing the results."""
+    f, args = program(gnp)
+    g, _ = program(jnp)
+    ours, theirs = graphad.jit(graphad.value_and_grad(f)), jax.jit(jax.value_and_grad(g))
+    mine, their = graphad.tree.map(gnp.asarray, args), jax.tree.map(jnp.asarray, args)
+    for a, b in zip(graphad.tree.leaves(ours(*mine)), jax.tree.leaves(theirs(*their)), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-3, atol=2e-3 * np.abs(np.asarray(b)).max())
+    calls = {"graphad": lambda: ours(*mine), "jax": lambda: jax.block_until_ready(theirs(*their))}
+    return {name: 1e6 * seconds for name, seconds in interleaved(calls, repeat=31, number=20).items()}
+
+
 def main():
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     print(f"{'value and gradient of':16} {'graphad us':>11} {'jax us':>9} {'ratio':>6}")
     for program in PROGRAMS:
-        f, args = program(gnp)
-        g, _ = program(jnp)
-        ours, theirs = graphad.jit(graphad.value_and_grad(f)), jax.jit(jax.value_and_grad(g))
-        mine = graphad.tree.map(gnp.asarray, args)
-        their = jax.tree.map(jnp.asarray, args)
-        for a, b in zip(graphad.tree.leaves(ours(*mine)), jax.tree.leaves(theirs(*their)), strict=True):
-            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-3, atol=2e-3 * np.abs(np.asarray(b)).max())
-        medians = interleaved(
-            {"graphad": lambda: ours(*mine), "jax": lambda: jax.block_until_ready(theirs(*their))}, repeat=31, number=20
-        )
-        us = {name: 1e6 * seconds for name, seconds in medians.items()}
+        us = measured(program)
         print(f"{program.__name__:16} {us['graphad']:11.1f} {us['jax']:9.1f} {us['jax'] / us['graphad']:6.1f}")
 
 

@@ -32,7 +32,7 @@ def loss_and_grad(params: Any, images: Any, digits: Any) -> Any:
     return mlp.mlp_loss(params, images, digits)
 
 
-def train_step(optimizer: optim.Optimizer, params: Any, state: Any, images: Any, digits: Any) -> Any:
+def train_step(optimizer: optim.GradientTransformation, params: Any, state: Any, images: Any, digits: Any) -> Any:
     """Loss, gradient and update: what is compiled as one program."""
     loss, grads = loss_and_grad(params, images, digits)
     updates, state = optimizer.update(grads, state)

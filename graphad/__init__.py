@@ -10,11 +10,11 @@ Array(6., dtype=float32, weak_type=True)
 
 from __future__ import annotations
 
-from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
 from graphad import debug as debug
 from graphad import flatten_util as flatten_util
 from graphad import lax as lax
 from graphad import nn as nn
+from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
 from graphad import optim as optim
 from graphad import random as random
 from graphad import tree as tree

@@ -113,6 +113,7 @@ SETTINGS: dict[str, Setting] = {
         default=False,
         allowed=(True, False),
         doc="Run what jit wraps eagerly, one primitive at a time.",
+        in_trace_key=True,
     ),
     "verify": Setting(
         default=1,

@@ -8,7 +8,7 @@ from typing import Any
 from graphad.primitives.effects import debug_print, printed_lines
 from graphad.trace.recording import current, lift
 from graphad.trace.semantics import as_operand
-from graphad.trace.source import user_loc, where
+from graphad.trace.source import located, user_loc, where
 
 # `print` is this module's public name, as in JAX; the built-in one stays reachable here.
 _print_line = print
@@ -45,7 +45,10 @@ def print(fmt: str, *args: Any, **kwargs: Any) -> None:  # noqa: A001
         return
     # Also without a traced value: it prints when the program runs, not when it is traced.
     trace.loc = user_loc()
-    trace.emit(debug_print, tuple([lift(trace, x) for x in operands]), (fmt, 0))
+    try:
+        trace.emit(debug_print, tuple([lift(trace, x) for x in operands]), (fmt, 0))
+    except TypeError as error:
+        raise located(error) from None
 
 
 def _positional(fmt: str, positions: dict[str, str]) -> str:

@@ -6,6 +6,9 @@ import math
 from typing import Any
 
 from graphad import numpy as gnp
+from graphad.lax._windows import avg_pool as avg_pool
+from graphad.lax._windows import max_pool as max_pool
+from graphad.lax._windows import min_pool as min_pool
 from graphad.numpy import tanh as tanh
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
 from graphad.primitives import elementwise as prims

@@ -15,24 +15,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphad import numpy as gnp
 from graphad.config import config
-from graphad.ir.types import DType, dtype_of, u32
-from graphad.numpy import (
-    arange,
-    bitwise_and,
-    broadcast_to,
-    concatenate,
-    cumsum,
-    left_shift,
-    maximum,
-    ravel,
-    reshape,
-    right_shift,
-    stack,
-    take,
-    where,
-)
-from graphad.numpy import sum as sum_
+from graphad.ir.types import DType, dtype_of, i32, u32
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.primitives.cast import bitcast
 from graphad.primitives.elementwise import erf_inv, rem
@@ -74,8 +59,8 @@ def key(seed: ArrayLike) -> Array:
     dtype, _ = dtype_and_weakness(seed)
     if seed.ndim or not dtype.is_integer:
         raise TypeError(f"{source.where()}key takes an integer as seed, got {shape_text(seed)}.")
-    high = cast(right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.zeros((), np.uint32))
-    return stack([high, cast(seed, u32)])
+    high = cast(gnp.right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.zeros((), np.uint32))
+    return gnp.stack([high, cast(seed, u32)])
 
 
 PRNGKey = key
@@ -90,8 +75,8 @@ def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Array:
     """
     words, shape = _words(key, "split"), canonical_shape(num, "split")
     if not config.threefry_partitionable:
-        return reshape(_halved(words, 2 * math.prod(shape)), (*shape, 2))
-    return stack([reshape(x, shape) for x in _counted(words, math.prod(shape))], axis=len(shape))
+        return gnp.reshape(_halved(words, 2 * math.prod(shape)), (*shape, 2))
+    return gnp.stack([gnp.reshape(x, shape) for x in _counted(words, math.prod(shape))], axis=len(shape))
 
 
 def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
@@ -106,7 +91,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
     data = as_operand(data, "fold_in")
     if data.ndim or not dtype_and_weakness(data)[0].is_integer:
         raise TypeError(f"{source.where()}fold_in takes an integer beside the key, got {shape_text(data)}.")
-    return stack(threefry2x32(k0, k1, 0, cast(data, u32)))
+    return gnp.stack(threefry2x32(k0, k1, 0, cast(data, u32)))
 
 
 def _words(key: Any, name: str) -> tuple[Any, Any]:
@@ -133,7 +118,7 @@ def _counter(like: Any, size: int) -> Any:
 
 
 def _encrypted(words: tuple[Any, Any], high: Any, low: Any) -> list[Any]:
-    k0, k1 = (broadcast_to(k, low.shape) for k in words)
+    k0, k1 = (gnp.broadcast_to(k, low.shape) for k in words)
     return threefry2x32(k0, k1, high, low)
 
 
@@ -150,8 +135,8 @@ def _halved(words: tuple[Any, Any], size: int) -> Any:
     first = _counter(words[0], half)
     second = first + half
     if size % 2:  # the counter that is one too many is 0
-        second = where(first == half - 1, np.uint32(0), second)
-    return concatenate(_encrypted(words, first, second))[:size]
+        second = gnp.where(first == half - 1, np.uint32(0), second)
+    return gnp.concatenate(_encrypted(words, first, second))[:size]
 
 
 def _check_size(size: int) -> None:
@@ -178,15 +163,15 @@ def _bits(words: tuple[Any, Any], width: int, shape: tuple[int, ...]) -> Any:
         flat = (cast(high, dtype) << 32) | cast(low, dtype) if width == 64 else cast(high ^ low, dtype)
     elif width == 64:
         both = cast(_halved(words, 2 * size), dtype)
-        flat = left_shift(both[:size], 32) | both[size:]
+        flat = gnp.left_shift(both[:size], 32) | both[size:]
     elif width == 32:
         flat = _halved(words, size)
     else:
         blocks = _halved(words, -(-size * width // 32))
         shifts = np.arange(0, 32, width, dtype=np.uint32)
-        parts = bitwise_and(right_shift(blocks[:, None], shifts), np.uint32(2**width - 1))
-        flat = cast(ravel(parts)[:size], dtype)
-    return reshape(flat, shape)
+        parts = gnp.bitwise_and(gnp.right_shift(blocks[:, None], shifts), np.uint32(2**width - 1))
+        flat = cast(gnp.ravel(parts)[:size], dtype)
+    return gnp.reshape(flat, shape)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -210,7 +195,7 @@ def uniform(
     low, high = cast(as_operand(minval, "uniform"), wanted), cast(as_operand(maxval, "uniform"), wanted)
     _check_parameters("uniform", sizes, low, high)
     fractions = _fractions(_words(key, "uniform"), sizes, wanted)
-    return maximum(low, fractions * (high - low) + low)
+    return gnp.maximum(low, fractions * (high - low) + low)
 
 
 def _fractions(words: tuple[Any, Any], shape: tuple[int, ...], dtype: DType) -> Any:
@@ -219,7 +204,7 @@ def _fractions(words: tuple[Any, Any], shape: tuple[int, ...], dtype: DType) -> 
     width = 8 if mantissa < 8 else dtype.bits
     unsigned = dtype_of(f"u{dtype.bits}")
     one = np.ones((), dtype.numpy).view(unsigned.numpy)[()]
-    drawn = right_shift(cast(_bits(words, width, shape), unsigned), width - mantissa) | one
+    drawn = gnp.right_shift(cast(_bits(words, width, shape), unsigned), width - mantissa) | one
     return bitcast(drawn, dtype=dtype) - dtype.numpy.type(1)
 
 
@@ -246,6 +231,7 @@ def normal(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) ->
     Array(-0.20584..., dtype=float32)
     """
     wanted = _float_dtype(dtype, "normal")
+    _words(key, "normal")
     limit = np.nextafter(wanted.numpy.type(-1), wanted.numpy.type(0))
     spread = uniform(key, shape, wanted, limit, 1.0)
     return elementwise(erf_inv, spread) * np.asarray(math.sqrt(2), wanted.numpy)[()]
@@ -275,17 +261,26 @@ def randint(
     if not wanted.is_integer:
         raise TypeError(f"{source.where()}randint gives integers, not {wanted.numpy}.")
     sizes = canonical_shape(shape, "randint")
-    largest = np.iinfo(wanted.numpy).max
+    words = _words(key, "randint")
     low, high = (_integer(v, "randint") for v in (minval, maxval))
-    beyond = high > largest if dtype_and_weakness(high)[0].bits >= wanted.bits else False
+    if wanted.bits >= 32:
+        return _integers_between(words, sizes, low, high, wanted)
+    # Drawn in 32 bits, so that all numbers are equally likely.
+    limits = np.iinfo(wanted.numpy)
+    low, high = gnp.clip(cast(low, i32), limits.min, limits.max), gnp.clip(cast(high, i32), limits.min, limits.max + 1)
+    return cast(_integers_between(words, sizes, low, high, i32), wanted)
+
+
+def _integers_between(words: tuple[Any, Any], sizes: tuple[int, ...], low: Any, high: Any, wanted: DType) -> Array:
+    beyond = high > np.iinfo(wanted.numpy).max if dtype_and_weakness(high)[0].bits >= wanted.bits else False
     low, high = _clipped(low, wanted), _clipped(high, wanted)
     _check_parameters("randint", sizes, low, high)
 
-    first, second = split(key)
+    first, second = split(gnp.stack(words))
     unsigned = dtype_of(f"u{wanted.bits}")
     one = unsigned.numpy.type(1)
-    span = where(high <= low, one, cast(high - low, unsigned))
-    span = where((high > low) & beyond, span + one, span)
+    span = gnp.where(high <= low, one, cast(high - low, unsigned))
+    span = gnp.where((high > low) & beyond, span + one, span)
     # A number of twice the bits modulo span, by way of 2**bits modulo span.
     half = _rem(unsigned.numpy.type(2 ** (wanted.bits // 2)), span)
     upper, lower = (_rem(_bits(_words(k, "randint"), wanted.bits, sizes), span) for k in (first, second))
@@ -306,7 +301,7 @@ def _clipped(x: Any, dtype: DType) -> Any:
     """``x`` in ``dtype``, values beyond its range at its ends."""
     have, limits = np.iinfo(x.dtype), np.iinfo(dtype.numpy)
     low, high = max(have.min, limits.min), min(have.max, limits.max)
-    return cast(where(x < low, x.dtype.type(low), where(x > high, x.dtype.type(high), x)), dtype)
+    return cast(gnp.where(x < low, x.dtype.type(low), gnp.where(x > high, x.dtype.type(high), x)), dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -324,14 +319,14 @@ def permutation(key: ArrayLike, x: ArrayLike, axis: int = 0, independent: bool =
     words = _words(key, "permutation")
     x = as_operand(x, "permutation")
     if not x.ndim:
-        return arange(operator.index(x))[_order(words, (operator.index(x),), 0)]
+        return gnp.arange(operator.index(x))[_order(words, (operator.index(x),), 0)]
     k = canonical_axis(axis, x.ndim, "permutation")
     if independent and x.ndim > 1:
         order = _order(words, x.shape, k)
         grid: list[Any] = list(np.indices(x.shape, sparse=True))
         grid[k] = order
         return x[tuple(grid)]
-    return take(x, _order(words, (x.shape[k],), 0), k)
+    return gnp.take(x, _order(words, (x.shape[k],), 0), k)
 
 
 def _order(words: tuple[Any, Any], shape: tuple[int, ...], axis: int) -> np.ndarray[Any, Any]:
@@ -348,7 +343,7 @@ def _order(words: tuple[Any, Any], shape: tuple[int, ...], axis: int) -> np.ndar
     along = [1] * len(shape)
     along[axis] = shape[axis]
     order = np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)
-    current_key: Any = stack(words)
+    current_key: Any = gnp.stack(words)
     for _ in range(math.ceil(3 * math.log(max(1, size)) / math.log(2**32 - 1))):
         current_key, subkey = split(current_key)
         drawn = np.asarray(bits(subkey, shape))
@@ -381,13 +376,13 @@ def choice(
             f"{source.where()}choice without replacement takes no p=: it needs a sort, which is not traced."
         )
     if p is not None:
-        cumulative = cumsum(as_float(p, "choice"))
+        cumulative = gnp.cumsum(as_float(p, "choice"))
         if cumulative.shape != (n,):
             raise ValueError(f"{source.where()}choice takes p of shape ({n},), got {cumulative.shape}.")
         drawn = cumulative[-1] * (1 - uniform(key, sizes, dtype_and_weakness(cumulative)[0]))
-        index = sum_(cumulative < drawn[..., None], -1)
+        index = gnp.sum(cumulative < drawn[..., None], -1)
     elif replace:
         index = randint(key, sizes, 0, n)
     else:
-        index = reshape(permutation(key, n)[:draws], sizes)
-    return take(a, index, k) if a.ndim else index
+        index = gnp.reshape(permutation(key, n)[:draws], sizes)
+    return gnp.take(a, index, k) if a.ndim else index

@@ -15,7 +15,8 @@ from graphad import cli
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = [line[2:].split("  #")[0].strip() for kind, block in BLOCKS if kind == "console" for line in block.splitlines()]
+LINES = [line for kind, block in BLOCKS if kind == "console" for line in block.splitlines()]
+COMMANDS = [line.removeprefix("$ ").split("  #")[0].strip() for line in LINES]
 
 
 def test_every_block_is_of_a_kind_that_is_run():

@@ -65,7 +65,7 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
     --------
     >>> import graphad
     >>> print(graphad.make_graph(lambda x: x * 2.0 + 1.0)(3.0))  # doctest: +ELLIPSIS
-    graph @lambda(%0: f32[]) -> (f32[]*) {
+    graph @lambda(%0: f32[]) -> (weak f32[]) {
     ...
     """
     check_callable(fun, "make_graph")

@@ -16,8 +16,8 @@ from graphad.primitives.control import remat
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten, unflatten
-from graphad.trace.recording import current
+from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
+from graphad.trace.recording import current, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
@@ -68,6 +68,11 @@ class _Custom:
         self._check_rule()
         if current() is None:
             return self.fun(*args)
+        if any([i >= len(args) for i in self.nondiff_argnums]):
+            raise ValueError(
+                f"{where()}{self.name}: nondiff_argnums={self.nondiff_argnums}, but the call has {len(args)} "
+                "arguments; they are counted from 0."
+            )
         static = {i: args[i] for i in self.nondiff_argnums}
         diff = [a for i, a in enumerate(args) if i not in static]
         leaves, treedef = flatten(tuple(diff))
@@ -127,14 +132,20 @@ class _Rule:
         self.treedef = treedef
         self.n_args = n_args
         self.captures = traced.captures
+        self.constants = state.stack[0].constants
         self.out_tree = traced.out_tree
+        self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
         self.batches: dict[Any, Any] = {}
         self._graphs: dict[Any, Any] = {}
 
     def _trace(self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str) -> Traced:
         traced = trace_function(
-            call, [Spec(a) for a in avals], treedef, name=f"{self.rule_name}.{what}", captures=self.captures
+            call,
+            [Spec(a) for a in avals],
+            treedef,
+            name=f"{self.rule_name}.{what}",
+            primal=(self.captures, self.constants),
         )
         if len(traced.captures) > len(self.captures):
             extra = traced.captures[len(self.captures)]
@@ -233,8 +244,8 @@ class _JvpRule(_Rule):
             out_tangents, tangent_tree = flatten(pair[1])
             if out_tree != tangent_tree:
                 raise TypeError(
-                    f"{where()}the jvp rule of {self.rule_name} returned a result of structure {out_tree} with a "
-                    f"tangent of structure {tangent_tree}"
+                    f"{where()}the jvp rule of {self.rule_name} returned a result of structure "
+                    f"{structure_text(out_tree)} with a tangent of structure {structure_text(tangent_tree)}"
                 )
             count.append(len(outs))
             return outs, [_like(t, y, self, "tangent") for t, y in zip(out_tangents, outs, strict=True) if _is_float(y)]
@@ -328,8 +339,8 @@ class _VjpRule(_Rule):
             result, out_tree = flatten(pair[0])
             if out_tree != self.out_tree:
                 raise TypeError(
-                    f"{where()}the fwd rule of {self.rule_name} returned a result of structure {out_tree}, but "
-                    f"{self.rule_name} itself returns {self.out_tree}"
+                    f"{where()}the fwd rule of {self.rule_name} returned a result of structure "
+                    f"{structure_text(out_tree)}, but {self.rule_name} itself returns {structure_text(self.out_tree)}"
                 )
             residuals, self.residual_tree = flatten(pair[1])
             return result, residuals
@@ -377,8 +388,8 @@ class _VjpRule(_Rule):
             flat, ct_tree = flatten(ct)
             if ct_tree != tree:
                 raise TypeError(
-                    f"{where()}the bwd rule of {self.rule_name} returned a cotangent of structure {ct_tree} for "
-                    f"argument {k}, which has structure {tree}"
+                    f"{where()}the bwd rule of {self.rule_name} returned a cotangent of structure "
+                    f"{structure_text(ct_tree)} for argument {k}, which has structure {structure_text(tree)}"
                 )
             leaves.extend(flat)
         return [

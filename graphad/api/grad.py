@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.api.abstract import as_spec
 from graphad.api.functions import (
     Arguments,
     Function,
@@ -23,7 +24,7 @@ from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten, path_text, unflatten
+from graphad.trace.pytree import TreeDef, flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import as_operand, cast, with_weak
 from graphad.trace.source import where
 from graphad.transforms.linearize import jvp_graph, linearized
@@ -73,6 +74,7 @@ def grad(
     >>> graphad.grad(lambda x: x**2)(3.0)
     Array(6., dtype=float32, weak_type=True)
     """
+    check_callable(fun, "grad")
     both = value_and_grad(fun, argnums, has_aux, allow_int=allow_int)
 
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
@@ -150,7 +152,7 @@ def _check_scalar(traced: Traced, has_aux: bool, name: str) -> None:
     avals = graph.out_avals
     if value_tree.num_leaves != 1 or value_tree.num_nodes != 1:
         raise TypeError(
-            f"{where()}grad takes functions with one scalar result, but {name} returns a {_structure(value_tree)}. "
+            f"{where()}grad takes functions with one scalar result, but {name} returns {_structure(value_tree)}. "
             "Return the scalar loss (has_aux=True passes other results along), or use jacobian or vjp."
         )
     if avals[0].shape:
@@ -166,7 +168,10 @@ def _check_scalar(traced: Traced, has_aux: bool, name: str) -> None:
 
 
 def _structure(treedef: TreeDef) -> str:
-    return f"{treedef.type.__name__} of {treedef.num_leaves} arrays" if treedef.type is not None else "None"
+    kind: Any = treedef.type
+    if not treedef.num_leaves:
+        return "nothing" if kind is type(None) else f"an empty {kind.__name__}"
+    return f"a {kind.__name__} of {treedef.num_leaves} array{'s' if treedef.num_leaves > 1 else ''}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,22 +237,32 @@ def _check_tangents(primals: Any, tangents: Any, what: str, transform: str, name
     directions, other = flatten(tuple(tangents) if isinstance(tangents, list) else tangents)
     if treedef != other:
         raise TypeError(
-            f"{where()}{transform}({name}): the {what} have structure {other}, which is not that of what they belong "
-            f"to, {treedef}"
+            f"{where()}{transform}({name}): the {what} have structure {structure_text(other)}, which is not that of "
+            f"what they belong to, {structure_text(treedef)}"
         )
     checked: list[Any] = []
     for k, (x, t) in enumerate(zip(leaves, directions, strict=True)):
         a = type_of(x).aval
         if not a.is_float:
+            if getattr(t, "dtype", None) != float0:
+                raise DifferentiationError(
+                    f"{where()}{transform}({name}): the {what}{_at(tangents, k)} belong to a value of type {a}, which "
+                    f"has no tangent. Pass a float in its place, or np.zeros({a.shape}, graphad.float0)."
+                )
             continue
         spec = type_of(t)
         if spec.aval.shape != a.shape or not (spec.weak or spec.aval.dtype is a.dtype):
             raise TypeError(
-                f"{where()}{transform}({name}): the {what} at {path_text(tangents, k) or '[]'} are {spec.aval}, but "
-                f"must have the shape and dtype of what they belong to, {a}"
+                f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
+                f"and dtype of what they belong to, {a}"
             )
         checked.append(cast(as_operand(t), a.dtype))
     return checked
+
+
+def _at(tree: Any, index: int) -> str:
+    path = path_text(tree, index)
+    return f" at {path}" if path else ""
 
 
 def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
@@ -337,13 +352,15 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
     """
     check_callable(fun, "linear_transpose")
     arguments = Arguments.of(primals, {})
-    specs = [type_of(x) for x in arguments.leaves]
+    specs = [type_of(as_spec(x)) for x in arguments.leaves]
+    arguments = arguments._replace(leaves=specs)
     check_float_inputs(arguments, [True] * len(specs), "linear_transpose", name_of(fun))
     traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
     graph = traced.graph
 
     def transpose_of(ct: Any) -> tuple[Any, ...]:
-        example = unflatten(traced.out_tree, [zeros(a) for a in graph.out_avals])
+        results = [Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape)) for a in graph.out_avals]
+        example = unflatten(traced.out_tree, results)
         seeds = _check_tangents(example, ct, "cotangents", "linear_transpose", name_of(fun))
         linear = (True,) * len(specs) + (False,) * len(traced.captures)
         program, nonzero = transposed(graph, linear, tuple([a.is_float for a in graph.out_avals]))

@@ -59,6 +59,7 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         partial, chosen = _on_chosen(fun, argnums, args, kwargs, "jacfwd")
         inputs, in_tree = flatten(chosen)
         value, derivative, *aux = linearize(partial, *chosen, has_aux=has_aux)
+        _check_float_results(value, fun, "jacfwd")
         columns = vmap(derivative)(*unflatten(in_tree, _basis(inputs)))
         outputs, out_tree = flatten(value)
         blocks = [
@@ -89,12 +90,7 @@ def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         inputs, in_tree = flatten(chosen)
         value, pullback, *aux = vjp(partial, *chosen, has_aux=has_aux)
         outputs, out_tree = flatten(value)
-        for y in outputs:
-            if not type_of(y).aval.is_float:
-                raise DifferentiationError(
-                    f"{where()}jacrev({name_of(fun)}): a result is {type_of(y).aval}, which has no derivative. "
-                    "Return it as aux (has_aux=True), or convert it: .astype(float)."
-                )
+        _check_float_results(value, fun, "jacrev")
         rows = vmap(pullback)(unflatten(out_tree, _basis(outputs)))
         by_input = [
             _split(r, outputs, type_of(x).aval.shape, lead=False) for x, r in zip(inputs, flatten(rows)[0], strict=True)
@@ -154,6 +150,16 @@ def _on_chosen(
 
     partial.__name__ = name_of(fun)
     return partial, tuple([args[i] for i in wanted])
+
+
+def _check_float_results(value: Any, fun: Function, transform: str) -> None:
+    for y in flatten(value)[0]:
+        a = type_of(y).aval
+        if not a.is_float:
+            raise DifferentiationError(
+                f"{where()}{transform}({name_of(fun)}): a result is {a}, which has no derivative. "
+                "Return it as aux (has_aux=True), or convert it: .astype(float)."
+            )
 
 
 def _basis(leaves: Sequence[Any]) -> list[Array]:

@@ -220,13 +220,15 @@ def _complete(
 ) -> tuple[tuple[int, ...], frozenset[str]]:
     """Names for the positions and positions for the names, so that a static argument may be passed either way."""
     try:
-        parameters = [
-            p.name
-            for p in inspect.signature(fun).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
+        signature = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):  # a builtin without a signature
         return argnums, frozenset(argnames)
+    parameters = [p.name for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    unknown = set(argnames) - {p.name for p in signature}
+    if unknown and all([p.kind is not p.VAR_KEYWORD for p in signature]):
+        raise ValueError(
+            f"{where()}jit({name_of(fun)}): static_argnames names {sorted(unknown)}, but the arguments are {parameters}"
+        )
     names = {*argnames, *[parameters[n] for n in argnums if -len(parameters) <= n < len(parameters)]}
     numbers = {*argnums, *[parameters.index(n) for n in argnames if n in parameters]}
     return tuple(sorted(numbers)), frozenset(names)
@@ -272,8 +274,8 @@ def block_until_ready(tree: Any) -> Any:
     Examples
     --------
     >>> import graphad, graphad.numpy as gnp
-    >>> graphad.block_until_ready({"x": gnp.array(1.0)})
-    {'x': Array(1., dtype=float32)}
+    >>> graphad.block_until_ready({"x": gnp.array([1.0])})
+    {'x': Array([1.], dtype=float32)}
     """
     for leaf in flatten(tree)[0]:
         if hasattr(leaf, "block_until_ready"):

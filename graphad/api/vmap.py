@@ -74,7 +74,7 @@ def _input_axes(in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], 
     if isinstance(in_axes, tuple) and len(in_axes) != len(args):
         raise ValueError(
             f"{where()}vmap({name}): in_axes has {len(in_axes)} entries, but the call has {len(args)} positional "
-            "arguments"
+            "arguments. Give one entry for each, or one int for all."
         )
     try:
         return broadcast_prefix((in_axes, 0) if kwargs else (in_axes, {}), (args, kwargs))
@@ -109,7 +109,7 @@ def _lanes(axes: Sequence[int | None], leaves: Sequence[Any], axis_size: int | N
     shapes = ", ".join(str(x.shape) for x in leaves)
     raise ValueError(
         f"{where()}vmap({name}): the mapped axes have different sizes {sorted(sizes)} (arguments of shapes {shapes}, "
-        f"mapped over {list(axes)})"
+        f"mapped over {list(axes)}). Map over axes of one size, and give None for what every lane shares."
     )
 
 
@@ -124,20 +124,27 @@ def _output_axes(out_axes: InAxes, traced: Any, name: str) -> list[Any]:
         return broadcast_prefix(out_axes, example)
     except ValueError as error:
         raise ValueError(
-            f"{where()}vmap({name}): out_axes={out_axes!r} does not match the structure of the result"
+            f"{where()}vmap({name}): out_axes={out_axes!r} does not match the structure of the result. Give an "
+            "int for all results, or a container like the result."
         ) from error
 
 
-def _place(result: Any, axis: int | None, is_mapped: bool, size: int, name: str) -> Any:
+def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any:
     if axis is None:
         if is_mapped:
-            raise ValueError(f"{where()}vmap({name}): out_axes is None for a result that differs between the lanes")
+            raise ValueError(
+                f"{where()}vmap({name}): out_axes is None for a result that differs between the lanes: give an int."
+            )
         return result
     if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
         result = repeat_lead(result, size)
     ndim = len(result.shape)
+    if not isinstance(axis, int):
+        raise TypeError(f"{where()}vmap({name}): out_axes must hold ints and None, not {axis!r}")
     if not -ndim <= axis < ndim:
-        raise ValueError(f"{where()}vmap({name}): out_axes={axis} is no axis of a result with {ndim} axes")
+        raise ValueError(
+            f"{where()}vmap({name}): out_axes={axis} is no axis of a result with {ndim} axes, the mapped one among them"
+        )
     return move_axis(result, 0, axis % ndim)
 
 

@@ -19,6 +19,7 @@ from graphad.backends.definitions import (
     GemmValue,
     InputValue,
     IotaValue,
+    KernelValue,
     MapValue,
     PiecesValue,
     ReduceValue,
@@ -119,9 +120,10 @@ class Decisions:
                 self.store(operand)
             case ConstantValue() | IotaValue():
                 self.anchored[value] = self.stored[value]
-            case ReduceValue(operand=operand) | ScanValue(operand=operand):
+            case ReduceValue() | ScanValue():
                 self.anchored[value] = 1
-                self.read(operand, value + 1, 0, _UNBOUNDED)
+                for operand in definition.operands:
+                    self.read(operand, value + 1, 0, _UNBOUNDED)
             case PiecesValue(pieces=pieces, fill=fill):
                 self.anchored[value] = self.stored[value] = 1
                 for place, piece in enumerate(pieces):
@@ -131,6 +133,10 @@ class Decisions:
                 self.anchored[value] = self.stored[value] = 1
                 self.store(left.value)
                 self.store(right.value)
+            case KernelValue(inputs=inputs):
+                self.anchored[value] = self.stored[value] = 1
+                for operand in inputs:
+                    self.store(operand)
             case ScatterValue(target=target, updates=updates, axes=axes):
                 self.anchored[value] = self.stored[value] = 1
                 self.store(target)
@@ -159,7 +165,8 @@ class Decisions:
         # Only the first axes of the result are positions: along the others the indices are read again and again.
         for axis in definition.axes:
             reader = value + 1 if anchored else self._reader[value]
-            self.read(axis.indices, reader, value + 1 + axis.dims[-1].offset, CHEAP)
+            number = axis.dims[-1].offset if axis.dims else 0
+            self.read(axis.indices, reader, value + 1 + number, CHEAP)
 
     def _takes_over(self, value: int, definition: MapValue) -> bool:
         """A copy made for a scatter, of a value in a buffer that nobody else reads: the scatter may write there."""

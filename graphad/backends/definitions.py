@@ -99,16 +99,16 @@ class ReduceValue(Definition):
 
 @dataclass(slots=True, eq=False)
 class ScanValue(Definition):
-    """``operand`` combined along ``axis`` up to each element."""
+    """Along ``axis``, each element from the one before and those of ``inputs`` there: see `scalars.SCAN_STEPS`."""
 
-    operand: int
+    inputs: tuple[int, ...]
     combine: str
     axis: int
     reverse: bool
 
     @property
     def operands(self) -> tuple[Atom, ...]:
-        return (self.operand,)
+        return self.inputs
 
 
 @dataclass(slots=True, eq=False)
@@ -219,6 +219,23 @@ class ScatterValue(Definition):
     @property
     def operands(self) -> tuple[Atom, ...]:
         return (self.target, self.updates, *[a.indices for a in self.axes])
+
+
+@dataclass(slots=True, eq=False)
+class KernelValue(Definition):
+    """What the hand-written body ``kernel``, for elements of the dtype of the first input, makes of ``inputs``.
+
+    ``scratch`` are further buffers that it writes to.
+    """
+
+    kernel: str
+    inputs: tuple[int, ...]
+    scratch: tuple[Aval, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return self.inputs
 
 
 @dataclass(slots=True, eq=False)

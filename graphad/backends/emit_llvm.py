@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphad.backends import memory
+from graphad.backends.kernels import symbol_of
 from graphad.backends.llvm_access import Place
 from graphad.backends.llvm_calls import Calls
 from graphad.backends.llvm_nest import NestEmitter
 from graphad.backends.llvm_text import Code, element_type, literal_constant
-from graphad.backends.loops import Copy, Gemm, GuardStep, KernelProgram, LoopNest, Step, walk
+from graphad.backends.loops import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step, walk
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.types import f64
@@ -85,7 +86,7 @@ class _Emitter:
             arena = self._from_table(len(table), "arena")
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
-        routines = dict.fromkeys(_routine(s) for s in self.program.steps if isinstance(s, Gemm))
+        routines = dict.fromkeys(_routine(s) for s in self.program.steps if isinstance(s, (Gemm, KernelCall)))
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
 
@@ -100,6 +101,8 @@ class _Emitter:
                 self.nests.statements(body)
             case Gemm():
                 self.gemm(step)
+            case KernelCall():
+                self.calls.kernel(_routine(step), step, self.pointers)
             case Copy(target=target, source=source):
                 buffer = self.buffers[source]
                 if buffer.size:
@@ -128,7 +131,9 @@ class _Emitter:
         self.nests.repeat(str(g.batch), "batch", [], [], lambda at, _: self.calls.gemm(routine, g, self.pointers, at))
 
 
-def _routine(g: Gemm) -> str:
+def _routine(g: Gemm | KernelCall) -> str:
+    if isinstance(g, KernelCall):
+        return symbol_of(g.kernel, g.dtype)
     if g.dtype.name not in ("f32", "f64"):
         message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
         raise LoweringError(at(format_loc(g.loc), message))

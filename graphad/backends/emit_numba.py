@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
+from graphad_kernels.bodies import BODIES
 
 from graphad.backends.loops import (
     Carry,
@@ -20,6 +21,7 @@ from graphad.backends.loops import (
     Gemm,
     GuardStep,
     Index,
+    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -40,7 +42,8 @@ from graphad.ir.types import DType, f32, f64, i64
 #: float32 sums over more iterations than this are kept in float64, which the reader sees.
 PLAIN_SUM: Final = 64
 _RESERVED: Final = frozenset(
-    {"np", "njit", "at", "gemm", "compiled", "abs", "min", "max", "range", *keyword.kwlist, *HELPERS, *FUNCTIONS}
+    {"np", "njit", "at", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
+    | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
 )
 
 
@@ -74,6 +77,7 @@ def run_python(program: KernelProgram, arrays: Sequence[np.ndarray[Any, Any]]) -
     emitter = _Source(program)
     text = emitter.function()
     namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
+    namespace |= {name: BODIES[name].function for name in emitter.bodies}
     namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
     namespace |= {name: elementary.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}
     exec(text, namespace)
@@ -99,6 +103,7 @@ class _Source:
         self.taken: dict[str, object] = {}  # Python name -> what it stands for
         self.given: dict[object, str] = {}
         self.gemms = False
+        self.bodies: dict[str, None] = {}
         self.lines: list[str] = []
 
     # ---- the frame
@@ -130,10 +135,13 @@ class _Source:
             head.append("from graphad_kernels.cpu.blas import gemm")
         if self.expressions.math:
             head.append("from graphad_kernels.numba_math import compiled")
+        if self.bodies:
+            head.append("from graphad_kernels.objects import jitted")
         if self.expressions.helpers:
             head.append(f"from graphad_kernels.scalar import {', '.join(sorted(self.expressions.helpers))}")
         head += ["", "at = np.uintp  # positions are unsigned: array[at(i)] needs no branch for negative indices"]
         head += [f'{name} = compiled("{op}", "{d}")' for name, (op, d) in sorted(self.expressions.math.items())]
+        head += [f'{name} = jitted("{name}")' for name in self.bodies]
         decorator = '@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)'
         return "\n".join([*head, "", "", decorator, function])
 
@@ -200,6 +208,10 @@ class _Source:
                 self.statements(body, 1)
             case Gemm():
                 self.gemm(step)
+            case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes, loc=loc):
+                self.bodies[kernel] = None
+                args = [*[self.name(b, "buffer") for b in (*reads, *writes)], *map(str, sizes)]
+                self.line(1, f"{kernel}({', '.join(args)})", loc)
             case Copy(target=target, source=of, loc=loc):
                 self.line(1, f"{self.name(target, 'buffer')}[:] = {self.name(of, 'buffer')}", loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):

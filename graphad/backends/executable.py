@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from graphad.backends import cpu, emit_llvm, emit_numba
+from graphad.backends import cpu, emit_llvm, emit_numba, kernels
 from graphad.backends.entry import Box, Input, Output, Program, make_entry
 from graphad.backends.fuse import Lowered, lower
 from graphad.backends.loops import KernelProgram
@@ -153,7 +153,7 @@ class Executable:
         # Without comments the text, and so its place in the cache on disk, does not depend on the user's lines.
         emitted = emit_llvm.emit(self.program, lanes_bytes=cpu.host().vector_bytes, comments=False)
         loaded = cpu.load(emitted.text, emitted.name, emitted.opt)
-        return _Code(None, loaded, emitted.arena_bytes, tuple([cpu.routine(r) for r in emitted.externals]))
+        return _Code(None, loaded, emitted.arena_bytes, tuple([kernels.routine(r) for r in emitted.externals]))
 
     def _program(
         self, inputs: tuple[Input, ...], outputs: tuple[Output, ...], fallback: Callable[..., Any], **options: Any

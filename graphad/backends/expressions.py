@@ -143,7 +143,7 @@ class Expressions:
         match definition:
             case MapValue(template=template, inputs=inputs):
                 operands: list[Operand] = [known[(a, at)] if type(a) is int else a for a in inputs]  # type: ignore[misc]
-                return self._expand(template, operands, definition.loc)
+                return self.expand(template, operands, definition.loc)
             case ViewValue(operand=operand, dims=dims):
                 return known[(operand, compose(dims, at))]
             case ConstantValue(literal=constant):
@@ -162,7 +162,7 @@ class Expressions:
 
     # ---- scalar operators
 
-    def _expand(self, template: Template, operands: list[Operand], loc: Loc) -> Operand:
+    def expand(self, template: Template, operands: list[Operand], loc: Loc) -> Operand:
         """The statements of a scalar expression."""
         results: list[Operand] = []
 

@@ -17,6 +17,7 @@ from graphad.backends.definitions import (
     Guard,
     InputValue,
     IotaValue,
+    KernelValue,
     MapValue,
     PiecesValue,
     Print,
@@ -32,10 +33,14 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import (
     AffineDim,
     Contract,
+    Convolve,
+    DynamicSlice,
+    DynamicUpdate,
     Effect,
     Gather,
     Inline,
     Iota,
+    Kernel,
     Lowering,
     Map,
     Piece,
@@ -45,9 +50,10 @@ from graphad.ir.lowering import (
     Scan,
     Scatter,
     View,
+    Window,
     parse_scalar,
 )
-from graphad.ir.types import Aval, DType, Literal, aval, bf16, f16, f32, literal
+from graphad.ir.types import Aval, DType, Literal, aval, b1, bf16, f16, f32, literal, u8
 
 #: Half precision accumulates in single precision.
 ACCUMULATORS: Final[dict[DType, DType]] = {f16: f32, bf16: f32}
@@ -127,15 +133,25 @@ class _Flattener:
                 return self.pieces(lowering, operands, out, loc)
             case Reduce(combine=combine, axes=axes):
                 return self.reduce(combine, axes, operands[0], out, loc)
+            case Window():
+                return self.window(lowering, self.value(operands[0], loc), out, loc)
             case Scan():
-                return self.scan(lowering, operands[0], out, loc)
+                return self.scan(lowering, operands, out, loc)
             case Contract():
                 return self.contract(lowering, operands, out, loc)
+            case Convolve():
+                return self.convolve(lowering, operands, out, loc)
             case Gather():
                 return indexing.gather(self.flat, self.values(operands, loc), eqn.primitive.named(eqn.params), out, loc)
             case Scatter(combine=combine):
                 params = eqn.primitive.named(eqn.params)
                 return indexing.scatter(self.flat, self.values(operands, loc), combine, params, out, loc)
+            case DynamicSlice(batch=batch):
+                return indexing.dynamic_slice(self.flat, self.values(operands, loc), batch, out, loc)
+            case DynamicUpdate(batch=batch):
+                return indexing.dynamic_update_slice(self.flat, self.values(operands, loc), batch, out, loc)
+            case Kernel(name="argsort"):
+                return self.argsort(operands[0], eqn.primitive.named(eqn.params)["axis"], out, loc)
             case _:
                 raise no_lowering(eqn, loc)
 
@@ -239,28 +255,93 @@ class _Flattener:
         return self.cast(result, out.dtype, loc)
 
     def arg_reduce(self, combine: str, axis: int, operand: int, out: Aval, loc: Loc) -> Atom:
-        """The least position among those that hold the extremum (or a nan, if there is one)."""
-        source = self.flat.values[operand].aval
-        extremum = self.reduce(combine[3:], (axis,), operand, aval(out.shape, source.dtype), loc)
-        kept = [a for a in range(source.ndim) if a != axis]
-        spread = self.view(extremum, tuple([AffineDim(0, ((a, 1),)) for a in kept]), source, loc)
-        positions = aval(source.shape, out.dtype)
-        dtypes = (source.dtype, source.dtype, out.dtype, out.dtype)
-        inputs = (
-            operand,
-            spread,
-            self.flat.add(IotaValue(positions, loc, axis)),
-            literal(source.shape[axis], out.dtype),
-        )
-        scalar = template(_EXTREMUM_AT, dtypes, out.dtype)
-        hits = self.flat.add(MapValue(positions, loc, scalar, inputs))
-        return self.reduce("min", (axis,), hits, out, loc)
+        shape = self.shape(operand)
+        positions = self.flat.add(IotaValue(aval(shape, out.dtype), loc, axis))
+        return self.first_hit(combine, (axis,), operand, positions, shape[axis], out, loc)
 
-    def scan(self, lowering: Scan, atom: Atom, out: Aval, loc: Loc) -> Atom:
+    def first_hit(
+        self, combine: str, axes: Shape, operand: int, positions: Atom, beyond: int, out: Aval, loc: Loc
+    ) -> Atom:
+        """Of the ``positions`` over ``axes``, the least one that holds the extremum (or a nan, if there is one).
+
+        All are less than ``beyond``.
+        """
+        source = self.flat.values[operand].aval
+        extremum = self.reduce(combine[3:], axes, operand, aval(out.shape, source.dtype), loc)
+        kept = [a for a in range(source.ndim) if a not in axes]
+        spread = self.view(extremum, tuple([AffineDim(0, ((a, 1),)) for a in kept]), source, loc)
+        inputs = (operand, spread, positions, literal(beyond, out.dtype))
+        scalar = template(_EXTREMUM_AT, (source.dtype, source.dtype, out.dtype, out.dtype), out.dtype)
+        hits = self.flat.add(MapValue(aval(source.shape, out.dtype), loc, scalar, inputs))
+        return self.reduce("min", axes, hits, out, loc)
+
+    def window(self, lowering: Window, operand: int, out: Aval, loc: Loc) -> Atom:
+        """A view of the windows side by side, reduced: no window is copied."""
+        source, rank = self.flat.values[operand].aval, out.ndim
+        whole, axes = (*out.shape, *lowering.window), tuple(range(rank, 2 * rank))
+        steps = zip(lowering.strides, lowering.dilation, strict=True)
+        dims = tuple([AffineDim(0, ((a, stride), (rank + a, by))) for a, (stride, by) in enumerate(steps)])
+        if not out.size:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        windows = self.value(self.view(operand, dims, aval(whole, source.dtype), loc), loc)
+        if not lowering.combine.startswith("arg"):
+            return self.reduce(lowering.combine, axes, windows, out, loc)
+        numbers = self.flat.add(IotaValue(aval((source.size,), out.dtype), loc, 0))
+        in_order = self.reshape(numbers, aval(source.shape, out.dtype), loc)
+        positions = self.view(in_order, dims, aval(whole, out.dtype), loc)
+        return self.first_hit(lowering.combine, axes, windows, positions, source.size, out, loc)
+
+    def scan(self, lowering: Scan, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         wide = ACCUMULATORS.get(out.dtype, out.dtype)
-        operand = self.value(self.cast(atom, wide, loc), loc)
-        running = ScanValue(aval(out.shape, wide), loc, operand, lowering.combine, lowering.axis, lowering.reverse)
+        inputs = tuple([self.value(self.cast(a, wide, loc), loc) for a in operands])
+        running = ScanValue(aval(out.shape, wide), loc, inputs, lowering.combine, lowering.axis, lowering.reverse)
         return self.cast(self.flat.add(running), out.dtype, loc)
+
+    def convolve(self, lowering: Convolve, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
+        """A product of the filters with a view of the windows: big ones are copied side by side for BLAS."""
+        wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
+        x, w = (self.value(self.cast(a, wide, loc), loc) for a in operands)
+        features, channels, *window = self.shape(w)
+        if not out.size or not channels:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        batch, places, features = out.shape[0], out.shape[2:], features // groups
+        # [groups, channels, *window, batch, *places] and [groups, features, channels, *window]
+        first, last = 2, 2 + rank
+        taps = zip(lowering.strides, lowering.dilation, strict=True)
+        dims = (
+            AffineDim(0, ((last, 1),)),
+            AffineDim(0, ((0, channels), (1, 1))),
+            *[AffineDim(0, ((first + k, by), (last + 1 + k, stride))) for k, (stride, by) in enumerate(taps)],
+        )
+        windows = self.view(x, dims, aval((groups, channels, *window, batch, *places), wide), loc)
+        filters = self.reshape(w, aval((groups, features, channels, *window), wide), loc)
+        summed = tuple(range(2, 3 + rank)), tuple(range(1, 2 + rank))
+        product = aval((groups, features, batch, *places), wide)
+        contraction = Contract(summed, ((0,), (0,)))
+        result = matmul.contract(
+            self.flat, self.value(filters, loc), self.value(windows, loc), contraction, product, loc
+        )
+        behind = [AffineDim(0, ((3 + k, 1),)) for k in range(rank)]
+        in_order = (AffineDim(0, ((1, 1),)), AffineDim(0, ((2, 1),)), AffineDim(0, ((0, 1),)), *behind)
+        moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
+        return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
+
+    def argsort(self, atom: Atom, axis: int, out: Aval, loc: Loc) -> Atom:
+        """The axis is brought to the end, where the body wants it, and its result back."""
+        n, last = out.shape[axis], out.ndim - 1
+        if not out.size or n == 1:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        keys = self.value(atom, loc)
+        dtype = self.flat.values[keys].aval.dtype
+        dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
+        order = (*[a for a in range(out.ndim) if a != axis], axis)
+        shape = tuple([out.shape[a] for a in order])
+        to_last = tuple([AffineDim(0, ((order.index(a), 1),)) for a in range(out.ndim)])
+        keys = self.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
+        scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
+        call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
+        back = tuple([AffineDim(0, ((a, 1),)) for a in order])
+        return self.view(self.flat.add(call), back, out, loc) if axis != last else self.flat.add(call)
 
     def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         wide = ACCUMULATORS.get(out.dtype, out.dtype)

@@ -9,6 +9,7 @@ from graphad.backends.affine import ZERO, Coords, linear
 from graphad.backends.coalesce import coalesce
 from graphad.backends.definitions import (
     GemmValue,
+    KernelValue,
     MatrixOperand,
     PiecesValue,
     ReduceValue,
@@ -22,6 +23,7 @@ from graphad.backends.loops import (
     Copy,
     Gemm,
     GuardStep,
+    KernelCall,
     Let,
     Load,
     Loop,
@@ -32,8 +34,8 @@ from graphad.backends.loops import (
 )
 from graphad.backends.loops import Step as LoopStep
 from graphad.backends.nests import Anchor, Node, Step
-from graphad.backends.plan import CopyItem, GemmItem, GuardItem, Plan, piece_coords
-from graphad.backends.scalars import COMBINE_OPS, identity_of
+from graphad.backends.plan import CopyItem, GemmItem, GuardItem, KernelItem, Plan, piece_coords
+from graphad.backends.scalars import SCAN_STEPS, identity_of, template
 from graphad.backends.storage import Storage, slot_name
 from graphad.ir.loc import Loc
 
@@ -101,12 +103,19 @@ class _Generator:
         match item.what:
             case GemmItem(value=value, gemm=gemm):
                 return self.gemm(value, gemm, item.loc)
+            case KernelItem(value=value, call=call):
+                return self.kernel(value, call, item.loc)
             case CopyItem(slot=slot, value=value):
                 return Copy(slot_name(slot), self.storage.where(value)[0], item.loc)
             case GuardItem(ordinal=ordinal, slot=slot, guard=guard):
                 return GuardStep(ordinal, slot_name(slot), guard.expected, item.loc)
             case _:
                 raise AssertionError(f"unknown step {item.what!r}")
+
+    def kernel(self, value: int, call: KernelValue, loc: Loc) -> KernelCall:
+        inputs = tuple([self.storage.where(v)[0] for v in call.inputs])
+        written = (self.storage.where(value)[0], *self.storage.scratch[value])
+        return KernelCall(call.kernel, self.values[call.inputs[0]].aval.dtype, inputs, written, call.sizes, loc)
 
     def gemm(self, value: int, gemm: GemmValue, loc: Loc) -> Gemm:
         target = Matrix(self.storage.where(value)[0], 0, gemm.n)
@@ -158,8 +167,8 @@ class _Generator:
         match definition:
             case ReduceValue(operand=operand, combine=combine):
                 self.reduction(anchor, combine, read(operand, here))
-            case ScanValue(operand=operand, combine=combine):
-                self.scan(anchor, combine, read(operand, here), here)
+            case ScanValue(inputs=inputs, combine=combine):
+                self.scan(anchor, combine, [read(operand, here) for operand in inputs], here)
             case PiecesValue():
                 self.piece(anchor, definition, here)
             case ScatterValue():
@@ -195,16 +204,17 @@ class _Generator:
         assert isinstance(operand, str), "a carry has a name"
         scopes[-len(anchor.tail)].done.append((anchor, operand))
 
-    def scan(self, anchor: Anchor, combine: str, operand: Operand, here: Coords) -> None:
+    def scan(self, anchor: Anchor, combine: str, operands: list[Operand], here: Coords) -> None:
         x = self.expressions
+        total = operands[-1]  # the only element of an axis is what is combined with the identity
         if anchor.tail:
             dtype, depth = self.values[anchor.value].aval.dtype, len(x.scopes) - 1
-            running, total = x.name("s", depth), x.name("t", depth)
-            x.emit(Let(total, dtype, COMBINE_OPS[combine], (running, operand), anchor.loc))
+            running = x.name("s", depth)
+            step = template(SCAN_STEPS[combine], (dtype,) * (1 + len(operands)), dtype)
+            total = x.expand(step, [running, *operands], anchor.loc)
             x.scopes[-1].carries.append(Carry(running, dtype, "last", identity_of(combine, dtype), total))
-            operand = total
         buffer, strides = self.storage.where(anchor.value)
-        x.emit(Store(buffer, index_of(linear(here, strides)), operand, loc=anchor.loc))
+        x.emit(Store(buffer, index_of(linear(here, strides)), total, loc=anchor.loc))
 
     def piece(self, anchor: Anchor, definition: PiecesValue, here: Coords) -> None:
         buffer, strides = self.storage.where(anchor.value)

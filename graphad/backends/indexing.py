@@ -17,7 +17,7 @@ from graphad.backends.definitions import (
 from graphad.backends.scalars import copy_template
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim
-from graphad.ir.types import Aval
+from graphad.ir.types import Aval, literal
 from graphad.primitives.indexing import fill_literal
 
 
@@ -42,6 +42,37 @@ def scatter(flat: FlatProgram, operands: list[int], combine: str, params: dict[s
     strides, axes = _addresses(flat, out.shape, row_major(out.shape), indices, params["axes"], params["batch"])
     window = out.ndim - params["batch"] - len(params["axes"])
     return flat.add(ScatterValue(out, loc, copy, updates, strides, window, axes, combine, params["mode"] == "clip"))
+
+
+def dynamic_slice(flat: FlatProgram, operands: list[int], batch: int, out: Aval, loc: Loc) -> int:
+    """Append ``dynamic_slice``: a gather of which every axis is a window that begins at an index."""
+    source, *starts = operands
+    if not out.size:
+        return flat.add(ConstantValue(out, loc, literal(0, out.dtype)))
+    block = flat.block(source)
+    axes = _starts(flat.values[source].aval.shape, out.shape, block.strides, starts, batch)
+    return flat.add(GatherValue(out, loc, block, axes, None)) if axes else source
+
+
+def dynamic_update_slice(flat: FlatProgram, operands: list[int], batch: int, out: Aval, loc: Loc) -> int:
+    """Append ``dynamic_update_slice``: a copy of the target, in which one block is then overwritten."""
+    target, update, *starts = operands
+    block = flat.values[update].aval
+    if not block.size:
+        return target
+    strides = row_major(out.shape)
+    axes = _starts(out.shape, block.shape, strides, starts, batch)
+    if not axes:
+        return update
+    copy = flat.add(MapValue(out, loc, copy_template(out.dtype), (target,)))
+    return flat.add(ScatterValue(out, loc, copy, update, strides, out.ndim - batch, axes, "set", clip=True))
+
+
+def _starts(shape: Shape, block: Shape, strides: Shape, starts: list[int], batch: int) -> tuple[IndexedAxis, ...]:
+    """The axes along which a block can lie in more than one place."""
+    lanes = tuple([AffineDim(0, ((a, 1),)) for a in range(batch)])
+    rows = zip(strides[batch:], shape[batch:], block[batch:], starts, strict=True)
+    return tuple([IndexedAxis(stride, n - size, start, lanes) for stride, n, size, start in rows if n > size])
 
 
 def _addresses(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphad.backends.llvm_text import Code, element_type, float_text
-from graphad.backends.loops import Gemm, Matrix
+from graphad.backends.loops import Gemm, KernelCall, Matrix
 
 
 class Calls:
@@ -24,6 +24,12 @@ class Calls:
         """Copy ``size`` bytes between buffers that do not overlap."""
         args = [("ptr", target), ("ptr", source), ("i64", str(size)), ("i1", "false")]
         self.code.call("llvm.memcpy.p0.p0.i64", "void", args)
+
+    def kernel(self, routine: str, call: KernelCall, pointers: Mapping[str, str]) -> None:
+        """One call of a hand-written body."""
+        args = [f"ptr {pointers[name]}" for name in (*call.reads, *call.writes)]
+        args += [f"i64 {size}" for size in call.sizes]
+        self.code.do(f"call void {self.externals[routine]}({', '.join(args)})")
 
     def gemm(self, routine: str, g: Gemm, pointers: Mapping[str, str], batch: str | None) -> None:
         """One call of Fortran ``?gemm``. Fortran reads our row-major matrices transposed, so it is asked for

@@ -86,24 +86,26 @@ class Scalars:
             if op == "neg":
                 return self.code.let(f"sub {kind} {constant(0, dtype, lanes)}, {args[0]}", s.name)
             if op == "abs":
-                return args[0] if dtype.kind == "u" else self._absolute(dtype, lanes, args[0], s.name)
+                if dtype.kind == "u":
+                    return args[0]
+                return self._intrinsic("abs", dtype, lanes, args, s.name, "false")  # false: the least wraps around
             if op in _SHIFTS:
                 return self._shift(op, dtype, lanes, args, literals[1], s.name)
             if op in ("quo", "rem"):
                 return self._quotient(op, dtype, lanes, args, literals[1], s.name)
+            if op == "popcount":
+                return self._intrinsic("ctpop", dtype, lanes, args, s.name)
+            if op == "clz":
+                return self._intrinsic("ctlz", dtype, lanes, args, s.name, "false")  # false: of 0 it is the width
         raise LoweringError(
             at(format_loc(s.loc), f"{op} is not defined on {dtype}; cast its operands to a type that has it first.")
         )
 
-    def _intrinsic(self, name: str, dtype: DType, lanes: int, args: list[str], hint: str) -> str:
+    def _intrinsic(self, name: str, dtype: DType, lanes: int, args: list[str], hint: str, flag: str = "") -> str:
+        """Call an intrinsic overloaded on the type of ``args``; ``flag`` is a last, boolean argument."""
         kind = register_type(dtype, lanes)
         full = f"llvm.{name}.{suffix(element_type(dtype), lanes)}"
-        return self.code.call(full, kind, [(kind, a) for a in args], hint)
-
-    def _absolute(self, dtype: DType, lanes: int, a: str, hint: str) -> str:
-        kind = register_type(dtype, lanes)
-        name = f"llvm.abs.{suffix(element_type(dtype), lanes)}"
-        return self.code.call(name, kind, [(kind, a), ("i1", "false")], hint)  # false: the least integer wraps around
+        return self.code.call(full, kind, [*((kind, a) for a in args), *([("i1", flag)] if flag else [])], hint)
 
     def _shift(self, op: str, dtype: DType, lanes: int, args: list[str], by: Literal | None, hint: str) -> str:
         kind, width = register_type(dtype, lanes), dtype.bits

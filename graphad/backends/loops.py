@@ -172,6 +172,21 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelCall:
+    """A step: the hand-written body ``kernel`` of `graphad_kernels.bodies`, compiled for elements of ``dtype``.
+
+    Its buffers are those that it reads, then those that it writes; then come the sizes.
+    """
+
+    kernel: str
+    dtype: DType
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A step: ``target[:] = source[:]``; the buffers have equal sizes and dtypes."""
 
@@ -193,7 +208,7 @@ class GuardStep:
     loc: Loc = field(default=None, compare=False)
 
 
-Step = LoopNest | Gemm | Copy | GuardStep
+Step = LoopNest | Gemm | KernelCall | Copy | GuardStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +235,8 @@ def buffers_read(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Load)}
         case Gemm(a=a, b=b, c=c, beta=beta):
             return {a.buffer, b.buffer, c.buffer} if beta else {a.buffer, b.buffer}
+        case KernelCall(reads=reads):
+            return set(reads)
         case Copy(source=source):
             return {source}
         case GuardStep(buffer=buffer):
@@ -233,6 +250,8 @@ def buffers_written(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Store)}
         case Gemm(c=c):
             return {c.buffer}
+        case KernelCall(writes=writes):
+            return set(writes)
         case Copy(target=target):
             return {target}
         case GuardStep():

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
+from graphad_kernels.bodies import BODIES
+
 from graphad.backends.loops import (
     Buffer,
     Copy,
     Gemm,
     GuardStep,
     Index,
+    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -40,7 +43,7 @@ from graphad.ir.types import DType, b1, f32, f64, i64, u32
 KINDS: Final[dict[str, str]] = {
     **dict.fromkeys(("add", "sub", "mul", "neg", "abs", "rem"), "iuf"),
     **dict.fromkeys(("div", "sqrt", "floor", "ceil", "round", "trunc", "copysign"), "f"),
-    **dict.fromkeys(("shl", "lshr", "ashr", "quo"), "iu"),
+    **dict.fromkeys(("shl", "lshr", "ashr", "quo", "popcount", "clz"), "iu"),
     **dict.fromkeys(("and", "or", "xor", "not"), "biu"),
     **dict.fromkeys(("maximum", "minimum"), "biuf"),
     **dict.fromkeys(COMPARISONS, "biuf"),
@@ -113,6 +116,8 @@ class _Checker:
                     self.statement(statement)
             case Gemm():
                 self.gemm(step)
+            case KernelCall():
+                self.call(step)
             case Copy(target=target, source=source):
                 to, of = self.target(target), self.buffer(source)
                 self.require((to.size, to.dtype) == (of.size, of.dtype), "copy between buffers of different type")
@@ -143,6 +148,21 @@ class _Checker:
             (g.c, g.m, g.n, g.c_step),
         ):
             self.matrix(g, matrix, *((columns, rows) if matrix.transposed else (rows, columns)), each)
+
+    def call(self, c: KernelCall) -> None:
+        body = BODIES.get(c.kernel)
+        if body is None:
+            self.fail(f"there is no body {c.kernel}")
+        names = (*c.reads, *c.writes)
+        self.require(len(c.reads) == body.reads and len(names) == len(body.buffers), "wrong number of buffers")
+        self.require(c.dtype.name in body.dtypes, f"{c.kernel} is not for {c.dtype}")
+        self.require(len(set(names)) == len(names), "a body's buffers overlap")
+        for name in c.writes:
+            self.target(name)
+        for name, kind, least in zip(names, body.buffers, body.extents(*c.sizes), strict=True):
+            buffer, wanted = self.buffer(name), c.dtype.name if kind == "T" else kind
+            self.require(buffer.dtype.name == wanted, f"{name} is {buffer.dtype}, not {wanted}")
+            self.require(buffer.size >= least, f"{c.kernel} leaves {name}: it needs {least} of {buffer.size} elements")
 
     def matrix(self, g: Gemm, m: Matrix, rows: int, columns: int, each: int) -> None:
         buffer = self.buffer(m.buffer)

@@ -10,6 +10,7 @@ from graphad.backends.loops import (
     Gemm,
     GuardStep,
     Index,
+    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -75,6 +76,8 @@ def _step(step: Step) -> Iterator[_Line]:
                 yield from _statement(statement, 2)
         case Gemm():
             yield 1, format_gemm(step), step.loc, step
+        case KernelCall():
+            yield 1, format_call(step), step.loc, step
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc, step
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
@@ -128,6 +131,12 @@ def format_sum(terms: Iterable[tuple[str, int]], offset: int, times: str = "*") 
         parts.append((str(abs(offset)), offset))
     plus = " + ".join(text for text, by in parts if by >= 0)
     return plus + "".join(f" - {text}" if plus else f"-{text}" for text, by in parts if by < 0)
+
+
+def format_call(step: KernelCall) -> str:
+    """``call argsort f32 (x) -> (y, tmp0, tmp1) for 4, 3``."""
+    read, written, sizes = (", ".join(map(str, part)) for part in (step.reads, step.writes, step.sizes))
+    return f"call {step.kernel} {step.dtype.name} ({read}) -> ({written}) for {sizes}"
 
 
 def format_gemm(step: Gemm) -> str:

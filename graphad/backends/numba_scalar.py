@@ -22,6 +22,7 @@ _FLOAT_CALLS: Final = {"sqrt": "np.sqrt", "floor": "np.floor", "ceil": "np.ceil"
 #: What the source may import from ``graphad_kernels.scalar``.
 HELPERS: Final = frozenset(
     {"maximum", "minimum", "quo", "rem", "unsigned_quo", "unsigned_rem", "shl", "lshr", "ashr", "to_odd"}
+    | {"popcount", "clz"}
     | {f"to_{d.name}" for d in DTYPES.values() if d.is_integer}
     | {text for name in ("f16", "bf16") for text in (f"round_{name}", f"{name}_to_f32", f"f32_to_{name}")}
 )
@@ -115,6 +116,8 @@ class Expressions:
                 text = self.helper(f"unsigned_{op}" if unsigned else op, *args)
             case "shl" | "lshr" | "ashr":
                 return self._shift(op, dtype, args, by)
+            case "popcount" | "clz":
+                text = self.helper(op, *args, str(dtype.bits))
             case _:
                 raise _undefined(op, dtype)
         return f"{kind}({text})"

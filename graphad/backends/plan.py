@@ -23,6 +23,7 @@ from graphad.backends.definitions import (
     GemmValue,
     Guard,
     InputValue,
+    KernelValue,
     PiecesValue,
     ReduceValue,
     ReshapeValue,
@@ -50,6 +51,14 @@ class GemmItem:
 
     value: int
     gemm: GemmValue
+
+
+@dataclass(slots=True, eq=False)
+class KernelItem:
+    """The call of a hand-written body that makes ``value``."""
+
+    value: int
+    call: KernelValue
 
 
 @dataclass(slots=True, eq=False)
@@ -207,15 +216,17 @@ def _place(plan: Plan, value: int) -> None:
             anchor = Anchor(value, "reduce", extents, axes, loc)
             anchor.axes = [a for a in range(len(extents)) if a not in axes]
             _finish(plan, anchor, [(operand, identity(extents))])
-        case ScanValue(operand=operand, axis=axis, reverse=reverse):
+        case ScanValue(inputs=inputs, axis=axis, reverse=reverse):
             anchor = Anchor(value, "scan", shape, (axis,), loc)
             anchor.axes, anchor.reverse = range(len(shape)), reverse
-            _finish(plan, anchor, [(operand, identity(shape))])
+            _finish(plan, anchor, [(operand, identity(shape)) for operand in inputs])
             anchor.stored = True
         case PiecesValue():
             _place_pieces(plan, value, definition)
         case GemmValue():
             plan.tree.add_step(GemmItem(value, definition), loc, value)
+        case KernelValue():
+            plan.tree.add_step(KernelItem(value, definition), loc, value)
         case ScatterValue():
             _place_scatter(plan, value, definition)
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from graphad.ir.lowering import COMPARISONS, PAIRS, Arg, Call, Const, Scalar
+from graphad.ir.lowering import COMPARISONS, PAIRS, Arg, Call, Const, Scalar, parse_scalar
 from graphad.ir.types import DType, Literal, b1, literal, u32
 
 #: What an operator costs, in additions; those not listed cost 1, elementary functions 8.
@@ -22,13 +22,22 @@ _COSTS: Final[dict[str, int]] = {
 _ELEMENTARY: Final = 8
 _CHEAP_OPS: Final = frozenset(
     {"add", "sub", "mul", "neg", "abs", "maximum", "minimum", "floor", "ceil", "round", "trunc", "and", "or", "xor",
-     "not", "shl", "lshr", "ashr", "select", "cast", "bitcast", "copysign", *COMPARISONS}
+     "not", "shl", "lshr", "ashr", "popcount", "clz", "select", "cast", "bitcast", "copysign", *COMPARISONS}
 )  # fmt: skip
 
-#: How two elements are combined by each kind of reduction, and what it starts from ("least", "greatest": of the dtype).
-COMBINE_OPS: Final[dict[str, str]] = {
-    "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or",
-}  # fmt: skip
+#: The next value of each kind of scan, from the running one ({0}) and the elements of its operands.
+SCAN_STEPS: Final[dict[str, Scalar]] = {
+    kind: parse_scalar(text)
+    for kind, text in {
+        "sum": "{0} + {1}",
+        "prod": "{0} * {1}",
+        "max": "maximum({0}, {1})",
+        "min": "minimum({0}, {1})",
+        # The difference is nan where both are the same infinity, or one is nan.
+        "logsumexp": "select({0} - {1} == {0} - {1}, maximum({0}, {1}) + log1p(exp(-abs({0} - {1}))), {0} + {1})",
+        "linear": "{1} * {0} + {2}",
+    }.items()
+}
 
 
 class Instruction(NamedTuple):
@@ -126,14 +135,14 @@ class _Writer:
 
 
 def identity_of(combine: str, dtype: DType) -> Literal:
-    """What a reduction starts from, and gives over no elements."""
+    """What a reduction or scan starts from, and gives over no elements."""
     match combine:
-        case "sum" | "or":
+        case "sum" | "or" | "linear":
             return literal(0, dtype)
         case "prod" | "and":
             return literal(1, dtype)
         case _:
-            return extreme(dtype, least=combine == "max")
+            return extreme(dtype, least=combine in ("max", "logsumexp"))
 
 
 def extreme(dtype: DType, *, least: bool) -> Literal:

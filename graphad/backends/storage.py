@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphad.backends.affine import Shape, row_major
-from graphad.backends.definitions import InputValue
+from graphad.backends.definitions import InputValue, KernelValue
 from graphad.backends.loops import Buffer
 from graphad.backends.nests import Anchor
 from graphad.backends.plan import Plan
@@ -17,6 +17,8 @@ class Storage:
     ----------
     buffers
         All of them.
+    scratch
+        Of the value of each hand-written body, the buffers that it works in.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -25,6 +27,7 @@ class Storage:
         self._places: dict[int, tuple[str, Shape]] = {}
         self._temporaries = 0
         self.buffers: list[Buffer] = []
+        self.scratch: dict[int, tuple[str, ...]] = {}
         for number, definition in enumerate(self._values):
             if type(definition) is InputValue:
                 name, aval = f"in{definition.index}", definition.aval
@@ -37,6 +40,9 @@ class Storage:
         for value, writers in plan.tree.writers.items():
             if plan.decisions.buffer_of(value) == value and value not in self._places and writers[-1].stored:
                 self._add_temporary(value, writers)
+            definition = self._values[value]
+            if type(definition) is KernelValue:
+                self.scratch[value] = tuple([self._temporary(a, a.size) for a in definition.scratch])
 
     def where(self, value: int) -> tuple[str, Shape]:
         """Buffer and strides of ``value``."""
@@ -56,10 +62,13 @@ class Storage:
         size = 1
         for n in shape:
             size *= n
+        self._places[value] = (self._temporary(aval, size), strides)
+
+    def _temporary(self, aval: Aval, size: int) -> str:
         name = f"tmp{self._temporaries}"
         self._temporaries += 1
         self.buffers.append(Buffer(name, aval.dtype, size, "temporary"))
-        self._places[value] = (name, strides)
+        return name
 
 
 def slot_name(slot: int) -> str:

@@ -17,19 +17,21 @@ from typing import Final
 #: Operators with their arity. Floats follow IEEE 754; integers wrap around; the fixed results of the partial ones:
 #: ``quo`` and ``rem`` truncate toward zero, x quo 0 = 0, x rem 0 = x, INT_MIN quo -1 = INT_MIN, INT_MIN rem -1 = 0;
 #: a shift by the width or more gives 0 (``ashr``: the sign); ``cast`` of a float to an integer saturates, nan to 0.
-#: ``maximum`` and ``minimum`` return nan if either operand is nan. ``round`` goes to even. ``pair0``/``pair1`` take the
-#: first/second result of an operator with two.
+#: ``maximum`` and ``minimum`` return nan if either operand is nan. ``round`` goes to even. ``popcount`` and ``clz``
+#: count the ones among the bits, and the zeros above the highest one. ``pair0``/``pair1`` take the first/second result
+#: of an operator with two.
 ARITHMETIC: Final[dict[str, int]] = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "quo": 2, "rem": 2, "neg": 1, "abs": 1, "sqrt": 1,
     "maximum": 2, "minimum": 2, "floor": 1, "ceil": 1, "round": 1, "trunc": 1,
     "and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "lshr": 2, "ashr": 2,
-    "select": 3, "cast": 1, "bitcast": 1, "copysign": 2,
+    "popcount": 1, "clz": 1, "select": 3, "cast": 1, "bitcast": 1, "copysign": 2,
 }  # fmt: skip
 COMPARISONS: Final[dict[str, int]] = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}
 #: Elementary functions: each is one definition in ``graphad_kernels.math``.
 ELEMENTARY: Final[dict[str, int]] = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
-    "sinh": 1, "cosh": 1, "tanh": 1, "erf": 1, "erf_inv": 1, "pow": 2,
+    "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "erf_inv": 1, "cbrt": 1,
+    "pow": 2, "atan2": 2, "hypot": 2, "nextafter": 2,
     "threefry2x32": 4,  # two results: the words of one block
 }  # fmt: skip
 PAIRS: Final[dict[str, int]] = {"pair0": 1, "pair1": 1}
@@ -165,8 +167,21 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Operand 0 combined over windows, as `Reduce` does; positions are those in the operand, in row-major order."""
+
+    combine: str
+    window: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
-    """Running ``combine`` of operand 0 along ``axis``."""
+    """Running ``combine`` along ``axis``: ``sum prod max min logsumexp`` of operand 0, or ``linear``.
+
+    ``linear`` is ``y[i] = operand0[i] * y[i-1] + operand1[i]``.
+    """
 
     combine: str
     axis: int
@@ -182,6 +197,15 @@ class Contract:
 
 
 @dataclass(frozen=True, slots=True)
+class Convolve:
+    """``conv``: see `graphad.primitives.convolution`."""
+
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gather:
     """Reads at indices; see the primitive ``gather`` for the meaning of its params."""
 
@@ -191,6 +215,20 @@ class Scatter:
     """Writes at indices, ``combine`` being ``set add mul min max``; see the primitives ``scatter_*``."""
 
     combine: str
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicSlice:
+    """A block of operand 0 at starts; see the primitive ``dynamic_slice``."""
+
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicUpdate:
+    """Operand 1 in place of a block of operand 0; see the primitive ``dynamic_update_slice``."""
+
+    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +248,7 @@ class Effect:
     """Neither a value nor a loop: the program's frame deals with it (guards exit early, prints happen on the host)."""
 
 
-Lowering = Map | View | Reshape | Iota | Pieces | Reduce | Scan | Contract | Gather | Scatter | Kernel | Inline | Effect
+Lowering = (
+    Map | View | Reshape | Iota | Pieces | Reduce | Window | Scan | Contract | Convolve
+    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Effect
+)  # fmt: skip

@@ -6,7 +6,7 @@ Everything here is interned, so that types and literals compare by identity.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from typing import Literal as OneOf
 
@@ -61,6 +61,7 @@ f32: Final = DType("f32", np.float32, "f")
 f64: Final = DType("f64", np.float64, "f")
 
 DTYPES: Final[dict[str, DType]] = {d.name: d for d in (b1, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64)}
+_LISTED: Final = ", ".join(str(d.numpy) for d in DTYPES.values())
 BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {d.numpy: d for d in DTYPES.values()}
 
 
@@ -86,11 +87,14 @@ def dtype_of(x: Any) -> DType:
     found = BY_NUMPY.get(x) if isinstance(x, np.dtype) else DTYPES.get(x) if isinstance(x, str) else None
     if found is not None:
         return found
-    dtype = np.dtype(x)
+    try:
+        dtype = np.dtype(x)
+    except TypeError:
+        raise TypeError(f"{x!r} is no dtype; graphad computes with {_LISTED}.") from None
     found = BY_NUMPY.get(dtype.newbyteorder("="))
     if found is None:
         raise TypeError(
-            f"dtype {dtype} is not supported; graphad computes with {', '.join(map(str, BY_NUMPY))}. "
+            f"dtype {dtype} is not supported; graphad computes with {_LISTED}. "
             "Convert the array first, e.g. np.asarray(x, np.float32)."
         )
     return found
@@ -307,15 +311,15 @@ def promote(dtypes: Sequence[DType], weak: Sequence[bool], default_bits: int = 3
     ((f32, True), (f64, False))
     """
     if all(weak):
-        nodes: Iterable[str] = (d.name for d in dtypes)  # among themselves weak types keep their widths
-        return DTYPES[_join(tuple(nodes))] if len(set(dtypes)) > 1 else dtypes[0], True
-    names = tuple(_weak_node(d) if w else d.name for d, w in zip(dtypes, weak, strict=True))
+        names = tuple(d.name for d in dtypes)  # among themselves weak types keep their widths
+    else:
+        names = tuple(_weak_node(d) if w else d.name for d, w in zip(dtypes, weak, strict=True))
     joined = _join(names)
     if joined == "int*":
         return DTYPES[f"i{default_bits}"], True
     if joined == "float*":
         return DTYPES[f"f{default_bits}"], True
-    return DTYPES[joined], False
+    return DTYPES[joined], all(weak)
 
 
 def _weak_node(dtype: DType) -> str:

@@ -7,18 +7,35 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from graphad.lax._convolution import ConvDimensionNumbers as ConvDimensionNumbers
+from graphad.lax._convolution import conv as conv
+from graphad.lax._convolution import conv_dimension_numbers as conv_dimension_numbers
+from graphad.lax._convolution import conv_general_dilated as conv_general_dilated
+from graphad.lax._convolution import conv_transpose as conv_transpose
+from graphad.lax._convolution import conv_with_general_padding as conv_with_general_padding
+from graphad.lax._cumulative import cumlogsumexp as cumlogsumexp
+from graphad.lax._cumulative import cummax as cummax
+from graphad.lax._cumulative import cummin as cummin
+from graphad.lax._cumulative import cumprod as cumprod
+from graphad.lax._cumulative import cumsum as cumsum
 from graphad.lax._elementwise import abs as abs
 from graphad.lax._elementwise import acos as acos
+from graphad.lax._elementwise import acosh as acosh
 from graphad.lax._elementwise import add as add
 from graphad.lax._elementwise import asin as asin
+from graphad.lax._elementwise import asinh as asinh
 from graphad.lax._elementwise import atan as atan
+from graphad.lax._elementwise import atan2 as atan2
+from graphad.lax._elementwise import atanh as atanh
 from graphad.lax._elementwise import bitcast_convert_type as bitcast_convert_type
 from graphad.lax._elementwise import bitwise_and as bitwise_and
 from graphad.lax._elementwise import bitwise_not as bitwise_not
 from graphad.lax._elementwise import bitwise_or as bitwise_or
 from graphad.lax._elementwise import bitwise_xor as bitwise_xor
+from graphad.lax._elementwise import cbrt as cbrt
 from graphad.lax._elementwise import ceil as ceil
 from graphad.lax._elementwise import clamp as clamp
+from graphad.lax._elementwise import clz as clz
 from graphad.lax._elementwise import convert_element_type as convert_element_type
 from graphad.lax._elementwise import cos as cos
 from graphad.lax._elementwise import cosh as cosh
@@ -26,7 +43,9 @@ from graphad.lax._elementwise import div as div
 from graphad.lax._elementwise import eq as eq
 from graphad.lax._elementwise import erf as erf
 from graphad.lax._elementwise import erf_inv as erf_inv
+from graphad.lax._elementwise import erfc as erfc
 from graphad.lax._elementwise import exp as exp
+from graphad.lax._elementwise import exp2 as exp2
 from graphad.lax._elementwise import expm1 as expm1
 from graphad.lax._elementwise import floor as floor
 from graphad.lax._elementwise import ge as ge
@@ -43,6 +62,8 @@ from graphad.lax._elementwise import min as min
 from graphad.lax._elementwise import mul as mul
 from graphad.lax._elementwise import ne as ne
 from graphad.lax._elementwise import neg as neg
+from graphad.lax._elementwise import nextafter as nextafter
+from graphad.lax._elementwise import population_count as population_count
 from graphad.lax._elementwise import pow as pow
 from graphad.lax._elementwise import reciprocal as reciprocal
 from graphad.lax._elementwise import rem as rem
@@ -61,13 +82,20 @@ from graphad.lax._elementwise import stop_gradient as stop_gradient
 from graphad.lax._elementwise import sub as sub
 from graphad.lax._elementwise import tan as tan
 from graphad.lax._elementwise import tanh as tanh
+from graphad.lax._slicing import dynamic_index_in_dim as dynamic_index_in_dim
+from graphad.lax._slicing import dynamic_slice as dynamic_slice
+from graphad.lax._slicing import dynamic_slice_in_dim as dynamic_slice_in_dim
+from graphad.lax._slicing import dynamic_update_index_in_dim as dynamic_update_index_in_dim
+from graphad.lax._slicing import dynamic_update_slice as dynamic_update_slice
+from graphad.lax._slicing import dynamic_update_slice_in_dim as dynamic_update_slice_in_dim
+from graphad.lax._sorting import sort as sort
+from graphad.lax._sorting import top_k as top_k
 from graphad.lax._structural import argmax as argmax
 from graphad.lax._structural import argmin as argmin
 from graphad.lax._structural import broadcast as broadcast
 from graphad.lax._structural import broadcast_in_dim as broadcast_in_dim
 from graphad.lax._structural import broadcasted_iota as broadcasted_iota
 from graphad.lax._structural import concatenate as concatenate
-from graphad.lax._structural import cumsum as cumsum
 from graphad.lax._structural import dot as dot
 from graphad.lax._structural import dot_general as dot_general
 from graphad.lax._structural import full as full
@@ -85,6 +113,7 @@ from graphad.lax._structural import rev as rev
 from graphad.lax._structural import slice as slice
 from graphad.lax._structural import slice_in_dim as slice_in_dim
 from graphad.lax._structural import transpose as transpose
+from graphad.lax._windows import reduce_window as reduce_window
 from graphad.numpy import expand_dims as expand_dims
 from graphad.numpy import squeeze as squeeze
 from graphad.trace import source as _source
@@ -96,9 +125,6 @@ _LATER = {
     "while_loop": "Write a Python while loop: it is traced turn by turn, guarded by its condition.",
     "fori_loop": "Write a Python for loop: it is traced turn by turn.",
     "map": "Write graphad.vmap.",
-    "sort": "Sort with np.sort outside the traced function.",
-    "dynamic_slice": "Write x[i : i + n] with Python integers, or graphad.numpy.take(x, i + graphad.numpy.arange(n)).",
-    "dynamic_update_slice": "Write x.at[i : i + n].set(update).",
 }
 
 

@@ -46,19 +46,27 @@ def check_alike(name: str, operands: Sequence[Any]) -> None:
 
 abs = _elementwise(prims.abs_, "abs")  # noqa: A001
 acos = _elementwise(prims.acos, "acos")
+acosh = _elementwise(prims.acosh, "acosh")
 add = _elementwise(prims.add, "add")
 asin = _elementwise(prims.asin, "asin")
+asinh = _elementwise(prims.asinh, "asinh")
 atan = _elementwise(prims.atan, "atan")
+atan2 = _elementwise(prims.atan2, "atan2")
+atanh = _elementwise(prims.atanh, "atanh")
 bitwise_and = _elementwise(prims.and_, "bitwise_and")
 bitwise_not = _elementwise(prims.not_, "bitwise_not")
 bitwise_or = _elementwise(prims.or_, "bitwise_or")
 bitwise_xor = _elementwise(prims.xor, "bitwise_xor")
+cbrt = _elementwise(prims.cbrt, "cbrt")
 ceil = _elementwise(prims.ceil, "ceil")
+clamp = _elementwise(prims.clamp, "clamp")
+clz = _elementwise(prims.clz, "clz")
 cos = _elementwise(prims.cos, "cos")
 cosh = _elementwise(prims.cosh, "cosh")
 eq = _elementwise(prims.eq, "eq")
 erf = _elementwise(prims.erf, "erf")
 erf_inv = _elementwise(prims.erf_inv, "erf_inv")
+erfc = _elementwise(prims.erfc, "erfc")
 exp = _elementwise(prims.exp, "exp")
 expm1 = _elementwise(prims.expm1, "expm1")
 floor = _elementwise(prims.floor, "floor")
@@ -75,7 +83,10 @@ min = _elementwise(prims.minimum, "min")  # noqa: A001
 mul = _elementwise(prims.mul, "mul")
 ne = _elementwise(prims.ne, "ne")
 neg = _elementwise(prims.neg, "neg")
+nextafter = _elementwise(prims.nextafter, "nextafter")
+population_count = _elementwise(prims.population_count, "population_count")
 rem = _elementwise(prims.rem, "rem")
+rsqrt = _elementwise(prims.rsqrt, "rsqrt")
 shift_left = _elementwise(prims.shift_left, "shift_left")
 shift_right_arithmetic = _elementwise(prims.shift_right_arithmetic, "shift_right_arithmetic")
 shift_right_logical = _elementwise(prims.shift_right_logical, "shift_right_logical")
@@ -135,15 +146,6 @@ def reciprocal(x: ArrayLike) -> Array:
     return gnp.reciprocal(x)
 
 
-def rsqrt(x: ArrayLike) -> Array:
-    """``1 / sqrt(x)``.
-
-    >>> rsqrt(4.0)
-    Array(0.5, dtype=float32, weak_type=True)
-    """
-    return 1.0 / gnp.sqrt(x)
-
-
 def round(x: ArrayLike) -> Array:  # noqa: A001
     """The nearest whole number, of two the one farther from zero.
 
@@ -155,15 +157,6 @@ def round(x: ArrayLike) -> Array:  # noqa: A001
     return gnp.where(gnp.abs(x - whole) >= 0.5, whole + gnp.sign(x), whole)
 
 
-def clamp(min: ArrayLike, x: ArrayLike, max: ArrayLike) -> Array:  # noqa: A002
-    """x held between ``min`` and ``max``.
-
-    >>> clamp(0.0, 2.5, 1.0)
-    Array(1., dtype=float32, weak_type=True)
-    """
-    return elementwise(prims.minimum, elementwise(prims.maximum, min, x, name="lax.clamp"), max, name="lax.clamp")
-
-
 def select(pred: ArrayLike, on_true: ArrayLike, on_false: ArrayLike) -> Array:
     """``on_true`` where ``pred`` holds, else ``on_false``.
 
@@ -173,6 +166,15 @@ def select(pred: ArrayLike, on_true: ArrayLike, on_false: ArrayLike) -> Array:
     """
     check_alike("select", (on_true, on_false))
     return gnp.where(pred, on_true, on_false)
+
+
+def exp2(x: ArrayLike) -> Array:
+    """2 to the power x.
+
+    >>> exp2(3.0)
+    Array(8., dtype=float32, weak_type=True)
+    """
+    return gnp.exp2(x)
 
 
 def stop_gradient(x: Tree) -> Tree:

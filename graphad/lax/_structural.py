@@ -29,15 +29,6 @@ from graphad.trace.semantics import (
     with_weak,
 )
 
-
-def _at_user_line(call: Callable[[], Any], weak: bool) -> Any:
-    """The result of calling a primitive; its complaint, if any, under the user's line."""
-    try:
-        return with_weak(call(), weak)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{source.where()}{error}") from None
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Shapes
 
@@ -128,9 +119,7 @@ def slice(  # noqa: A001
     """
     x = as_operand(x, "lax.slice")
     steps = (1,) * x.ndim if strides is None else tuple(strides)
-    return _at_user_line(
-        lambda: shapes.slice_(x, start=tuple(start_indices), stop=tuple(limit_indices), step=steps), x.weak_type
-    )
+    return with_weak(shapes.slice_(x, start=tuple(start_indices), stop=tuple(limit_indices), step=steps), x.weak_type)
 
 
 def slice_in_dim(
@@ -158,7 +147,7 @@ def pad(x: ArrayLike, padding_value: ArrayLike, padding_config: Sequence[tuple[i
     x = as_operand(x, "lax.pad")
     fill = padding_value if is_scalar(padding_value) else as_operand(padding_value, "lax.pad")
     low, high, interior = (tuple([operator.index(c[k]) for c in padding_config]) for k in range(3))
-    return _at_user_line(lambda: shapes.pad(x, fill, low=low, high=high, interior=interior), x.weak_type)
+    return with_weak(shapes.pad(x, fill, low=low, high=high, interior=interior), x.weak_type)
 
 
 def iota(dtype: DTypeLike, size: int) -> Array:
@@ -228,13 +217,13 @@ def dot_general(x: ArrayLike, y: ArrayLike, dimension_numbers: Dimensions) -> Ar
     x, y = as_operand(x, "lax.dot_general"), as_operand(y, "lax.dot_general")
     summed, lanes = (tuple([tuple(axes) for axes in pair]) for pair in dimension_numbers)
     weak = x.weak_type and y.weak_type
-    return _at_user_line(lambda: contract.dot_general(x, y, contract=summed, batch=lanes), weak)
+    return with_weak(contract.dot_general(x, y, contract=summed, batch=lanes), weak)
 
 
 def _reducer(primitive: Primitive, name: str) -> Callable[..., Array]:
     def function(operand: ArrayLike, axes: Sequence[int]) -> Array:
         x = as_operand(operand, f"lax.{name}")
-        return _at_user_line(lambda: primitive(x, axes=canonical_axes(tuple(axes), x.ndim, f"lax.{name}")), False)
+        return with_weak(primitive(x, axes=canonical_axes(tuple(axes), x.ndim, f"lax.{name}")), False)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = primitive.doc
@@ -267,15 +256,3 @@ def argmin(operand: ArrayLike, axis: int, index_dtype: DTypeLike | None = None) 
     Array(0, dtype=int32)
     """
     return cast(gnp.argmin(operand, axis), default_int() if index_dtype is None else canonical_dtype(index_dtype))
-
-
-def cumsum(operand: ArrayLike, axis: int = 0, reverse: bool = False) -> Array:
-    """The sums of all elements up to each one along an axis, or from each one on.
-
-    >>> import graphad.numpy as gnp
-    >>> cumsum(gnp.ones(3), reverse=True)
-    Array([3., 2., 1.], dtype=float32)
-    """
-    x = as_operand(operand, "lax.cumsum")
-    k = canonical_axis(axis, x.ndim, "lax.cumsum")
-    return with_weak(reduce.cumsum(x, axis=k, reverse=reverse), x.weak_type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NoReturn
 
 from graphad.numpy import _methods as _methods
 from graphad.numpy import linalg as linalg
@@ -24,6 +25,8 @@ from graphad.numpy._arithmetic import power as power
 from graphad.numpy._arithmetic import remainder as remainder
 from graphad.numpy._arithmetic import subtract as subtract
 from graphad.numpy._arithmetic import true_divide as true_divide
+from graphad.numpy._convolution import convolve as convolve
+from graphad.numpy._convolution import correlate as correlate
 from graphad.numpy._creation import arange as arange
 from graphad.numpy._creation import array as array
 from graphad.numpy._creation import asarray as asarray
@@ -39,6 +42,11 @@ from graphad.numpy._creation import ones as ones
 from graphad.numpy._creation import ones_like as ones_like
 from graphad.numpy._creation import zeros as zeros
 from graphad.numpy._creation import zeros_like as zeros_like
+from graphad.numpy._cumulative import cumprod as cumprod
+from graphad.numpy._cumulative import cumulative_prod as cumulative_prod
+from graphad.numpy._cumulative import cumulative_sum as cumulative_sum
+from graphad.numpy._cumulative import nancumprod as nancumprod
+from graphad.numpy._cumulative import nancumsum as nancumsum
 from graphad.numpy._dtypes import bfloat16 as bfloat16
 from graphad.numpy._dtypes import bool_ as bool_
 from graphad.numpy._dtypes import dtype as dtype
@@ -74,6 +82,12 @@ from graphad.numpy._indexing import take_along_axis as take_along_axis
 from graphad.numpy._indexing import trace as trace
 from graphad.numpy._indexing import tril as tril
 from graphad.numpy._indexing import triu as triu
+from graphad.numpy._integers import bitwise_count as bitwise_count
+from graphad.numpy._integers import bitwise_invert as bitwise_invert
+from graphad.numpy._integers import bitwise_left_shift as bitwise_left_shift
+from graphad.numpy._integers import bitwise_right_shift as bitwise_right_shift
+from graphad.numpy._integers import gcd as gcd
+from graphad.numpy._integers import lcm as lcm
 from graphad.numpy._joining import append as append
 from graphad.numpy._joining import array_split as array_split
 from graphad.numpy._joining import column_stack as column_stack
@@ -150,6 +164,24 @@ from graphad.numpy._math import square as square
 from graphad.numpy._math import tan as tan
 from graphad.numpy._math import tanh as tanh
 from graphad.numpy._math import trunc as trunc
+from graphad.numpy._parts import angle as angle
+from graphad.numpy._parts import conj as conj
+from graphad.numpy._parts import conjugate as conjugate
+from graphad.numpy._parts import copysign as copysign
+from graphad.numpy._parts import frexp as frexp
+from graphad.numpy._parts import imag as imag
+from graphad.numpy._parts import iscomplex as iscomplex
+from graphad.numpy._parts import isneginf as isneginf
+from graphad.numpy._parts import isposinf as isposinf
+from graphad.numpy._parts import isreal as isreal
+from graphad.numpy._parts import isrealobj as isrealobj
+from graphad.numpy._parts import ldexp as ldexp
+from graphad.numpy._parts import modf as modf
+from graphad.numpy._parts import nan_to_num as nan_to_num
+from graphad.numpy._parts import nextafter as nextafter
+from graphad.numpy._parts import real as real
+from graphad.numpy._parts import signbit as signbit
+from graphad.numpy._parts import spacing as spacing
 from graphad.numpy._reductions import all as all
 from graphad.numpy._reductions import amax as amax
 from graphad.numpy._reductions import amin as amin
@@ -186,6 +218,32 @@ from graphad.numpy._shape import size as size
 from graphad.numpy._shape import squeeze as squeeze
 from graphad.numpy._shape import swapaxes as swapaxes
 from graphad.numpy._shape import transpose as transpose
+from graphad.numpy._sorting import argsort as argsort
+from graphad.numpy._sorting import lexsort as lexsort
+from graphad.numpy._sorting import median as median
+from graphad.numpy._sorting import percentile as percentile
+from graphad.numpy._sorting import quantile as quantile
+from graphad.numpy._sorting import sort as sort
+from graphad.numpy._special import acosh as acosh
+from graphad.numpy._special import arccosh as arccosh
+from graphad.numpy._special import arcsinh as arcsinh
+from graphad.numpy._special import arctan2 as arctan2
+from graphad.numpy._special import arctanh as arctanh
+from graphad.numpy._special import asinh as asinh
+from graphad.numpy._special import atan2 as atan2
+from graphad.numpy._special import atanh as atanh
+from graphad.numpy._special import cbrt as cbrt
+from graphad.numpy._special import deg2rad as deg2rad
+from graphad.numpy._special import degrees as degrees
+from graphad.numpy._special import fabs as fabs
+from graphad.numpy._special import fmax as fmax
+from graphad.numpy._special import fmin as fmin
+from graphad.numpy._special import heaviside as heaviside
+from graphad.numpy._special import logaddexp2 as logaddexp2
+from graphad.numpy._special import rad2deg as rad2deg
+from graphad.numpy._special import radians as radians
+from graphad.numpy._special import sinc as sinc
+from graphad.trace import source as _source
 from graphad.trace.array import Array as _Array
 
 ndarray = _Array
@@ -194,3 +252,18 @@ e = math.e
 inf = math.inf
 nan = math.nan
 newaxis = None
+
+#: Functions of NumPy whose result has a shape that depends on values: a program of static shapes cannot have them.
+_OF_UNKNOWN_SHAPE = (
+    "argwhere", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "setxor1d", "trim_zeros",
+    "union1d", "unique", "unique_counts", "unique_values",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _OF_UNKNOWN_SHAPE:
+        raise AttributeError(
+            f"{_source.where()}graphad.numpy has no {name}: the shape of its result depends on values. Use "
+            f"np.{name}(np.asarray(x)) outside traced functions, or a mask and graphad.numpy.where."
+        )
+    raise AttributeError(f"module 'graphad.numpy' has no attribute {name!r}")

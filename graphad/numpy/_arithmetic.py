@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 from math import inf
 
+from graphad.api.custom import custom_jvp
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import b1, literal
+from graphad.ir.types import b1, i32, literal
 from graphad.numpy._logic import where
 from graphad.numpy._math import exp, log1p, sqrt
 from graphad.numpy._typing import ArrayLike
@@ -18,6 +19,8 @@ from graphad.trace.semantics import (
     as_number,
     as_operand,
     as_operands,
+    broadcast_shapes,
+    broadcast_to,
     cast,
     dtype_and_weakness,
     elementwise,
@@ -85,7 +88,7 @@ def remainder(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.remainder(gnp.array([7, -7]), 3)
     Array([1, 2], dtype=int32)
     """
-    x, y = as_number(x, "remainder"), as_number(y, "remainder")
+    x, y = _numbers("remainder", x, y)
     truncated = elementwise(prims.rem, x, y, name="remainder")
     return truncated if dtype_and_weakness(truncated)[0].kind == "u" else _floored_remainder(truncated, y)
 
@@ -107,7 +110,7 @@ def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001 
     >>> gnp.divmod(gnp.array([7, -7]), 2)
     (Array([ 3, -4], dtype=int32), Array([1, 1], dtype=int32))
     """
-    x, y = as_number(x, "floor_divide"), as_number(y, "floor_divide")
+    x, y = _numbers("floor_divide", x, y)
     truncated = elementwise(prims.rem, x, y, name="floor_divide")
     dtype, _ = dtype_and_weakness(truncated)
     if dtype.kind == "u":
@@ -118,6 +121,14 @@ def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001 
     exact = where(y == 0, x / y, (x - truncated) / y)  # x / 0 is an infinity, though the remainder is nan
     quotient = where(_rounded_up(truncated, y), exact - 1, exact)
     return elementwise(prims.round_, quotient), _floored_remainder(truncated, y)
+
+
+def _numbers(name: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    """x and y in their common dtype; bools among themselves count as int32."""
+    dtype, weak = result_type(*as_operands(name, x, y))
+    if dtype is b1:
+        dtype = i32
+    return cast(x, dtype, weak), cast(y, dtype, weak)
 
 
 def _floored_remainder(truncated: Array, y: Array) -> Array:
@@ -147,9 +158,9 @@ def power(x: ArrayLike, y: ArrayLike, /) -> Array:
     (base, _), (exponent, weak) = dtype_and_weakness(x), dtype_and_weakness(y)
     if base.is_float and exponent.is_integer:
         y = cast(y, base, weak)
-    if base.is_float or exponent.is_float:
+    if result_type(x, y)[0].is_float:
         return elementwise(prims.power, x, y, name="power")
-    return _power_of_integers(as_number(x, "power"), as_number(y, "power"))
+    return _power_of_integers(*_numbers("power", x, y))
 
 
 def _integer_power(x: Array, n: int) -> Array:
@@ -164,13 +175,13 @@ def _integer_power(x: Array, n: int) -> Array:
 
 def _power_of_integers(x: Array, y: Array) -> Array:
     """Square and multiply: as many bits of the exponent as can matter without overflow."""
-    (x, y), dtype, weak = promoted("power", x, y)
+    (x, y), dtype, _ = promoted("power", x, y)
     zero, one = (literal(n, dtype).value for n in (0, 1))
     result = where((x == 0) & (y != 0), zero, one)
     for _ in range(6):
         result = where((y & 1) != 0, result * x, result)
         x, y = x * x, elementwise(prims.shift_right_logical, y, one)
-    return with_weak(result, weak)
+    return result
 
 
 def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -224,9 +235,27 @@ def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     Array(1000., dtype=float32, weak_type=True)
     """
     x, y = as_floats("logaddexp", x, y)
-    greater, gap = elementwise(prims.maximum, x, y, name="logaddexp"), x - y
+    shape = broadcast_shapes((x.shape, y.shape), "logaddexp")
+    return _logaddexp(broadcast_to(x, shape), broadcast_to(y, shape))
+
+
+@custom_jvp
+def _logaddexp(x: Array, y: Array) -> Array:
+    gap = x - y
     # Where both are the same infinity the gap is nan, and the sum is that infinity.
-    return where(gap != gap, x + y, greater + log1p(exp(-abs(gap))))
+    return where(gap != gap, x + y, maximum(x, y) + log1p(exp(-abs(gap))))
+
+
+@_logaddexp.defjvp
+def _logaddexp_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Each operand's share of the sum. Written out, as the formula above has a kink where x = y."""
+    result = _logaddexp(*primals)
+
+    def share(x: Array) -> Array:
+        return exp(where(x == inf, 0.0, x) - where(result == inf, 0.0, result))
+
+    (x, y), (t_x, t_y) = primals, tangents
+    return result, t_x * share(x) + t_y * share(y)
 
 
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:

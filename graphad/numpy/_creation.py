@@ -16,6 +16,7 @@ from graphad.trace import source
 from graphad.trace.array import Array, is_scalar, snapshot
 from graphad.trace.semantics import (
     as_operand,
+    as_operands,
     broadcast_to,
     canonical_dtype,
     canonical_shape,
@@ -137,9 +138,8 @@ def full(shape: Shape, fill_value: ArrayLike, dtype: DTypeLike | None = None) ->
     >>> gnp.full(2, 7.0, dtype="float32")
     Array([7., 7.], dtype=float32)
     """
-    value = as_operand(fill_value, "full")
-    if dtype is not None:
-        value = cast(value, canonical_dtype(dtype))
+    (value,) = as_operands("full", fill_value)
+    value = as_operand(value) if dtype is None else cast(value, canonical_dtype(dtype))
     return broadcast_to(value, canonical_shape(shape, "full"))
 
 
@@ -189,7 +189,8 @@ def full_like(x: ArrayLike, fill_value: ArrayLike, dtype: DTypeLike | None = Non
     """
     x = as_operand(x, "full_like")
     like, weak = dtype_and_weakness(x)
-    value = cast(as_operand(fill_value, "full_like"), like if dtype is None else canonical_dtype(dtype))
+    (value,) = as_operands("full_like", fill_value)
+    value = cast(value, like if dtype is None else canonical_dtype(dtype))
     if weak and dtype is None:
         value = cast(value, like, weak=True)
     return broadcast_to(value, x.shape if shape is None else canonical_shape(shape, "full_like"))

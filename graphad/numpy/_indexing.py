@@ -17,7 +17,7 @@ from graphad.numpy._shape import broadcast_to, expand_dims, moveaxis, ravel, res
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import indexing as prims
 from graphad.trace import indexing, source
-from graphad.trace.array import Array
+from graphad.trace.array import Array, to_array
 from graphad.trace.semantics import (
     as_operand,
     canonical_axis,
@@ -192,13 +192,18 @@ def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str | 
     >>> gnp.take(gnp.array([10, 20, 30]), gnp.array([2, 0]))
     Array([30, 10], dtype=int32)
     """
-    x, indices = as_operand(x, "take"), as_operand(indices, "take")
+    x, indices = as_operand(x, "take"), _known(indices, "take")
     if axis is None:
         x, axis = ravel(x), 0
     k = canonical_axis(axis, x.ndim, "take")
     indices = _in_mode(indices, x.shape[k], mode)
     index = indexing.parse((slice(None),) * k + (indices,), x)
     return indexing.read(x, index, "fill" if mode in (None, "fill") else "clip")
+
+
+def _known(indices: ArrayLike, name: str) -> Array:
+    """``indices`` as an operand; those of NumPy keep their values in a trace: no equation computes with them."""
+    return to_array(indices) if isinstance(indices, np.ndarray) else as_operand(indices, name)
 
 
 def _in_mode(indices: Any, n: int, mode: str | None) -> Any:
@@ -221,7 +226,7 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None, mode: st
     Array([[3.],
            [6.]], dtype=float32)
     """
-    x, indices = as_operand(x, "take_along_axis"), as_operand(indices, "take_along_axis")
+    x, indices = as_operand(x, "take_along_axis"), _known(indices, "take_along_axis")
     if axis is None:
         x, axis = ravel(x), 0
     if x.ndim != indices.ndim:

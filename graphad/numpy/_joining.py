@@ -259,7 +259,13 @@ def pad(
     Array([0, 1, 2, 0, 0], dtype=int32)
     """
     x = as_operand(x, "pad")
-    widths = [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))]
+    try:
+        widths = [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))]
+    except ValueError:
+        raise ValueError(
+            f"{source.where()}pad got widths {pad_width} for {shape_text(x)}: give (before, after), or one such pair "
+            f"for each of the {x.ndim} axes."
+        ) from None
     if any([n < 0 for pair in widths for n in pair]):
         raise ValueError(f"{source.where()}pad takes widths >= 0, got {pad_width}: write a slice to cut.")
     if mode == "constant":

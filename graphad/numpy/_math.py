@@ -73,7 +73,7 @@ def log2(x: ArrayLike, /) -> Array:
 
     >>> import graphad.numpy as gnp
     >>> gnp.log2(8.0)
-    Array(3., dtype=float32, weak_type=True)
+    Array(3., dtype=float32)
     """
     return _log_to_base(x, 2, "log2")
 
@@ -83,7 +83,7 @@ def log10(x: ArrayLike, /) -> Array:
 
     >>> import graphad.numpy as gnp
     >>> gnp.log10(100.0)
-    Array(2., dtype=float32, weak_type=True)
+    Array(2., dtype=float32)
     """
     return _log_to_base(x, 10, "log10")
 

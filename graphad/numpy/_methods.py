@@ -6,15 +6,29 @@ This is the one registration that goes upward: arrays live on the trace floor, w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import literal
-from graphad.numpy import _arithmetic, _creation, _indexing, _joining, _linear, _logic, _math, _reductions, _shape
+from graphad.numpy import (
+    _arithmetic,
+    _creation,
+    _cumulative,
+    _indexing,
+    _joining,
+    _linear,
+    _logic,
+    _math,
+    _reductions,
+    _shape,
+    _sorting,
+)
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
+from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
 Method = Callable[..., Any]
@@ -96,7 +110,7 @@ _COMPARISONS: tuple[tuple[str, Method, Primitive], ...] = (
 
 def _iterate(x: Any) -> Iterator[Any]:
     if not x.ndim:
-        raise TypeError(f"iteration over a scalar: {x.aval} has no axis.")
+        raise TypeError(f"{where()}iteration over a scalar: {x.aval} has no axis.")
     return (x[k] for k in range(x.shape[0]))
 
 
@@ -108,6 +122,18 @@ def _reshape(x: Any, *shape: Any, order: str = "C") -> Array:
 def _transpose(x: Any, *axes: Any) -> Array:
     """`graphad.numpy.transpose`, the axes as one tuple or one by one."""
     return _shape.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+def _without_out(function: Method) -> Method:
+    """``function`` as ``np.sum(x)`` calls the method of its name: with an ``out``, which must be None."""
+
+    @wraps(function)
+    def method(x: Any, *args: Any, out: None = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise TypeError(f"{where()}{function.__name__} cannot write to out=: arrays are immutable. Use its result.")
+        return function(x, *args, **kwargs)
+
+    return method
 
 
 def _itself(x: Any) -> Any:
@@ -123,34 +149,37 @@ _METHODS: dict[str, Method] = {
     "__getitem__": _indexing.getitem,
     "__round__": _math.round,
     "__iter__": _iterate,
-    "all": _reductions.all,
-    "any": _reductions.any,
-    "argmax": _reductions.argmax,
-    "argmin": _reductions.argmin,
+    "all": _without_out(_reductions.all),
+    "any": _without_out(_reductions.any),
+    "argmax": _without_out(_reductions.argmax),
+    "argmin": _without_out(_reductions.argmin),
+    "argsort": _sorting.argsort,
     "astype": _creation.astype,
     "diagonal": _indexing.diagonal,
     "clip": _arithmetic.clip,
     "conj": _itself,
     "copy": _itself,
-    "cumsum": _reductions.cumsum,
+    "cumprod": _without_out(_cumulative.cumprod),
+    "cumsum": _without_out(_reductions.cumsum),
     "dot": _linear.dot,
     "flatten": _shape.ravel,
-    "max": _reductions.max,
-    "mean": _reductions.mean,
-    "min": _reductions.min,
-    "prod": _reductions.prod,
+    "max": _without_out(_reductions.max),
+    "mean": _without_out(_reductions.mean),
+    "min": _without_out(_reductions.min),
+    "prod": _without_out(_reductions.prod),
     "ravel": _shape.ravel,
     "repeat": _joining.repeat,
     "reshape": _reshape,
     "round": _math.round,
+    "sort": _sorting.sort,
     "squeeze": _shape.squeeze,
-    "std": _reductions.std,
-    "sum": _reductions.sum,
+    "std": _without_out(_reductions.std),
+    "sum": _without_out(_reductions.sum),
     "swapaxes": _shape.swapaxes,
     "take": _indexing.take,
     "trace": _indexing.trace,
     "transpose": _transpose,
-    "var": _reductions.var,
+    "var": _without_out(_reductions.var),
 }
 _PROPERTIES: dict[str, Method] = {
     "at": _indexing.UpdateAt,

@@ -7,11 +7,16 @@ from graphad.primitives import cast as cast
 from graphad.primitives import comparison as comparison
 from graphad.primitives import contract as contract
 from graphad.primitives import control as control
+from graphad.primitives import convolution as convolution
+from graphad.primitives import cumulative as cumulative
 from graphad.primitives import custom as custom
+from graphad.primitives import dynamic as dynamic
 from graphad.primitives import effects as effects
 from graphad.primitives import indexing as indexing
 from graphad.primitives import layout as layout
 from graphad.primitives import random as random
 from graphad.primitives import reduce as reduce
 from graphad.primitives import shape as shape
+from graphad.primitives import sorting as sorting
 from graphad.primitives import transcendental as transcendental
+from graphad.primitives import windows as windows

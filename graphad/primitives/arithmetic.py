@@ -11,7 +11,7 @@ from graphad.ir.lowering import Arg, Call, Const, Map, Scalar
 from graphad.ir.params import INT
 from graphad.ir.primitive import ErrorSample
 from graphad.ir.types import DType, OperandType, aval, i32, literal
-from graphad.primitives.comparison import eq, ge, gt, select
+from graphad.primitives.comparison import and_, eq, ge, gt, lt, or_, select
 from graphad.primitives.families import elementwise
 
 T = TypeVar("T")
@@ -238,6 +238,29 @@ minimum = elementwise(
     jvp=(lambda t, x, y, z: mul(t, _share(y, x)), lambda t, x, y, z: mul(t, _share(x, y))),
     dtypes="fiub",
     commutative=True,
+)
+
+clamp = elementwise(
+    "clamp",
+    doc="clamp(low, x, high): x held between two limits, min(max(x, low), high). At a limit the derivative is 0.",
+    numpy=lambda low, x, high: np.minimum(np.maximum(x, low), high),
+    scalar="minimum(maximum({1}, {0}), {2})",
+    jvp=(
+        lambda t, low, x, high, y: select(and_(gt(y, x), lt(y, high)), t, 0),
+        lambda t, low, x, high, y: select(and_(gt(y, low), lt(y, high)), t, 0),
+        lambda t, low, x, high, y: select(or_(lt(y, x), lt(y, low)), t, 0),
+    ),
+    dtypes="fiu",
+    domain=((-2.0, -1.0), (-3.0, 3.0), (1.0, 2.0)),
+)
+
+copysign = elementwise(
+    "copysign",
+    doc="The magnitude of x with the sign bit of y.",
+    numpy=np.copysign,
+    scalar="copysign({0}, {1})",
+    jvp=(lambda t, x, y, z: mul(t, mul(copysign(1, x), copysign(1, z))), None),
+    tolerance=0,
 )
 
 # ---------------------------------------------------------------------------------------------------------------------

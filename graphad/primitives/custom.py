@@ -12,6 +12,7 @@ when first needed:
     -> one cotangent per float argument.
 
 ``n_args`` is the number of leading operands that are arguments; the others were captured from enclosing traces.
+``n_results`` is the number of the primal's results; behind them come predicates of its guards.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from typing import Any
 from graphad.errors import DifferentiationError
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
-from graphad.ir.loc import format_loc
+from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import Inline
 from graphad.ir.params import AVALS, INT, RULE
 from graphad.ir.primitive import Primitive, RegionRules
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Tangents, atoms_of, jit, region_type, slim_region, spread
+from graphad.primitives.families import listed
 from graphad.primitives.reduce import reduce_sum
-from graphad.primitives.shape import zeros_like_aval
+from graphad.primitives.shape import broadcast, zeros_like_aval
 
 
 def _refuse_captured(rule: Any, tangents: Tangents, loc: Any) -> None:
@@ -57,6 +59,16 @@ def _predicates(builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], n_outs: int
     return list(builder.emit(jit, tuple([atoms[i] for i in kept]), (region.name,), (slim,)))
 
 
+def _check_results(rule: Any, what: str, found: Sequence[Aval], eqn: Eqn, loc: Loc) -> None:
+    """The results that the rule computes beside the derivative must be of the types of the function's own."""
+    wanted = eqn.regions[0].out_avals[: len(found)]
+    if tuple(found) != wanted:
+        raise TypeError(
+            f"{format_loc(loc)}: the {what} rule of {rule.rule_name} returned results of types {listed(found)}, but "
+            f"{rule.rule_name} itself returns {listed(wanted)}"
+        )
+
+
 def _operand_avals(builder: Builder, atoms: Sequence[Atom]) -> tuple[Aval, ...]:
     return tuple([builder.avals[a] if type(a) is int else a.aval for a in atoms])  # type: ignore[union-attr]
 
@@ -68,6 +80,7 @@ def _linearize_custom_jvp(
     _refuse_captured(rule, tangents, builder.loc)
     in_avals = _operand_avals(builder, atoms)
     graph, n_outs = rule.graph_for(in_avals)
+    _check_results(rule, "jvp", graph.out_avals[:n_outs], eqn, builder.loc)
     n_args = rule.n_args
     hot = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
     outs = builder.inline(graph, [*atoms[:n_args], *[t.atom for t in hot], *atoms[n_args:]])
@@ -79,12 +92,26 @@ def _linearize_custom_jvp(
     ]
 
 
+def _batched_primal(
+    region: Graph, mask: tuple[bool, ...], size: int, n_results: int, batched: Callable[..., Any]
+) -> tuple[Graph, tuple[bool, ...]]:
+    """The region over ``size`` lanes: results all batched, as the rules are; predicates of guards where they differ."""
+    graph, found = batched(region, mask, size)
+    builder = Builder()
+    outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
+    for k in range(n_results):
+        if not found[k]:
+            outs[k] = broadcast(outs[k], shape=(size, *outs[k].shape), dims=tuple(range(1, outs[k].ndim + 1)))
+    out_mask = tuple([k < n_results or m for k, m in enumerate(found)])
+    return builder.close(atoms_of(outs), graph.weak, name=graph.name), out_mask
+
+
 def _batch_custom(
     builder: Builder, eqn: Eqn, operands: Sequence[Ref], marks: Sequence[bool], size: int, batched: Callable[..., Any]
 ) -> tuple[list[Ref], tuple[bool, ...]]:
     (rule,) = eqn.params
     mask = tuple(marks)
-    graph, out_mask = batched(eqn.regions[0], mask, size, True)
+    graph, out_mask = _batched_primal(eqn.regions[0], mask, size, rule.n_results, batched)
     key = (mask, size)
     if key not in rule.batches:
         rule.batches[key] = (BatchedJvp if eqn.primitive is custom_jvp else BatchedVjp)(rule, mask, size, batched)
@@ -113,6 +140,7 @@ def _linearize_custom_vjp(
     in_avals = _operand_avals(builder, atoms)
     n_args = rule.n_args
     graph, n_residuals = rule.fwd(in_avals)
+    _check_results(rule, "fwd", graph.out_avals[: len(graph.outputs) - n_residuals], eqn, loc)
     outs = builder.inline(graph, list(atoms))
     n_outs = len(outs) - n_residuals
     predicates = _predicates(builder, eqn, atoms, n_outs)
@@ -218,6 +246,10 @@ class BatchedRule:
     @property
     def n_args(self) -> int:
         return self.rule.n_args
+
+    @property
+    def n_results(self) -> int:
+        return self.rule.n_results
 
     @property
     def rule_name(self) -> str:

@@ -164,13 +164,13 @@ def common_dtype(name: str, types: Sequence[OperandType], allowed: Sequence[DTyp
         if t.dtype is not dtype:
             raise TypeError(
                 f"{name} got {listed(types)}; its operands must have one dtype. "
-                f"Cast one of them: convert(x, dtype={max(dtype, t.dtype, key=lambda d: d.bits)})."
+                f"Cast one of them: x.astype('{max(dtype, t.dtype, key=lambda d: d.bits).numpy}')."
             )
     if dtype not in allowed:
         example = next((d for d in USUAL if d in allowed), allowed[0])
         raise TypeError(
             f"{name} got {listed(types)}; it takes {', '.join(d.name for d in allowed)}. "
-            f"Cast first: convert(x, dtype={example})."
+            f"Cast first: x.astype('{example.numpy}')."
         )
     return dtype
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from graphad.ir.builder import Builder
@@ -63,7 +62,7 @@ def strided_view(dims: Sequence[tuple[int, int, int]]) -> View:
 
 def accumulator(dtype: np.dtype[Any]) -> Any:
     """What a sum of ``dtype`` runs in: half precision in f32, as in the compiled programs."""
-    return np.float32 if dtype in (np.float16, ml_dtypes.bfloat16) else dtype
+    return np.float32 if dtype.itemsize == 2 and dtype.kind not in "iu" else dtype
 
 
 def accumulated(function: Callable[..., Any], x: Any, axis: int | Shape) -> Array:

@@ -27,7 +27,7 @@ import numpy as np
 
 from graphad.ir.lowering import Gather, Scatter
 from graphad.ir.params import INT, INTS, STR
-from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample
+from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample, SampleMaker
 from graphad.ir.ref import Ref
 from graphad.ir.types import BY_NUMPY, Aval, DType, OperandType, aval, f32, f64, i32
 from graphad.primitives.cast import convert
@@ -115,6 +115,19 @@ gather = linear_op(
 # scatter
 
 
+def _scatter_samples(combine: str, kinds: str) -> SampleMaker:
+    def samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
+        if dtype.kind not in kinds:
+            return
+        for shape, indices, params, updates, _ in index_samples(rng, ("clip", "drop")):
+            yield Sample((random_array(rng, shape, dtype), indices, random_array(rng, updates, dtype)), params)
+        again = np.array([[2], [0], [2], [2], [0], [4]], np.int32)
+        zeros = np.array([3, 0, 2, 0, 0, 1]).astype(dtype.numpy)
+        yield Sample((random_array(rng, (5,), dtype), again, zeros), FIRST_AXIS, combine not in ("min", "max"))
+
+    return samples
+
+
 def _scatter(
     combine: str,
     *,
@@ -157,22 +170,14 @@ def _scatter(
         lanes = [x if b else repeat_leading(builder, x, size) for x, b in zip(operands, batched, strict=True)]
         return PRIMITIVES[name](*lanes, axes=_shifted(axes), batch=batch + 1, mode=mode)
 
-    def samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
-        if dtype.kind not in kinds:
-            return
-        for shape, indices, params, updates, _ in index_samples(rng, ("clip", "drop")):
-            yield Sample((random_array(rng, shape, dtype), indices, random_array(rng, updates, dtype)), params)
-        again = np.array([[2], [0], [2], [2], [0], [4]], np.int32)
-        zeros = np.array([3, 0, 2, 0, 0, 1]).astype(dtype.numpy)
-        yield Sample((random_array(rng, (5,), dtype), again, zeros), FIRST_AXIS, combine not in ("min", "max"))
-
     wrong = ErrorSample((aval((3,), f32), aval((2, 1), i32), aval((3,), f32)), FIRST_AXIS, "their shape must be (2,)")
     narrow = ErrorSample((aval((3,), f32), aval((2, 1), i32), aval((2,), f64)), FIRST_AXIS, "Convert the updates")
     return Primitive(
         name, f"{doc} See `graphad.primitives.indexing` for the params; out of range, ``mode`` ``clip`` writes to the "
         "nearest element, ``drop`` nowhere.",
         type_rule, reference, {"axes": INTS, "batch": INT, "mode": STR},
-        jvp=jvp, linear=linear, transpose=transpose, batch=batch_rule, lowering=Scatter(combine), samples=samples,
+        jvp=jvp, linear=linear, transpose=transpose, batch=batch_rule, lowering=Scatter(combine),
+        samples=_scatter_samples(combine, kinds),
         errors=(
             *(ErrorSample((x, i, aval((2,), f32)), FIRST_AXIS | more, message) for x, i, more, message in INDEX_ERRORS),
             wrong,

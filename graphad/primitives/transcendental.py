@@ -29,6 +29,40 @@ sqrt = elementwise(
     domain=(0.5, 3.0),
 )
 
+rsqrt = elementwise(
+    "rsqrt",
+    doc="1 / sqrt(x); inf at 0, nan below.",
+    numpy=lambda x: np.asarray(x).dtype.type(1) / np.sqrt(x),
+    scalar="1 / sqrt({0})",
+    jvp=(lambda t, x, y: mul(t, mul(-0.5, div(y, x))),),
+    domain=(0.5, 3.0),
+)
+
+cbrt = elementwise(
+    "cbrt",
+    doc="The cube root, of negative numbers too.",
+    numpy=np.cbrt,
+    scalar="cbrt({0})",
+    jvp=(lambda t, x, y: mul(t, div(1 / 3, mul(y, y))),),
+    domain=(0.5, 3.0),
+)
+
+
+def _cosine(x: Any, r: Any) -> Any:
+    """x / r, and 0 at the origin."""
+    return div(x, select(eq(r, 0), literal(1, r.dtype), r))
+
+
+hypot = elementwise(
+    "hypot",
+    doc="sqrt(x*x + y*y) without overflow; inf if either is infinite. The derivative at the origin is taken as 0.",
+    numpy=np.hypot,
+    scalar="hypot({0}, {1})",
+    jvp=(lambda t, x, y, r: mul(t, _cosine(x, r)), lambda t, x, y, r: mul(t, _cosine(y, r))),
+    domain=((0.5, 3.0), (-3.0, 3.0)),
+    commutative=True,
+)
+
 
 def _power_by_base(t: Any, x: Any, y: Any, _z: Any) -> Any:
     """d/dx x**y = y * x**(y-1); zero for y = 0, at x = 0 too, where y-1 would make it 0 * inf."""
@@ -154,6 +188,27 @@ atan = elementwise(
     jvp=(lambda t, x, y: div(t, add(1, mul(x, x))),),
 )
 
+
+def _atan2_by_y(t: Any, y: Any, x: Any, _z: Any) -> Any:
+    """x / (x*x + y*y), which might overflow, as (x / r) / r."""
+    r = hypot(y, x)
+    return mul(t, div(div(x, r), r))
+
+
+def _atan2_by_x(t: Any, y: Any, x: Any, _z: Any) -> Any:
+    r = hypot(y, x)
+    return mul(t, neg(div(div(y, r), r)))
+
+
+atan2 = elementwise(
+    "atan2",
+    doc="atan2(y, x): the angle in [-pi, pi] of the point (x, y). The sign of a zero y is that of the angle.",
+    numpy=np.arctan2,
+    scalar="atan2({0}, {1})",
+    jvp=(_atan2_by_y, _atan2_by_x),
+    domain=((-3.0, 3.0), (0.5, 3.0)),
+)
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Hyperbolic functions
 
@@ -179,6 +234,32 @@ tanh = elementwise(
     "tanh", doc="The hyperbolic tangent.", numpy=kernel("tanh"), scalar="tanh({0})", jvp=(_tanh_jvp,), tolerance=8.0
 )
 
+asinh = elementwise(
+    "asinh",
+    doc="The number with this hyperbolic sine.",
+    numpy=np.arcsinh,
+    scalar="asinh({0})",
+    jvp=(lambda t, x, y: div(t, hypot(x, 1)),),
+)
+
+acosh = elementwise(
+    "acosh",
+    doc="The number >= 0 with this hyperbolic cosine; nan below 1.",
+    numpy=np.arccosh,
+    scalar="acosh({0})",
+    jvp=(lambda t, x, y: div(t, mul(sqrt(sub(x, 1)), sqrt(add(x, 1)))),),
+    domain=(1.5, 4.0),
+)
+
+atanh = elementwise(
+    "atanh",
+    doc="The number with this hyperbolic tangent; inf at 1, nan outside [-1, 1].",
+    numpy=np.arctanh,
+    scalar="atanh({0})",
+    jvp=(lambda t, x, y: div(t, mul(sub(1, x), add(1, x))),),
+    domain=(-0.9, 0.9),
+)
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The error function
 
@@ -188,6 +269,14 @@ erf = elementwise(
     numpy=kernel("erf"),
     scalar="erf({0})",
     jvp=(lambda t, x, y: mul(t, mul(2 / math.sqrt(math.pi), exp(neg(mul(x, x))))),),
+)
+
+erfc = elementwise(
+    "erfc",
+    doc="1 - erf(x), exact where that is small.",
+    numpy=kernel("erfc"),
+    scalar="erfc({0})",
+    jvp=(lambda t, x, y: mul(t, mul(-2 / math.sqrt(math.pi), exp(neg(mul(x, x))))),),
 )
 
 erf_inv = elementwise(

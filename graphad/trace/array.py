@@ -13,6 +13,7 @@ from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
 from graphad.trace.operators import Operators
+from graphad.trace.source import located, where
 
 NDArray = np.ndarray[Any, Any]
 
@@ -118,7 +119,7 @@ class Array(Operators, metaclass=ArrayType):
     def __bool__(self) -> bool:
         if self._value.size != 1:
             raise ValueError(
-                f"the truth value of an array of shape {self._value.shape} is ambiguous. Use x.any() or x.all()."
+                f"{where()}the truth value of an array of shape {self.shape} is ambiguous. Use x.any() or x.all()."
             )
         return bool(self._value.item())
 
@@ -133,12 +134,12 @@ class Array(Operators, metaclass=ArrayType):
 
     def __index__(self) -> int:
         if not np.issubdtype(self._value.dtype, np.integer) or self._value.ndim:
-            raise TypeError(f"only integer scalars can be an index, not {self.aval}")
+            raise TypeError(f"{where()}only integer scalars can be an index, not {self.aval}. Write int(x).")
         return int(self._value)
 
     def _only_element(self, kind: str) -> Any:
         if self._value.size != 1:
-            raise TypeError(f"{kind}() takes an array of one element, not one of shape {self._value.shape}")
+            raise TypeError(f"{where()}{kind}() takes an array of one element, not one of shape {self._value.shape}")
         return self._value.item()
 
     def item(self, *args: int) -> Any:
@@ -152,7 +153,7 @@ class Array(Operators, metaclass=ArrayType):
 
     def __len__(self) -> int:
         if not self._value.ndim:
-            raise TypeError("len() of an array without axes")
+            raise TypeError(f"{where()}len() of an array without axes")
         return self._value.shape[0]
 
     def block_until_ready(self) -> Array:
@@ -174,7 +175,7 @@ class Array(Operators, metaclass=ArrayType):
     # --- what it refuses
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError(refuse_assignment(index))
+        raise TypeError(where() + refuse_assignment(index))
 
     def __copy__(self) -> Array:
         return self
@@ -186,15 +187,16 @@ class Array(Operators, metaclass=ArrayType):
         return (_unpickle, (self._value, self.weak_type))
 
 
-def _refuse_hash(self: object) -> int:
+def refuse_hash(self: object) -> int:
+    """``__hash__`` of arrays and tracers."""
     raise TypeError(
-        "unhashable: an Array compares elementwise, so it cannot be a dictionary key or a static argument. "
+        f"{where()}unhashable: an Array compares elementwise, so it cannot be a dictionary key or a static argument. "
         "Use x.tobytes(), x.item() or tuple(x.tolist())."
     )
 
 
 # Set from outside the class: __eq__ comes later, with the operators of graphad.numpy, and must not undo it.
-Array.__hash__ = _refuse_hash
+Array.__hash__ = refuse_hash
 
 
 def _unpickle(value: NDArray, weak_type: bool) -> Array:
@@ -219,9 +221,9 @@ def array_repr(value: NDArray, weak_type: bool) -> str:
     """``Array([2., 36.], dtype=float32)``, with ``weak_type=True`` where it holds."""
     head = "Array("
     suffix = f", dtype={value.dtype.name}" + (", weak_type=True" if weak_type else "") + ")"
-    if value.size == 0 and value.ndim != 1:
+    if value.size == 0:
         return f"{head}[], shape={value.shape}{suffix}"
-    body = np.array2string(value, separator=", ", prefix=head, suffix=suffix)
+    body = np.array2string(value, separator=", ", prefix=head, suffix=",")
     last_line = len(body) - (body.rfind("\n") + 1)
     if last_line + len(suffix) > np.get_printoptions()["linewidth"]:
         suffix = "," + "\n" + " " * len(head) + suffix[2:]
@@ -299,7 +301,10 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
             continue
         values.append(x)
         types.append(aval(x.shape, BY_NUMPY[x.dtype]))
-    avals = primitive.infer(tuple(types), params, ())
+    try:
+        avals = primitive.infer(tuple(types), params, ())
+    except (TypeError, ValueError) as error:
+        raise located(error) from None
     with np.errstate(all="ignore"):
         results = primitive.evaluate(tuple(values), params)
     if primitive.multiple:

@@ -63,7 +63,13 @@ def type_of(x: Any) -> Spec:
     if isinstance(x, np.ndarray):
         return Spec(aval(x.shape, dtype_of(x.dtype)))
     if type(x) is not Array:
-        x = to_array(x)
+        try:
+            x = to_array(x)
+        except TypeError as error:
+            raise TypeError(
+                f"{where()}{error}. A transformed function takes arrays, numbers, None, and containers of these; other "
+                "values are static arguments of jit, or are closed over."
+            ) from None
     return Spec(x.aval, x.weak_type)
 
 
@@ -77,7 +83,7 @@ def trace_function(
     region: bool = False,
     path: bool = False,
     examples: bool = True,
-    captures: Sequence[Any] = (),
+    primal: tuple[Sequence[Any], dict[int, Any]] | None = None,
 ) -> Traced:
     """Run ``call`` on tracers that stand for ``leaves`` and close what it did into a graph.
 
@@ -95,8 +101,8 @@ def trace_function(
         The graph is a path of a compiled function: its arguments vary from call to call.
     examples
         False hides the values of ``leaves``.
-    captures
-        Tracers to capture first, in this order, whether or not they are used.
+    primal
+        For a custom rule: the captures and constants of its primal, which are captured first, used or not.
     """
     trace = Trace(name, region, path)
     arguments: list[Tracer] = []
@@ -106,8 +112,8 @@ def trace_function(
         if not isinstance(source, Tracer) and source is not NO_EXAMPLE:
             source = to_array(source)._value
         arguments.append(Tracer(trace, trace.argument(spec.aval, source), spec.weak))
-    for x in captures:
-        trace.add_capture(x)
+    if primal is not None:
+        trace.follow(*primal)
     state.stack.append(trace)
     try:
         out_leaves, out_tree = flatten(call(unflatten(treedef, arguments)))

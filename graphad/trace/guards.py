@@ -76,7 +76,7 @@ def _no_example(x: Ref, kind: type) -> TracerBoolError:
     loc = user_loc(2)
     what = "branches on" if kind is bool else "needs the integer behind"
     return TracerBoolError(
-        f"{where(loc)}Python {what} a value of type {x.aval} that differs between the lanes of a vmap, the turns of a "
-        f"loop, or the uses of a custom rule.{quoted(loc)}"
+        f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs between the lanes of "
+        f"a vmap, the turns of a loop or the uses of a custom rule, or its type alone was given.{quoted(loc)}"
         "Write graphad.numpy.where(condition, a, b), or graphad.lax.cond / graphad.lax.while_loop."
     )

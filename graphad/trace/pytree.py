@@ -45,3 +45,8 @@ def path_text(tree: Tree, index: int) -> str:
     """How one gets at leaf number ``index``, as Python text: ``['w'][0]``."""
     paths, _, _ = optree.tree_flatten_with_path(tree, namespace=NAMESPACE)
     return "".join(f"[{k!r}]" for k in paths[index])
+
+
+def structure_text(treedef: TreeDef) -> str:
+    """A structure for messages, ``*`` for each leaf: ``({'w': *}, *)``."""
+    return str(treedef).removeprefix("PyTreeSpec(").removesuffix(")").replace(f", namespace={NAMESPACE!r}", "")

@@ -21,7 +21,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, dtype_of, literal
 from graphad.primitives.effects import guard
-from graphad.primitives.shape import broadcast
+from graphad.primitives.shape import broadcast, concatenate, reshape
 from graphad.trace.array import Array, snapshot
 from graphad.trace.source import where
 
@@ -77,13 +77,15 @@ class Trace(Builder):
         What `bool` and `int` have seen so far, by value number: asked again, the first answer is given.
     constants
         Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
+    is_rule
+        A custom rule's graph has no inputs for arrays of its own: small ones are written out as literals.
     branched
         `bool` or `int` was answered from an example: for other arguments the graph may be another.
     """
 
     __slots__ = (
-        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "n_arguments", "name",
-        "observed", "path", "region", "varying",
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "is_rule",
+        "n_arguments", "name", "observed", "path", "region", "varying",
     )  # fmt: skip
 
     def __init__(self, name: str, region: bool = False, path: bool = False) -> None:
@@ -92,6 +94,7 @@ class Trace(Builder):
         self.region = region
         self.path = path
         self.branched = False
+        self.is_rule = False
         self.n_arguments = 0
         self.captures: dict[Any, Capture] = {}
         self.constants: dict[int, tuple[NDArray, Array]] = {}
@@ -110,9 +113,12 @@ class Trace(Builder):
         self._sources[number] = source
         return number
 
-    def add_capture(self, x: Any) -> None:
-        """Capture ``x`` ahead of any use, without its example: a custom rule sees what its primal captured."""
-        self._sources[self.capture(x)] = NO_EXAMPLE
+    def follow(self, captures: Sequence[Any], constants: dict[int, tuple[NDArray, Array]]) -> None:
+        """Make this the trace of a custom rule: it sees what its primal captured, without examples, and no more."""
+        self.is_rule = True
+        self.constants = constants
+        for x in captures:
+            self._sources[self.capture(x)] = NO_EXAMPLE
 
     def capture(self, x: Any) -> int:
         """The input that stands for ``x``: a tracer of an enclosing trace, an Array, or a NumPy array."""
@@ -256,7 +262,33 @@ def lift(trace: Trace | None, x: Any) -> Atom:
         # numpy.zeros and its like are one number seen through zero strides: no need to carry the array along.
         scalar = literal(value[(0,) * value.ndim], dtype_of(value.dtype))
         return trace.emit(broadcast, (scalar,), (value.shape, ()))[0]
+    if trace.is_rule and id(value) not in trace.captures:
+        number = written_out(trace, value)
+        if number is not None:
+            return number
     return trace.capture(x)
+
+
+#: An array of at most so many stretches of equal elements can be written out.
+_MAX_STRETCHES: Final = 128
+
+
+def written_out(trace: Builder, value: NDArray) -> int | None:
+    """``value`` by equations without inputs: its stretches of equal elements, joined. None if there are too many."""
+    if not value.size:
+        return None
+    flat = value.reshape(-1)
+    words = flat.view(f"u{flat.itemsize}")
+    starts = [0, *(np.flatnonzero(words[1:] != words[:-1]) + 1).tolist()]
+    if len(starts) > _MAX_STRETCHES:
+        return None
+    pieces: list[int] = []
+    for start, stop in zip(starts, [*starts[1:], flat.size], strict=True):
+        element = literal(flat[start], dtype_of(flat.dtype))
+        pieces.extend(trace.emit(broadcast, (element,), ((stop - start,), ())))
+    if len(pieces) > 1:
+        pieces = list(trace.emit(concatenate, tuple(pieces), (0,)))
+    return pieces[0] if value.ndim == 1 else trace.emit(reshape, tuple(pieces), (value.shape,))[0]
 
 
 def _same_bits(x: NDArray, y: NDArray) -> bool:

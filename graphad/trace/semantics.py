@@ -71,6 +71,8 @@ def _promoted(pairs: tuple[tuple[DType, bool], ...], default_bits: int) -> tuple
 
 def cast(x: Any, dtype: DType, weak: bool = False) -> Array:
     """``x`` in ``dtype``; the result has the given weakness."""
+    if isinstance(x, float) and dtype.is_float:
+        return Array(np.asarray(x, dtype.numpy), weak)  # not by way of the default dtype, which has fewer digits
     operand: Any = as_operand(x)
     if operand.aval.dtype is not dtype:
         return with_weak(convert(operand, dtype=dtype), weak)

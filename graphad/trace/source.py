@@ -8,9 +8,12 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Final, TypeVar
 
+import numpy as np
+
 from graphad.ir.loc import Loc, format_loc, source_of
 
 _PACKAGE: Final = str(Path(__file__).resolve().parent.parent) + "/"
+_NUMPY: Final = str(Path(np.__file__).resolve().parent) + "/"  # np.sum(x) calls x.sum()
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
 _is_ours: dict[CodeType, bool | int] = {}
 
@@ -31,7 +34,7 @@ def user_loc(depth: int = 1) -> Loc:
         code = frame.f_code
         known = ours.get(code)
         if known is None:
-            known = ours[code] = code.co_filename.startswith(_PACKAGE)
+            known = ours[code] = code.co_filename.startswith((_PACKAGE, _NUMPY))
         if not known:
             return (code, frame.f_lasti) if known is False else None
         frame = frame.f_back
@@ -42,6 +45,11 @@ def where(loc: Loc = None) -> str:
     """``model.py:14: `` for the start of an error message; by default for the user's current line."""
     text = format_loc(loc if loc is not None else user_loc(2))
     return f"{text}: " if text else ""
+
+
+def located(error: Exception) -> Exception:
+    """The complaint of a type rule, which knows no lines, under the user's current line."""
+    return type(error)(f"{where(user_loc(2))}{error}")
 
 
 def quoted(loc: Loc = None) -> str:

@@ -13,10 +13,10 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref, group_dtype
 from graphad.ir.types import Literal, dtype_of, literal
-from graphad.trace.array import Array, refuse_assignment
+from graphad.trace.array import Array, refuse_assignment, refuse_hash
 from graphad.trace.guards import observe
 from graphad.trace.recording import Trace, leaked, lift, state
-from graphad.trace.source import quoted, user_loc, where
+from graphad.trace.source import located, quoted, user_loc, where
 
 
 class Tracer(Ref):
@@ -57,7 +57,10 @@ class Tracer(Ref):
             atoms = [literal(x, dtype) if a is None else a for a, x in zip(atoms, operands, strict=True)]
         trace = self._running(trace)
         trace.loc = user_loc(2)
-        outputs = trace.emit(primitive, tuple(atoms), params, regions)
+        try:
+            outputs = trace.emit(primitive, tuple(atoms), params, regions)
+        except (TypeError, ValueError) as error:
+            raise located(error) from None
         if primitive.multiple:
             return [Tracer(trace, o) for o in outputs]
         return Tracer(trace, outputs[0]) if outputs else None
@@ -85,7 +88,7 @@ class Tracer(Ref):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of an array without axes")
+            raise TypeError(f"{where()}len() of an array without axes")
         return self.shape[0]
 
     def block_until_ready(self) -> Tracer:
@@ -113,7 +116,7 @@ class Tracer(Ref):
 
     def __index__(self) -> int:
         if not self.aval.dtype.is_integer or self.shape:
-            raise TypeError(f"{where()}only integer scalars can be an index, not {self.aval}")
+            raise TypeError(f"{where()}only integer scalars can be an index, not {self.aval}. Write int(x).")
         return self.__int__()
 
     def __float__(self) -> float:
@@ -134,9 +137,18 @@ class Tracer(Ref):
     def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
         raise concretized(self, "a NumPy function, or np.asarray(x),")
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise concretized(self, f"the format {spec!r}")
+        return repr(self)
+
     def __repr__(self) -> str:
         weak = ", weak_type=True" if self.weak_type else ""
         return f"Tracer({self.aval}{weak}) of {self.builder.name}"
+
+
+# Set from outside the class, as that of Array is.
+Tracer.__hash__ = refuse_hash
 
 
 def _group_dtype(primitive: Primitive, operands: Sequence[Any]) -> Any:

@@ -149,7 +149,7 @@ def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") 
         for o, new in zip(eqn.outputs, linear.copy(eqn, atoms, [builder.avals[o] for o in eqn.outputs]), strict=True):
             number[o] = new
     linear_graph = linear.close([number[a] if type(a) is int else a for a in results], name=name)
-    # Linear equations are dead in the primal program, no primal value depending on a tangent, but for prints of tangents.
+    # No primal value depends on a tangent: linear equations are dead in the primal program, but for prints of tangents.
     effects = {k for k in linear_eqns if is_effectful(builder.eqns[k])}
     if effects:
         builder.locs = [loc for k, loc in enumerate(builder.locs) if k not in effects]

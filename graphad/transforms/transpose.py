@@ -128,12 +128,17 @@ def _transpose_eqn(
         return rule(cts, operands, **named)
     ct = cts[0]
     results: list[Ref | None] = [None] * len(inputs)
-    for i, x in enumerate(operands):
-        if type(x) is Aval:
-            partial = rule.get(i)
-            if partial is None:
-                raise _not_linear(eqn, loc)
+    linear = [i for i, x in enumerate(operands) if type(x) is Aval]
+    for i in linear:
+        partial = rule.get(i)
+        if partial is None:
+            raise _not_linear(eqn, loc)
+        try:
             results[i] = partial(ct, *operands, **named)
+        except TypeError:  # the rule wants the value of another linear operand, as that of x * x does
+            if len(linear) > 1:
+                raise _not_linear(eqn, loc) from None
+            raise
     return results
 
 

@@ -84,6 +84,28 @@ def ashr(a: Any, by: Any, width: Any) -> Any:
     return a >> (width - 1)
 
 
+@register_jitable
+def popcount(a: Any, width: Any) -> Any:
+    """The number of ones among the ``width`` bits of an integer."""
+    pattern = np.uint64(a) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width))
+    count = 0
+    while pattern != np.uint64(0):
+        pattern = pattern & (pattern - np.uint64(1))  # clears the lowest one
+        count += 1
+    return count
+
+
+@register_jitable
+def clz(a: Any, width: Any) -> Any:
+    """The number of zeros above the highest one among the ``width`` bits of an integer."""
+    pattern = np.uint64(a) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width))
+    count = width
+    while pattern != np.uint64(0):
+        pattern = pattern >> np.uint64(1)
+        count -= 1
+    return count
+
+
 def _saturating(integer: Any) -> Callable[[Any], Any]:
     info = np.iinfo(integer)
     least, greatest, zero = integer(info.min), integer(info.max), integer(0)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import scipy.special
+from graphad_kernels.bodies import BODIES
 
 from graphad.backends.loops import (
     Copy,
     Gemm,
     GuardStep,
     Index,
+    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -47,9 +49,13 @@ def _rem(a: Scalar, b: Scalar) -> Scalar:
     return a if b == 0 else int(a) - int(b) * _quo(a, b)
 
 
+def _unsigned(a: Scalar) -> int:
+    return int(a) % (1 << (a.dtype.itemsize * 8))
+
+
 def _shift(op: str, a: Scalar, b: Scalar) -> int:
     bits = a.dtype.itemsize * 8
-    by, unsigned = int(b) % (1 << bits), int(a) % (1 << bits)
+    by, unsigned = _unsigned(b), _unsigned(a)
     signed = unsigned - (1 << bits) if unsigned >> (bits - 1) else unsigned
     match op:
         case "shl":
@@ -69,7 +75,11 @@ _OPS: dict[str, Callable[..., Any]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan,
     "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
-    "erf": scipy.special.erf, "erf_inv": scipy.special.erfinv, "threefry2x32": kernel("threefry2x32"),
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "cbrt": np.cbrt, "atan2": np.arctan2,
+    "hypot": np.hypot, "nextafter": np.nextafter,
+    "popcount": lambda a: _unsigned(a).bit_count(), "clz": lambda a: a.itemsize * 8 - _unsigned(a).bit_length(),
+    "erf": scipy.special.erf, "erfc": scipy.special.erfc, "erf_inv": scipy.special.erfinv,
+    "threefry2x32": kernel("threefry2x32"),
     "pow": lambda a, b: np.power(np.atleast_1d(a), np.atleast_1d(b))[0],  # of scalars NumPy takes -inf ** 0.5 for nan
     "pair0": lambda pair: pair[0], "pair1": lambda pair: pair[1],
 }  # fmt: skip
@@ -126,6 +136,8 @@ class Interpreter:
                         self.buffers[target][...] = self.buffers[source]
                     case Gemm():
                         self.gemm(step)
+                    case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes):
+                        BODIES[kernel].function(*[self.buffers[b] for b in (*reads, *writes)], *sizes)
                     case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected):
                         if self.buffers[buffer][0] != expected.value:
                             return ordinal + 1

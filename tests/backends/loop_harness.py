@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends import cpu, emit_numba
+from graphad.backends import cpu, emit_numba, kernels
 from graphad.backends.emit_llvm import emit
 from graphad.backends.loops import Buffer, Index, KernelProgram, LoopNest, Role, Statement
 from graphad.backends.loops_check import check_program
@@ -69,7 +69,7 @@ def run_llvm(p: KernelProgram, inputs: Sequence[Any], native: int = 64) -> tuple
     arena = np.empty(emitted.arena_bytes + 64, np.uint8)
     pointers = [a.ctypes.data for a in [*inputs, *outputs]]
     pointers.append(-(-arena.ctypes.data // 64) * 64)
-    pointers += [cpu.routine(name) for name in emitted.externals]
+    pointers += [kernels.routine(name) for name in emitted.externals]
     run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(loaded.address)
     return int(run((ctypes.c_void_p * len(pointers))(*pointers))), outputs
 

@@ -121,7 +121,7 @@ class Drawing:
     def compute(self, scope: dict[str, DType], extents: dict[str, int]) -> list[Statement]:
         dtype = self.draw(st.sampled_from(sorted(set(scope.values()), key=lambda d: d.name)))
         kind = self.draw(st.sampled_from(["same", "same", "same", "compare", "select", "cast", "position"]))
-        get = lambda d: self.operand(scope, d)  # noqa: E731
+        get = lambda d: self.operand(scope, d)
         if kind == "compare":
             return [self.let(scope, self.draw(st.sampled_from(COMPARISONS)), b1, get(dtype), get(dtype))]
         if kind == "select":

@@ -14,6 +14,7 @@ import pytest
 from graphad.backends.emit_llvm import emit
 from graphad.backends.loops import Let, Load, Loop, Position, Statement, Store
 from graphad.errors import LoweringError
+from graphad.ir.lowering import SCALAR_OPS
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, literal, u8
 from tests.backends.loop_harness import Arrays, agree, at, buffers, lit, nest, program, run_llvm, same
 
@@ -72,6 +73,8 @@ INTEGER_OPS: dict[str, Callable[[int, int, DType], int]] = {
     "shl": lambda a, b, d: shift("shl", a, b, d),
     "lshr": lambda a, b, d: shift("lshr", a, b, d),
     "ashr": lambda a, b, d: shift("ashr", a, b, d),
+    "popcount": lambda a, b, d: (a % (1 << d.bits)).bit_count(),
+    "clz": lambda a, b, d: d.bits - (a % (1 << d.bits)).bit_length(),
 }
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda a, b: a == b,
@@ -93,7 +96,7 @@ def test_integer_operators_wrap_around_and_have_a_result_everywhere(dtype: DType
     info = np.iinfo(dtype.numpy)
     values = sorted({info.min, info.min + 1, *range(max(info.min, -2), 4), 7, dtype.bits - 1, dtype.bits, info.max})
     a, b = pairs(values, dtype)
-    lets = [Let(op, dtype, op, ("a", "b")[: 1 if op in ("neg", "abs", "not") else 2]) for op in INTEGER_OPS]
+    lets = [Let(op, dtype, op, ("a", "b")[: SCALAR_OPS[op]]) for op in INTEGER_OPS]
     lets += [Let(op, b1, op, ("a", "b")) for op in COMPARISONS]
     outs = pointwise([Let(f"v_{s.name}", s.dtype, s.op, s.args) for s in lets], dtype, a, b)
     for op, fn in INTEGER_OPS.items():

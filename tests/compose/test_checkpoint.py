@@ -25,7 +25,10 @@ def test_same_values_and_derivatives():
         close(transform(graphad.checkpoint(chain))(f64(0.3)), transform(chain)(f64(0.3)), 1e-12)
         close(graphad.jit(transform(graphad.checkpoint(chain)))(f64(0.3)), transform(chain)(f64(0.3)), 1e-12)
     close(graphad.vmap(graphad.grad(graphad.checkpoint(chain)))(LANES), graphad.vmap(graphad.grad(chain))(LANES), 1e-12)
-    close(graphad.grad(lambda x: graphad.vmap(graphad.checkpoint(chain))(x).sum())(LANES), graphad.vmap(graphad.grad(chain))(LANES))
+    close(
+        graphad.grad(lambda x: graphad.vmap(graphad.checkpoint(chain))(x).sum())(LANES),
+        graphad.vmap(graphad.grad(chain))(LANES),
+    )
 
 
 def test_values_are_computed_twice():

@@ -36,7 +36,10 @@ def test_orders_and_lanes():
     close(graphad.hessian(f)(f64(0.3)), -10 * np.sin(0.3))
     close(graphad.vmap(graphad.grad(f))(LANES), 10 * np.cos(LANES))
     close(graphad.vmap(graphad.grad(graphad.grad(f)))(LANES), -10 * np.sin(LANES))
-    close(graphad.grad(lambda w: graphad.vmap(lambda x: f(x * w))(LANES).sum())(f64(1.0)), (10 * np.cos(LANES) * LANES).sum())
+    close(
+        graphad.grad(lambda w: graphad.vmap(lambda x: f(x * w))(LANES).sum())(f64(1.0)),
+        (10 * np.cos(LANES) * LANES).sum(),
+    )
     close(graphad.vmap(lambda x, y: f(x) * y, (0, None))(LANES, f64(2.0)), 2 * np.sin(LANES))
 
 
@@ -115,7 +118,9 @@ def test_inside_jit_inside_checkpoint():
 
 def test_a_branch_in_the_primal():
     f = graphad.custom_jvp(lambda x: x * 2.0 if x > 0 else x * 3.0)
-    f.defjvp(lambda primals, tangents: (gnp.where(primals[0] > 0, primals[0] * 2.0, primals[0] * 3.0), 10.0 * tangents[0]))
+    f.defjvp(
+        lambda primals, tangents: (gnp.where(primals[0] > 0, primals[0] * 2.0, primals[0] * 3.0), 10.0 * tangents[0])
+    )
     compiled = graphad.jit(graphad.value_and_grad(lambda x: f(x) * 1.0))
     for x, value in ((1.0, 2.0), (-1.0, -3.0), (2.0, 4.0)):
         assert [float(v) for v in compiled(x)] == [value, 10.0]

@@ -56,7 +56,9 @@ def test_under_vmap_and_jit():
 def test_cotangents_of_shared_arguments_are_summed_over_the_lanes():
     f = wrong_product()
     close(graphad.grad(lambda w: graphad.vmap(lambda x: f(x, w))(LANES).sum())(f64(2.0)), (LANES**2).sum())
-    close(graphad.grad(lambda w: graphad.vmap(graphad.grad(lambda x: f(x, w)))(LANES).sum())(f64(2.0)), 20 * LANES.sum())
+    close(
+        graphad.grad(lambda w: graphad.vmap(graphad.grad(lambda x: f(x, w)))(LANES).sum())(f64(2.0)), 20 * LANES.sum()
+    )
 
 
 def test_forward_mode_says_what_to_do():
@@ -145,8 +147,43 @@ def test_a_backward_rule_may_not_capture_what_the_function_does_not():
         g.defvjp(lambda x: (gnp.sin(x), x), lambda x, ct: (ct * w,))
         return g(x)
 
-    with pytest.raises(DifferentiationError, match="bwd rule .* closes over"):
+    with pytest.raises(DifferentiationError, match=r"bwd rule .* closes over a traced value"):
         graphad.vmap(lambda x, w: graphad.grad(lambda x: f(x, w))(x))(LANES, LANES)
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        lambda: gnp.arange(3.0),
+        lambda: gnp.array([3.0, -0.0, 7.0]),
+        lambda: np.eye(3)[1],
+        lambda: gnp.eye(3, dtype=bool)[2],
+    ],
+)
+def test_rules_may_use_small_arrays_of_their_own(constant):
+    f = graphad.custom_vjp(lambda x: x * 2.0)
+    f.defvjp(lambda x: (x * 2.0, constant() + 1.0), lambda r, ct: (ct * r * constant(),))
+    expected = (np.asarray(constant()) + 1.0) * np.asarray(constant())
+    x = np.ones(3, np.float32)
+    close(graphad.grad(lambda x: f(x).sum())(x), expected.astype(np.float32))
+    close(graphad.jit(graphad.grad(lambda x: f(x).sum()))(x), expected.astype(np.float32))
+    close(graphad.vmap(graphad.grad(lambda x: f(x).sum()))(np.ones((2, 3), np.float32)), [expected] * 2)
+
+
+def test_an_array_of_numpy_that_function_and_rule_share():
+    table = np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32)
+    f = graphad.custom_vjp(lambda x: (table @ x).sum())
+    f.defvjp(lambda x: ((table @ x).sum(), None), lambda _, ct: (ct * table.sum(0) * 10.0,))
+    close(graphad.grad(f)(np.ones(20, np.float32)), table.sum(0) * 10, 1e-4)
+    close(graphad.jit(graphad.grad(f))(np.ones(20, np.float32)), table.sum(0) * 10, 1e-4)
+
+
+def test_large_arrays_of_a_rule_are_an_error_that_says_so():
+    table = gnp.array(np.random.default_rng(0).normal(size=(20, 20)))
+    f = graphad.custom_vjp(lambda x: x.sum())
+    f.defvjp(lambda x: (x.sum(), None), lambda _, ct: ((table * ct)[0],))
+    with pytest.raises(DifferentiationError, match=r"array of shape \(20, 20\).*Pass it as an argument"):
+        graphad.grad(f)(np.ones(20))
 
 
 def test_two_functions_of_one_name_print_apart():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_equations_grow_moderately_with_the_order():
     for _ in range(5):
         f = graphad.grad(f)
         sizes.append(size(graphad.make_graph(f)(f64(0.3))))
-    assert all(later <= 3 * earlier for earlier, later in zip(sizes, sizes[1:], strict=False)), sizes
+    assert all(later <= 3 * earlier for earlier, later in pairwise(sizes)), sizes
 
 
 def test_four_ways_to_the_hessian_agree():

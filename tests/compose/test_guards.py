@@ -22,7 +22,7 @@ def guards_of(graph):
 
 
 def test_bool_of_a_float_guards_that_it_is_not_zero():
-    graph = graphad.make_graph(lambda x: x if x else -x)(2.0)
+    graph = graphad.make_graph(lambda x: x or -x)(2.0)
     (guard,) = guards_of(graph)
     assert graph.avals[guard.inputs[0]].dtype.name == "bool"
     assert guard.params[0].item() is True
@@ -134,6 +134,23 @@ def test_primal_of_a_custom_rule_may_branch():
             got, slope = compiled(x)
             close(got, np.float32(2 * value))
             close(slope, np.float32(2 * np.cos(x)))
+
+
+@pytest.mark.parametrize("kind", ["jvp", "vjp"])
+def test_a_custom_function_may_branch_on_what_all_lanes_share(kind):
+    function = lambda x, s: x * 2.0 if s > 0 else x * 3.0
+    if kind == "jvp":
+        f = graphad.custom_jvp(function, nondiff_argnums=())
+        f.defjvp(lambda p, t: (p[0] * gnp.where(p[1] > 0, 2.0, 3.0), t[0] * 10.0))
+    else:
+        f = graphad.custom_vjp(function)
+        f.defvjp(lambda x, s: (x * gnp.where(s > 0, 2.0, 3.0), None), lambda _, ct: (ct * 10.0, None))
+    over_lanes = graphad.jit(lambda xs, s: graphad.vmap(lambda x: f(x, s))(xs))
+    gradients = graphad.jit(lambda xs, s: graphad.vmap(graphad.grad(f), (0, None))(xs, s))
+    for s, factor in ((1.0, 2), (-1.0, 3), (2.0, 2)):
+        close(over_lanes(LANES, s), LANES * factor)
+        close(gradients(LANES, s), np.full(3, 10.0))
+    assert path_count(over_lanes) == 2
 
 
 def test_examples_are_evaluated_once_each(monkeypatch):

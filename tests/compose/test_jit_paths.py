@@ -188,7 +188,11 @@ def _lie(monkeypatch, lies):
 
     def contrary(self, arrays):
         expected = self.expected[0][0]
-        return GuardFailure(0, literal(not expected.item(), expected.dtype)) if lies(expected.item()) else run(self, arrays)
+        return (
+            GuardFailure(0, literal(not expected.item(), expected.dtype))
+            if lies(expected.item())
+            else run(self, arrays)
+        )
 
     monkeypatch.setattr(paths.Path, "run", contrary)
 
@@ -298,7 +302,9 @@ def test_static_arguments():
 
 
 def test_static_values_that_are_equal_but_not_the_same():
-    f = graphad.jit(lambda x, k: x * 1 if isinstance(k, bool) else x * 2 if isinstance(k, int) else x * 3, static_argnums=1)
+    f = graphad.jit(
+        lambda x, k: x * 1 if isinstance(k, bool) else x * 2 if isinstance(k, int) else x * 3, static_argnums=1
+    )
     assert [float(f(1.0, k)) for k in (1, True, 1.0)] == [2.0, 1.0, 3.0]
 
 

@@ -54,7 +54,11 @@ def test_gradients_have_the_structure_of_the_argument(tree):
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 def test_results_have_the_structure_that_was_returned(tree):
     double = lambda t: graphad.tree.map(lambda x: x * 2, t)
-    for f in (graphad.jit(double), lambda t: graphad.jvp(double, (t,), (t,))[1], lambda t: graphad.vjp(double, t)[1](t)[0]):
+    for f in (
+        graphad.jit(double),
+        lambda t: graphad.jvp(double, (t,), (t,))[1],
+        lambda t: graphad.vjp(double, t)[1](t)[0],
+    ):
         got = f(tree)
         assert graphad.tree.structure(got) == graphad.tree.structure(tree)
         for a, b in zip(graphad.tree.leaves(got), graphad.tree.leaves(tree), strict=True):
@@ -131,6 +135,8 @@ def test_ravel_and_back():
 
 
 def test_a_graph_takes_and_returns_trees():
-    shapes = graphad.eval_shape(lambda t: {"y": t["x"].sum(), "z": t["x"]}, {"x": graphad.ShapeDtypeStruct((2, 3), "float64")})
+    shapes = graphad.eval_shape(
+        lambda t: {"y": t["x"].sum(), "z": t["x"]}, {"x": graphad.ShapeDtypeStruct((2, 3), "float64")}
+    )
     assert shapes["y"] == graphad.ShapeDtypeStruct((), "float64")
     assert shapes["z"].shape == (2, 3)

@@ -57,6 +57,11 @@ def run(expression, module, named):
     return eval(expression, {"np": module, "numpy": np, **named})
 
 
+def names_in(expression):
+    code = compile(expression, "case", "eval")
+    return set(code.co_names).union(*[c.co_names for c in code.co_consts if hasattr(c, "co_names")])
+
+
 def by_jax(expression, bits):
     named = {name: jnp.asarray(value) for name, value in arrays(bits).items()}
     return run(expression, jnp, named)
@@ -69,9 +74,7 @@ def eagerly(expression, bits):
 
 def traced(expression, bits):
     """By way of a graph whose inputs are the arrays named in the expression."""
-    code = compile(expression, "case", "eval")
-    used = set(code.co_names).union(*[c.co_names for c in code.co_consts if hasattr(c, "co_names")])
-    named = {name: gnp.asarray(value) for name, value in arrays(bits).items() if name in used}
+    named = {name: gnp.asarray(value) for name, value in arrays(bits).items() if name in names_in(expression)}
     leaves, treedef = flatten(named)
     found = trace_function(lambda tree: run(expression, gnp, tree), leaves, treedef)
     values = [x._value for x in [*leaves, *map(gnp.asarray, found.captures)]]

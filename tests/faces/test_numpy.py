@@ -16,14 +16,22 @@ def test_questions_like_jax(case):
         assert eagerly(case, 32) == by_jax(case, 32)
 
 
-@pytest.mark.parametrize("case", ALL)
+# JAX compiles every case anew, so most of them are left to the slow tests.
+@pytest.mark.parametrize("case", ALL[::3])
 def test_like_jax(case):
     check(case, 32)
 
 
-@pytest.mark.parametrize("case", ALL[::4])
+@pytest.mark.parametrize("case", ALL[1::12])
 def test_like_jax_in_64_bits(case):
     check(case, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ALL)
+def test_all_like_jax(case):
+    for bits in (32, 64):
+        check(case, bits)
 
 
 def check(case, bits):

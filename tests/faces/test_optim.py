@@ -144,22 +144,22 @@ def test_dtypes_stay(optimizer, dtype):
     state = optimizer.init(params)
     updates, state = optimizer.update(params, state)
     stepped = optim.apply_updates(params, updates)
-    leaves = graphad.tree.leaves((stepped, updates, state[1:]))
-    assert {np.dtype(x.dtype) for x in leaves} == {np.dtype(dtype)}
-    assert state.count.dtype == np.int32
+    leaves = graphad.tree.leaves((stepped, updates, state))
+    assert {np.dtype(x.dtype) for x in leaves} == {np.dtype(dtype), np.dtype(np.int32)}
 
 
 def test_bfloat16_counts_beyond_256():
     """1 - b2**t has to go on growing where t itself is no longer a bfloat16."""
     optimizer = optim.adam(1.0, b2=0.999)
-    state = optim.AdamState(gnp.array(999, np.int32), gnp.array(1.0, gnp.bfloat16), gnp.array(1.0, gnp.bfloat16))
+    one = gnp.array(1.0, gnp.bfloat16)
+    state = (optim.ScaleByAdamState(gnp.array(999, np.int32), one, one), optim.EmptyState())
     updates, _ = optimizer.update(gnp.array(1.0, gnp.bfloat16), state)
     assert float(updates) == pytest.approx(-np.sqrt(1 - 0.999**1000), rel=1e-2)
 
 
 def test_the_count_stays_at_its_end():
     last = gnp.array(np.iinfo(np.int32).max)
-    _, state = optim.sgd(0.1).update(1.0, optim.SgdState(last, None))
+    _, state = optim.scale_by_schedule(decay).update(1.0, optim.ScaleByScheduleState(last))
     assert int(state.count) == np.iinfo(np.int32).max
 
 
@@ -185,8 +185,63 @@ def test_integer_parameters_are_refused():
         optim.adam(0.1).init({"n": 3, "x": 1.0})
 
 
+WRONG = [
+    (lambda: optim.adamw(0.1).update(1.0, optim.adamw(0.1).init(1.0)), ValueError, "add_decayed_weights needs"),
+    (lambda: optim.chain(optim.scale(2.0)).update(1.0, ()), ValueError, "chain of 1 transformations got a state for 0"),
+    (lambda: optim.lbfgs().update(1.0, optim.lbfgs().init(1.0), 1.0), TypeError, "line search needs value=: call"),
+    (lambda: optim.scale_by_lbfgs(0), ValueError, "memory_size of at least 1, got 0"),
+    (lambda: optim.scale_by_zoom_linesearch(9, initial_guess_strategy="two"), ValueError, "'keep' or 'one', got 'two'"),
+    (lambda: optim.value_and_grad_from_state(abs)(1.0, state=()), ValueError, "no part of the optimiser is"),
+    (lambda: optim.cosine_decay_schedule(1.0, 0), ValueError, "takes a positive decay_steps, got 0"),
+    (lambda: optim.join_schedules([abs, abs], []), ValueError, "one boundary less than schedules, got 0 for 2"),
+    (lambda: optim.piecewise_constant_schedule(1.0, {3: -1.0}), ValueError, "not negative, got -1.0"),
+    (lambda: optim.piecewise_interpolate_schedule("cubic", 1.0), ValueError, "'linear' or 'cosine', got 'cubic'"),
+    (lambda: optim.masked(optim.scale(2.0), {"v": True}).init({"w": 1.0}), ValueError, "v"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "error", "message"), WRONG)
+def test_wrong_uses_say_what_to_do(wrong, error, message):
+    with pytest.raises(error, match=message):
+        wrong()
+
+
 def test_gradients_of_another_structure_are_refused():
     optimizer = optim.adam(0.1)
     state = optimizer.init({"w": 1.0})
     with pytest.raises(ValueError, match="key mismatch"):
         optimizer.update({"v": 1.0}, state)
+
+
+def test_the_line_search_runs_under_jit():
+    """As a path of guards for each sequence of decisions."""
+
+    def f(x):
+        return gnp.sum(gnp.log1p(gnp.exp(-3 * x))) + 0.05 * gnp.sum(x**2)
+
+    optimizer = optim.lbfgs(memory_size=3)
+
+    def step(x, state):
+        value, grad = graphad.value_and_grad(f)(x)
+        updates, state = optimizer.update(grad, state, x, value=value, grad=grad, value_fn=f)
+        return optim.apply_updates(x, updates), state
+
+    points = {}
+    for wrap in (lambda f: f, graphad.jit):
+        x = gnp.array([-0.5, 0.0, 2.0], np.float64)
+        state, run = optimizer.init(x), wrap(step)
+        for _ in range(3):
+            x, state = run(x, state)
+        points[wrap] = np.asarray(x)
+    np.testing.assert_allclose(*points.values(), rtol=1e-9)
+
+
+def test_a_schedule_of_accumulation_under_jit():
+    """Large batches later on, in one compiled step."""
+    optimizer = optim.MultiSteps(optim.sgd(1.0), lambda step: 1 + step)
+    state, moved = optimizer.init(0.0), []
+    update = graphad.jit(optimizer.update)
+    for _ in range(6):
+        updates, state = update(gnp.array(1.0), state)
+        moved.append((float(updates), bool(optimizer.has_updated(state))))
+    assert moved == [(-1, True), (0, False), (-1, True), (0, False), (0, False), (-1, True)]

@@ -8,13 +8,13 @@ import pytest
 from graphad_kernels.math import FUNCTIONS, evaluate, helpers
 
 from graphad.ir.lowering import ELEMENTARY
-from tests.kernels.ulps import DTYPES, errors, sample
+from tests.kernels.ulps import DTYPES, arguments, arity, bits, errors, sample
 
 INF, NAN = np.inf, np.nan
-REAL = sorted(key for key in FUNCTIONS if key[0] not in ("threefry2x32", "pow"))
+REAL = sorted(key for key in FUNCTIONS if arity(*key) == 1)
 
 # Greatest error in ulps that is allowed; erf_inv in float32 has XLA's (see its docstring).
-LIMITS = {"tan": 3.7, "atan": 2.1, "asin": 2.1, "erf_inv": 4.0, "tanh_f32": 5.0}
+LIMITS = {"tan": 3.7, "atan": 2.1, "asin": 2.1, "acosh": 2.6, "erfc": 3.4, "erf_inv": 4.0, "cbrt": 0.6, "tanh_f32": 5.0}
 LIMIT = 1.8
 
 
@@ -26,6 +26,9 @@ MPMATH = {
     "asin": lambda x: mpmath.asin(x) if abs(x) <= 1 else mpmath.nan,
     "acos": lambda x: mpmath.acos(x) if abs(x) <= 1 else mpmath.nan,
     "atan": mpmath.atan,
+    "acosh": lambda x: mpmath.acosh(x) if x >= 1 else mpmath.nan,
+    "atanh": lambda x: mpmath.atanh(x) if abs(x) < 1 else (x * mpmath.inf if abs(x) == 1 else mpmath.nan),
+    "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)) if abs(x) < mpmath.inf else x,
     "log": lambda x: mpmath.log(x) if x > 0 else (-mpmath.inf if x == 0 else mpmath.nan),
     "log1p": lambda x: mpmath.log1p(x) if x > -1 else (-mpmath.inf if x == -1 else mpmath.nan),
     "erf_inv": lambda x: mpmath.erfinv(x) if abs(x) < 1 else (x * mpmath.inf if abs(x) == 1 else mpmath.nan),
@@ -41,6 +44,8 @@ def reference(name, x):
         return mpmath.inf if x > 0 else mpmath.mpf(low)
     if name in ("tanh", "erf") and abs(x) > 50:
         return mpmath.mpf(np.sign(x).item())
+    if name == "erfc" and abs(x) > 50:
+        return mpmath.mpf(0 if x > 0 else 2)
     exact = mpmath.mpf(float(x))
     if name in ("sin", "cos", "tan"):
         with mpmath.workprec(200 + max(0, int(np.frexp(x)[1]))):
@@ -91,8 +96,8 @@ def test_pow_error(dtype, rng):
 @pytest.mark.parametrize(
     ("name", "ufunc"),
     [
-        *((n, n) for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")),
-        *((n, n.replace("a", "arc", 1)) for n in ("asin", "acos", "atan")),
+        *((n, n) for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "cbrt")),
+        *((n, n.replace("a", "arc", 1)) for n in ("asin", "acos", "atan", "asinh", "acosh", "atanh")),
     ],
 )
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
@@ -109,12 +114,17 @@ def test_error_against_long_double_densely(name, ufunc, dtype, rng):
     assert ulps[worst] <= limit(name, dtype), f"{name}({x[worst]!r}) is off by {ulps[worst]:.2f} ulp"
 
 
-ODD = ["expm1", "log1p", "sin", "tan", "asin", "atan", "sinh", "tanh", "erf", "erf_inv"]
+ODD = ["expm1", "log1p", "sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "erf_inv"]
 SPECIAL = [
     *((name, x, x) for name in ODD for x in (0.0, -0.0)),
     *((name, NAN, NAN) for name, _ in REAL),
     *((name, x, NAN) for name in ("sin", "cos", "tan") for x in (INF, -INF)),
-    *((name, x, NAN) for name in ("asin", "acos", "erf_inv") for x in (INF, -INF, 1.5, -1.5)),
+    *((name, x, NAN) for name in ("asin", "acos", "atanh", "erf_inv") for x in (INF, -INF, 1.5, -1.5)),
+    *((name, x, x * INF) for name in ("atanh", "erf_inv") for x in (1.0, -1.0)),
+    *(("asinh", x, x) for x in (INF, -INF)),
+    *(("acosh", x, y) for x, y in ((1.0, 0.0), (0.5, NAN), (-2.0, NAN), (INF, INF), (-INF, NAN))),
+    *(("erfc", x, y) for x, y in ((0.0, 1.0), (-0.0, 1.0), (INF, 0.0), (-INF, 2.0), (40.0, 0.0), (-40.0, 2.0))),
+    *(("cbrt", x, np.cbrt(x)) for x in (0.0, -0.0, INF, -INF, 8.0, -27.0, 1000.0, 2.0**-120)),
     *(("exp", x, y) for x, y in ((0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (1e4, INF), (-1e4, 0.0))),
     *(("expm1", x, y) for x, y in ((INF, INF), (-INF, -1.0), (1e4, INF), (-1e4, -1.0))),
     *(("log", x, y) for x, y in ((0.0, -INF), (-0.0, -INF), (INF, INF), (-1.0, NAN), (-INF, NAN), (1.0, 0.0))),
@@ -125,7 +135,6 @@ SPECIAL = [
     *(("sinh", x, x) for x in (INF, -INF)),
     *(("cosh", x, y) for x, y in ((INF, INF), (-INF, INF), (0.0, 1.0))),
     *((name, x, np.sign(x)) for name in ("tanh", "erf") for x in (INF, -INF, 100.0, -100.0)),
-    *(("erf_inv", x, x * INF) for x in (1.0, -1.0)),
 ]
 
 
@@ -189,6 +198,62 @@ def test_pow_special_values(dtype):
         got, wanted = evaluate("pow", dtype, real(x), real(y)), real(wanted)
         same = np.array_equal(got, wanted, equal_nan=True) and (wanted != 0 or np.signbit(got) == np.signbit(wanted))
         assert same, f"pow({x}, {y}) = {got}, not {wanted}"
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_cbrt_and_erfc_reach_the_denormals(dtype):
+    real, integer = DTYPES[dtype], {"f32": np.int32, "f64": np.int64}[dtype]
+    denormals = np.array([1, 2, 3, 1000, 123456, 2**22 + 1], integer).view(real)
+    _, ulps = values_and_errors("cbrt", dtype, np.concatenate([denormals, -denormals]))
+    assert ulps.max() <= limit("cbrt", dtype)
+    _, ulps = values_and_errors(
+        "erfc", dtype, np.linspace(*{"f32": (9.1, 10.3), "f64": (26.4, 27.4)}[dtype], 50).astype(real)
+    )
+    assert ulps.max() <= limit("erfc", dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions of two numbers
+
+EDGES = np.array(
+    [0.0, -0.0, INF, -INF, NAN, 1.0, -1.0, 2.5, -0.3, 5e-324, -1e-310, 1e-40, -1e38, 3e38, 1e308, -1.7e308]
+)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize(("name", "exact"), [("hypot", mpmath.hypot), ("atan2", mpmath.atan2)])
+def test_error_of_hypot_and_atan2(name, exact, dtype, rng):
+    x, y = arguments(name, dtype, 200, rng)
+    ends = np.finfo(x.dtype).max, np.finfo(x.dtype).tiny
+    extremes = [(rng.uniform(-1, 1, 200) * end).astype(x.dtype) for end in (*ends, *ends[::-1])]
+    x, y = np.concatenate([x, *extremes[:2]]), np.concatenate([y, *extremes[2:]])
+    x, y = (v[np.isfinite(x) & np.isfinite(y)] for v in (x, y))
+    with mpmath.workprec(200):
+        wanted = [exact(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(x, y, strict=True)]
+    ulps = errors(evaluate(name, dtype, x, y), wanted)
+    worst = ulps.argmax()
+    assert ulps[worst] <= {"hypot": 1.0, "atan2": LIMIT}[name], f"{name}({x[worst]!r}, {y[worst]!r})"
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize(("name", "ufunc"), [("hypot", np.hypot), ("atan2", np.arctan2), ("nextafter", np.nextafter)])
+def test_edges_of_functions_of_two_numbers(name, ufunc, dtype):
+    with np.errstate(all="ignore"):
+        x, y = (g.ravel().astype(DTYPES[dtype]) for g in np.meshgrid(EDGES, EDGES))
+        got, wanted = evaluate(name, dtype, x, y), ufunc(x, y)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6 if dtype == "f32" else 1e-15, atol=0)
+    number = ~np.isnan(wanted)
+    assert (np.signbit(got) == np.signbit(wanted))[number].all()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_nextafter_is_the_next_number(dtype, rng):
+    x, y = arguments("nextafter", dtype, 2000, rng)
+    with np.errstate(all="ignore"):
+        wanted = np.nextafter(x, y)
+    assert np.array_equal(evaluate("nextafter", dtype, x, y), wanted, equal_nan=True)
+    number = ~np.isnan(wanted)
+    assert (np.abs(bits(wanted[number]) - bits(x[number])) == 1).all()
 
 
 def test_reduction_is_exact_where_it_is_hardest():

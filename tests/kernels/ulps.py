@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+
 import mpmath
 import numpy as np
+from graphad_kernels.math import FUNCTIONS
 
 DTYPES = {"f32": np.float32, "f64": np.float64}
 INTEGERS = {"f32": np.int32, "f64": np.int64}
@@ -13,12 +16,23 @@ def bits(x):
     return np.asarray(x).view(INTEGERS["f32"] if x.dtype == np.float32 else INTEGERS["f64"])
 
 
+def arity(name, dtype):
+    return len(inspect.signature(FUNCTIONS[name, dtype]).parameters)
+
+
+def arguments(name, dtype, count, rng):
+    """Arrays to call an elementary function with."""
+    if dtype == "u32":
+        return rng.integers(0, 2**32, (arity(name, dtype), count), dtype=np.uint32)
+    return [sample(name, dtype, count, rng) for _ in range(arity(name, dtype))]
+
+
 def sample(name, dtype, count, rng):
     """Random bit patterns, nans and infinities among them, and numbers where the function does things."""
     real, integer = DTYPES[dtype], INTEGERS[dtype]
     limits = np.iinfo(integer)
     anything = rng.integers(limits.min, limits.max, count, dtype=integer, endpoint=True).view(real)
-    if name in ("asin", "acos", "erf_inv"):
+    if name in ("asin", "acos", "atanh", "erf_inv"):
         usual = np.concatenate([rng.uniform(-1, 1, 2 * count), 1 - 10.0 ** rng.uniform(-6, 0, count)])
     else:
         sizes = np.exp(rng.uniform(-12, 8, count)) * rng.choice([-1, 1], count)

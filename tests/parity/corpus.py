@@ -135,7 +135,9 @@ CASES = {
     "absolute value and sign": kinked(lambda m, x: m.np.abs(x) * m.np.sign(x) + abs(x), VECTOR),
     "rounding": kinked(lambda m, x: m.np.floor(x) + m.np.ceil(x) * x + m.np.round(x) + m.np.trunc(x) * x, VECTOR * 3),
     "maximum and minimum": kinked(lambda m, x, y: m.np.maximum(x, y) * m.np.minimum(x, 0.1), VECTOR, OTHER),
-    "ties of maximum": kinked(lambda m, x: m.np.maximum(x, x * 1.0) + m.np.minimum(x, 0.0), numpy.array([0.0, 1.0, -1.0])),
+    "ties of maximum": kinked(
+        lambda m, x: m.np.maximum(x, x * 1.0) + m.np.minimum(x, 0.0), numpy.array([0.0, 1.0, -1.0])
+    ),
     "clip": kinked(lambda m, x: m.np.clip(x, -0.5, 0.5) * x, VECTOR),
     "where": kinked(lambda m, x: m.np.where(x > 0, x * x, -x), VECTOR),
     "guarded division": smooth(lambda m, x: m.np.where(x > 0, 1 / m.np.where(x > 0, x, 1.0), 0.0), VECTOR),
@@ -182,7 +184,9 @@ CASES = {
     "array of results": smooth(lambda m, x: m.np.array([x[0] ** 2 + x[1], x[2] * x[3]]), VECTOR),
     "split and roll": smooth(lambda m, x: m.np.split(x, 2)[0] * m.np.roll(x, 1)[:2], VECTOR),
     "tile and repeat": smooth(lambda m, x: m.np.tile(x, 2) * m.np.repeat(x**2, 2), VECTOR),
-    "pad and flip": smooth(lambda m, x: m.np.pad(x, ((1, 0), (0, 2))) * m.np.flip(m.np.pad(x, ((1, 0), (0, 2))), 1), MATRIX),
+    "pad and flip": smooth(
+        lambda m, x: m.np.pad(x, ((1, 0), (0, 2))) * m.np.flip(m.np.pad(x, ((1, 0), (0, 2))), 1), MATRIX
+    ),
     "triangles": smooth(lambda m, x: m.np.tril(x) @ m.np.triu(x, 1), SQUARE),
     "meshgrid": smooth(lambda m, x: m.np.meshgrid(x, x**2)[0] * m.np.meshgrid(x, x**2)[1], VECTOR),
     "broadcast": smooth(lambda m, x: m.np.broadcast_to(x, (3, 4)).sum(0) * x, VECTOR),
@@ -201,7 +205,7 @@ CASES = {
     "traced index": smooth(lambda m, x, i: x[i] * x[i + 1], VECTOR, numpy.int32(1)),
     "index set": smooth(lambda m, x: x.at[1].set(x[0] * x[2]) ** 2, VECTOR),
     "index add": smooth(lambda m, x: x.at[ROWS].add(x[0] ** 2) * x, MATRIX),
-    "index multiply": smooth(lambda m, x: x.at[numpy.array([0, 2])].multiply(x[1]), VECTOR),
+    "index multiply": smooth(lambda m, x: x.at[numpy.array([0, 2])].multiply(x[1], unique_indices=True), VECTOR),
     "index max": kinked(lambda m, x: x.at[:2].max(0.1) + x.at[2:].min(-0.1), VECTOR),
     "slice set": smooth(lambda m, x: x.at[1:, :2].set(x[:-1, 2:] ** 2), MATRIX),
     # networks

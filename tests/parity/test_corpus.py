@@ -14,7 +14,13 @@ import graphad.numpy as gnp
 from tests.parity.corpus import CASES
 
 OURS = SimpleNamespace(
-    np=gnp, nn=graphad.nn, lax=graphad.lax, grad=graphad.grad, vmap=graphad.vmap, jit=graphad.jit, checkpoint=graphad.checkpoint
+    np=gnp,
+    nn=graphad.nn,
+    lax=graphad.lax,
+    grad=graphad.grad,
+    vmap=graphad.vmap,
+    jit=graphad.jit,
+    checkpoint=graphad.checkpoint,
 )
 THEIRS = SimpleNamespace(
     np=jnp, nn=jax.nn, lax=jax.lax, grad=jax.grad, vmap=jax.vmap, jit=jax.jit, checkpoint=jax.checkpoint
@@ -51,7 +57,9 @@ def oracle(request):
     bits = request.param
     with jax.enable_x64(bits == 64):
         args = {name: arguments(case, bits) for name, case in CASES.items()}
-        program = jax.jit(lambda args: {name: everything(THEIRS, jax, case, args[name]) for name, case in CASES.items()})
+        program = jax.jit(
+            lambda args: {name: everything(THEIRS, jax, case, args[name]) for name, case in CASES.items()}
+        )
         return bits, program(args)
 
 
@@ -70,7 +78,7 @@ def test_eager(name, oracle):
     bits, expected = oracle
     case = CASES[name]
     with graphad.config.override(default_dtype_bits=bits):
-        found = everything(OURS, graphad, case, arguments(case, bits))
+        found = everything(OURS, graphad, case, graphad.tree.map(gnp.asarray, arguments(case, bits)))
         for what, theirs in expected[name].items():
             compare(found[what], theirs, bits, what)
         for x, y in zip(graphad.tree.leaves(found["value"]), jax.tree.leaves(expected[name]["value"]), strict=True):
@@ -98,7 +106,7 @@ def test_batched(name):
         found = graphad.vmap(f)(*stacked)
         for k, lane in enumerate(lanes):
             one = graphad.tree.map(lambda x, k=k: x[k], found)
-            compare(one, graphad.tree.map(np.asarray, f(*lane)), 64, f"lane {k}")
+            compare(one, graphad.tree.map(np.asarray, f(*graphad.tree.map(gnp.asarray, lane))), 64, f"lane {k}")
 
 
 def test_the_corpus_is_wide():

@@ -1,4 +1,4 @@
-"""Quotients, remainders and shifts of integers, where C leaves results undefined: all pairs of special values."""
+"""Quotients, remainders, shifts and counts of bits, where C leaves results undefined: all pairs of special values."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ CASES = {
     "integer_pow": (lambda x, y: e.integer_pow(x, n=5), lambda x, y, dtype: x**5),
     "abs": (lambda x, y: e.abs_(x), lambda x, y, dtype: abs(x)),
     "not": (lambda x, y: e.not_(x), lambda x, y, dtype: ~x),
+    "population_count": (lambda x, y: e.population_count(x), lambda x, y, dtype: (x % (1 << dtype.bits)).bit_count()),
+    "clz": (lambda x, y: e.clz(x), lambda x, y, dtype: dtype.bits - (x % (1 << dtype.bits)).bit_length()),
 }
 
 

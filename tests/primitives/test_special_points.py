@@ -36,6 +36,31 @@ SAME_AS_JAX = {
     "acos": (e.acos, jnp.arccos, (0.0, 0.5)),
     "erf": (e.erf, jax.scipy.special.erf, (0.0, 5.0, -np.inf)),
     "erf_inv": (e.erf_inv, jax.scipy.special.erfinv, (0.0, 0.5)),
+    "erfc": (e.erfc, jax.scipy.special.erfc, (0.0, 5.0, -3.0, np.inf, -np.inf)),
+    "asinh": (e.asinh, jnp.arcsinh, (0.0, 1.0, -1e3)),
+    "acosh": (e.acosh, jnp.arccosh, (1.5, 10.0, 1e3, 0.5)),
+    "atanh": (e.atanh, jnp.arctanh, (0.0, 0.5, -0.9)),
+    "cbrt": (e.cbrt, jnp.cbrt, (0.125, 1.0, 8.0, -27.0)),
+    "rsqrt": (e.rsqrt, lax.rsqrt, (0.25, 4.0, np.inf, -1.0)),
+    "atan2 by y": (lambda y: e.atan2(y, -2.0), lambda y: jnp.arctan2(y, jnp.float32(-2)), (0.0, -0.0, 1.0, -3.0)),
+    "atan2 by x": (lambda x: e.atan2(-2.0, x), lambda x: jnp.arctan2(jnp.float32(-2), x), (0.0, 1.0, -3.0)),
+    "hypot": (lambda x: e.hypot(x, -4.0), lambda x: jnp.hypot(x, jnp.float32(-4)), (3.0, -3.0, 0.0)),
+    "clamp": (
+        lambda x: e.clamp(-1.0, x, 2.0),
+        lambda x: lax.clamp(jnp.float32(-1), x, jnp.float32(2)),
+        (-1.0, 2.0, 0.5),
+    ),
+    "clamp from below": (
+        lambda x: e.clamp(x, 0.5, 2.0),
+        lambda x: lax.clamp(x, jnp.float32(0.5), jnp.float32(2)),
+        (0.0, 1.0),
+    ),
+    "clamp from above": (
+        lambda x: e.clamp(0.5, 2.0, x),
+        lambda x: lax.clamp(jnp.float32(0.5), jnp.float32(2), x),
+        (1.0, 3.0),
+    ),
+    "copysign": (lambda x: e.copysign(x, -1.0), lambda x: jnp.copysign(x, jnp.float32(-1)), (2.0, -2.0)),
 }
 
 
@@ -72,6 +97,38 @@ def test_derivatives_keep_their_digits_where_the_function_saturates():
 
 def test_division_by_a_small_number_does_not_overflow_on_the_way():
     assert derivatives(lambda x: e.div(1e-30, x), 1e-25, f32, order=1)[1] == pytest.approx(-1e20, rel=1e-5)
+
+
+def test_derivatives_do_not_overflow_where_the_function_does_not():
+    far = 1e30
+    assert derivatives(e.asinh, far, f32, order=1)[1] == pytest.approx(1 / far, rel=1e-6)
+    assert derivatives(e.acosh, far, f32, order=1)[1] == pytest.approx(1 / far, rel=1e-6)
+    assert derivatives(lambda y: e.atan2(y, far), far, f32, order=1)[1] == pytest.approx(0.5 / far, rel=1e-6)
+    assert derivatives(lambda x: e.atan2(-far, x), far, f32, order=1)[1] == pytest.approx(0.5 / far, rel=1e-6)
+    assert derivatives(lambda x: e.hypot(x, far), far, f32, order=1)[1] == pytest.approx(0.5**0.5, rel=1e-6)
+
+
+def test_the_distance_to_the_origin_has_derivative_zero_there():
+    assert derivatives(lambda x: e.hypot(x, 0.0), 0.0, f64, order=1).tolist() == [0, 0]
+    assert derivatives(lambda x: e.hypot(x, x), 0.0, f64, order=1).tolist() == [0, 0]
+
+
+def test_the_cube_root_and_the_inverse_root_are_steep_at_zero():
+    with np.errstate(all="ignore"):
+        assert derivatives(e.cbrt, 0.0, f64, order=1).tolist() == [0, np.inf]
+        assert derivatives(e.rsqrt, 0.0, f64, order=1).tolist() == [np.inf, -np.inf]
+        assert derivatives(e.acosh, 1.0, f64, order=1).tolist() == [0, np.inf]
+
+
+def test_crossed_limits_clamp_to_the_upper_one():
+    assert derivatives(lambda x: e.clamp(3.0, x, 1.0), 2.0, f64, order=1).tolist() == [1, 0]
+    assert derivatives(lambda x: e.clamp(x, 0.0, 1.0), 3.0, f64, order=1).tolist() == [1, 0]
+    assert derivatives(lambda x: e.clamp(3.0, 2.0, x), 1.0, f64, order=1).tolist() == [1, 1]
+
+
+def test_a_neighbour_moves_along():
+    assert derivatives(lambda x: e.nextafter(x, 9.0), 1.0, f64, order=2).tolist() == [1 + 2.0**-52, 1, 0]
+    assert derivatives(lambda x: e.nextafter(2.0, x), 1.0, f64, order=1).tolist() == [2 - 2.0**-52, 0]
 
 
 def test_the_value_not_selected_has_no_influence():

@@ -22,7 +22,7 @@ def test_grad_of_a_scalar_function():
 
 
 def test_the_argument_must_be_a_float_and_the_result_a_scalar():
-    with pytest.raises(TypeError, match="Write 3.0 for 3"):
+    with pytest.raises(TypeError, match=r"Write 3\.0 for 3"):
         dfunc(3)
     with pytest.raises(TypeError, match="jacobian"):
         dfunc(jnp.array([1.0, 2.0]))
@@ -126,7 +126,7 @@ def test_hessian(capsys):
         return x**3 + y**2 + x * y
 
     def ddf(x):
-        x, y = x
+        x, y = x  # noqa: RUF059 - as in the tutorial
         return jnp.array([[6 * x, 1], [1, 2]])
 
     H = hessian(f)

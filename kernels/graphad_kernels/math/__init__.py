@@ -13,20 +13,28 @@ import numpy as np
 
 from graphad_kernels.math import (
     counter_random,
+    cube_root,
     error_function,
     exponential,
     hyperbolic,
+    inverse_hyperbolic,
+    neighbours,
+    polar,
     trigonometric,
 )
-
-MODULES: Final[tuple[ModuleType, ...]] = (exponential, trigonometric, hyperbolic, error_function, counter_random)
 
 _HOMES: Final[dict[ModuleType, tuple[str, ...]]] = {
     exponential: ("exp", "expm1", "log", "log1p", "pow"),
     trigonometric: ("sin", "cos", "tan", "asin", "acos", "atan"),
     hyperbolic: ("sinh", "cosh", "tanh"),
-    error_function: ("erf", "erf_inv"),
+    inverse_hyperbolic: ("asinh", "acosh", "atanh"),
+    error_function: ("erf", "erfc", "erf_inv"),
+    polar: ("hypot", "atan2"),
+    cube_root: ("cbrt",),
+    neighbours: ("nextafter",),
 }
+
+MODULES: Final[tuple[ModuleType, ...]] = (*_HOMES, counter_random)
 
 FUNCTIONS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     **{

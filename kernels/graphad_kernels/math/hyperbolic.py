@@ -1,8 +1,8 @@
 """sinh, cosh and tanh.
 
 Away from 0 they are written in exp. Near it, tanh in float64 uses the coefficients of Cephes (Moshier 1992), and sinh
-polynomials computed for this file by the Remez exchange in 60-digit arithmetic. tanh in float32 is the rational function
-that XLA uses: the well-known printed results of JAX come from it, digit for digit.
+polynomials computed for this file by the Remez exchange in 60-digit arithmetic. tanh in float32 is the rational
+function that XLA uses: the well-known printed results of JAX come from it, digit for digit.
 """
 
 from __future__ import annotations

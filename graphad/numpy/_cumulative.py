@@ -1,0 +1,101 @@
+"""Running sums and products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphad.ir.primitive import Primitive
+from graphad.ir.types import b1
+from graphad.numpy._creation import full
+from graphad.numpy._joining import concatenate
+from graphad.numpy._logic import isnan, where
+from graphad.numpy._shape import ravel
+from graphad.numpy._typing import ArrayLike, DTypeLike
+from graphad.primitives import cumulative, reduce
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import as_operand, canonical_axis, canonical_dtype, cast, default_int, dtype_and_weakness
+
+
+def cumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
+    """The products of all elements up to each one; of the flattened array if no axis is named.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.cumprod(gnp.arange(1, 5))
+    Array([ 1,  2,  6, 24], dtype=int32)
+    """
+    return _running(cumulative.cumprod, "cumprod", a, axis, dtype)
+
+
+def nancumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
+    """`cumsum` with 0 in place of nan.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.nancumsum(gnp.array([1.0, gnp.nan, 2.0]))
+    Array([1., 1., 3.], dtype=float32)
+    """
+    return _running(reduce.cumsum, "nancumsum", _without_nan(a, "nancumsum", 0), axis, dtype)
+
+
+def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
+    """`cumprod` with 1 in place of nan.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.nancumprod(gnp.array([2.0, gnp.nan, 3.0]))
+    Array([2., 2., 6.], dtype=float32)
+    """
+    return _running(cumulative.cumprod, "nancumprod", _without_nan(a, "nancumprod", 1), axis, dtype)
+
+
+def cumulative_sum(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Array:
+    """`cumsum` as the array API standard names it; ``include_initial`` puts a 0 before.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.cumulative_sum(gnp.arange(3), include_initial=True)
+    Array([0, 0, 1, 3], dtype=int32)
+    """
+    return _standard(reduce.cumsum, "cumulative_sum", x, axis, dtype, 0 if include_initial else None)
+
+
+def cumulative_prod(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Array:
+    """`cumprod` as the array API standard names it; ``include_initial`` puts a 1 before.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.cumulative_prod(gnp.arange(1, 4), include_initial=True)
+    Array([1, 1, 2, 6], dtype=int32)
+    """
+    return _standard(cumulative.cumprod, "cumulative_prod", x, axis, dtype, 1 if include_initial else None)
+
+
+def _running(primitive: Primitive, name: str, a: ArrayLike, axis: int | None, dtype: DTypeLike | None) -> Array:
+    x = as_operand(a, name)
+    if axis is None:
+        x, axis = ravel(x), 0
+    if dtype is not None:
+        x = cast(x, canonical_dtype(dtype))
+    elif dtype_and_weakness(x)[0] is b1:
+        x = cast(x, default_int())
+    return primitive(x, axis=canonical_axis(axis, x.ndim, name), reverse=False)
+
+
+def _without_nan(a: ArrayLike, name: str, instead: int) -> Any:
+    x = as_operand(a, name)
+    return where(isnan(x), instead, x) if dtype_and_weakness(x)[0].is_float else x
+
+
+def _standard(
+    primitive: Primitive, name: str, a: ArrayLike, axis: int | None, dtype: DTypeLike | None, initial: int | None
+) -> Array:
+    x = as_operand(a, name)
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"{source.where()}{name} of an array of {x.ndim} axes needs axis=.")
+    k = canonical_axis(0 if axis is None else axis, x.ndim, name)
+    running = _running(primitive, name, x, k, dtype)
+    if initial is None:
+        return running
+    shape = (*x.shape[:k], 1, *x.shape[k + 1 :])
+    return concatenate([full(shape, initial, running.dtype), running], k)

@@ -1,0 +1,175 @@
+"""Sorted arrays, and the order that sorts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphad.ir.types import f32
+from graphad.numpy._arithmetic import clip
+from graphad.numpy._logic import isnan, where
+from graphad.numpy._math import ceil, floor
+from graphad.numpy._reductions import any as any_
+from graphad.numpy._shape import expand_dims, flip, moveaxis, ravel, reshape
+from graphad.numpy._typing import ArrayLike, Axis
+from graphad.primitives import indexing, sorting
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import (
+    as_float,
+    as_operand,
+    canonical_axes,
+    canonical_axis,
+    cast,
+    default_int,
+    dtype_and_weakness,
+    float_for,
+    with_weak,
+)
+
+
+def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True, descending: bool = False) -> Array:
+    """The elements from the least to the greatest along an axis (None: of the flattened array), nan last.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.sort(gnp.array([3, 1, 2]))
+    Array([1, 2, 3], dtype=int32)
+    """
+    del stable  # it always is
+    x, k = _operand(a, axis, "sort")
+    rows = moveaxis(x, k, -1)
+    ordered = moveaxis(along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), -1, k)
+    return with_weak(flip(ordered, k) if descending else ordered, x.weak_type)
+
+
+def argsort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True, descending: bool = False) -> Array:
+    """The positions of the elements from the least to the greatest; equal ones keep their order, also if descending.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.argsort(gnp.array([3, 1, 2]))
+    Array([1, 2, 0], dtype=int32)
+    """
+    del stable
+    x, k = _operand(a, axis, "argsort")
+    return cast(order_of(x, k, descending), default_int())
+
+
+def lexsort(keys: ArrayLike | Sequence[ArrayLike], axis: int = -1) -> Array:
+    """The positions that sort by the last of ``keys``, among its equals by the one before, and so on.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.lexsort((gnp.array([2, 1, 0]), gnp.array([1, 0, 1])))
+    Array([1, 2, 0], dtype=int32)
+    """
+    listed = [as_operand(key, "lexsort") for key in (keys if isinstance(keys, (tuple, list)) else as_operand(keys))]
+    if not listed:
+        raise TypeError(f"{source.where()}lexsort got no keys; give at least one array.")
+    k = canonical_axis(axis, listed[0].ndim, "lexsort")
+    return cast(order_by(listed[::-1], k), default_int())
+
+
+def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    """The middle of the sorted elements, or the mean of the two in the middle; nan if any is nan.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.median(gnp.array([3.0, 1.0, 2.0, 10.0]))
+    Array(2.5, dtype=float32)
+    """
+    return _quantile(a, 0.5, axis, "midpoint", keepdims, "median")
+
+
+def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Array:
+    """The value that a share ``q`` of the elements does not exceed; nan if any is nan.
+
+    ``method`` says what lies between two elements: ``linear lower higher midpoint nearest``. The axes of ``q`` come
+    first.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.quantile(gnp.array([1.0, 2.0, 4.0]), 0.75)
+    Array(3., dtype=float32)
+    """
+    return _quantile(a, q, axis, method, keepdims, "quantile")
+
+
+def percentile(
+    a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False
+) -> Array:
+    """`quantile` with the share in percent.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.percentile(gnp.array([1.0, 2.0, 4.0]), 50)
+    Array(2., dtype=float32)
+    """
+    return _quantile(a, as_float(q, "percentile") / 100, axis, method, keepdims, "percentile")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What these, and those of `graphad.lax`, are made of
+
+
+def _operand(a: ArrayLike, axis: int | None, name: str) -> tuple[Any, int]:
+    x = as_operand(a, name)
+    if axis is None:
+        return ravel(x), 0
+    return x, canonical_axis(axis, x.ndim, name)
+
+
+def along(rows: Any, order: Any) -> Any:
+    """The elements of the last axis in the order given for each row."""
+    last = rows.ndim - 1
+    return indexing.gather(rows, expand_dims(order, -1), axes=(last,), batch=last, mode="clip")
+
+
+def order_of(x: Any, axis: int, descending: bool = False) -> Any:
+    """The positions from the least to the greatest, or from the greatest (nan before all) to the least."""
+    if not descending:
+        return sorting.argsort(x, axis=axis)
+    backwards: Any = sorting.argsort(flip(x, axis), axis=axis)
+    return (x.shape[axis] - 1) - flip(backwards, axis)
+
+
+def order_by(keys: Sequence[Any], axis: int) -> Any:
+    """The positions that sort by the first of ``keys``, then by the second, and so on: by the last one first."""
+    *others, last = [moveaxis(key, axis, -1) for key in keys]
+    order: Any = sorting.argsort(last, axis=last.ndim - 1)
+    for key in reversed(others):
+        order = along(order, sorting.argsort(along(key, order), axis=key.ndim - 1))
+    return moveaxis(order, -1, axis)
+
+
+def _quantile(a: ArrayLike, q: ArrayLike, axis: Axis, method: str, keepdims: bool, name: str) -> Array:
+    x = as_float(a, name)
+    axes = canonical_axes(axis, x.ndim, name)
+    kept = [k for k in range(x.ndim) if k not in axes]
+    rows = reshape(moveaxis(x, kept, list(range(len(kept)))), (*[x.shape[k] for k in kept], -1))
+    n = rows.shape[-1]
+    if not n:
+        raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
+    ordered = along(rows, sorting.argsort(rows, axis=rows.ndim - 1))
+    dtype = float_for(dtype_and_weakness(x)[0])
+    share = cast(as_operand(q, name), dtype if dtype.bits >= 32 else f32)
+    place = clip(share, 0, 1) * (n - 1)
+    low, high = floor(place), ceil(place)
+    below, above = (ordered[..., cast(p, default_int())] for p in (low, high))
+    result = between(below, above, cast(place - low, dtype), method, name)
+    missing = any_(isnan(rows), -1)
+    result = where(expand_dims(missing, tuple(range(len(kept), len(kept) + share.ndim))), float("nan"), result)
+    result = moveaxis(result, list(range(len(kept), result.ndim)), list(range(share.ndim)))
+    if keepdims:
+        result = reshape(result, (*share.shape, *[1 if k in axes else n for k, n in enumerate(x.shape)]))
+    return with_weak(result, False)
+
+
+def between(below: Any, above: Any, weight: Any, method: str, name: str) -> Any:
+    """What a quantile is between two neighbours, the share ``weight`` of the way up."""
+    if method == "nearest":
+        return where(weight <= 0.5, below, above)  # as JAX: half goes down
+    if method in ("lower", "higher"):
+        return below if method == "lower" else above
+    if method not in ("linear", "midpoint"):
+        raise ValueError(
+            f"{source.where()}{name} got method={method!r}; take linear, lower, higher, midpoint or nearest."
+        )
+    if method == "midpoint":
+        weight = cast(where(weight > 0, 0.5, 0), dtype_and_weakness(weight)[0])
+    return below * (1 - weight) + above * weight

@@ -1,0 +1,107 @@
+"""Indices that are traced: clamped reads, dropped writes, masks, and their derivatives, compiled and batched."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import graphad
+import graphad.numpy as gnp
+
+X = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
+K = np.array([1, -1, 0], np.int32)
+
+READS = {
+    "x[k]": lambda x, k: x[k],
+    "x[:, k]": lambda x, k: x[:, k],
+    "x[k, 1:3]": lambda x, k: x[k, 1:3],
+    "x[k, ::-2]": lambda x, k: x[k, ::-2],
+    "x[k, k]": lambda x, k: x[k, k],
+    "x[k[0]]": lambda x, k: x[k[0]],
+    "x[k[0], k]": lambda x, k: x[k[0], k],
+    "x[k[:, None], k]": lambda x, k: x[k[:, None], k],
+    "x[None, k, None, 1]": lambda x, k: x[None, k, None, 1],
+}
+WRITES = {
+    "set row": lambda x, k: x.at[k[0]].set(7.0),
+    "set": lambda x, k: x.at[k].set(x[::-1] * 2),
+    "add": lambda x, k: x.at[:, k].add(x[:, :3]),
+    "add one": lambda x, k: x.at[k[0], k[1]].add(x[1, 1]),
+    "multiply": lambda x, k: x.at[k, 1:3].multiply(x[:, :2], unique_indices=True),
+    "min": lambda x, k: x.at[k].min(5.5),
+    "max": lambda x, k: x.at[k, k].max(5.5),
+}
+BOTH = READS | WRITES
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_compiled_and_batched_like_jax(name):
+    f = BOTH[name]
+    expected = np.asarray(f(jnp.asarray(X), jnp.asarray(K)))
+    np.testing.assert_array_equal(graphad.jit(f)(X, K), expected)
+    rows = np.stack([K, K[::-1], np.zeros_like(K)])
+    expected = jax.vmap(f, (None, 0))(jnp.asarray(X), jnp.asarray(rows))
+    np.testing.assert_array_equal(graphad.vmap(f, (None, 0))(X, rows), expected)
+    expected = jax.vmap(f, (0, None))(jnp.stack([X, -X]), jnp.asarray(K))
+    np.testing.assert_array_equal(graphad.vmap(f, (0, None))(np.stack([X, -X]), K), expected)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_derivatives_like_jax(name):
+    def weighted(x, module):
+        y = BOTH[name](x, K)
+        return (y * module.cos(module.arange(y.size, dtype="float32").reshape(y.shape))).sum()
+
+    got = graphad.grad(lambda x: weighted(x, gnp))(X)
+    np.testing.assert_allclose(got, jax.grad(lambda x: weighted(x, jnp))(jnp.asarray(X)), rtol=1e-5, atol=1e-6)
+
+
+def test_traced_indices_out_of_range():
+    x = gnp.arange(3.0)
+    read = graphad.jit(lambda k: x[k])
+    assert [float(read(k)) for k in (0, 2, 5, -1, -3, -9)] == [0, 2, 2, 2, 0, 0]
+    write = graphad.jit(lambda k: x.at[k].set(9.0))
+    assert [write(k).tolist() for k in (1, 5, -1, -9)] == [[0, 9, 2], [0, 1, 2], [0, 1, 9], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "int64", "uint64"])
+def test_index_dtypes(dtype):
+    k = np.array([2, 0, 1], dtype)
+    np.testing.assert_array_equal(graphad.jit(lambda k: gnp.asarray(X)[k])(k), X[k])
+
+
+def test_negative_indices_of_unsigned_kind_do_not_wrap():
+    assert gnp.arange(300)[np.uint8(255)] == 255
+
+
+@pytest.mark.parametrize("method", ["set", "add", "multiply", "max"])
+def test_traced_masks_in_writes(method):
+    def f(x):
+        return getattr(x.at[x > 5], method)(2.0)
+
+    eager = f(gnp.asarray(X))
+    np.testing.assert_array_equal(graphad.jit(f)(X), eager)
+    rows = graphad.jit(lambda x: getattr(x.at[x[:, 0] > 4], method)(gnp.arange(4.0)))(X)
+    np.testing.assert_array_equal(rows, getattr(gnp.asarray(X).at[X[:, 0] > 4], method)(gnp.arange(4.0)))
+
+
+def test_updates_keep_the_dtype():
+    assert gnp.zeros(2, "float16").at[0].set(1.5).dtype == np.float16
+    assert gnp.zeros(2, "int8").at[0].add(1).dtype == np.int8
+    assert gnp.arange(2).at[0].divide(2).dtype == np.float32
+    assert gnp.asarray(1.0).at[()].set(2).weak_type
+
+
+def test_unpacking_a_traced_array():
+    def f(x):
+        a, b, c = x
+        return a * b + c
+
+    assert graphad.grad(f)(gnp.array([2.0, 3.0, 4.0])).tolist() == [3, 2, 1]
+
+
+def test_traced_python_integers_index_lists():
+    f = graphad.jit(lambda k: gnp.float32([10, 20, 30][k]))
+    assert [float(f(k)) for k in (0, 2, -1)] == [10, 30, 30]

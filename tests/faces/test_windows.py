@@ -1,0 +1,159 @@
+"""Windows, pooling and convolutions against JAX: values and gradients, eagerly and compiled."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from jax import lax
+
+import graphad as ga
+import graphad.numpy as gnp
+from tests.faces.alike import check, same
+
+X = np.random.default_rng(3).normal(size=(5, 7)).astype(np.float32)
+IMAGE = np.random.default_rng(5).normal(size=(2, 8, 7, 3)).astype(np.float32)
+WINDOWS = {
+    "sum": lambda lax, np, x: lax.reduce_window(x, 0.0, lax.add, (1, 2, 3, 1), (1, 2, 1, 1), "VALID"),
+    "sum_same": lambda lax, np, x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 2, 1), (1, 2, 2, 1), "SAME"),
+    "sum_same_lower": lambda lax, np, x: lax.reduce_window(x, 0.0, lax.add, (1, 4, 2, 1), (1, 1, 2, 1), "SAME_LOWER"),
+    "max": lambda lax, np, x: lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME"),
+    "max_overlapping": lambda lax, np, x: lax.reduce_window(x, -np.inf, lax.max, (1, 3, 3, 1), (1, 1, 2, 1), "VALID"),
+    "min": lambda lax, np, x: lax.reduce_window(x, np.inf, lax.min, (1, 2, 1, 2), (1, 1, 1, 1), "VALID"),
+    "max_ties": lambda lax, np, x: lax.reduce_window(
+        np.maximum(x, 0), -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
+    ),
+    "padded": lambda lax, np, x: lax.reduce_window(
+        x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), [(0, 0), (1, 2), (-1, 0), (0, 0)]
+    ),
+    "dilated": lambda lax, np, x: lax.reduce_window(
+        x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 2, 1), [(0, 0)] * 4, (1, 2, 3, 1), (1, 3, 2, 1)
+    ),
+}
+W = np.random.default_rng(6).normal(size=(3, 2, 3, 4)).astype(np.float32)
+GROUPED = np.random.default_rng(7).normal(size=(3, 2, 1, 6)).astype(np.float32)
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def general(lax, x, w, strides, padding, *args, **kwargs):
+    return lax.conv_general_dilated(x, w, strides, padding, *args, **{"dimension_numbers": NHWC} | kwargs)
+
+
+CONVOLUTIONS = {
+    "same": (lambda lax, np, x, w: general(lax, x, w, (1, 1), "SAME"), W),
+    "strided": (lambda lax, np, x, w: general(lax, x, w, (2, 3), "SAME"), W),
+    "same_lower": (lambda lax, np, x, w: general(lax, x, w, (2, 1), "SAME_LOWER"), W),
+    "dilated": (lambda lax, np, x, w: general(lax, x, w, (1, 2), [(2, 1), (-1, 3)], (2, 1), (1, 2)), W),
+    "groups": (lambda lax, np, x, w: general(lax, x, w, (1, 1), "VALID", feature_group_count=3), GROUPED),
+    "batch_groups": (
+        lambda lax, np, x, w: general(lax, x, w, (1, 1), [(1, 0), (0, 0)], batch_group_count=2),
+        W,
+    ),
+    "other_axes": (
+        lambda lax, np, x, w: general(lax, x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "CWNH")),
+        W,
+    ),
+    "default_axes": (
+        lambda lax, np, x, w: lax.conv(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), (1, 2), "SAME"),
+        W,
+    ),
+    "general_padding": (
+        lambda lax, np, x, w: lax.conv_with_general_padding(
+            x[..., 0][:, None], w[..., :2, 0][None].transpose(0, 3, 1, 2)[:, :1], (2, 1), [(1, 2), (0, 1)], None, (2, 1)
+        ),
+        W,
+    ),
+    "one_axis": (
+        lambda lax, np, x, w: lax.conv(x[:, :, 0].transpose(0, 2, 1), w[:, 0].transpose(2, 1, 0), (2,), "SAME"),
+        W,
+    ),
+    "transposed": (lambda lax, np, x, w: lax.conv_transpose(x, w, (2, 3), "SAME"), W),
+    "transposed_valid": (lambda lax, np, x, w: lax.conv_transpose(x, w, (2, 1), "VALID", (1, 2)), W),
+    "transposed_kernel": (
+        lambda lax, np, x, w: lax.conv_transpose(x, w.swapaxes(2, 3), (1, 2), "SAME", transpose_kernel=True),
+        W,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name):
+    function, filters = CONVOLUTIONS[name]
+    check(function, IMAGE, filters, tolerance=1e-4, argnums=(0, 1))
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize(("n", "k"), [(7, 3), (3, 7), (6, 6), (5, 1), (8, 4)])
+def test_sequences(mode, n, k):
+    a, v = np.arange(n, dtype=np.float32), np.cos(np.arange(k, dtype=np.float32))
+    same(gnp.convolve(a, v, mode), np.convolve(a, v, mode))
+    same(gnp.correlate(a, v, mode), np.correlate(a, v, mode))
+    integers = np.arange(n, dtype=np.int32)
+    same(gnp.convolve(integers, integers[:k], mode), np.convolve(integers, integers[:k], mode))
+
+
+def test_lanes_of_both_operands():
+    """vmap makes groups of lanes: forwards, and of the gradient in either operand."""
+
+    def mine(x, w):
+        return ga.lax.conv(x, w, (1,), "SAME")
+
+    def theirs(x, w):
+        return lax.conv(x, w, (1,), "SAME")
+
+    rng = np.random.default_rng(8)
+    x, w = rng.normal(size=(3, 2, 4, 6)).astype(np.float32), rng.normal(size=(3, 5, 4, 3)).astype(np.float32)
+    for axes in ((0, 0), (0, None), (None, 0)):
+        args = [a if k is not None else a[0] for a, k in zip((x, w), axes)]
+        same(ga.vmap(mine, axes)(*args), jax.vmap(theirs, axes)(*args), 1e-4)
+        for which in (0, 1):
+            got = ga.vmap(ga.grad(lambda *xs: (mine(*xs) ** 2).sum(), which), axes)(*args)
+            same(got, jax.vmap(jax.grad(lambda *xs: (theirs(*xs) ** 2).sum(), which), axes)(*args), 1e-4)
+
+
+def test_wrong_convolutions_say_what_to_do():
+    with pytest.raises(ValueError, match="the same spatial ones in all three"):
+        general(ga.lax, IMAGE, W, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHXC"))
+    with pytest.raises(ValueError, match="Transpose an operand"):
+        general(ga.lax, IMAGE, GROUPED, (1, 1), "SAME")
+    with pytest.raises(ValueError, match="a positive one for each spatial axis"):
+        general(ga.lax, IMAGE, W, (1,), "SAME")
+    with pytest.raises(TypeError, match="dtypes must be equal"):
+        general(ga.lax, IMAGE, W.astype(np.float64), (1, 1), "SAME")
+    with pytest.raises(ValueError, match="only one count may be above 1"):
+        general(ga.lax, IMAGE, W, (1, 1), "SAME", batch_group_count=3)
+    with pytest.raises(ValueError, match="take 'full', 'same' or 'valid'"):
+        gnp.convolve(X[0], X[0], "half")
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name):
+    check(WINDOWS[name], IMAGE)
+
+
+def test_a_window_starts_from_its_initial_value():
+    got = ga.lax.reduce_window(X, 2.0, ga.lax.add, (2, 2), (1, 1), [(1, 0), (0, 0)])
+    padded = np.pad(X, ((1, 0), (0, 0)), constant_values=2)
+    same(got, 2 + padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:])
+
+
+def test_pooling():
+    x = gnp.asarray(IMAGE)
+    blocks = IMAGE[:, :, :6].reshape(2, 4, 2, 3, 2, 3)
+    same(ga.nn.max_pool(x, (2, 2), (2, 2)), blocks.max((2, 4)))
+    same(ga.nn.min_pool(x, (2, 2), (2, 2)), blocks.min((2, 4)))
+    same(ga.nn.avg_pool(x, (2, 2), (2, 2)), blocks.mean((2, 4)))
+    ones = gnp.ones((5, 1))
+    same(ga.nn.avg_pool(ones, (3,), padding="SAME")[:, 0], np.array([2, 3, 3, 3, 2], np.float32) / 3)
+    same(ga.nn.avg_pool(ones, (3,), padding=[(1, 1)], count_include_pad=False), np.ones((5, 1), np.float32))
+
+
+def test_wrong_windows_say_what_to_do():
+    with pytest.raises(TypeError, match=r"it takes lax\.add, lax\.max and lax\.min"):
+        ga.lax.reduce_window(X, 1.0, ga.lax.mul, (2, 2), (1, 1), "VALID")
+    with pytest.raises(ValueError, match="give a positive one for each"):
+        ga.lax.reduce_window(X, 0.0, ga.lax.add, (2,), (1, 1), "VALID")
+    with pytest.raises(ValueError, match="take 'SAME', 'VALID'"):
+        ga.lax.reduce_window(X, 0.0, ga.lax.add, (2, 2), (1, 1), "HALF")
+    with pytest.raises(ValueError, match="add one for the channels"):
+        ga.nn.max_pool(X, (2, 2))
