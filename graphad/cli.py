@@ -10,7 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NoReturn
 
 from graphad.errors import GraphadError, ParseError, VerifyError
-from graphad.inspection import GRAPH_STAGES, STAGES, Static, load_function, parse_arguments, stage_text
+from graphad.inspection import (
+    GRAPH_STAGES,
+    STAGES,
+    GraphFunction,
+    Static,
+    diff_text,
+    load_function,
+    parse_arguments,
+    stage_text,
+)
 from graphad.inspection.colors import colored, wants_color
 from graphad.inspection.target import describe_error
 from graphad.trace.pytree import tree_map
@@ -30,7 +39,8 @@ Shows what becomes of a function on its way to machine code:
   llvm, asm   the program as LLVM IR, and as assembly of this machine
 
 The last four show the program of the gradient where the function returns one float, else that of the function;
---of chooses another graph."""
+--of chooses another graph. --diff shows what changes from one stage to another, --pipeline and --after which
+passes run over a graph."""
 
 _EPILOG: Final = """\
 arguments (--args), separated by commas:
@@ -44,6 +54,9 @@ examples:
   graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --stage adjoint
   graphad inspect examples/mlp.py:loss --args 'f32[64], f32[64]' --stage batched --in-axes 'None, 0'
   graphad inspect graphad.nn:softmax --args 'f32[8,128]' --stage source
+  graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --diff traced adjoint
+  graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --stage adjoint --after inline > step.graph
+  graphad inspect step.graph --pipeline 'simplify{fast_math=True}'
 
 Settings are read from the environment: GRAPHAD_DEFAULT_DTYPE_BITS=64, GRAPHAD_FAST_MATH=1, GRAPHAD_ENGINE=numba."""
 
@@ -67,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"graphad inspect: error: {_one_line(error)}", file=sys.stderr)
         return WRONG_INPUT
     if wants_color(sys.stdout, options.color):
-        text = colored(text, options.stage)
+        text = colored(text, "diff" if options.diff else options.stage)
     return _write(text)
 
 
@@ -81,26 +94,38 @@ def _parser() -> argparse.ArgumentParser:
         description=_HELP, epilog=_EPILOG, formatter_class=raw,
     )  # fmt: skip
     add = inspect.add_argument
-    add("target", metavar="TARGET", help="file.py:function or package.module:function")
-    add("--args", default="", metavar="TYPES", help="types of the arguments, see below")
-    add("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
+    add(
+        "target",
+        metavar="TARGET",
+        help="file.py:function, package.module:function, or a file.graph with a printed graph",
+    )
+    add("--args", default="", metavar="TYPES", help="types of the arguments, see below; a graph knows its own")
+    one = inspect.add_mutually_exclusive_group().add_argument
+    one("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
+    one("--diff", nargs=2, choices=STAGES, metavar=("A", "B"), help="show what stage B has changed of stage A")
     add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph loops, source, llvm and asm are shown")
     add("--argnums", default="0", metavar="NUMBERS", help="the arguments to differentiate, like 0 or 0,2; default: 0")
     add("--in-axes", default="0", metavar="AXES", help="where batched adds an axis, like vmap's in_axes; default: 0")
     add("--lanes", type=int, default=8, metavar="N", help="the length of that axis; default: 8")
+    add("--pipeline", metavar="PASSES", help="run these passes over the graph, like 'inline,simplify{fast_math=True}'")
+    add("--after", metavar="PASS", help="show the graph after this pass of the pipeline")
     add("--color", choices=("auto", "always", "never"), default="auto", help="default: auto, colours on a terminal")
     add("--traceback", action="store_true", help="show where in Python an error came from")
     return parser
 
 
 def _inspect(options: argparse.Namespace) -> str:
+    fun = load_function(options.target)
     args = parse_arguments(options.args, "--args")
-    argnums = _argnums(options.argnums)
-    in_axes = _in_axes(options.in_axes)
-    return stage_text(
-        load_function(options.target), args, options.stage,
-        of=options.of, argnums=argnums, in_axes=in_axes, lanes=options.lanes,
-    )  # fmt: skip
+    if isinstance(fun, GraphFunction) and not args:
+        args = fun.arguments
+    settings: dict[str, Any] = {
+        "of": options.of, "argnums": _argnums(options.argnums), "in_axes": _in_axes(options.in_axes),
+        "lanes": options.lanes, "pipeline": options.pipeline, "after": options.after,
+    }  # fmt: skip
+    if options.diff:
+        return diff_text(fun, args, tuple(options.diff), **settings)
+    return stage_text(fun, args, options.stage, **settings)
 
 
 def _argnums(text: str) -> int | tuple[int, ...]:

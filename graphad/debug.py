@@ -10,6 +10,8 @@ from graphad.trace.recording import current, lift
 from graphad.trace.semantics import as_operand
 from graphad.trace.source import located, user_loc, where
 
+__all__ = ["print"]
+
 # `print` is this module's public name, as in JAX; the built-in one stays reachable here.
 _print_line = print
 
@@ -23,6 +25,11 @@ def print(fmt: str, *args: Any, **kwargs: Any) -> None:  # noqa: A001
         A format string for `str.format`: ``"x = {}, loss = {loss:.3f}"``.
     *args, **kwargs
         The values; traced ones are printed when the program runs.
+
+    Raises
+    ------
+    TypeError
+        A field has no value, or a format specification is given for an array.
 
     Examples
     --------

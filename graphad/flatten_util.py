@@ -14,10 +14,24 @@ from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, flatten, unflatten
 from graphad.trace.semantics import as_operand, cast, dtype_and_weakness, result_type
 
+__all__ = ["ravel_pytree"]
+
 
 def ravel_pytree(pytree: Tree) -> tuple[Any, Callable[[Any], Tree]]:
     """All leaves one after the other in a vector, and the function that makes the tree of such a vector.
 
+    Parameters
+    ----------
+    pytree
+        Containers of arrays and numbers; the vector has the dtype that they are promoted to.
+
+    Raises
+    ------
+    ValueError
+        By the function: the vector has another number of elements.
+
+    Examples
+    --------
     >>> import graphad.numpy as gnp
     >>> vector, unravel = ravel_pytree({"w": gnp.ones((2, 2)), "b": gnp.zeros(1)})
     >>> vector

@@ -17,6 +17,15 @@ from graphad.trace.pytree import flatten, unflatten
 class ShapeDtypeStruct:
     """The shape and dtype of an array, in place of one.
 
+    Parameters
+    ----------
+    shape
+        The size of each axis.
+    dtype
+        An element type, or its name.
+    weak_type
+        Whether it gives way in promotion, as a Python number does.
+
     Examples
     --------
     >>> ShapeDtypeStruct((3, 4), "float32")
@@ -59,7 +68,22 @@ def as_spec(x: Any) -> Any:
 
 
 def make_graph(fun: Function) -> Callable[..., Graph]:
-    """The IR of a function at given arguments (arrays, numbers, or `ShapeDtypeStruct`).
+    """The IR of a function at given arguments.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays, numbers and containers of these.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of ``fun``, a `ShapeDtypeStruct` in the place of any array; returns the graph.
+
+    Raises
+    ------
+    TracerBoolError
+        By the callable: Python branches on a value of which the type alone was given.
 
     Examples
     --------
@@ -80,6 +104,23 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
 
 def eval_shape(fun: Function, *args: Any, **kwargs: Any) -> Any:
     """Shapes and dtypes of the result of ``fun``, computed without any arithmetic.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays, numbers and containers of these.
+    *args, **kwargs
+        Its arguments; of arrays only the types count, so that a `ShapeDtypeStruct` will do.
+
+    Returns
+    -------
+    pytree
+        The structure of the result, with a `ShapeDtypeStruct` for each leaf.
+
+    Raises
+    ------
+    TracerBoolError
+        Python branches on a value: which way depends on more than its type.
 
     Examples
     --------

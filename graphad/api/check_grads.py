@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphad.api.functions import Function, check_callable, name_of
-from graphad.api.grad import jvp, vjp
+from graphad.api.linear_maps import jvp, vjp
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
 from graphad.trace.source import where

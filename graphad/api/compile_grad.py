@@ -9,6 +9,7 @@ from typing import Any
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.grad import grad, value_and_grad
 from graphad.api.jit import Jit
+from graphad.api.pickling import reduced
 from graphad.ir.graph import Graph
 
 
@@ -36,6 +37,8 @@ class CompiledGrad:
         update_wrapper(self, fun)
         self.fun = fun
         self.name = name_of(fun)
+        self._options = {"argnums": argnums, "has_aux": has_aux, "with_value": with_value} | settings
+        self._options["static_argnums"] = static_argnums
         self._value = Jit(fun, static_argnums, **settings)
         self._grad = Jit(grad(fun, argnums, has_aux), static_argnums, **settings)
         self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux), static_argnums, **settings)
@@ -58,6 +61,18 @@ class CompiledGrad:
 
     def __repr__(self) -> str:
         return f"<compiled gradient of {self.name}>"
+
+    def _repr_html_(self) -> str:
+        return self._main._repr_html_()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return reduced(self, self.fun, self._options)
+
+    def __copy__(self) -> CompiledGrad:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> CompiledGrad:
+        return self
 
 
 def compile_grad(

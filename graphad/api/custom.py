@@ -1,4 +1,4 @@
-"""Functions with derivatives of the user's own: `custom_jvp`, `custom_vjp`; and `checkpoint`."""
+"""Functions with derivatives of the user's own: `custom_jvp` and `custom_vjp`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
-from graphad.api.functions import Arguments, Function, call_with, check_callable, name_of
-from graphad.api.grad import zeros
+from graphad.api.functions import Function, check_callable, name_of
+from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
-from graphad.primitives.control import remat
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
@@ -21,30 +20,6 @@ from graphad.trace.recording import current, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
-
-
-def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]:
-    """``fun``, whose derivative computes its inner values again instead of keeping them (rematerialisation).
-
-    Examples
-    --------
-    >>> import graphad, graphad.numpy as gnp
-    >>> graphad.grad(graphad.checkpoint(lambda x: gnp.sin(gnp.exp(x))))(0.0)
-    Array(0.5403023, dtype=float32, weak_type=True)
-    """
-    check_callable(fun, "checkpoint")
-
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        arguments = Arguments.of(args, kwargs)
-        if current() is None:
-            return fun(*args, **kwargs)
-        traced = trace_function(call_with(fun), arguments.leaves, arguments.treedef, name=name_of(fun), region=True)
-        if not any_tracer([*arguments.leaves, *traced.captures]):
-            return fun(*args, **kwargs)
-        return unflatten(traced.out_tree, emit_region(remat, (), traced, arguments.leaves))
-
-    return update_wrapper(checkpointed, fun)
-
 
 _MAX_RULES = 64  # of one function; each holds the arrays that its primal captured
 

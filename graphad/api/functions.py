@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from graphad.errors import DifferentiationError
 from graphad.ir.types import b1
 from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten, path_text
+from graphad.trace.pytree import TreeDef, flatten
 from graphad.trace.source import where
 
 Function = Callable[..., Any]
@@ -95,7 +95,7 @@ def check_float_inputs(arguments: Arguments, mask: Sequence[bool], transform: st
             dtype = type_of(x).aval.dtype
             if not dtype.is_float:
                 kind = "boolean" if dtype is b1 else "integer"
-                at = path_text((), 0) if not arguments.leaves else _argument_text(arguments, k)
+                at = _argument_text(arguments, k)
                 raise DifferentiationError(
                     f"{where()}{transform}({name}) needs floating point inputs, but {at} is {type_of(x).aval}: "
                     f"{kind} values have no derivative. Write 3.0 for 3, or x.astype(float); with allow_int=True the "

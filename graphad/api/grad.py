@@ -1,13 +1,10 @@
-"""Reverse and forward mode: `grad`, `value_and_grad`, `vjp`, `jvp`, `linearize`, `linear_transpose`."""
+"""`grad` and `value_and_grad`: reverse mode of functions with a scalar result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from graphad.api.abstract import as_spec
 from graphad.api.functions import (
     Arguments,
     Function,
@@ -19,26 +16,12 @@ from graphad.api.functions import (
     trace_call,
 )
 from graphad.api.stages import gradient, run_on
+from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError
-from graphad.ir.graph import Graph
-from graphad.ir.types import Aval
-from graphad.trace.array import Array
-from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten, path_text, structure_text, unflatten
-from graphad.trace.semantics import as_operand, cast, with_weak
+from graphad.trace.bind import Traced, type_of
+from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.semantics import with_weak
 from graphad.trace.source import where
-from graphad.transforms.linearize import jvp_graph, linearized
-from graphad.transforms.transpose import transposed
-
-#: The dtype of the derivative of an integer: it holds nothing (JAX's ``float0``).
-float0 = np.dtype([("float0", np.void, 0)])
-
-
-def zeros(a: Aval, weak: bool = False) -> Any:
-    """A zero tangent; of ``float0`` for what has no tangent."""
-    if not a.is_float:
-        return np.zeros(a.shape, float0)
-    return Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape), weak)
 
 
 def grad(
@@ -87,7 +70,22 @@ def grad(
 def value_and_grad(
     fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_int: bool = False
 ) -> Callable[..., Any]:
-    """The value and the gradient of a scalar function, computed together. See `grad`.
+    """The value and the gradient of a scalar function, computed together.
+
+    Parameters
+    ----------
+    fun, argnums, has_aux, allow_int
+        As for `grad`.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of ``fun``; returns ``(value, gradient)``, with ``has_aux`` ``((value, aux), gradient)``.
+
+    Raises
+    ------
+    TypeError
+        As `grad`.
 
     Examples
     --------
@@ -172,203 +170,3 @@ def _structure(treedef: TreeDef) -> str:
     if not treedef.num_leaves:
         return "nothing" if kind is type(None) else f"an empty {kind.__name__}"
     return f"a {kind.__name__} of {treedef.num_leaves} array{'s' if treedef.num_leaves > 1 else ''}"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Forward mode
-
-
-def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
-    """Value and directional derivative of ``fun``.
-
-    Parameters
-    ----------
-    fun
-        A function of arrays.
-    primals, tangents
-        The arguments, and a direction for each: tuples of equal structure, shapes and dtypes.
-    has_aux
-        ``fun`` returns ``(value, aux)``; the result is ``(value, tangent, aux)``.
-
-    Examples
-    --------
-    >>> import graphad
-    >>> graphad.jvp(lambda x: x**2, (3.0,), (1.0,))
-    (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
-    """
-    check_callable(fun, "jvp")
-    arguments = _forward_arguments(fun, primals, "jvp")
-    hot = _check_tangents(primals, tangents, "tangents", "jvp", name_of(fun))
-    traced = trace_call(fun, arguments)
-    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
-    graph, nonzero = jvp_graph(traced.graph, mask)
-    results = run_on(graph, [*arguments.leaves, *traced.captures, *hot])
-    n_outputs = len(nonzero)
-    outs = _with_zeros(results[n_outputs:], nonzero, traced.graph)
-    return _with_aux(traced.out_tree, results[:n_outputs], outs, has_aux)
-
-
-def _with_aux(out_tree: TreeDef, values: list[Any], tangents: list[Any], has_aux: bool) -> tuple[Any, ...]:
-    value, tangent = unflatten(out_tree, values), unflatten(out_tree, tangents)
-    return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
-
-
-def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> list[Any]:
-    """One tangent per output: those ``found``, zeros elsewhere."""
-    it = iter(found)
-    return [
-        with_weak(next(it), weak) if hot else zeros(a, weak)
-        for hot, a, weak in zip(nonzero, graph.out_avals, graph.weak, strict=True)
-    ]
-
-
-def _forward_arguments(fun: Function, primals: Any, transform: str) -> Arguments:
-    if not isinstance(primals, (tuple, list)):
-        raise TypeError(
-            f"{where()}{transform}({name_of(fun)}): primals must be a tuple of the arguments, not "
-            f"{type(primals).__name__}; write (x,) for one argument"
-        )
-    return Arguments.of(primals, {})
-
-
-def _check_tangents(primals: Any, tangents: Any, what: str, transform: str, name: str) -> list[Any]:
-    """The tangents (or cotangents) of the float leaves, checked against the primals and cast to their dtypes."""
-    leaves, treedef = flatten(tuple(primals) if isinstance(primals, list) else primals)
-    directions, other = flatten(tuple(tangents) if isinstance(tangents, list) else tangents)
-    if treedef != other:
-        raise TypeError(
-            f"{where()}{transform}({name}): the {what} have structure {structure_text(other)}, which is not that of "
-            f"what they belong to, {structure_text(treedef)}"
-        )
-    checked: list[Any] = []
-    for k, (x, t) in enumerate(zip(leaves, directions, strict=True)):
-        a = type_of(x).aval
-        if not a.is_float:
-            if getattr(t, "dtype", None) != float0:
-                raise DifferentiationError(
-                    f"{where()}{transform}({name}): the {what}{_at(tangents, k)} belong to a value of type {a}, which "
-                    f"has no tangent. Pass a float in its place, or np.zeros({a.shape}, graphad.float0)."
-                )
-            continue
-        spec = type_of(t)
-        if spec.aval.shape != a.shape or not (spec.weak or spec.aval.dtype is a.dtype):
-            raise TypeError(
-                f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
-                f"and dtype of what they belong to, {a}"
-            )
-        checked.append(cast(as_operand(t), a.dtype))
-    return checked
-
-
-def _at(tree: Any, index: int) -> str:
-    path = path_text(tree, index)
-    return f" at {path}" if path else ""
-
-
-def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """Value of ``fun`` at ``primals``, and its derivative there as a linear function of the tangents.
-
-    With ``has_aux``, ``fun`` returns ``(value, aux)`` and the result is ``(value, linear function, aux)``.
-
-    Examples
-    --------
-    >>> import graphad
-    >>> y, f_lin = graphad.linearize(lambda x: x**2, 3.0)
-    >>> f_lin(2.0)
-    Array(12., dtype=float32, weak_type=True)
-    """
-    check_callable(fun, "linearize")
-    arguments = Arguments.of(primals, {})
-    traced = trace_call(fun, arguments)
-    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
-    primal, linear, _, nonzero = linearized(traced.graph, mask)
-    results = run_on(primal, [*arguments.leaves, *traced.captures])
-    n_outputs = len(nonzero)
-    residuals = results[n_outputs:]
-    name = name_of(fun)
-
-    def linear_map(*tangents: Any) -> Any:
-        hot = _check_tangents(primals, tangents, "tangents", "linearize", name)
-        outs = _with_zeros(run_on(linear, [*residuals, *hot]), nonzero, traced.graph)
-        tangent = unflatten(traced.out_tree, outs)
-        return tangent[0] if has_aux else tangent
-
-    out = unflatten(traced.out_tree, results[:n_outputs])
-    return (out[0], linear_map, out[1]) if has_aux else (out, linear_map)
-
-
-def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """Value of ``fun`` and its pullback: cotangents of the result -> cotangents of the arguments (a tuple).
-
-    With ``has_aux``, ``fun`` returns ``(value, aux)`` and the result is ``(value, pullback, aux)``.
-
-    Examples
-    --------
-    >>> import graphad
-    >>> y, pullback = graphad.vjp(lambda x: x**2, 3.0)
-    >>> pullback(1.0)
-    (Array(6., dtype=float32, weak_type=True),)
-    """
-    check_callable(fun, "vjp")
-    arguments = Arguments.of(primals, {})
-    traced = trace_call(fun, arguments)
-    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
-    primal, linear, n_residuals, nonzero = linearized(traced.graph, mask)
-    results = run_on(primal, [*arguments.leaves, *traced.captures])
-    n_outputs = len(nonzero)
-    out = unflatten(traced.out_tree, results[:n_outputs])
-    residuals = results[n_outputs:]
-    value = out[0] if has_aux else out
-    n_values = len(flatten(value)[0])
-    name = name_of(fun)
-
-    def pullback(ct: Any) -> tuple[Any, ...]:
-        seeds = iter(_check_tangents(value, ct, "cotangents", "vjp", name))
-        by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[:n_values]]
-        wanted = [k < n_values for k in range(n_outputs)]
-        given = tuple([w for w, hot in zip(wanted, nonzero, strict=True) if hot])
-        cts = [c for c, hot in zip(by_output, nonzero, strict=False) if hot]
-        mask_in = (False,) * n_residuals + (True,) * (linear.n_inputs - n_residuals)
-        graph, hot_inputs = transposed(linear, mask_in, given)
-        found = iter(run_on(graph, [*residuals, *cts]))
-        hot = iter(hot_inputs)
-        leaves: list[Any] = []
-        for x in arguments.leaves:
-            a, weak = type_of(x)
-            leaves.append(with_weak(next(found), weak) if a.is_float and next(hot) else zeros(a, weak))
-        return unflatten(arguments.treedef, leaves)[0]
-
-    return (value, pullback, out[1]) if has_aux else (value, pullback)
-
-
-def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, ...]]:
-    """The transpose of a linear function. ``primals`` give shapes and dtypes only (arrays or `ShapeDtypeStruct`).
-
-    Examples
-    --------
-    >>> import graphad
-    >>> graphad.linear_transpose(lambda x: 3 * x, 1.0)(2.0)
-    (Array(6., dtype=float32, weak_type=True),)
-    """
-    check_callable(fun, "linear_transpose")
-    arguments = Arguments.of(primals, {})
-    specs = [type_of(as_spec(x)) for x in arguments.leaves]
-    arguments = arguments._replace(leaves=specs)
-    check_float_inputs(arguments, [True] * len(specs), "linear_transpose", name_of(fun))
-    traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
-    graph = traced.graph
-
-    def transpose_of(ct: Any) -> tuple[Any, ...]:
-        results = [Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape)) for a in graph.out_avals]
-        example = unflatten(traced.out_tree, results)
-        seeds = _check_tangents(example, ct, "cotangents", "linear_transpose", name_of(fun))
-        linear = (True,) * len(specs) + (False,) * len(traced.captures)
-        program, nonzero = transposed(graph, linear, tuple([a.is_float for a in graph.out_avals]))
-        found = iter(run_on(program, [*traced.captures, *seeds]))
-        leaves = [
-            with_weak(next(found), s.weak) if hot else zeros(s.aval, s.weak)
-            for s, hot in zip(specs, nonzero, strict=True)
-        ]
-        return unflatten(arguments.treedef, leaves)[0]
-
-    return transpose_of

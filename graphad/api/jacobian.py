@@ -16,11 +16,12 @@ from graphad.api.functions import (
     copy_name,
     name_of,
 )
-from graphad.api.grad import grad, jvp, linearize, vjp
+from graphad.api.grad import grad
+from graphad.api.linear_maps import jvp, linearize, vjp
 from graphad.api.vmap import move_axis, vmap
 from graphad.errors import DifferentiationError
 from graphad.ir.types import Aval
-from graphad.primitives.shape import reshape, slice_
+from graphad.primitives.shape import reshape, slice_axis
 from graphad.trace.array import Array
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, unflatten
@@ -45,6 +46,11 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     callable
         Its result has the structure of the output, each leaf with the structure of the input; for an output of shape
         ``O`` and an input of shape ``I`` an array of shape ``O + I``.
+
+    Raises
+    ------
+    TypeError
+        For inputs and results that are no floats.
 
     Examples
     --------
@@ -74,7 +80,17 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 
 
 def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """The Jacobian by reverse mode: one pass per output element. Best for many inputs and few outputs. See `jacfwd`.
+    """The Jacobian by reverse mode: one pass per output element. Best for many inputs and few outputs.
+
+    Parameters
+    ----------
+    fun, argnums, has_aux
+        As for `jacfwd`, as is the result.
+
+    Raises
+    ------
+    TypeError
+        For inputs and results that are no floats.
 
     Examples
     --------
@@ -108,6 +124,17 @@ jacobian = jacrev
 def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The matrix of second derivatives of a function, forward over reverse.
 
+    Parameters
+    ----------
+    fun, argnums, has_aux
+        As for `jacfwd`. For an output of shape ``O`` and inputs of shapes ``I`` and ``J`` there is an array of shape
+        ``O + I + J``.
+
+    Raises
+    ------
+    TypeError
+        For inputs and results that are no floats.
+
     Examples
     --------
     >>> import graphad, graphad.numpy as gnp
@@ -121,8 +148,22 @@ def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
 def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a scalar function at ``primals`` times a vector, without forming the matrix.
 
-    ``primals`` and ``tangents`` are tuples, as for `jvp`; the result is that of ``grad(fun)`` for one argument and a
-    tuple for several.
+    Parameters
+    ----------
+    fun
+        A function of arrays with a scalar float result.
+    primals, tangents
+        The arguments, and the vector in as many parts: tuples, as for `jvp`.
+
+    Returns
+    -------
+    pytree
+        What ``grad(fun)`` would have: the product for one argument, a tuple of products for several.
+
+    Raises
+    ------
+    TypeError
+        As `grad` and `jvp`.
 
     Examples
     --------
@@ -184,9 +225,7 @@ def _split(x: Any, leaves: Sequence[Any], shape: tuple[int, ...], lead: bool) ->
     start = 0
     for leaf in leaves:
         a = type_of(leaf).aval
-        low = tuple([start if i == axis else 0 for i in range(len(x.shape))])
-        high = tuple([start + a.size if i == axis else n for i, n in enumerate(x.shape)])
-        block = slice_(x, start=low, stop=high, step=(1,) * len(x.shape))
+        block = slice_axis(x, axis, start, start + a.size)
         final = (*shape, *a.shape) if lead else (*a.shape, *shape)
         blocks.append(with_weak(reshape(block, shape=final), x.weak_type))
         start += a.size

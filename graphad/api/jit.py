@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
+from html import escape
 from typing import Any, overload
 
 import numpy as np
 
 from graphad.api.functions import Arguments, Function, as_argnums, call_with, check_callable, name_of
 from graphad.api.paths import Path, PathTree
+from graphad.api.pickling import reduced
 from graphad.api.stages import compiled, simplify
 from graphad.config import config
 from graphad.ir.graph import Graph
@@ -46,6 +48,7 @@ class Jit:
         self.fun = fun
         self.name = name_of(fun)
         self.settings = {k: v for k, v in settings.items() if v is not None}
+        self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
         self._static = _StaticArguments(fun, static_argnums, static_argnames, self.name)
         self._trees: dict[Hashable, PathTree] = {}
         self._regions: dict[Hashable, Traced] = {}
@@ -165,6 +168,57 @@ class Jit:
         paths = sum(tree.count for tree in self._trees.values())
         return f"<compiled {self.name}: {len(self._trees)} signature(s), {paths} path(s)>"
 
+    def _repr_html_(self) -> str:
+        graphs = [simplify(path.graph) for tree in self._trees.values() for path in tree.paths()]
+        shown = [f"<details><summary>path {k}</summary>{g._repr_html_()}</details>" for k, g in enumerate(graphs)]
+        return f"<code>{escape(repr(self))}</code>{''.join(shown)}"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return reduced(self, self.fun, self._options)
+
+    def __copy__(self) -> Jit:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Jit:
+        return self
+
+
+class DonatingJit(Jit):
+    """A compiled function that uses up some of its arguments; made by `jit` with ``donate_argnums``."""
+
+    def __init__(self, fun: Function, donate_argnums: int | Sequence[int] = (), **options: Any) -> None:
+        super().__init__(fun, **options)
+        self._donated = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
+        self._options["donate_argnums"] = self._donated
+        if both := {*self._donated} & {*self._static.argnums}:
+            raise ValueError(f"{where()}jit({self.name}): arguments {sorted(both)} are both static and donated")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if state.stack or config.disable_jit:  # part of a larger program, or of none
+            return super().__call__(*args, **kwargs)
+        donated = self._taken(args, kwargs)
+        result = super().__call__(*args, **kwargs)
+        for x in donated:
+            x.delete()
+        return result
+
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
+        """The Arrays among the donated arguments; NumPy's belong to the caller."""
+        numbers = as_argnums(self._donated, len(args), "jit", self.name)
+        taken: dict[int, Array] = {}
+        kept = {id(x) for x in flatten(([a for n, a in enumerate(args) if n not in numbers], kwargs))[0]}
+        for n in numbers:
+            for x in flatten(args[n])[0]:
+                if type(x) is not Array:
+                    continue
+                if id(x) in taken or id(x) in kept:
+                    raise ValueError(
+                        f"{where()}jit({self.name}): the array in argument {n}, which is donated, is passed a second "
+                        "time in this call. Pass a copy, np.array(x), or do not donate it."
+                    )
+                taken[id(x)] = x
+        return list(taken.values())
+
 
 _MISS = object()
 _FLOATS = {32: np.dtype(np.float32), 64: np.dtype(np.float64)}
@@ -236,17 +290,26 @@ def _complete(
 
 @overload
 def jit(
-    fun: Function, *, static_argnums: int | Sequence[int] = ..., static_argnames: str | Sequence[str] = ...
+    fun: Function,
+    *,
+    static_argnums: int | Sequence[int] = ...,
+    static_argnames: str | Sequence[str] = ...,
+    donate_argnums: int | Sequence[int] = ...,
 ) -> Jit: ...
 @overload
 def jit(
-    fun: None = None, *, static_argnums: int | Sequence[int] = ..., static_argnames: str | Sequence[str] = ...
+    fun: None = None,
+    *,
+    static_argnums: int | Sequence[int] = ...,
+    static_argnames: str | Sequence[str] = ...,
+    donate_argnums: int | Sequence[int] = ...,
 ) -> Callable[[Function], Jit]: ...
 def jit(
     fun: Function | None = None,
     *,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
+    donate_argnums: int | Sequence[int] = (),
 ) -> Any:
     """Compile a function: it is traced once per signature and runs as one program.
 
@@ -256,6 +319,9 @@ def jit(
         A function of arrays, numbers and containers of these. Python `if` and `while` on their values are allowed.
     static_argnums, static_argnames
         Arguments that are Python values compiled in; they must be hashable.
+    donate_argnums
+        Positional arguments that the caller gives up: the Arrays in them are deleted when the call is done, which frees
+        their memory, and later uses raise `DeletedArrayError`. NumPy arrays stay what they are.
 
     Examples
     --------
@@ -263,9 +329,12 @@ def jit(
     >>> graphad.jit(lambda x: gnp.sin(x) * 2)(0.0)
     Array(0., dtype=float32, weak_type=True)
     """
-    if fun is None:
-        return lambda f: Jit(f, static_argnums, static_argnames)
-    return Jit(fun, static_argnums, static_argnames)
+    options: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+
+    def wrap(f: Function) -> Jit:
+        return Jit(f, **options) if donate_argnums == () else DonatingJit(f, donate_argnums, **options)
+
+    return wrap if fun is None else wrap(fun)
 
 
 def block_until_ready(tree: Any) -> Any:

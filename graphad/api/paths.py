@@ -8,7 +8,7 @@ traces a new one where there is none.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +94,15 @@ class PathTree:
         self.name = name
         self.root = Node()
         self.count = 0
+
+    def paths(self) -> Iterator[Path]:
+        """All paths, in no particular order."""
+        nodes = [self.root]
+        while nodes:
+            node = nodes.pop()
+            nodes.extend(node.children.values())
+            if node.path is not None:
+                yield node.path
 
     def run(self, arrays: Sequence[NDArray], arguments: Any) -> tuple[Path, Sequence[NDArray]]:
         """The path for these arguments, and its results."""

@@ -25,17 +25,24 @@ from graphad.transforms.transpose import Transposed, transposed
 
 if TYPE_CHECKING:
     from graphad.backends.executable import Executable
+    from graphad.passes import Pipeline
 
 NDArray = np.ndarray[Any, Any]
 
 
+def default_pipeline() -> Pipeline:
+    """The passes that every graph goes through before it is compiled, under the settings in force."""
+    from graphad.passes import Inline, Simplify  # late: eager code needs no passes
+
+    return (Inline(custom=True), Simplify(fast_math=config.fast_math))
+
+
 def simplify(graph: Graph) -> Graph:
     """Calls inlined and rewritten: what is compiled. Memoised."""
-    from graphad.passes.pipeline import parse_pipeline, run  # late: eager code needs no passes
+    from graphad.passes import run  # late: eager code needs no passes
 
-    fast_math = config.fast_math
-    pipeline = parse_pipeline(f"inline{{custom=True}},simplify{{fast_math={fast_math}}}")
-    return graph.memoize(("simplified", fast_math), lambda: run(graph, pipeline))
+    pipeline = default_pipeline()
+    return graph.memoize(("simplified", *pipeline), lambda: run(graph, pipeline))
 
 
 def compiled(graph: Graph) -> Executable:

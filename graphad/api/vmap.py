@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from graphad.api.functions import Arguments, Function, call_with, check_callable, copy_name, name_of
 from graphad.api.stages import run_on
 from graphad.ir.types import aval
-from graphad.primitives.shape import transpose
-from graphad.trace.array import Array
+from graphad.primitives.layout import repeat_leading, transpose
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import broadcast_prefix, unflatten
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
-from graphad.transforms.batch import batched, lead
+from graphad.transforms.batch import batched
 
 InAxes = Any  # int | None | pytree of these
 
@@ -137,7 +134,7 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
             )
         return result
     if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
-        result = repeat_lead(result, size)
+        result = with_weak(repeat_leading(result, size), result.weak_type)
     ndim = len(result.shape)
     if not isinstance(axis, int):
         raise TypeError(f"{where()}vmap({name}): out_axes must hold ints and None, not {axis!r}")
@@ -146,13 +143,6 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
             f"{where()}vmap({name}): out_axes={axis} is no axis of a result with {ndim} axes, the mapped one among them"
         )
     return move_axis(result, 0, axis % ndim)
-
-
-def repeat_lead(x: Any, size: int) -> Any:
-    """``x`` repeated along a new leading axis."""
-    if type(x) is Array:
-        return Array(np.broadcast_to(x._value, (size, *x.shape)), x.weak_type)
-    return with_weak(lead(x, size), x.weak_type)
 
 
 def move_axis(x: Any, source: int, target: int) -> Any:

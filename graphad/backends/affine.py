@@ -7,7 +7,7 @@ planned, and the name of a loop variable once its loops exist. *Coords* are one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphad.ir.lowering import AffineDim
@@ -74,6 +74,15 @@ def axis_of(coordinate: Coordinate) -> Any:
     """The variable that this coordinate is, or None if it is anything else than one variable."""
     offset, terms = coordinate
     return terms[0][0] if not offset and len(terms) == 1 and terms[0][1] == 1 else None
+
+
+def axes_view(axes: Iterable[int]) -> tuple[AffineDim, ...]:
+    """The view that has its operand's axes at ``axes``, in this order: a transposition, or a broadcast.
+
+    >>> axes_view((2, 0))
+    (AffineDim(offset=0, terms=((2, 1),)), AffineDim(offset=0, terms=((0, 1),)))
+    """
+    return tuple([AffineDim(0, ((axis, 1),)) for axis in axes])
 
 
 def reshape_view(source: Shape, target: Shape) -> tuple[AffineDim, ...] | None:

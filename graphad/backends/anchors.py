@@ -73,17 +73,12 @@ class Decisions:
 
     def buffer_of(self, value: int) -> int:
         """The value whose buffer holds the elements of ``value``."""
-        values = self._flat.values
         while True:
-            definition = values[value]
-            if type(definition) is ReshapeValue:
-                value = definition.operand
-            elif type(definition) is ScatterValue:
-                value = definition.target
-            elif value in self.same_buffer:
-                value = self.same_buffer[value]
-            else:
+            value = self.written_by(value)
+            definition = self._flat.values[value]
+            if type(definition) is not ScatterValue:
                 return value
+            value = definition.target
 
     def written_by(self, value: int) -> int:
         """The anchor after which the buffer of ``value`` holds it."""

@@ -6,10 +6,11 @@ Regions are renumbered, not value-numbered: what a ``remat`` computes again must
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 
 from graphad.backends import indexing, matmul
-from graphad.backends.affine import Shape, reshape_view
+from graphad.backends.affine import Shape, axes_view, reshape_view
 from graphad.backends.definitions import (
     ConstantValue,
     CutPiece,
@@ -54,6 +55,7 @@ from graphad.ir.lowering import (
     parse_scalar,
 )
 from graphad.ir.types import Aval, DType, Literal, aval, b1, bf16, f16, f32, literal, u8
+from graphad.primitives.effects import guard
 
 #: Half precision accumulates in single precision.
 ACCUMULATORS: Final[dict[DType, DType]] = {f16: f32, bf16: f32}
@@ -112,7 +114,7 @@ class _Flattener:
 
     def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> list[Atom]:
         params = eqn.primitive.named(eqn.params)
-        if eqn.primitive.name == "guard":
+        if eqn.primitive is guard:
             self.flat.guards.append(Guard(operands[0], params["expect"], loc))
         else:
             self.flat.prints.append(Print(params["fmt"], params["lanes"], tuple(operands), loc))
@@ -201,7 +203,7 @@ class _Flattener:
         definition = self.flat.values[atom]
         if type(definition) is ConstantValue:
             return self.flat.add(ConstantValue(out, loc, definition.literal))
-        if definition.aval is out and dims == tuple([AffineDim(0, ((a, 1),)) for a in range(out.ndim)]):
+        if definition.aval is out and dims == axes_view(range(out.ndim)):
             return atom
         return self.flat.add(ViewValue(out, loc, atom, dims))
 
@@ -227,7 +229,7 @@ class _Flattener:
             if part is not None:
                 cut.append(part)
         fill = None if lowering.fill is None else operands[lowering.fill]
-        if fill is not None and sum(_size(p.extents) for p in cut) == out.size:
+        if fill is not None and sum(prod(p.extents) for p in cut) == out.size:
             fill = None
         if len(cut) == 1 and fill is None and out.shape:  # one piece alone: a view
             (part,) = cut
@@ -269,7 +271,7 @@ class _Flattener:
         source = self.flat.values[operand].aval
         extremum = self.reduce(combine[3:], axes, operand, aval(out.shape, source.dtype), loc)
         kept = [a for a in range(source.ndim) if a not in axes]
-        spread = self.view(extremum, tuple([AffineDim(0, ((a, 1),)) for a in kept]), source, loc)
+        spread = self.view(extremum, axes_view(kept), source, loc)
         inputs = (operand, spread, positions, literal(beyond, out.dtype))
         scalar = template(_EXTREMUM_AT, (source.dtype, source.dtype, out.dtype, out.dtype), out.dtype)
         hits = self.flat.add(MapValue(aval(source.shape, out.dtype), loc, scalar, inputs))
@@ -321,8 +323,7 @@ class _Flattener:
         result = matmul.contract(
             self.flat, self.value(filters, loc), self.value(windows, loc), contraction, product, loc
         )
-        behind = [AffineDim(0, ((3 + k, 1),)) for k in range(rank)]
-        in_order = (AffineDim(0, ((1, 1),)), AffineDim(0, ((2, 1),)), AffineDim(0, ((0, 1),)), *behind)
+        in_order = axes_view((1, 2, 0, *range(3, 3 + rank)))
         moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
         return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
 
@@ -336,11 +337,11 @@ class _Flattener:
         dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
         order = (*[a for a in range(out.ndim) if a != axis], axis)
         shape = tuple([out.shape[a] for a in order])
-        to_last = tuple([AffineDim(0, ((order.index(a), 1),)) for a in range(out.ndim)])
+        to_last = axes_view([order.index(a) for a in range(out.ndim)])
         keys = self.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
         scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
         call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
-        back = tuple([AffineDim(0, ((a, 1),)) for a in order])
+        back = axes_view(order)
         return self.view(self.flat.add(call), back, out, loc) if axis != last else self.flat.add(call)
 
     def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
@@ -365,13 +366,6 @@ def _cut(piece: Piece, operand: int, extents: Shape, shape: Shape) -> CutPiece |
         counts.append(high - low)
     offsets = tuple([o + s * lo for o, s, lo in zip(piece.offsets, piece.steps, first, strict=True)])
     return CutPiece(operand, tuple(counts), tuple(first), offsets, piece.steps)
-
-
-def _size(shape: Shape) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphad.backends.affine import Shape, row_major
+from graphad.backends.affine import Shape, axes_view, row_major
 from graphad.backends.definitions import (
     Block,
     ConstantValue,
@@ -70,7 +70,7 @@ def dynamic_update_slice(flat: FlatProgram, operands: list[int], batch: int, out
 
 def _starts(shape: Shape, block: Shape, strides: Shape, starts: list[int], batch: int) -> tuple[IndexedAxis, ...]:
     """The axes along which a block can lie in more than one place."""
-    lanes = tuple([AffineDim(0, ((a, 1),)) for a in range(batch)])
+    lanes = axes_view(range(batch))
     rows = zip(strides[batch:], shape[batch:], block[batch:], starts, strict=True)
     return tuple([IndexedAxis(stride, n - size, start, lanes) for stride, n, size, start in rows if n > size])
 
@@ -81,7 +81,7 @@ def _addresses(
     """The strides of the axes of [*lanes, *positions, *window], and the indexed axes."""
     positions = flat.values[indices].aval.ndim - 1 - lanes
     window = [strides[a] for a in range(lanes, len(shape)) if a not in indexed]
-    place = tuple([AffineDim(0, ((a, 1),)) for a in range(lanes + positions)])
+    place = axes_view(range(lanes + positions))
     axes = [
         IndexedAxis(strides[a], shape[a] - 1, indices, (*place, AffineDim(number))) for number, a in enumerate(indexed)
     ]

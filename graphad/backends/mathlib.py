@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -94,17 +94,6 @@ def definition(symbol_name: str, *, fma: bool = True) -> str:
             "",
         )
     )
-
-
-def library_text(lanes: Sequence[int], *, fma: bool = True) -> str:
-    """All functions for these numbers of lanes in one module: to read, and for targets that link text."""
-    texts = [definition(symbol(*key, n), fma=fma) for n in lanes for key in FUNCTIONS]
-    texts += [definition(symbol(*key, 1), fma=fma) for key in SLOW_PATHS]
-    outside = {line for text in texts for line in text.splitlines() if line.startswith(("declare", "@"))}
-    bodies = [text[text.index("define") :] for text in texts]
-    defined = {found for text in bodies for found in re.findall(r"^define [^@]*@(\w+)", text, re.MULTILINE)}
-    kept = sorted(line for line in outside if not (line.startswith("declare") and defined & set(symbols_in(line))))
-    return "\n".join((*kept, "", *bodies))
 
 
 def symbols_in(text: str) -> list[str]:

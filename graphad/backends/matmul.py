@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from graphad.backends.affine import Shape, row_major
+from graphad.backends.affine import Shape, axes_view, row_major
 from graphad.backends.definitions import FlatProgram, GemmValue, MapValue, MatrixOperand, ReduceValue, ViewValue
 from graphad.backends.scalars import copy_template, template
 from graphad.ir.loc import Loc
-from graphad.ir.lowering import AffineDim, Contract, parse_scalar
+from graphad.ir.lowering import Contract, parse_scalar
 from graphad.ir.types import Aval, aval, f32, f64
 
 #: Products of at most so many multiplications are faster as loops than as a BLAS call...
@@ -65,7 +65,7 @@ def _as_loops(flat: FlatProgram, left: tuple[int, _Axes], right: tuple[int, _Axe
         place = dict(zip(axes.batch, range(len(axes.batch)), strict=True))
         place.update(zip(axes.free, range(first_free, out.ndim), strict=False))
         place.update(zip(axes.contract, summed, strict=True))
-        dims = tuple([AffineDim(0, ((place[a], 1),)) for a in range(len(place))])
+        dims = axes_view([place[a] for a in range(len(place))])
         repeated.append(flat.add(ViewValue(whole, loc, value, dims)))
     scalar = template(_PRODUCT, (out.dtype, out.dtype), out.dtype)
     product = flat.add(MapValue(whole, loc, scalar, (repeated[0], repeated[1])))
@@ -80,8 +80,7 @@ def _matrix(flat: FlatProgram, value: int, batch: Shape, rows: Shape, columns: S
     if found is not None:
         return found
     order = (*batch, *rows, *columns)
-    place = {axis: position for position, axis in enumerate(order)}
-    dims = tuple([AffineDim(0, ((place[axis], 1),)) for axis in range(len(order))])
+    dims = axes_view([order.index(axis) for axis in range(len(order))])
     copied = aval(tuple([shape[a] for a in order]), flat.values[value].aval.dtype)
     copy = flat.add(
         MapValue(copied, loc, copy_template(copied.dtype), (flat.add(ViewValue(copied, loc, value, dims)),))

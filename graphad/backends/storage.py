@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from graphad.backends.affine import Shape, row_major
 from graphad.backends.definitions import InputValue, KernelValue
 from graphad.backends.loops import Buffer
@@ -59,9 +61,7 @@ class Storage:
             dropped = {axis for node, axis in writer.nodes[: writer.local or 0] if not node.vector}
         shape = tuple([1 if axis in dropped else n for axis, n in enumerate(aval.shape)])
         strides = tuple([0 if axis in dropped else s for axis, s in enumerate(row_major(shape))])
-        size = 1
-        for n in shape:
-            size *= n
+        size = prod(shape)
         self._places[value] = (self._temporary(aval, size), strides)
 
     def _temporary(self, aval: Aval, size: int) -> str:

@@ -19,7 +19,9 @@ from graphad.inspection.arguments import parse_arguments as parse_arguments
 from graphad.inspection.stages import GRAPH_STAGES as GRAPH_STAGES
 from graphad.inspection.stages import PROGRAM_STAGES as PROGRAM_STAGES
 from graphad.inspection.stages import STAGES as STAGES
+from graphad.inspection.stages import diff_text as diff_text
 from graphad.inspection.stages import stage_graph as stage_graph
 from graphad.inspection.stages import stage_text as stage_text
+from graphad.inspection.target import GraphFunction as GraphFunction
 from graphad.inspection.target import TargetError as TargetError
 from graphad.inspection.target import load_function as load_function

@@ -6,17 +6,10 @@ import os
 from importlib.util import find_spec
 from typing import Any, Final, TextIO
 
-_LEXERS: Final = {"source": "python", "llvm": "llvm", "asm": "gas"}
+from graphad.ir.html import PATTERNS
 
-#: Of the IR and the loop IR. Later patterns win where they overlap.
-_PATTERNS: Final = (
-    r"(?P<keyword>\b(?:graph|return|weak|for|vector|program|nest)\b)",
-    r"(?P<primitive>(?<== )[a-z]\w*(?=\(| [%\d-]|\[\w+=)|^\s+(?:guard|debug_print)\b)",
-    r"(?P<type>\b(?:bool|[iu](?:8|16|32|64)|b?f16|f32|f64)\b(?:\[[\d,]*\])?)",
-    r"(?P<value>%\w+)",
-    r"(?P<name>@[\w.<>-]+)",
-    r"(?P<comment>;.*$)",
-)
+_LEXERS: Final = {"source": "python", "llvm": "llvm", "asm": "gas", "diff": "diff"}
+
 _STYLES: Final = {
     "keyword": "bold", "primitive": "cyan", "type": "green", "value": "yellow", "name": "magenta", "comment": "dim",
 }  # fmt: skip
@@ -30,7 +23,7 @@ def wants_color(stream: TextIO, choice: str = "auto") -> bool:
 
 
 def colored(text: str, stage: str) -> str:
-    """``text``, of one of `graphad.inspection.STAGES`, with the escape sequences of a terminal."""
+    """``text``, of one of `graphad.inspection.STAGES` or a ``"diff"``, with the escape sequences of a terminal."""
     from rich.console import Console
     from rich.highlighter import RegexHighlighter
     from rich.syntax import Syntax
@@ -42,7 +35,8 @@ def colored(text: str, stage: str) -> str:
         rendered = Syntax(text, lexer, theme="ansi_dark", background_color="default").highlight(text)
         rendered.rstrip()
     else:
-        rules = {"highlights": [f"(?m){p}" for p in _PATTERNS], "base_style": "graphad."}
+        # rich lets later patterns win where they overlap
+        rules = {"highlights": [f"(?m){p}" for p in reversed(PATTERNS)], "base_style": "graphad."}
         rendered = type("Highlighter", (RegexHighlighter,), rules)()(text)
     console = Console(
         theme=Theme({f"graphad.{name}": style for name, style in _STYLES.items()}),

@@ -10,12 +10,16 @@ from graphad.api.compile_grad import CompiledGrad
 from graphad.api.functions import name_of
 from graphad.api.grad import value_and_grad
 from graphad.api.jit import Jit
-from graphad.api.stages import compiled, simplify
+from graphad.api.stages import compiled, default_pipeline
 from graphad.api.vmap import vmap
 from graphad.backends.loops_text import format_program
+from graphad.errors import did_you_mean
 from graphad.inspection.arguments import Static
+from graphad.inspection.diff import diff_graphs, diff_texts
+from graphad.inspection.target import GraphFunction
 from graphad.ir.graph import Graph
 from graphad.ir.text import format_graph
+from graphad.passes import Pipeline, format_pipeline, parse_pipeline, run
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
 
@@ -39,6 +43,8 @@ def stage_text(
     argnums: int | Sequence[int] = 0,
     in_axes: Any = 0,
     lanes: int = 8,
+    pipeline: str | None = None,
+    after: str | None = None,
 ) -> str:
     """One stage of the compilation of ``fun``, as text.
 
@@ -57,6 +63,9 @@ def stage_text(
         The arguments to differentiate.
     in_axes, lanes
         Of ``"batched"``: where each argument gets a batch axis (None for nowhere), and how long that is.
+    pipeline, after
+        Of graphs other than the traced one: the passes to run instead of the usual ones, such as
+        ``"inline,simplify"``, and the name of the pass to stop after.
 
     Examples
     --------
@@ -73,7 +82,12 @@ def stage_text(
     graph_stage = stage
     if stage in PROGRAM_STAGES:
         graph_stage = of or _default_graph(fun, args)
-    graph = stage_graph(fun, args, graph_stage, argnums=argnums, in_axes=in_axes, lanes=lanes)
+    if stage in PROGRAM_STAGES and (pipeline or after):
+        raise ValueError(f"{stage} is made of a graph after all passes; a pipeline, or a pass to stop at, is of graphs")
+    options: dict[str, Any] = {
+        "argnums": argnums, "in_axes": in_axes, "lanes": lanes, "pipeline": pipeline, "after": after,
+    }  # fmt: skip
+    graph = stage_graph(fun, args, graph_stage, **options)
     return format_graph(graph) if stage in GRAPH_STAGES else program_text(graph, stage)
 
 
@@ -85,8 +99,12 @@ def stage_graph(
     argnums: int | Sequence[int] = 0,
     in_axes: Any = 0,
     lanes: int = 8,
+    pipeline: str | None = None,
+    after: str | None = None,
 ) -> Graph:
     """The graph of one of `GRAPH_STAGES`. See `stage_text`."""
+    if stage == "traced" and isinstance(fun, GraphFunction):
+        return fun.graph
     fun = _with_static_values(_undecorated(fun))
     transformed = fun
     if stage == "adjoint":
@@ -97,7 +115,45 @@ def stage_graph(
     if transformed is not fun:
         transformed.__name__ = f"{name_of(fun)}.{stage}"
     graph = make_graph(transformed)(*args)
-    return graph if stage == "traced" else simplify(graph)
+    return graph if stage == "traced" else run(graph, _passes(pipeline, after))
+
+
+def _passes(pipeline: str | None, after: str | None) -> Pipeline:
+    """The passes to run, up to the last one of the name ``after``."""
+    passes = default_pipeline() if pipeline is None else parse_pipeline(pipeline)
+    if after is None:
+        return passes
+    places = [k for k, p in enumerate(passes) if p.name == after]
+    if not places:
+        known = did_you_mean(after, [p.name for p in passes])
+        raise ValueError(f"there is no pass {after} in the pipeline {format_pipeline(passes)!r}. {known}")
+    return passes[: places[-1] + 1]
+
+
+def diff_text(fun: Function, args: Sequence[Any], stages: tuple[str, str], **options: Any) -> str:
+    """What the second of two stages has changed of the first, as in a unified diff; ``options`` as in `stage_text`.
+
+    Graphs are compared equation by equation, programs line by line.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> print(diff_text(lambda x: gnp.sqrt(x) * 1, [ShapeDtypeStruct((3,), "float32")], ("traced", "simplified")))
+    --- traced
+    +++ simplified
+    ...
+    -  %2': f32[3] = mul %1, 1.0:f32   ; ...
+    -  return %2'
+    +  return %1
+    ...
+    """
+    before, after = stages
+    if before in GRAPH_STAGES and after in GRAPH_STAGES:
+        options.pop("of", None)
+        old, new = [stage_graph(fun, args, stage, **options) for stage in stages]
+        return diff_graphs(old, new, stages)
+    old, new = [stage_text(fun, args, stage, **options) for stage in stages]
+    return diff_texts(old, new, stages)
 
 
 def program_text(graph: Graph, stage: str) -> str:

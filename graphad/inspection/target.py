@@ -1,4 +1,4 @@
-"""Finding the function that a target names: ``path/to/file.py:function`` or ``package.module:function``."""
+"""What a target names: ``path/to/file.py:function``, ``package.module:function``, or a ``path/to/file.graph``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from graphad.api.abstract import ShapeDtypeStruct
+from graphad.api.stages import run_on
 from graphad.errors import GraphadError, did_you_mean
+from graphad.ir.graph import Graph
+from graphad.ir.text import parse_graph
+from graphad.ir.verify import verify
 
 #: What is in these folders is not the user's own code: graphad, the standard library, installed packages.
 _FOREIGN: Final = (
@@ -25,12 +30,13 @@ _FOREIGN: Final = (
 class TargetError(GraphadError, ImportError):
     """A target names no function: the file, the module or the name in it is missing, or importing it failed.
 
-    Remedy: the message says which part of the target; it is written ``file.py:function`` or ``module:function``.
+    Remedy: the message says which part of the target; it is written ``file.py:function``, ``module:function`` or
+    ``file.graph``.
     """
 
 
 def load_function(target: str) -> Callable[..., Any]:
-    """The function that ``target`` names.
+    """The function that ``target`` names, or that the graph in the file ``target`` computes.
 
     The file's folder, or for a module the current one, can be imported from, as for ``python file.py``.
 
@@ -44,9 +50,11 @@ def load_function(target: str) -> Callable[..., Any]:
     >>> load_function("graphad.numpy:tanh").__name__
     'tanh'
     """
+    if target.endswith(".graph"):
+        return GraphFunction(_read_graph(Path(target)))
     place, colon, name = target.rpartition(":")
     if not (place and colon and name):
-        raise TargetError(f"{target!r} is no target; write file.py:function or package.module:function")
+        raise TargetError(f"{target!r} is no target; write file.py:function or package.module:function, or file.graph")
     is_file = place.endswith(".py") or "/" in place
     module = _import_file(Path(place)) if is_file else _import_module(place)
     found: Any = module
@@ -58,6 +66,37 @@ def load_function(target: str) -> Callable[..., Any]:
     if not callable(found):
         raise TargetError(f"{target} is a {type(found).__name__}, not a function")
     return found
+
+
+class GraphFunction:
+    """The function that a graph computes, of arrays as its inputs are.
+
+    Attributes
+    ----------
+    graph
+        The graph.
+    arguments
+        The types of its inputs.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.arguments = tuple([ShapeDtypeStruct(a.shape, a.dtype) for a in graph.in_avals])
+        self.__name__ = graph.name
+
+    def __call__(self, *args: Any) -> Any:
+        if len(args) != len(self.arguments):
+            raise TypeError(f"@{self.graph.name} takes {len(self.arguments)} arguments, not {len(args)}")
+        results = run_on(self.graph, args)
+        return results[0] if len(results) == 1 else tuple(results)
+
+
+def _read_graph(path: Path) -> Graph:
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    graph = parse_graph(path.read_text(encoding="utf-8"))
+    verify(graph)
+    return graph
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -133,6 +133,11 @@ class Graph:
 
         return format_graph(self)
 
+    def _repr_html_(self) -> str:
+        from graphad.ir.text import html_text  # as above
+
+        return html_text(repr(self))
+
 
 def is_effectful(eqn: Eqn) -> bool:
     """An equation has an effect if its primitive or any of its regions has: it is never merged and never dropped."""

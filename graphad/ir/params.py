@@ -54,7 +54,7 @@ def _avals_from(text: str, _rules: Mapping[str, Any]) -> tuple[Aval, ...]:
 def _rule_from(text: str, rules: Mapping[str, Any]) -> Any:
     name = text.strip().removeprefix("@")
     if name not in rules:
-        raise ValueError(f"the text names rule @{name}; pass it: parse(text, rules={{{name!r}: rule}})")
+        raise ValueError(f"the text names rule @{name}; pass it: parse_graph(text, rules={{{name!r}: rule}})")
     return rules[name]
 
 
@@ -63,7 +63,6 @@ BOOL: Final = ParamKind("bool", lambda x: type(x) is bool, repr, _python)
 STR: Final = ParamKind("str", lambda x: type(x) is str, repr, _python)
 INTS: Final = ParamKind("ints", _is_ints, _compact, _python)
 NESTED: Final = ParamKind("tuple of ints", _is_nested, _compact, _python)
-STRS: Final = ParamKind("strs", lambda x: type(x) is tuple and all(type(i) is str for i in x), repr, _python)
 DTYPE: Final = ParamKind("dtype", lambda x: type(x) is DType, lambda d: d.name, lambda t, _: DTYPES[t.strip()])
 LITERAL: Final = ParamKind(
     "literal", lambda x: type(x) is Literal, format_literal, lambda t, _: parse_literal(t.strip())

@@ -48,6 +48,11 @@ def format_graph(graph: Graph, rules: dict[str, Any] | None = None, mark: Mark |
     return "\n".join((">>> " if line.marked else "    ") + _joined(line) for line in lines)
 
 
+def format_equations(graph: Graph) -> list[list[str]]:
+    """The lines of ``graph`` in parts: its header, every equation with its regions, the end."""
+    return [[_joined(line) for line in part] for part in _Printer({}, None).parts(graph)]
+
+
 def _joined(line: _Line) -> str:
     return f"{line.text}   ; {line.loc}" if line.loc else line.text.rstrip()
 
@@ -59,6 +64,10 @@ class _Printer:
 
     def graph(self, graph: Graph) -> list[_Line]:
         """The lines of one graph, those of its regions among them."""
+        return [line for part in self.parts(graph) for line in part]
+
+    def parts(self, graph: Graph) -> list[list[_Line]]:
+        """The same, apart: the header, every equation, the end."""
         heads = [self.head(graph, eqn) for eqn in graph.eqns]
         column = max((len(h) for h in heads if len(h) <= _HEAD_WIDTH), default=0)
         texts: list[str] = []
@@ -66,18 +75,18 @@ class _Printer:
             body = self.body(eqn)
             texts.append(f"  {head:<{column}} = {body}" if head else f"  {body}")
         column = max((len(t) for t in texts if len(t) <= _BODY_WIDTH), default=0)
-        lines = [_Line(t, "", self.marks(graph, -1)) for t in self.header(graph)]
+        parts = [[_Line(t, "", self.marks(graph, -1)) for t in self.header(graph)]]
         locs = graph.locs if len(graph.locs) == len(graph.eqns) else (None,) * len(graph.eqns)
         for k, (text, eqn, loc) in enumerate(zip(texts, graph.eqns, locs, strict=True)):
-            lines.append(_Line(f"{text:<{column}}", _loc_text(loc), self.marks(graph, k)))
+            part = [_Line(f"{text:<{column}}", _loc_text(loc), self.marks(graph, k))]
             if eqn.regions:
                 for region in eqn.regions:
-                    lines += [_Line(f"    {t}", loc, marked) for t, loc, marked in self.graph(region)]
-                lines.append(_Line("  }", "", False))
+                    part += [_Line(f"    {t}", loc, marked) for t, loc, marked in self.graph(region)]
+                part.append(_Line("  }", "", False))
+            parts.append(part)
         returned = ", ".join(_atom_text(a) for a in graph.outputs)
-        lines.append(_Line(f"  return {returned}", "", self.marks(graph, len(graph.eqns))))
-        lines.append(_Line("}", "", False))
-        return lines
+        end = _Line(f"  return {returned}", "", self.marks(graph, len(graph.eqns)))
+        return [*parts, [end, _Line("}", "", False)]]
 
     def header(self, graph: Graph) -> list[str]:
         """``graph @name(%0: f32[3]) -> (f32[]) {``, on several lines if it is long."""

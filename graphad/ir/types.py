@@ -268,9 +268,7 @@ _ABOVE: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _upper_bounds() -> dict[str, frozenset[str]]:
-    bounds: dict[str, frozenset[str]] = {}
-    for node in reversed(_ABOVE):  # listed bottom-up but for the i/u ladders, so iterate to a fixed point
-        bounds[node] = frozenset({node})
+    bounds = {node: frozenset({node}) for node in _ABOVE}
     changed = True
     while changed:
         changed = False
@@ -323,7 +321,7 @@ def promote(dtypes: Sequence[DType], weak: Sequence[bool], default_bits: int = 3
 
 
 def _weak_node(dtype: DType) -> str:
-    return {"b": "bool", "i": "int*", "u": "int*", "f": "float*", "c": "complex*"}[dtype.kind]
+    return {"b": "bool", "i": "int*", "u": "int*", "f": "float*"}[dtype.kind]
 
 
 def float_bits(value: float, dtype: DType) -> int:

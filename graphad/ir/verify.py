@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import zip_longest
 from typing import NoReturn
 
 from graphad.config import config
@@ -66,28 +67,18 @@ def effects(graph: Graph) -> list[Eqn]:
 
 
 def verify_effects(before: Graph, after: Graph) -> None:
-    """Check that a pass neither reordered nor dropped effects; guards it may drop.
+    """Check that a pass kept all effects in their order; guards too, for the paths of a function count them.
 
     Raises
     ------
     VerifyError
-        ``after`` has an effect that ``before`` has not at that place, or lacks one that is no guard.
+        An effect of ``before`` stands at another place in ``after`` or nowhere, or ``after`` has one more.
     """
-    expected = iter(effects(before))
-    for eqn in effects(after):
-        for old in expected:
-            if (old.primitive, old.params) == (eqn.primitive, eqn.params):
-                break
-            _refuse_dropped(old, after)
-        else:
-            raise VerifyError(f"a new or reordered effect: {eqn.primitive.name}\n{format_graph(after)}")
-    for old in expected:
-        _refuse_dropped(old, after)
-
-
-def _refuse_dropped(eqn: Eqn, after: Graph) -> None:
-    if eqn.primitive.name != "guard":
-        raise VerifyError(f"the effect {eqn.primitive.name} was dropped or reordered\n{format_graph(after)}")
+    for old, new in zip_longest(effects(before), effects(after)):
+        if old is None:
+            raise VerifyError(f"a new effect: {new.primitive.name}\n{format_graph(after)}")
+        if new is None or (old.primitive, old.params) != (new.primitive, new.params):
+            raise VerifyError(f"the effect {old.primitive.name} was dropped or reordered\n{format_graph(after)}")
 
 
 class _Verifier:

@@ -17,15 +17,19 @@ from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
 
 
-def _elementwise(primitive: Primitive, name: str) -> Callable[..., Array]:
-    """The function ``lax.<name>``: operands of equal shape (axes of size 1 and numbers are repeated) and dtype."""
+def _elementwise(primitive: Primitive, name: str, call: str, result: str) -> Callable[..., Array]:
+    """The function ``lax.<name>``: operands of equal shape (axes of size 1 and numbers are repeated) and dtype.
+
+    ``call`` and what it gives are the example in its docstring.
+    """
 
     def function(*operands: ArrayLike) -> Array:
         check_alike(name, operands)
         return elementwise(primitive, *operands, name=f"lax.{name}")
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{primitive.doc}\n\n    Operands have one dtype, and equal shapes or none."
+    rule = "Operands have one dtype, and equal shapes or none."
+    function.__doc__ = f"{primitive.doc}\n\n    {rule}\n\n    >>> {call}\n    {result}\n    "
     return function
 
 
@@ -44,59 +48,73 @@ def check_alike(name: str, operands: Sequence[Any]) -> None:
             )
 
 
-abs = _elementwise(prims.abs_, "abs")  # noqa: A001
-acos = _elementwise(prims.acos, "acos")
-acosh = _elementwise(prims.acosh, "acosh")
-add = _elementwise(prims.add, "add")
-asin = _elementwise(prims.asin, "asin")
-asinh = _elementwise(prims.asinh, "asinh")
-atan = _elementwise(prims.atan, "atan")
-atan2 = _elementwise(prims.atan2, "atan2")
-atanh = _elementwise(prims.atanh, "atanh")
-bitwise_and = _elementwise(prims.and_, "bitwise_and")
-bitwise_not = _elementwise(prims.not_, "bitwise_not")
-bitwise_or = _elementwise(prims.or_, "bitwise_or")
-bitwise_xor = _elementwise(prims.xor, "bitwise_xor")
-cbrt = _elementwise(prims.cbrt, "cbrt")
-ceil = _elementwise(prims.ceil, "ceil")
-clamp = _elementwise(prims.clamp, "clamp")
-clz = _elementwise(prims.clz, "clz")
-cos = _elementwise(prims.cos, "cos")
-cosh = _elementwise(prims.cosh, "cosh")
-eq = _elementwise(prims.eq, "eq")
-erf = _elementwise(prims.erf, "erf")
-erf_inv = _elementwise(prims.erf_inv, "erf_inv")
-erfc = _elementwise(prims.erfc, "erfc")
-exp = _elementwise(prims.exp, "exp")
-expm1 = _elementwise(prims.expm1, "expm1")
-floor = _elementwise(prims.floor, "floor")
-ge = _elementwise(prims.ge, "ge")
-gt = _elementwise(prims.gt, "gt")
-is_finite = _elementwise(prims.is_finite, "is_finite")
-le = _elementwise(prims.le, "le")
-log = _elementwise(prims.log, "log")
-log1p = _elementwise(prims.log1p, "log1p")
-logistic = _elementwise(prims.logistic, "logistic")
-lt = _elementwise(prims.lt, "lt")
-max = _elementwise(prims.maximum, "max")  # noqa: A001
-min = _elementwise(prims.minimum, "min")  # noqa: A001
-mul = _elementwise(prims.mul, "mul")
-ne = _elementwise(prims.ne, "ne")
-neg = _elementwise(prims.neg, "neg")
-nextafter = _elementwise(prims.nextafter, "nextafter")
-population_count = _elementwise(prims.population_count, "population_count")
-rem = _elementwise(prims.rem, "rem")
-rsqrt = _elementwise(prims.rsqrt, "rsqrt")
-shift_left = _elementwise(prims.shift_left, "shift_left")
-shift_right_arithmetic = _elementwise(prims.shift_right_arithmetic, "shift_right_arithmetic")
-shift_right_logical = _elementwise(prims.shift_right_logical, "shift_right_logical")
-sign = _elementwise(prims.sign, "sign")
-sin = _elementwise(prims.sin, "sin")
-sinh = _elementwise(prims.sinh, "sinh")
-sqrt = _elementwise(prims.sqrt, "sqrt")
-sub = _elementwise(prims.sub, "sub")
-tan = _elementwise(prims.tan, "tan")
-tanh = _elementwise(prims.tanh, "tanh")
+abs = _elementwise(prims.abs_, "abs", "abs(-2.0)", "Array(2., dtype=float32, weak_type=True)")  # noqa: A001
+acos = _elementwise(prims.acos, "acos", "acos(1.0)", "Array(0., dtype=float32, weak_type=True)")
+acosh = _elementwise(prims.acosh, "acosh", "acosh(1.0)", "Array(0., dtype=float32, weak_type=True)")
+add = _elementwise(prims.add, "add", "add(1.0, 2.0)", "Array(3., dtype=float32, weak_type=True)")
+asin = _elementwise(prims.asin, "asin", "asin(0.0)", "Array(0., dtype=float32, weak_type=True)")
+asinh = _elementwise(prims.asinh, "asinh", "asinh(0.0)", "Array(0., dtype=float32, weak_type=True)")
+atan = _elementwise(prims.atan, "atan", "atan(1.0)", "Array(0.7853982, dtype=float32, weak_type=True)")
+atan2 = _elementwise(prims.atan2, "atan2", "atan2(1.0, -1.0)", "Array(2.3561945, dtype=float32, weak_type=True)")
+atanh = _elementwise(prims.atanh, "atanh", "atanh(0.0)", "Array(0., dtype=float32, weak_type=True)")
+bitwise_and = _elementwise(prims.and_, "bitwise_and", "bitwise_and(6, 3)", "Array(2, dtype=int32, weak_type=True)")
+bitwise_not = _elementwise(prims.not_, "bitwise_not", "bitwise_not(6)", "Array(-7, dtype=int32, weak_type=True)")
+bitwise_or = _elementwise(prims.or_, "bitwise_or", "bitwise_or(6, 3)", "Array(7, dtype=int32, weak_type=True)")
+bitwise_xor = _elementwise(prims.xor, "bitwise_xor", "bitwise_xor(6, 3)", "Array(5, dtype=int32, weak_type=True)")
+cbrt = _elementwise(prims.cbrt, "cbrt", "cbrt(8.0)", "Array(2., dtype=float32, weak_type=True)")
+ceil = _elementwise(prims.ceil, "ceil", "ceil(1.5)", "Array(2., dtype=float32, weak_type=True)")
+clamp = _elementwise(prims.clamp, "clamp", "clamp(0.0, 1.5, 1.0)", "Array(1., dtype=float32, weak_type=True)")
+clz = _elementwise(prims.clz, "clz", "clz(1)", "Array(31, dtype=int32, weak_type=True)")
+cos = _elementwise(prims.cos, "cos", "cos(0.0)", "Array(1., dtype=float32, weak_type=True)")
+cosh = _elementwise(prims.cosh, "cosh", "cosh(0.0)", "Array(1., dtype=float32, weak_type=True)")
+eq = _elementwise(prims.eq, "eq", "eq(1, 1)", "Array(True, dtype=bool, weak_type=True)")
+erf = _elementwise(prims.erf, "erf", "erf(0.5)", "Array(0.5204999, dtype=float32, weak_type=True)")
+erf_inv = _elementwise(prims.erf_inv, "erf_inv", "erf_inv(0.5)", "Array(0.47693628, dtype=float32, weak_type=True)")
+erfc = _elementwise(prims.erfc, "erfc", "erfc(0.5)", "Array(0.47950011, dtype=float32, weak_type=True)")
+exp = _elementwise(prims.exp, "exp", "exp(1.0)", "Array(2.718282, dtype=float32, weak_type=True)")
+expm1 = _elementwise(prims.expm1, "expm1", "expm1(1.0)", "Array(1.7182819, dtype=float32, weak_type=True)")
+floor = _elementwise(prims.floor, "floor", "floor(1.5)", "Array(1., dtype=float32, weak_type=True)")
+ge = _elementwise(prims.ge, "ge", "ge(1, 1)", "Array(True, dtype=bool, weak_type=True)")
+gt = _elementwise(prims.gt, "gt", "gt(1, 1)", "Array(False, dtype=bool, weak_type=True)")
+is_finite = _elementwise(prims.is_finite, "is_finite", "is_finite(1.0)", "Array(True, dtype=bool, weak_type=True)")
+le = _elementwise(prims.le, "le", "le(1, 1)", "Array(True, dtype=bool, weak_type=True)")
+log = _elementwise(prims.log, "log", "log(2.0)", "Array(0.6931472, dtype=float32, weak_type=True)")
+log1p = _elementwise(prims.log1p, "log1p", "log1p(1.0)", "Array(0.6931472, dtype=float32, weak_type=True)")
+logistic = _elementwise(prims.logistic, "logistic", "logistic(0.0)", "Array(0.5, dtype=float32, weak_type=True)")
+lt = _elementwise(prims.lt, "lt", "lt(1, 1)", "Array(False, dtype=bool, weak_type=True)")
+max = _elementwise(prims.maximum, "max", "max(1.0, 2.0)", "Array(2., dtype=float32, weak_type=True)")  # noqa: A001
+min = _elementwise(prims.minimum, "min", "min(1.0, 2.0)", "Array(1., dtype=float32, weak_type=True)")  # noqa: A001
+mul = _elementwise(prims.mul, "mul", "mul(2.0, 3.0)", "Array(6., dtype=float32, weak_type=True)")
+ne = _elementwise(prims.ne, "ne", "ne(1, 1)", "Array(False, dtype=bool, weak_type=True)")
+neg = _elementwise(prims.neg, "neg", "neg(1.0)", "Array(-1., dtype=float32, weak_type=True)")
+nextafter = _elementwise(
+    prims.nextafter, "nextafter", "nextafter(1.0, 2.0)", "Array(1.0000001, dtype=float32, weak_type=True)"
+)
+population_count = _elementwise(
+    prims.population_count, "population_count", "population_count(6)", "Array(2, dtype=int32, weak_type=True)"
+)
+rem = _elementwise(prims.rem, "rem", "rem(-7, 2)", "Array(-1, dtype=int32, weak_type=True)")
+rsqrt = _elementwise(prims.rsqrt, "rsqrt", "rsqrt(4.0)", "Array(0.5, dtype=float32, weak_type=True)")
+shift_left = _elementwise(prims.shift_left, "shift_left", "shift_left(3, 2)", "Array(12, dtype=int32, weak_type=True)")
+shift_right_arithmetic = _elementwise(
+    prims.shift_right_arithmetic,
+    "shift_right_arithmetic",
+    "shift_right_arithmetic(-8, 2)",
+    "Array(-2, dtype=int32, weak_type=True)",
+)
+shift_right_logical = _elementwise(
+    prims.shift_right_logical,
+    "shift_right_logical",
+    "shift_right_logical(8, 2)",
+    "Array(2, dtype=int32, weak_type=True)",
+)
+sign = _elementwise(prims.sign, "sign", "sign(-2.0)", "Array(-1., dtype=float32, weak_type=True)")
+sin = _elementwise(prims.sin, "sin", "sin(1.0)", "Array(0.841471, dtype=float32, weak_type=True)")
+sinh = _elementwise(prims.sinh, "sinh", "sinh(1.0)", "Array(1.1752012, dtype=float32, weak_type=True)")
+sqrt = _elementwise(prims.sqrt, "sqrt", "sqrt(4.0)", "Array(2., dtype=float32, weak_type=True)")
+sub = _elementwise(prims.sub, "sub", "sub(1.0, 2.0)", "Array(-1., dtype=float32, weak_type=True)")
+tan = _elementwise(prims.tan, "tan", "tan(1.0)", "Array(1.5574077, dtype=float32, weak_type=True)")
+tanh = _elementwise(prims.tanh, "tanh", "tanh(1.0)", "Array(0.7615942, dtype=float32, weak_type=True)")
 
 
 def div(x: ArrayLike, y: ArrayLike) -> Array:
@@ -180,6 +198,13 @@ def exp2(x: ArrayLike) -> Array:
 def stop_gradient(x: Tree) -> Tree:
     """x itself, or a pytree of such, with derivative zero.
 
+    Parameters
+    ----------
+    x
+        An array, a number, or containers of these; integers and booleans are left as they are.
+
+    Examples
+    --------
     >>> stop_gradient(2.0)
     Array(2., dtype=float32, weak_type=True)
     """

@@ -6,7 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from graphad import numpy as gnp
+from graphad.lax._elementwise import bitcast_convert_type
 from graphad.numpy._sorting import along, order_by, order_of
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
@@ -41,7 +44,9 @@ def sort(
 
 
 def top_k(operand: ArrayLike, k: int) -> list[Array]:
-    """The ``k`` greatest elements of the last axis, from the greatest on, and their positions; nan before all.
+    """The ``k`` greatest elements of the last axis, from the greatest on, and their positions.
+
+    nan comes before all, and 0.0 before -0.0; of equals the first comes first.
 
     >>> import graphad.numpy as gnp
     >>> top_k(gnp.array([3.0, 9.0, 5.0]), 2)
@@ -51,5 +56,14 @@ def top_k(operand: ArrayLike, k: int) -> list[Array]:
     count = operator.index(k)
     if not x.ndim or not 0 <= count <= x.shape[-1]:
         raise ValueError(f"{source.where()}lax.top_k got k={count} for {shape_text(x)}; the last axis has not so many.")
-    order: Any = order_of(x, x.ndim - 1, descending=True)[..., :count]
+    order: Any = order_of(_totally_ordered(x), x.ndim - 1, descending=True)[..., :count]
     return [along(x, order), order]
+
+
+def _totally_ordered(x: Any) -> Any:
+    """Integers in the order of floats, -0.0 below 0.0 and nan of either sign above all; other dtypes as they are."""
+    if not x.aval.is_float:
+        return x
+    word = np.dtype(f"i{x.dtype.itemsize}")
+    bits: Any = bitcast_convert_type(gnp.where(gnp.isnan(x), float("nan"), x), word)
+    return gnp.where(bits < 0, bits ^ np.iinfo(word).max, bits)

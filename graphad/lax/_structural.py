@@ -220,22 +220,36 @@ def dot_general(x: ArrayLike, y: ArrayLike, dimension_numbers: Dimensions) -> Ar
     return with_weak(contract.dot_general(x, y, contract=summed, batch=lanes), weak)
 
 
-def _reducer(primitive: Primitive, name: str) -> Callable[..., Array]:
+def _reducer(primitive: Primitive, name: str, call: str, result: str) -> Callable[..., Array]:
+    """The function ``lax.<name>``; ``call`` and what it gives are the example in its docstring."""
+
     def function(operand: ArrayLike, axes: Sequence[int]) -> Array:
         x = as_operand(operand, f"lax.{name}")
         return with_weak(primitive(x, axes=canonical_axes(tuple(axes), x.ndim, f"lax.{name}")), False)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = primitive.doc
+    function.__doc__ = f"{primitive.doc}\n\n    >>> import graphad.numpy as gnp\n    >>> {call}\n    {result}\n    "
     return function
 
 
-reduce_and = _reducer(reduce.reduce_and, "reduce_and")
-reduce_max = _reducer(reduce.reduce_max, "reduce_max")
-reduce_min = _reducer(reduce.reduce_min, "reduce_min")
-reduce_or = _reducer(reduce.reduce_or, "reduce_or")
-reduce_prod = _reducer(reduce.reduce_prod, "reduce_prod")
-reduce_sum = _reducer(reduce.reduce_sum, "reduce_sum")
+reduce_and = _reducer(
+    reduce.reduce_and, "reduce_and", "reduce_and(gnp.array([True, False]), [0])", "Array(False, dtype=bool)"
+)
+reduce_max = _reducer(
+    reduce.reduce_max, "reduce_max", "reduce_max(gnp.array([[1, 5], [3, 2]]), [0])", "Array([3, 5], dtype=int32)"
+)
+reduce_min = _reducer(
+    reduce.reduce_min, "reduce_min", "reduce_min(gnp.array([[1, 5], [3, 2]]), [0])", "Array([1, 2], dtype=int32)"
+)
+reduce_or = _reducer(
+    reduce.reduce_or, "reduce_or", "reduce_or(gnp.array([True, False]), [0])", "Array(True, dtype=bool)"
+)
+reduce_prod = _reducer(
+    reduce.reduce_prod, "reduce_prod", "reduce_prod(gnp.array([[1, 5], [3, 2]]), [0])", "Array([ 3, 10], dtype=int32)"
+)
+reduce_sum = _reducer(
+    reduce.reduce_sum, "reduce_sum", "reduce_sum(gnp.array([[1, 5], [3, 2]]), [0, 1])", "Array(11, dtype=int32)"
+)
 
 
 def argmax(operand: ArrayLike, axis: int, index_dtype: DTypeLike | None = None) -> Array:

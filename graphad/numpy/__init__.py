@@ -34,6 +34,7 @@ from graphad.numpy._creation import astype as astype
 from graphad.numpy._creation import empty as empty
 from graphad.numpy._creation import empty_like as empty_like
 from graphad.numpy._creation import eye as eye
+from graphad.numpy._creation import from_dlpack as from_dlpack
 from graphad.numpy._creation import full as full
 from graphad.numpy._creation import full_like as full_like
 from graphad.numpy._creation import identity as identity
@@ -47,8 +48,14 @@ from graphad.numpy._cumulative import cumulative_prod as cumulative_prod
 from graphad.numpy._cumulative import cumulative_sum as cumulative_sum
 from graphad.numpy._cumulative import nancumprod as nancumprod
 from graphad.numpy._cumulative import nancumsum as nancumsum
+from graphad.numpy._differences import diff as diff
+from graphad.numpy._differences import ediff1d as ediff1d
+from graphad.numpy._differences import gradient as gradient
+from graphad.numpy._differences import trapezoid as trapezoid
+from graphad.numpy._differences import unwrap as unwrap
 from graphad.numpy._dtypes import bfloat16 as bfloat16
 from graphad.numpy._dtypes import bool_ as bool_
+from graphad.numpy._dtypes import double as double
 from graphad.numpy._dtypes import dtype as dtype
 from graphad.numpy._dtypes import finfo as finfo
 from graphad.numpy._dtypes import float16 as float16
@@ -69,12 +76,35 @@ from graphad.numpy._dtypes import number as number
 from graphad.numpy._dtypes import promote_types as promote_types
 from graphad.numpy._dtypes import result_type as result_type
 from graphad.numpy._dtypes import signedinteger as signedinteger
+from graphad.numpy._dtypes import single as single
 from graphad.numpy._dtypes import uint8 as uint8
 from graphad.numpy._dtypes import uint16 as uint16
 from graphad.numpy._dtypes import uint32 as uint32
 from graphad.numpy._dtypes import uint64 as uint64
 from graphad.numpy._dtypes import unsignedinteger as unsignedinteger
 from graphad.numpy._einsum import einsum as einsum
+from graphad.numpy._einsum import einsum_path as einsum_path
+from graphad.numpy._grids import c_ as c_
+from graphad.numpy._grids import diag_indices as diag_indices
+from graphad.numpy._grids import diag_indices_from as diag_indices_from
+from graphad.numpy._grids import fromfunction as fromfunction
+from graphad.numpy._grids import geomspace as geomspace
+from graphad.numpy._grids import index_exp as index_exp
+from graphad.numpy._grids import indices as indices
+from graphad.numpy._grids import ix_ as ix_
+from graphad.numpy._grids import logspace as logspace
+from graphad.numpy._grids import mask_indices as mask_indices
+from graphad.numpy._grids import mgrid as mgrid
+from graphad.numpy._grids import ogrid as ogrid
+from graphad.numpy._grids import r_ as r_
+from graphad.numpy._grids import ravel_multi_index as ravel_multi_index
+from graphad.numpy._grids import s_ as s_
+from graphad.numpy._grids import tri as tri
+from graphad.numpy._grids import tril_indices as tril_indices
+from graphad.numpy._grids import tril_indices_from as tril_indices_from
+from graphad.numpy._grids import triu_indices as triu_indices
+from graphad.numpy._grids import triu_indices_from as triu_indices_from
+from graphad.numpy._grids import unravel_index as unravel_index
 from graphad.numpy._indexing import diag as diag
 from graphad.numpy._indexing import diagonal as diagonal
 from graphad.numpy._indexing import take as take
@@ -131,6 +161,10 @@ from graphad.numpy._logic import not_equal as not_equal
 from graphad.numpy._logic import right_shift as right_shift
 from graphad.numpy._logic import select as select
 from graphad.numpy._logic import where as where
+from graphad.numpy._mapping import apply_along_axis as apply_along_axis
+from graphad.numpy._mapping import apply_over_axes as apply_over_axes
+from graphad.numpy._mapping import piecewise as piecewise
+from graphad.numpy._mapping import vectorize as vectorize
 from graphad.numpy._math import abs as abs
 from graphad.numpy._math import absolute as absolute
 from graphad.numpy._math import acos as acos
@@ -164,6 +198,18 @@ from graphad.numpy._math import square as square
 from graphad.numpy._math import tan as tan
 from graphad.numpy._math import tanh as tanh
 from graphad.numpy._math import trunc as trunc
+from graphad.numpy._nan import nanargmax as nanargmax
+from graphad.numpy._nan import nanargmin as nanargmin
+from graphad.numpy._nan import nanmax as nanmax
+from graphad.numpy._nan import nanmean as nanmean
+from graphad.numpy._nan import nanmedian as nanmedian
+from graphad.numpy._nan import nanmin as nanmin
+from graphad.numpy._nan import nanpercentile as nanpercentile
+from graphad.numpy._nan import nanprod as nanprod
+from graphad.numpy._nan import nanquantile as nanquantile
+from graphad.numpy._nan import nanstd as nanstd
+from graphad.numpy._nan import nansum as nansum
+from graphad.numpy._nan import nanvar as nanvar
 from graphad.numpy._parts import angle as angle
 from graphad.numpy._parts import conj as conj
 from graphad.numpy._parts import conjugate as conjugate
@@ -182,6 +228,44 @@ from graphad.numpy._parts import nextafter as nextafter
 from graphad.numpy._parts import real as real
 from graphad.numpy._parts import signbit as signbit
 from graphad.numpy._parts import spacing as spacing
+from graphad.numpy._polynomials import poly as poly
+from graphad.numpy._polynomials import polyadd as polyadd
+from graphad.numpy._polynomials import polyder as polyder
+from graphad.numpy._polynomials import polydiv as polydiv
+from graphad.numpy._polynomials import polyint as polyint
+from graphad.numpy._polynomials import polymul as polymul
+from graphad.numpy._polynomials import polysub as polysub
+from graphad.numpy._polynomials import polyval as polyval
+from graphad.numpy._polynomials import vander as vander
+from graphad.numpy._products import cross as cross
+from graphad.numpy._products import diagflat as diagflat
+from graphad.numpy._products import kron as kron
+from graphad.numpy._products import matvec as matvec
+from graphad.numpy._products import vecdot as vecdot
+from graphad.numpy._products import vecmat as vecmat
+from graphad.numpy._questions import array_equiv as array_equiv
+from graphad.numpy._questions import array_repr as array_repr
+from graphad.numpy._questions import array_str as array_str
+from graphad.numpy._questions import broadcast_shapes as broadcast_shapes
+from graphad.numpy._questions import can_cast as can_cast
+from graphad.numpy._questions import character as character
+from graphad.numpy._questions import complexfloating as complexfloating
+from graphad.numpy._questions import copy as copy
+from graphad.numpy._questions import euler_gamma as euler_gamma
+from graphad.numpy._questions import flexible as flexible
+from graphad.numpy._questions import frombuffer as frombuffer
+from graphad.numpy._questions import fromiter as fromiter
+from graphad.numpy._questions import fromstring as fromstring
+from graphad.numpy._questions import get_printoptions as get_printoptions
+from graphad.numpy._questions import isdtype as isdtype
+from graphad.numpy._questions import isscalar as isscalar
+from graphad.numpy._questions import iterable as iterable
+from graphad.numpy._questions import load as load
+from graphad.numpy._questions import object_ as object_
+from graphad.numpy._questions import printoptions as printoptions
+from graphad.numpy._questions import save as save
+from graphad.numpy._questions import savez as savez
+from graphad.numpy._questions import set_printoptions as set_printoptions
 from graphad.numpy._reductions import all as all
 from graphad.numpy._reductions import amax as amax
 from graphad.numpy._reductions import amin as amin
@@ -198,6 +282,12 @@ from graphad.numpy._reductions import prod as prod
 from graphad.numpy._reductions import std as std
 from graphad.numpy._reductions import sum as sum
 from graphad.numpy._reductions import var as var
+from graphad.numpy._search import argpartition as argpartition
+from graphad.numpy._search import digitize as digitize
+from graphad.numpy._search import interp as interp
+from graphad.numpy._search import isin as isin
+from graphad.numpy._search import partition as partition
+from graphad.numpy._search import searchsorted as searchsorted
 from graphad.numpy._shape import atleast_1d as atleast_1d
 from graphad.numpy._shape import atleast_2d as atleast_2d
 from graphad.numpy._shape import broadcast_arrays as broadcast_arrays
@@ -243,10 +333,46 @@ from graphad.numpy._special import logaddexp2 as logaddexp2
 from graphad.numpy._special import rad2deg as rad2deg
 from graphad.numpy._special import radians as radians
 from graphad.numpy._special import sinc as sinc
+from graphad.numpy._stacking import atleast_3d as atleast_3d
+from graphad.numpy._stacking import block as block
+from graphad.numpy._stacking import concat as concat
+from graphad.numpy._stacking import delete as delete
+from graphad.numpy._stacking import dsplit as dsplit
+from graphad.numpy._stacking import dstack as dstack
+from graphad.numpy._stacking import hsplit as hsplit
+from graphad.numpy._stacking import insert as insert
+from graphad.numpy._stacking import resize as resize
+from graphad.numpy._stacking import rollaxis as rollaxis
+from graphad.numpy._stacking import rot90 as rot90
+from graphad.numpy._stacking import unstack as unstack
+from graphad.numpy._stacking import vsplit as vsplit
+from graphad.numpy._statistics import bincount as bincount
+from graphad.numpy._statistics import corrcoef as corrcoef
+from graphad.numpy._statistics import cov as cov
+from graphad.numpy._statistics import histogram as histogram
+from graphad.numpy._statistics import histogram2d as histogram2d
+from graphad.numpy._statistics import histogram_bin_edges as histogram_bin_edges
+from graphad.numpy._statistics import histogramdd as histogramdd
+from graphad.numpy._statistics import ptp as ptp
+from graphad.numpy._windows import bartlett as bartlett
+from graphad.numpy._windows import blackman as blackman
+from graphad.numpy._windows import hamming as hamming
+from graphad.numpy._windows import hanning as hanning
+from graphad.numpy._writing import argwhere as argwhere
+from graphad.numpy._writing import choose as choose
+from graphad.numpy._writing import compress as compress
+from graphad.numpy._writing import extract as extract
+from graphad.numpy._writing import fill_diagonal as fill_diagonal
+from graphad.numpy._writing import flatnonzero as flatnonzero
+from graphad.numpy._writing import nonzero as nonzero
+from graphad.numpy._writing import place as place
+from graphad.numpy._writing import put as put
+from graphad.numpy._writing import put_along_axis as put_along_axis
 from graphad.trace import source as _source
 from graphad.trace.array import Array as _Array
 
 ndarray = _Array
+bool = bool_  # noqa: A001  (NumPy's name)
 pi = math.pi
 e = math.e
 inf = math.inf
@@ -255,8 +381,8 @@ newaxis = None
 
 #: Functions of NumPy whose result has a shape that depends on values: a program of static shapes cannot have them.
 _OF_UNKNOWN_SHAPE = (
-    "argwhere", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "setxor1d", "trim_zeros",
-    "union1d", "unique", "unique_counts", "unique_values",
+    "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "union1d", "unique", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from graphad.numpy._shape import moveaxis
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
 from graphad.trace.array import Array, is_scalar, snapshot
+from graphad.trace.interop import import_dlpack
 from graphad.trace.semantics import (
     as_operand,
     as_operands,
@@ -59,6 +60,21 @@ def asarray(object: Any, dtype: DTypeLike | None = None) -> Array:  # noqa: A002
     Array(2., dtype=float32, weak_type=True)
     """
     return array(object, dtype)
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+    """The array of another library, through the DLPack protocol.
+
+    Memory that nobody can write to is shared, other memory is copied: an Array never changes. ``copy=False`` shares it
+    all the same; what its owner writes there later is undefined in every value that was computed from it.
+
+    >>> import numpy as np, graphad.numpy as gnp
+    >>> gnp.from_dlpack(np.arange(3.0))
+    Array([0., 1., 2.], dtype=float64)
+    """
+    if device not in (None, "cpu"):
+        raise ValueError(f"{source.where()}from_dlpack: device must be 'cpu' or None, not {device!r}")
+    return Array(import_dlpack(x, copy))
 
 
 def _from_sequence(items: list[Any] | tuple[Any, ...], dtype: DType | None) -> Any:

@@ -48,6 +48,7 @@ bool_: Final = ScalarType("bool")
 int8, int16, int32, int64 = map(ScalarType, ("i8", "i16", "i32", "i64"))
 uint8, uint16, uint32, uint64 = map(ScalarType, ("u8", "u16", "u32", "u64"))
 float16, bfloat16, float32, float64 = map(ScalarType, ("f16", "bf16", "f32", "f64"))
+single, double = float32, float64
 dtype: Final = np.dtype
 
 floating = np.floating

@@ -5,6 +5,7 @@ This is the one registration that goes upward: arrays live on the trace floor, w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -28,6 +29,7 @@ from graphad.numpy import (
 )
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
+from graphad.trace.interop import array_namespace, set_namespace
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
@@ -149,6 +151,7 @@ _METHODS: dict[str, Method] = {
     "__getitem__": _indexing.getitem,
     "__round__": _math.round,
     "__iter__": _iterate,
+    "__array_namespace__": array_namespace,
     "all": _without_out(_reductions.all),
     "any": _without_out(_reductions.any),
     "argmax": _without_out(_reductions.argmax),
@@ -204,3 +207,4 @@ def _install(cls: type) -> None:
 
 _install(Array)
 _install(Tracer)
+set_namespace(sys.modules[__name__.rpartition(".")[0]])

@@ -153,7 +153,8 @@ def nanvar(
     Array(1., dtype=float32)
     """
     x = as_operand(a, "nanvar")
-    return var(x, axis, dtype, ddof, keepdims=keepdims, where=_numbers(x, where))
+    kept = _numbers(x, where)
+    return var(_with(x, 0, "nanvar"), axis, dtype, ddof, keepdims=keepdims, where=kept)  # nan would spoil derivatives
 
 
 def nanstd(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from graphad.passes import inline as inline
-from graphad.passes import simplify as simplify
+from graphad.passes.inline import Inline as Inline
 from graphad.passes.pipeline import PASSES as PASSES
 from graphad.passes.pipeline import Pass as Pass
+from graphad.passes.pipeline import Pipeline as Pipeline
 from graphad.passes.pipeline import format_pipeline as format_pipeline
 from graphad.passes.pipeline import graph_pass as graph_pass
 from graphad.passes.pipeline import parse_pipeline as parse_pipeline
 from graphad.passes.pipeline import run as run
+from graphad.passes.simplify import Simplify as Simplify

@@ -25,9 +25,6 @@ from graphad.ir.verify import verify, verify_effects
 Pipeline = tuple["Pass", ...]
 OnStep = Callable[["Pass", Graph, Graph], None]
 
-#: What the library runs before it transforms or lowers a graph.
-DEFAULT: Final = "simplify"
-
 PASSES: Final[dict[str, type[Pass]]] = {}
 P = TypeVar("P", bound="Pass")
 

@@ -17,7 +17,6 @@ from graphad.primitives.families_shape import (
     Array,
     Shape,
     accumulator,
-    as_ref,
     check_axes,
     check_kind,
     random_array,
@@ -124,7 +123,6 @@ def _batch_rule(size: int, batched: tuple[bool, ...], x: Any, y: Any, *, contrac
     if batched[0]:
         sides = (_shifted(contract[0]), contract[1]), (_shifted(batch[0]), batch[1])
         return moved_to_front(dot_general(x, y, contract=sides[0], batch=sides[1]), len(batch[0]))
-    x = as_ref(y.builder, x)
     left, right = (contract[0], _shifted(contract[1])), (batch[0], _shifted(batch[1]))
     if len(contract[1]) + len(batch[1]) + 1 == y.ndim:
         # y has no free axis but the new one: as the left operand it brings that to the front by itself.

@@ -79,8 +79,7 @@ def _transpose_region(
     graph, nonzero = transposed(eqn.regions[0], linear, tuple([c is not None for c in cts]))
     inputs = tuple([x.atom for x in operands if type(x) is Ref]) + atoms_of(cts)
     found = iter(spread(builder, builder.emit(eqn.primitive, inputs, eqn.params, (graph,)), nonzero))
-    it = iter([next(found) for _ in nonzero])
-    return [next(it) if is_linear else None for is_linear in linear]
+    return [next(found) if is_linear else None for is_linear in linear]
 
 
 def _batch_region(
@@ -101,7 +100,7 @@ def _linearize_jit(
     region = eqn.regions[0]
     primal, linear, n_residuals, nonzero = linearized(region, tuple([t is not None for t in tangents]))
     loc = builder.loc
-    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, (primal,)))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, (primal,))]
     n_outs = len(region.outputs)
     # A residual that is an input or a literal of the region need not travel through it.
     residuals = [
@@ -111,7 +110,7 @@ def _linearize_jit(
     assert len(residuals) == n_residuals
     builder.loc = ("jvp", loc)
     results = builder.emit(eqn.primitive, tuple(residuals) + atoms_of(tangents), eqn.params, (linear,))
-    return list(outs[:n_outs]), spread(builder, results, nonzero)
+    return outs[:n_outs], spread(builder, results, nonzero)
 
 
 jit = Primitive(
@@ -157,13 +156,13 @@ def _linearize_remat(
     region = eqn.regions[0]
     joint, nonzero = jvp_graph(without_effects(region), tuple([t is not None for t in tangents]))
     loc = builder.loc
-    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions)]
     builder.loc = ("jvp", loc)
     n_outs = len(region.outputs)
     tangent_only, kept = slim_region(joint, (False,) * n_outs + (True,) * (len(joint.outputs) - n_outs))
     inputs = atoms + atoms_of(tangents)
     results = builder.emit(eqn.primitive, tuple([inputs[i] for i in kept]), eqn.params, (tangent_only,))
-    return [*outs], spread(builder, results, nonzero)
+    return outs, spread(builder, results, nonzero)
 
 
 remat = Primitive(

@@ -26,7 +26,6 @@ from graphad.primitives.families_shape import (
     Array,
     Shape,
     accumulator,
-    as_ref,
     check_kind,
     random_array,
     strided_array,
@@ -130,11 +129,9 @@ def _batch_rule(size: int, batched: tuple[bool, ...], x: Any, w: Any, *, groups:
     """Lanes of ``x`` are more of its batch, lanes of ``w`` more features, lanes of both more groups."""
     if not batched[1]:
         lanes, batch, *rest = x.shape
-        w = as_ref(x.builder, w)
         y = conv(reshape(x, shape=(lanes * batch, *rest)), w, groups=groups, **steps)
         return reshape(y, shape=(lanes, batch, *y.shape[1:]))
     if not batched[0]:
-        x = as_ref(w.builder, x)
         lanes, both, *rest = w.shape
         features = both // groups
         behind = tuple(range(3, w.ndim + 1))

@@ -22,14 +22,13 @@ from graphad.primitives.families_shape import (
     Shape,
     accumulated,
     accumulator,
-    builder_of,
     check_axes,
     check_kind,
     random_array,
     strided_array,
     unary_samples,
 )
-from graphad.primitives.layout import repeat_leading
+from graphad.primitives.layout import all_batched
 from graphad.primitives.shape import pad
 
 _CASES: list[tuple[Shape, dict[str, Any]]] = [
@@ -72,9 +71,7 @@ def _recurrence(decay: Any, x: Any, *, axis: int, reverse: bool) -> Array:
 
 
 def _recurrence_batch(size: int, batched: tuple[bool, ...], *operands: Any, axis: int, reverse: bool) -> Ref:
-    builder = builder_of(x for x, b in zip(operands, batched, strict=True) if b)
-    lanes = [x if b else repeat_leading(builder, x, size) for x, b in zip(operands, batched, strict=True)]
-    return linear_recurrence(*lanes, axis=axis + 1, reverse=reverse)
+    return linear_recurrence(*all_batched(size, batched, operands), axis=axis + 1, reverse=reverse)
 
 
 def _recurrence_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

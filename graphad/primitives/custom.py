@@ -31,8 +31,8 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Tangents, atoms_of, jit, region_type, slim_region, spread
 from graphad.primitives.families import listed
+from graphad.primitives.layout import instantiate, repeat_leading
 from graphad.primitives.reduce import reduce_sum
-from graphad.primitives.shape import broadcast, zeros_like_aval
 
 
 def _refuse_captured(rule: Any, tangents: Tangents, loc: Any) -> None:
@@ -45,9 +45,7 @@ def _refuse_captured(rule: Any, tangents: Tangents, loc: Any) -> None:
 
 def _instantiate(builder: Builder, tangents: Tangents, avals: Sequence[Aval]) -> list[Ref]:
     """Tangents of the float operands, zeros written out: only custom rules see those."""
-    return [
-        t if t is not None else zeros_like_aval(builder, a) for t, a in zip(tangents, avals, strict=True) if a.is_float
-    ]
+    return [instantiate(builder, t, a) for t, a in zip(tangents, avals, strict=True) if a.is_float]
 
 
 def _predicates(builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], n_outs: int) -> list[Atom]:
@@ -101,7 +99,7 @@ def _batched_primal(
     outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
     for k in range(n_results):
         if not found[k]:
-            outs[k] = broadcast(outs[k], shape=(size, *outs[k].shape), dims=tuple(range(1, outs[k].ndim + 1)))
+            outs[k] = repeat_leading(outs[k], size)
     out_mask = tuple([k < n_results or m for k, m in enumerate(found)])
     return builder.close(atoms_of(outs), graph.weak, name=graph.name), out_mask
 

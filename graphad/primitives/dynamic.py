@@ -17,7 +17,7 @@ from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64, i32, i64, literal
 from graphad.primitives.families_shape import Array, Shape, builder_of, random_array
-from graphad.primitives.layout import instantiate, repeat_leading, zeros_like_aval
+from graphad.primitives.layout import all_batched, instantiate, zeros_like_aval
 
 
 def _check_starts(name: str, x: OperandType, sizes: Shape, starts: Sequence[OperandType], batch: int) -> None:
@@ -45,12 +45,6 @@ def _blocks(x: Array, sizes: Shape, starts: Sequence[Any], batch: int) -> Iterat
             first = min(max(int(np.asarray(start)[lane]), 0), n - size)
             place.append(slice(first, first + size))
         yield lane, tuple(place)
-
-
-def _lanes(size: int, batched: Sequence[bool], operands: Sequence[Any]) -> list[Any]:
-    """All operands with the new batch axis."""
-    builder = builder_of(x for x, b in zip(operands, batched, strict=True) if b)
-    return [x if b else repeat_leading(builder, x, size) for x, b in zip(operands, batched, strict=True)]
 
 
 #: Shape of the operand, sizes of the block, starts (the first and last are out of range), and the number of lanes axes.
@@ -114,9 +108,9 @@ def _slice_batch(size: int, batched: Sequence[bool], *operands: Any, sizes: Shap
     if not any(batched[1:]):
         # The same block of every lane: the new axis is one more that is taken whole.
         if batch:
-            return dynamic_slice(*_lanes(size, batched, operands), sizes=sizes, batch=batch + 1)
+            return dynamic_slice(*all_batched(size, batched, operands), sizes=sizes, batch=batch + 1)
         return dynamic_slice(x, literal(0, i32), *starts, sizes=(size, *sizes), batch=0)
-    return dynamic_slice(*_lanes(size, batched, operands), sizes=sizes, batch=batch + 1)
+    return dynamic_slice(*all_batched(size, batched, operands), sizes=sizes, batch=batch + 1)
 
 
 def _slice_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
@@ -202,7 +196,7 @@ dynamic_update_slice = Primitive(
     linear=(0, 1),
     transpose=_update_transpose,
     batch=lambda size, batched, *operands, batch: dynamic_update_slice(
-        *_lanes(size, batched, operands), batch=batch + 1
+        *all_batched(size, batched, operands), batch=batch + 1
     ),
     lowering=lambda _types, params: DynamicUpdate(params["batch"]),
     samples=_update_samples,

@@ -12,7 +12,7 @@ from graphad.ir.lowering import Effect
 from graphad.ir.params import INT, LITERAL, STR
 from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.types import Aval, DType, Literal, OperandType, aval, b1, f32, i32, literal
-from graphad.primitives.families import draw, expect_operands, listed, with_batch_axis
+from graphad.primitives.families import batched_or_literal, draw, expect_operands, listed
 
 
 def _guard_type(*types: OperandType, expect: Literal) -> tuple[Aval, ...]:
@@ -83,8 +83,7 @@ def _print_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
 
 
 def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, lanes: int) -> list[Any]:
-    lifted = [x if b else with_batch_axis(size, x) for b, x in zip(batched, operands, strict=True)]
-    return debug_print(*lifted, fmt=fmt, lanes=lanes + 1)
+    return debug_print(*batched_or_literal(size, batched, operands), fmt=fmt, lanes=lanes + 1)
 
 
 def printed_lines(values: Sequence[Any], *, fmt: str, lanes: int) -> Iterator[str]:

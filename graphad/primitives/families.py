@@ -17,7 +17,7 @@ from graphad.ir.params import ParamKind
 from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample, SampleMaker
 from graphad.ir.ref import Ref
 from graphad.ir.types import DTYPES, Aval, DType, Literal, OperandType, aval, b1, f32, i32, u32
-from graphad.primitives.shape import broadcast
+from graphad.primitives.layout import all_batched
 
 Domain = tuple[float, float]
 
@@ -198,17 +198,15 @@ def literal_of(x: Any) -> Literal | None:
     return atom if isinstance(atom, Literal) else None
 
 
-def with_batch_axis(size: int, x: Any) -> Any:
-    """``x`` repeated along a new leading axis; a literal fits any shape and stays as it is."""
-    if literal_of(x) is not None:
-        return x
-    return broadcast(x, shape=(size, *x.shape), dims=tuple(range(1, x.ndim + 1)))
+def batched_or_literal(size: int, batched: Sequence[bool], operands: Sequence[Any]) -> list[Any]:
+    """As `all_batched`, but a literal fits any shape and stays as it is."""
+    fits = [b or literal_of(x) is not None for x, b in zip(operands, batched, strict=True)]
+    return all_batched(size, fits, operands)
 
 
 def _batch_rule(name: str) -> Callable[..., Any]:
     def batch(size: int, batched: Sequence[bool], *operands: Any, **params: Any) -> Any:
-        lifted = [x if b else with_batch_axis(size, x) for b, x in zip(batched, operands, strict=True)]
-        return PRIMITIVES[name](*lifted, **params)
+        return PRIMITIVES[name](*batched_or_literal(size, batched, operands), **params)
 
     return batch
 

@@ -12,7 +12,7 @@ from graphad.ir.lowering import AffineDim, Lowering, View
 from graphad.ir.params import ParamKind
 from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample, SampleMaker
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, DType, Literal, OperandType
+from graphad.ir.types import Aval, DType, OperandType
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -73,11 +73,6 @@ def accumulated(function: Callable[..., Any], x: Any, axis: int | Shape) -> Arra
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In rules
-
-
-def as_ref(builder: Builder, x: Any) -> Ref:
-    """``x`` as a `Ref`: batching rules get unbatched constants as bare literals."""
-    return Ref(builder, x) if type(x) is Literal else x
 
 
 def builder_of(operands: Iterable[Any]) -> Builder:

@@ -36,7 +36,15 @@ from graphad.primitives.families_index import FIRST_AXIS, INDEX_ERRORS, address,
 from graphad.primitives.families_index import fill_literal as fill_literal
 from graphad.primitives.families_index import index_layout as index_layout
 from graphad.primitives.families_shape import Array, Shape, builder_of, check_kind, linear_op, random_array
-from graphad.primitives.layout import broadcast, instantiate, moved_to_front, positions, repeat_leading, zeros_like_aval
+from graphad.primitives.layout import (
+    all_batched,
+    broadcast,
+    instantiate,
+    moved_to_front,
+    positions,
+    repeat_leading,
+    zeros_like_aval,
+)
 from graphad.primitives.shape import reshape, transpose
 
 
@@ -81,7 +89,7 @@ def _gather_batch(
 ) -> Ref:
     if batched[0]:
         if not batched[1]:
-            indices = repeat_leading(x.builder, indices, size)
+            indices = repeat_leading(indices, size)
         return gather(x, indices, axes=_shifted(axes), batch=batch + 1, mode=mode)
     # Over one operand the new axis is one more axis of positions.
     behind_lanes = (*range(1, batch + 1), 0, *range(batch + 1, indices.ndim))
@@ -166,8 +174,7 @@ def _scatter(
         return out
 
     def batch_rule(size: int, batched: tuple[bool, ...], *operands: Any, axes: Shape, batch: int, mode: str) -> Ref:
-        builder = builder_of(x for x, b in zip(operands, batched, strict=True) if b)
-        lanes = [x if b else repeat_leading(builder, x, size) for x, b in zip(operands, batched, strict=True)]
+        lanes = all_batched(size, batched, operands)
         return PRIMITIVES[name](*lanes, axes=_shifted(axes), batch=batch + 1, mode=mode)
 
     wrong = ErrorSample((aval((3,), f32), aval((2, 1), i32), aval((3,), f32)), FIRST_AXIS, "their shape must be (2,)")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -21,7 +21,6 @@ from graphad.primitives.families_shape import (
     Array,
     Shape,
     accumulated,
-    as_ref,
     check_axes,
     check_kind,
     check_rank,
@@ -195,10 +194,14 @@ def instantiate(builder: Builder, value: Ref | None, a: Aval) -> Ref:
     return zeros_like_aval(builder, a) if value is None else value
 
 
-def repeat_leading(builder: Builder, x: Any, size: int) -> Ref:
-    """An unbatched operand (a literal too) repeated along a new leading axis."""
-    x = as_ref(builder, x)
+def repeat_leading(x: Any, size: int) -> Any:
+    """``x`` repeated along a new leading axis."""
     return broadcast(x, shape=(size, *x.shape), dims=tuple(range(1, x.ndim + 1)))
+
+
+def all_batched(size: int, batched: Sequence[bool], operands: Sequence[Any]) -> list[Ref]:
+    """The operands of a batching rule, each with the batch axis: repeated along it where it has none."""
+    return [x if b else repeat_leading(x, size) for x, b in zip(operands, batched, strict=True)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from graphad.primitives.families_shape import (
     strided_view,
     unary_samples,
 )
+from graphad.primitives.layout import all_batched as all_batched
 from graphad.primitives.layout import broadcast as broadcast
 from graphad.primitives.layout import instantiate as instantiate
 from graphad.primitives.layout import inverse_permutation as inverse_permutation
@@ -229,7 +230,7 @@ def _pad_batch(
     size: int, batched: tuple[bool, ...], x: Any, fill: Any, *, low: Shape, high: Shape, interior: Shape
 ) -> Ref:
     if not batched[0]:
-        x = repeat_leading(fill.builder, x, size)
+        x = repeat_leading(x, size)
     if not batched[1]:
         return pad(x, fill, low=(0, *low), high=(0, *high), interior=(0, *interior))
     # Every row has its own fill: joined from the operand and repeated fills, and cut, one axis after the other.
@@ -341,9 +342,7 @@ def _concatenate_transpose(cts: Sequence[Ref], operands: Sequence[Any], *, axis:
 
 
 def _concatenate_batch(size: int, batched: tuple[bool, ...], *operands: Any, axis: int) -> Ref:
-    builder = builder_of(x for x, b in zip(operands, batched, strict=True) if b)
-    rows = [x if b else repeat_leading(builder, x, size) for x, b in zip(operands, batched, strict=True)]
-    return concatenate(*rows, axis=axis + 1)
+    return concatenate(*all_batched(size, batched, operands), axis=axis + 1)
 
 
 def _concatenate_lowering(types: Sequence[OperandType], params: dict[str, Any]) -> Pieces:

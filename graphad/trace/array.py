@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphad.config import config
+from graphad.errors import DeletedArrayError
 from graphad.ir.evaluate import conform
 from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
+from graphad.trace.interop import CPU, Dispatch, export_dlpack
 from graphad.trace.operators import Operators
 from graphad.trace.source import located, where
 
@@ -26,7 +28,7 @@ class ArrayType(type):
         return kind is cls or getattr(kind, "is_tracer", False)
 
 
-class Array(Operators, metaclass=ArrayType):
+class Array(Operators, Dispatch, metaclass=ArrayType):
     """An immutable n-dimensional array.
 
     Made by `graphad.numpy.array`, `asarray` and every function of `graphad.numpy`; ``x[i] = v`` is written
@@ -45,7 +47,6 @@ class Array(Operators, metaclass=ArrayType):
     """
 
     __slots__ = ("__weakref__", "_value", "weak_type")
-    __array_ufunc__ = None  # np_array * x defers to x
     __array_priority__ = 100
     is_tracer = False
     __hash__: Any
@@ -116,6 +117,12 @@ class Array(Operators, metaclass=ArrayType):
             raise AttributeError("__array_interface__")
         return self.__array__().__array_interface__
 
+    def __dlpack__(self, **options: Any) -> Any:
+        return export_dlpack(self._value, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CPU
+
     def __bool__(self) -> bool:
         if self._value.size != 1:
             raise ValueError(
@@ -156,6 +163,27 @@ class Array(Operators, metaclass=ArrayType):
             raise TypeError(f"{where()}len() of an array without axes")
         return self._value.shape[0]
 
+    def delete(self) -> None:
+        """Give up the memory now; whatever else is done with the array raises `DeletedArrayError`."""
+        if not self.is_deleted():
+            del self._value
+
+    def is_deleted(self) -> bool:
+        """Whether `delete` was called, or a compiled function was given the array to use up."""
+        try:
+            _ = self._value
+        except DeletedArrayError:
+            return True
+        return False
+
+    def __getattr__(self, name: str) -> Any:  # only of what is not there
+        if name == "_value":
+            raise DeletedArrayError(
+                f"{where()}this array is deleted: it was donated to a compiled function. Use what that function "
+                "returned, or take the argument out of its donate_argnums."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def block_until_ready(self) -> Array:
         """The array itself: on the CPU every result is ready when it is returned."""
         return self
@@ -163,7 +191,7 @@ class Array(Operators, metaclass=ArrayType):
     # --- text
 
     def __repr__(self) -> str:
-        return array_repr(self._value, self.weak_type)
+        return "Array(deleted)" if self.is_deleted() else array_repr(self._value, self.weak_type)
 
     def __str__(self) -> str:
         return str(self._value)

@@ -158,7 +158,7 @@ def replay(
     if any_tracer(operands):
         trace = current()
         atoms = [_operand(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
-        assert trace is not None
+        assert trace is not None, "where no trace runs, the tracer has outlived its own, and `lift` has raised"
         return [Tracer(trace, a, w) for a, w in zip(trace.inline(graph, atoms), graph.weak, strict=True)]
     values = [_value(x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
     return [Array(r, w) for r, w in zip(evaluate(graph, values), graph.weak, strict=True)]

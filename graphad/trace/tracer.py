@@ -15,18 +15,18 @@ from graphad.ir.ref import Ref, group_dtype
 from graphad.ir.types import Literal, dtype_of, literal
 from graphad.trace.array import Array, refuse_assignment, refuse_hash
 from graphad.trace.guards import observe
+from graphad.trace.interop import Dispatch
 from graphad.trace.recording import Trace, leaked, lift, state
 from graphad.trace.source import located, quoted, user_loc, where
 
 
-class Tracer(Ref):
+class Tracer(Ref, Dispatch):
     """A stand-in for an array while a function is traced.
 
     It has the shape, dtype and operators of an `graphad.Array`, and is one to ``isinstance``.
     """
 
     __slots__ = ("weak_type",)
-    __array_ufunc__ = None
     is_tracer = True
     builder: Trace
 
@@ -133,6 +133,12 @@ class Tracer(Ref):
 
     def tobytes(self) -> Any:
         raise concretized(self, "x.tobytes()")
+
+    def __dlpack__(self, **_options: Any) -> Any:
+        raise concretized(self, "x.__dlpack__()")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        raise concretized(self, "x.__dlpack_device__()")
 
     def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
         raise concretized(self, "a NumPy function, or np.asarray(x),")

@@ -12,7 +12,7 @@ from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval
-from graphad.primitives.shape import broadcast
+from graphad.primitives.layout import repeat_leading
 
 
 class Batched(NamedTuple):
@@ -44,7 +44,7 @@ def batch(graph: Graph, mask: Sequence[bool], size: int, force: bool = False) ->
         ref = value[a] if type(a) is int else Ref(builder, a)
         marked = type(a) is int and bool(marks[a])
         if force and not marked:
-            ref, marked = lead(ref, size), True
+            ref, marked = repeat_leading(ref, size), True
         outputs.append(ref)
         out_mask.append(marked)
     closed = builder.close([r.atom for r in outputs], graph.weak, name=graph.name)
@@ -76,12 +76,6 @@ def _batch_eqn(
     for o, r, m in zip(outputs, results, out_marks, strict=True):
         value[o] = r
         marks[o] = m
-
-
-def lead(x: Ref, size: int) -> Ref:
-    """``x`` repeated along a new leading axis."""
-    shape = x.shape
-    return broadcast(x, shape=(size, *shape), dims=tuple(range(1, len(shape) + 1)))
 
 
 def batched(graph: Graph, mask: tuple[bool, ...], size: int, force: bool = False) -> Batched:

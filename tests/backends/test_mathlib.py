@@ -145,16 +145,16 @@ def test_unknown_functions_are_refused_by_name():
         mathlib.definition("cosf")
 
 
-def test_library_text_defines_all_and_needs_only_intrinsics():
-    text = mathlib.library_text([1, 4])
-    defined = set(re.findall(r"^define [^@]*@(\w+)", text, re.MULTILINE))
-    assert defined == {mathlib.symbol(*key, n) for key in FUNCTIONS for n in (1, 4)} | {
-        mathlib.symbol(*key, 1) for key in SLOW_PATHS
-    }
-    assert mathlib.symbols_in(text) == []
-    assert cpu.compile_object(text, opt=0)
-    for flag in (" fast", " nnan", " nsz", " contract", " reassoc", " afn"):
-        assert flag not in text
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_definitions_need_only_intrinsics_and_slow_paths(lanes):
+    slow = {mathlib.symbol(*key, 1) for key in SLOW_PATHS}
+    for symbol in [mathlib.symbol(*key, lanes) for key in FUNCTIONS] + sorted(slow):
+        text = mathlib.definition(symbol)
+        assert re.findall(r"^define [^@]*@(\w+)", text, re.MULTILINE) == [symbol]
+        assert set(mathlib.symbols_in(text)) <= slow
+        assert cpu.compile_object(text, opt=0)
+        for flag in (" fast", " nnan", " nsz", " contract", " reassoc", " afn"):
+            assert flag not in text
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def arrays(bits):
         "g": np.array([1.5, -0.25, 3.0], ml_dtypes.bfloat16),
         "b": np.array([True, False, True, True, False]),
         "M": np.array([[True, False, True, False], [False] * 4, [True] * 4]),
+        "N": np.array([[np.nan, 2.5, -1.0, 0.5], [1.5, -0.5, 4.0, 2.0], [np.nan, np.nan, 3.0, -2.0]], f),
     }
 
 

@@ -164,7 +164,10 @@ OTHERS = [
 
 @pytest.mark.parametrize(
     ("f", "expression"),
-    [(f, "lbfgs(memory_size=3)") for f in (rosenbrock, logistic, steep, walled)] + [(rosenbrock, e) for e in OTHERS],
+    [
+        *[(f, "lbfgs(memory_size=3)") for f in (rosenbrock, steep, walled)],
+        *[pytest.param(f, e, marks=pytest.mark.slow) for f in (rosenbrock, logistic) for e in OTHERS],
+    ],
 )
 def test_lbfgs_like_optax(f, expression):
     """Step for step, until the values differ by rounding only."""

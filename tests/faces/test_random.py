@@ -162,6 +162,9 @@ DRAWS = {
     "bernoulli": lambda key: random.bernoulli(key, 0.3, (9,)),
     "randint": lambda key: random.randint(key, (9,), -4, 17),
     "choice": lambda key: random.choice(key, 9, (4,)),
+    "choice without replacement": lambda key: random.choice(key, 9, (4,), replace=False),
+    "permutation": lambda key: random.permutation(key, np.arange(12).reshape(4, 3)),
+    "independent permutation": lambda key: random.permutation(key, np.arange(12).reshape(4, 3), 1, independent=True),
 }
 
 
@@ -208,7 +211,6 @@ def test_keys_unpack():
         (lambda: random.uniform(random.key(0), (), minval=np.zeros(3, np.float32)), "give shape=(3,)"),
         (lambda: random.choice(random.key(0), 3, (5,), replace=False), "cannot draw 5 of 3"),
         (lambda: random.normal(random.key(0), (-1,)), "sizes must not be negative"),
-        (lambda: graphad.jit(lambda k: random.permutation(k, 5))(random.key(0)), "Draw the permutation outside"),
         (lambda: random.bits(random.key(0), (2**32,)), "split the key"),
     ],
 )

@@ -201,6 +201,15 @@ def test_pow_special_values(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_pow_of_the_greatest_exponents(dtype):
+    real = DTYPES[dtype]
+    most, step = np.finfo(real).max, np.finfo(real).eps
+    base = np.array([1, 1, -1, -1, 1 + step, 1 + step, 1 - step, 1 - step, -1 - step, 0], real)
+    power = np.array([most, -most] * 4 + [most, most], real)
+    assert evaluate("pow", dtype, base, power).tolist() == [1, 1, 1, 1, INF, 0, 0, INF, INF, 0]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_cbrt_and_erfc_reach_the_denormals(dtype):
     real, integer = DTYPES[dtype], {"f32": np.int32, "f64": np.int64}[dtype]
     denormals = np.array([1, 2, 3, 1000, 123456, 2**22 + 1], integer).view(real)

@@ -143,7 +143,7 @@ def test_a_pass_that_reorders_effects_is_caught(registered):
     with pytest.raises(VerifyError, match="dropped or reordered"):
         run(parse_graph(text.format(print_, print_2)), "reverse")
     guard, guard_2 = "guard[expect=True:bool] %x", "guard[expect=False:bool] %y"
-    with pytest.raises(VerifyError, match="new or reordered"):
+    with pytest.raises(VerifyError, match="dropped or reordered"):
         run(parse_graph(text.format(guard, guard_2)), "reverse")
 
 

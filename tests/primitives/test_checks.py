@@ -6,7 +6,7 @@ import pytest
 
 from graphad.ir.types import f64
 from graphad.primitives.elementwise import cos, mul, neg, sin, stop_gradient
-from graphad.primitives.families import with_batch_axis
+from graphad.primitives.families import batched_or_literal
 from graphad.primitives.shape import rev
 from tests.primitives import test_batching, test_derivatives, test_registry
 from tests.primitives.cases import cases
@@ -40,7 +40,7 @@ def test_a_derivative_right_in_the_first_order_only_is_noticed(monkeypatch, rng)
 
 def test_a_wrong_batching_rule_is_noticed(monkeypatch):
     def unbatched_repeated_backwards(size, batched, x, y):
-        lifted = [v if b else with_batch_axis(size, v) for b, v in zip(batched, (x, y))]
+        lifted = batched_or_literal(size, batched, (x, y))
         return mul(*[v if b or v.ndim < 2 else rev(v, axes=(1,)) for b, v in zip(batched, lifted)])
 
     monkeypatch.setattr(mul, "batch", unbatched_repeated_backwards)

@@ -91,7 +91,13 @@ WRONG = {
     "maximum of nothing": (lambda: gnp.max(gnp.zeros(0)), ValueError, "which is empty: there is no max. Give initial="),
     "argmax of nothing": (lambda: gnp.argmax(gnp.zeros(0)), ValueError, "axis 0 is empty"),
     "positions of a condition": (lambda: gnp.where(V > 0), TypeError, r"Write where\(condition, x, y\)"),
-    "writing to out=": (lambda: np.sum(V, out=np.zeros(())), TypeError, "cannot write to out=: arrays are immutable"),
+    "writing to out=": (lambda: V.sum(out=np.zeros(())), TypeError, "cannot write to out=: arrays are immutable"),
+    "writing through NumPy": (lambda: np.sin(V, out=V), TypeError, r"np\.sin cannot write into an Array"),
+    "sharing memory with gaps": (
+        lambda: gnp.from_dlpack(np.ones(4)[::2], copy=False),
+        ValueError,
+        "has gaps or another order.*Let it be copied",
+    ),
     "length of a number": (lambda: len(gnp.asarray(1.0)), TypeError, r"len\(\) of an array without axes"),
     "iteration over a number": (lambda: list(gnp.asarray(1.0)), TypeError, "iteration over a scalar"),
     # indexing

@@ -63,6 +63,16 @@ WRONG = {
         ConcretizationError,
         r"np\.asarray\(x\).*f32\[3\].*debug\.print",
     ),
+    "NumPy's concatenate": (
+        lambda: graphad.grad(lambda x: np.concatenate([x, x]).sum())(V),
+        ConcretizationError,
+        r"np\.concatenate needs the numbers.*Write graphad\.numpy\.concatenate\(",
+    ),
+    "NumPy's in-place operator": (
+        lambda: graphad.grad(lambda x: np.zeros(3).__iadd__(x).sum())(V),
+        ConcretizationError,
+        r"in-place operator on a NumPy array.*Write a = a \+ x for a \+= x",
+    ),
     "item": (lambda: graphad.grad(lambda x: x.item())(1.0), ConcretizationError, r"x\.item\(\) needs the number"),
     "tolist": (lambda: graphad.jit(lambda x: x.tolist())(V), ConcretizationError, r"x\.tolist\(\) needs the number"),
     "format": (

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import graphad
 import graphad.numpy as gnp
+from graphad.errors import DeletedArrayError
 
 V = gnp.array([1.0, 2.0, 3.0])
 M = gnp.ones((2, 3))
+
+
+def use_donated():
+    x = gnp.ones(3)
+    graphad.jit(lambda x: x * 2, donate_argnums=0)(x)
+    return x + 1
 
 
 WRONG = {
@@ -108,5 +117,21 @@ WRONG = {
         lambda: graphad.check_grads(gnp.sin, (1.0,), 1, modes=["both"]),
         ValueError,
         "modes 'fwd' and 'rev', not",
+    ),
+    # pickling and donation
+    "pickling a lambda": (
+        lambda: pickle.dumps(graphad.jit(lambda x: x)),
+        TypeError,
+        "cannot be pickled: lambda was made while the program ran.*Define it with def",
+    ),
+    "donating an array twice": (
+        lambda: graphad.jit(lambda x, y: x + y, donate_argnums=0)(V, V),
+        ValueError,
+        "the array in argument 0, which is donated, is passed a second time.*Pass a copy",
+    ),
+    "using what was donated": (
+        use_donated,
+        DeletedArrayError,
+        "this array is deleted: it was donated.*Use what that function returned",
     ),
 }

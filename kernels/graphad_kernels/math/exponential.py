@@ -305,6 +305,7 @@ def pow_f64(x: Number, y: Number) -> Number:
     log, log_low = double_log_f64(size)
     product, product_low = two_product(y, log)
     product_low = fma(y, log_low, product_low)
-    within = absolute(product) < 1000.0
+    # Where the low part counts: elsewhere, and for 0 * y with the greatest y, it may be nan.
+    within = (absolute(product) < 1000.0) & (size != 1.0)
     magnitude = double_exp_f64(clamped_exponent(size, product), select(within, product_low, 0.0))
     return power_cases(x, y, magnitude)

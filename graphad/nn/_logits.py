@@ -1,4 +1,4 @@
-"""Functions that neural networks are made of. Names, arguments and results are those of ``jax.nn``."""
+"""From scores to probabilities and back: sums of exponentials that do not overflow."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import math
 from typing import Any
 
 from graphad import numpy as gnp
-from graphad.lax._windows import avg_pool as avg_pool
-from graphad.lax._windows import max_pool as max_pool
-from graphad.lax._windows import min_pool as min_pool
-from graphad.numpy import tanh as tanh
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_float,
-    as_number,
     as_operand,
     canonical_axis,
     canonical_dtype,
@@ -24,110 +19,7 @@ from graphad.trace.semantics import (
     default_float,
     dtype_and_weakness,
     elementwise,
-    with_weak,
 )
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Activations
-
-
-def relu(x: ArrayLike) -> Array:
-    """x where it is positive, else 0; its derivative at 0 is 0.
-
-    >>> import graphad.numpy as gnp
-    >>> relu(gnp.array([-1.0, 0.0, 2.0]))
-    Array([0., 0., 2.], dtype=float32)
-    """
-    x = as_number(x, "relu")
-    return gnp.where(x <= 0, 0, x)
-
-
-def relu6(x: ArrayLike) -> Array:
-    """`relu` that stops at 6.
-
-    >>> relu6(8.0)
-    Array(6., dtype=float32, weak_type=True)
-    """
-    return gnp.minimum(relu(x), 6)
-
-
-def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
-    """x where it is not negative, else ``negative_slope * x``.
-
-    >>> leaky_relu(-2.0, 0.5)
-    Array(-1., dtype=float32, weak_type=True)
-    """
-    x = as_float(x, "leaky_relu")
-    return gnp.where(x >= 0, x, negative_slope * x)
-
-
-def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
-    """x where it is positive, else ``alpha * (exp(x) - 1)``.
-
-    >>> elu(2.0)
-    Array(2., dtype=float32, weak_type=True)
-    """
-    x = as_float(x, "elu")
-    return gnp.where(x > 0, x, alpha * gnp.expm1(gnp.where(x > 0, 0.0, x)))
-
-
-def sigmoid(x: ArrayLike) -> Array:
-    """``1 / (1 + exp(-x))``.
-
-    >>> sigmoid(0.0)
-    Array(0.5, dtype=float32, weak_type=True)
-    """
-    return elementwise(prims.logistic, x, to_float=True, name="sigmoid")
-
-
-def log_sigmoid(x: ArrayLike) -> Array:
-    """The logarithm of `sigmoid`.
-
-    >>> log_sigmoid(0.0)
-    Array(-0.6931472, dtype=float32, weak_type=True)
-    """
-    return -softplus(-as_float(x, "log_sigmoid"))
-
-
-def softplus(x: ArrayLike) -> Array:
-    """``log(1 + exp(x))``.
-
-    >>> softplus(0.0)
-    Array(0.6931472, dtype=float32, weak_type=True)
-    """
-    return gnp.logaddexp(x, 0.0)
-
-
-def silu(x: ArrayLike) -> Array:
-    """``x * sigmoid(x)``.
-
-    >>> silu(0.0)
-    Array(0., dtype=float32, weak_type=True)
-    """
-    x = as_float(x, "silu")
-    return x * sigmoid(x)
-
-
-swish = silu
-
-
-def gelu(x: ArrayLike, approximate: bool = True) -> Array:
-    """x times the normal distribution function at x; by default through its approximation with `tanh`.
-
-    >>> gelu(0.0)
-    Array(0., dtype=float32)
-    """
-    x = as_float(x, "gelu")
-    if approximate:
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-        result = x * (0.5 * (1.0 + gnp.tanh(inner)))
-    else:
-        result = 0.5 * x * (1.0 + elementwise(prims.erf, x * math.sqrt(0.5)))
-    return with_weak(result, False)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Logits
 
 
 def logsumexp(
@@ -152,6 +44,18 @@ def logsumexp(
     terms = gnp.exp(x - shift)
     total = gnp.sum(terms if b is None else b * terms, axis, keepdims=keepdims, where=where)
     return gnp.log(total) + (shift if keepdims else shift.reshape(total.shape))
+
+
+def logmeanexp(x: ArrayLike, axis: Axis = None, where: ArrayLike | None = None, keepdims: bool = False) -> Array:
+    """``log(mean(exp(x)))`` without overflow, over all axes or those named.
+
+    >>> import graphad.numpy as gnp
+    >>> logmeanexp(gnp.array([1000.0, 1000.0]))
+    Array(1000., dtype=float32)
+    """
+    x = as_float(x, "logmeanexp")
+    total = logsumexp(x, axis, keepdims=keepdims, where=where)
+    return total - gnp.log(gnp.sum(gnp.ones_like(x), axis, keepdims=keepdims, where=where))
 
 
 def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:

@@ -1,0 +1,225 @@
+"""The derivative at a point as a linear map: `jvp`, `linearize`, `vjp`; and `linear_transpose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.api.abstract import as_spec
+from graphad.api.functions import Arguments, Function, check_callable, check_float_inputs, name_of, trace_call
+from graphad.api.stages import run_on
+from graphad.api.tangents import check_tangents, zeros
+from graphad.ir.graph import Graph
+from graphad.trace.array import Array
+from graphad.trace.bind import Traced, trace_function, type_of
+from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.semantics import with_weak
+from graphad.trace.source import where
+from graphad.transforms.linearize import Split, jvp_graph, linearized
+from graphad.transforms.transpose import transposed
+
+
+def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """Value and directional derivative of ``fun``.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays.
+    primals, tangents
+        The arguments, and a direction for each: tuples of equal structure, shapes and dtypes.
+    has_aux
+        ``fun`` returns ``(value, aux)``; the result is ``(value, tangent, aux)``.
+
+    Raises
+    ------
+    TypeError
+        The tangents do not match the primals, or one belongs to a value that is no float.
+
+    Examples
+    --------
+    >>> import graphad
+    >>> graphad.jvp(lambda x: x**2, (3.0,), (1.0,))
+    (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
+    """
+    check_callable(fun, "jvp")
+    if not isinstance(primals, (tuple, list)):
+        raise TypeError(
+            f"{where()}jvp({name_of(fun)}): primals must be a tuple of the arguments, not {type(primals).__name__}; "
+            "write (x,) for one argument"
+        )
+    arguments = Arguments.of(primals, {})
+    hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun))
+    traced = trace_call(fun, arguments)
+    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
+    graph, nonzero = jvp_graph(traced.graph, mask)
+    results = run_on(graph, [*arguments.leaves, *traced.captures, *hot])
+    n_outputs = len(nonzero)
+    outs = _with_zeros(results[n_outputs:], nonzero, traced.graph)
+    return _with_aux(traced.out_tree, results[:n_outputs], outs, has_aux)
+
+
+def _with_aux(out_tree: TreeDef, values: list[Any], tangents: list[Any], has_aux: bool) -> tuple[Any, ...]:
+    value, tangent = unflatten(out_tree, values), unflatten(out_tree, tangents)
+    return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
+
+
+def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> list[Any]:
+    """One tangent per output: those ``found``, zeros elsewhere."""
+    it = iter(found)
+    return [
+        with_weak(next(it), weak) if hot else zeros(a, weak)
+        for hot, a, weak in zip(nonzero, graph.out_avals, graph.weak, strict=True)
+    ]
+
+
+def _linearized_at(fun: Function, arguments: Arguments) -> tuple[Traced, Split, list[Any], list[Any]]:
+    """``fun`` as traced, as split in two programs, and what the first gives: its outputs and the residuals."""
+    traced = trace_call(fun, arguments)
+    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
+    split = linearized(traced.graph, mask)
+    results = run_on(split.primal, [*arguments.leaves, *traced.captures])
+    n_outputs = len(split.nonzero)
+    return traced, split, results[:n_outputs], results[n_outputs:]
+
+
+def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of ``fun`` at ``primals``, and its derivative there as a linear function of the tangents.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays.
+    *primals
+        Its arguments.
+    has_aux
+        ``fun`` returns ``(value, aux)``; the result is ``(value, linear function, aux)``.
+
+    Raises
+    ------
+    TypeError
+        By the linear function: its arguments do not match the primals.
+
+    Examples
+    --------
+    >>> import graphad
+    >>> y, f_lin = graphad.linearize(lambda x: x**2, 3.0)
+    >>> f_lin(2.0)
+    Array(12., dtype=float32, weak_type=True)
+    """
+    check_callable(fun, "linearize")
+    arguments = Arguments.of(primals, {})
+    traced, split, outputs, residuals = _linearized_at(fun, arguments)
+    name = name_of(fun)
+
+    def linear_map(*tangents: Any) -> Any:
+        hot = check_tangents(primals, tangents, "tangents", "linearize", name)
+        outs = _with_zeros(run_on(split.linear, [*residuals, *hot]), split.nonzero, traced.graph)
+        tangent = unflatten(traced.out_tree, outs)
+        return tangent[0] if has_aux else tangent
+
+    out = unflatten(traced.out_tree, outputs)
+    return (out[0], linear_map, out[1]) if has_aux else (out, linear_map)
+
+
+def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of ``fun`` and its pullback: cotangents of the result -> cotangents of the arguments (a tuple).
+
+    Parameters
+    ----------
+    fun
+        A function of arrays.
+    *primals
+        Its arguments.
+    has_aux
+        ``fun`` returns ``(value, aux)``; the result is ``(value, pullback, aux)``.
+
+    Raises
+    ------
+    TypeError
+        By the pullback: the cotangents do not match the result.
+
+    Examples
+    --------
+    >>> import graphad
+    >>> y, pullback = graphad.vjp(lambda x: x**2, 3.0)
+    >>> pullback(1.0)
+    (Array(6., dtype=float32, weak_type=True),)
+    """
+    check_callable(fun, "vjp")
+    arguments = Arguments.of(primals, {})
+    traced, split, outputs, residuals = _linearized_at(fun, arguments)
+    out = unflatten(traced.out_tree, outputs)
+    value = out[0] if has_aux else out
+    n_values = len(flatten(value)[0])
+    name = name_of(fun)
+
+    def pullback(ct: Any) -> tuple[Any, ...]:
+        seeds = iter(check_tangents(value, ct, "cotangents", "vjp", name))
+        by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[:n_values]]
+        wanted = [k < n_values for k in range(len(outputs))]
+        given = tuple([w for w, hot in zip(wanted, split.nonzero, strict=True) if hot])
+        cts = [c for c, hot in zip(by_output, split.nonzero, strict=False) if hot]
+        linear = tuple([i >= split.n_residuals for i in range(split.linear.n_inputs)])
+        graph, hot_inputs = transposed(split.linear, linear, given)
+        found = iter(run_on(graph, [*residuals, *cts]))
+        hot = iter(hot_inputs)
+        leaves: list[Any] = []
+        for x in arguments.leaves:
+            a, weak = type_of(x)
+            leaves.append(with_weak(next(found), weak) if a.is_float and next(hot) else zeros(a, weak))
+        return unflatten(arguments.treedef, leaves)[0]
+
+    return (value, pullback, out[1]) if has_aux else (value, pullback)
+
+
+def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, ...]]:
+    """The transpose of a linear function.
+
+    Parameters
+    ----------
+    fun
+        A function of arrays, linear in all of them together.
+    *primals
+        Arguments for their shapes and dtypes alone: arrays or `ShapeDtypeStruct`.
+
+    Returns
+    -------
+    callable
+        From a cotangent of the result to a tuple of cotangents of the arguments.
+
+    Raises
+    ------
+    TypeError
+        An argument is no float; or, by the callable, ``fun`` is not linear, or the cotangent does not match.
+
+    Examples
+    --------
+    >>> import graphad
+    >>> graphad.linear_transpose(lambda x: 3 * x, 1.0)(2.0)
+    (Array(6., dtype=float32, weak_type=True),)
+    """
+    check_callable(fun, "linear_transpose")
+    arguments = Arguments.of(primals, {})
+    specs = [type_of(as_spec(x)) for x in arguments.leaves]
+    arguments = arguments._replace(leaves=specs)
+    check_float_inputs(arguments, [True] * len(specs), "linear_transpose", name_of(fun))
+    traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
+    graph = traced.graph
+
+    def transpose_of(ct: Any) -> tuple[Any, ...]:
+        results = [Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape)) for a in graph.out_avals]
+        example = unflatten(traced.out_tree, results)
+        seeds = check_tangents(example, ct, "cotangents", "linear_transpose", name_of(fun))
+        linear = (True,) * len(specs) + (False,) * len(traced.captures)
+        program, nonzero = transposed(graph, linear, tuple([a.is_float for a in graph.out_avals]))
+        found = iter(run_on(program, [*traced.captures, *seeds]))
+        leaves = [
+            with_weak(next(found), s.weak) if hot else zeros(s.aval, s.weak)
+            for s, hot in zip(specs, nonzero, strict=True)
+        ]
+        return unflatten(arguments.treedef, leaves)[0]
+
+    return transpose_of

@@ -1,0 +1,59 @@
+"""Tangents and cotangents as users give and get them: their dtype, their zeros, and whether they fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphad.errors import DifferentiationError
+from graphad.ir.types import Aval
+from graphad.trace.array import Array
+from graphad.trace.bind import type_of
+from graphad.trace.pytree import flatten, path_text, structure_text
+from graphad.trace.semantics import as_operand, cast
+from graphad.trace.source import where
+
+#: The dtype of the derivative of an integer: it holds nothing (JAX's ``float0``).
+float0 = np.dtype([("float0", np.void, 0)])
+
+
+def zeros(a: Aval, weak: bool = False) -> Any:
+    """A zero tangent; of ``float0`` for what has no tangent."""
+    if not a.is_float:
+        return np.zeros(a.shape, float0)
+    return Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape), weak)
+
+
+def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name: str) -> list[Any]:
+    """The tangents (or cotangents) of the float leaves, checked against the primals and cast to their dtypes."""
+    leaves, treedef = flatten(tuple(primals) if isinstance(primals, list) else primals)
+    directions, other = flatten(tuple(tangents) if isinstance(tangents, list) else tangents)
+    if treedef != other:
+        raise TypeError(
+            f"{where()}{transform}({name}): the {what} have structure {structure_text(other)}, which is not that of "
+            f"what they belong to, {structure_text(treedef)}"
+        )
+    checked: list[Any] = []
+    for k, (x, t) in enumerate(zip(leaves, directions, strict=True)):
+        a = type_of(x).aval
+        if not a.is_float:
+            if getattr(t, "dtype", None) != float0:
+                raise DifferentiationError(
+                    f"{where()}{transform}({name}): the {what}{_at(tangents, k)} belong to a value of type {a}, which "
+                    f"has no tangent. Pass a float in its place, or np.zeros({a.shape}, graphad.float0)."
+                )
+            continue
+        spec = type_of(t)
+        if spec.aval.shape != a.shape or not (spec.weak or spec.aval.dtype is a.dtype):
+            raise TypeError(
+                f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
+                f"and dtype of what they belong to, {a}"
+            )
+        checked.append(cast(as_operand(t), a.dtype))
+    return checked
+
+
+def _at(tree: Any, index: int) -> str:
+    path = path_text(tree, index)
+    return f" at {path}" if path else ""

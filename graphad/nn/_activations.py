@@ -1,0 +1,249 @@
+"""Activation functions: scalar functions applied to each element, and `glu`, which takes two halves."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from graphad import numpy as gnp
+from graphad.numpy._typing import ArrayLike
+from graphad.primitives import elementwise as prims
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import as_float, as_number, as_operand, canonical_axis, elementwise, with_weak
+
+# Klambauer et al. 2017: with these, mean 0 and variance 1 are a fixed point.
+_SELU_ALPHA: Final = 1.6732632423543772848170429916717
+_SELU_SCALE: Final = 1.0507009873554804934193349852946
+
+
+def relu(x: ArrayLike) -> Array:
+    """x where it is positive, else 0; its derivative at 0 is 0.
+
+    >>> import graphad.numpy as gnp
+    >>> relu(gnp.array([-1.0, 0.0, 2.0]))
+    Array([0., 0., 2.], dtype=float32)
+    """
+    x = as_number(x, "relu")
+    return gnp.where(x <= 0, 0, x)
+
+
+def relu6(x: ArrayLike) -> Array:
+    """`relu` that stops at 6; its derivative there is 0.
+
+    >>> relu6(8.0)
+    Array(6., dtype=float32, weak_type=True)
+    """
+    x = as_number(x, "relu6")
+    return gnp.where(x >= 6, 6, relu(x))
+
+
+def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
+    """x where it is not negative, else ``negative_slope * x``.
+
+    >>> leaky_relu(-2.0, 0.5)
+    Array(-1., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "leaky_relu")
+    return gnp.where(x >= 0, x, negative_slope * x)
+
+
+def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    """x where it is positive, else ``alpha * (exp(x) - 1)``.
+
+    >>> elu(2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "elu")
+    return gnp.where(x > 0, x, alpha * gnp.expm1(gnp.where(x > 0, 0.0, x)))
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """``1 / (1 + exp(-x))``.
+
+    >>> sigmoid(0.0)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    return elementwise(prims.logistic, x, to_float=True, name="sigmoid")
+
+
+def log_sigmoid(x: ArrayLike) -> Array:
+    """The logarithm of `sigmoid`.
+
+    >>> log_sigmoid(0.0)
+    Array(-0.6931472, dtype=float32, weak_type=True)
+    """
+    return -softplus(-as_float(x, "log_sigmoid"))
+
+
+def softplus(x: ArrayLike) -> Array:
+    """``log(1 + exp(x))``.
+
+    >>> softplus(0.0)
+    Array(0.6931472, dtype=float32, weak_type=True)
+    """
+    return gnp.logaddexp(x, 0.0)
+
+
+def silu(x: ArrayLike) -> Array:
+    """``x * sigmoid(x)``.
+
+    >>> silu(0.0)
+    Array(0., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "silu")
+    return x * sigmoid(x)
+
+
+swish = silu
+
+
+def gelu(x: ArrayLike, approximate: bool = True) -> Array:
+    """x times the normal distribution function at x; by default through its approximation with `tanh`.
+
+    >>> gelu(0.0)
+    Array(0., dtype=float32)
+    """
+    x = as_float(x, "gelu")
+    if approximate:
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        result = x * (0.5 * (1.0 + gnp.tanh(inner)))
+    else:
+        result = 0.5 * x * (1.0 + elementwise(prims.erf, x * math.sqrt(0.5)))
+    return with_weak(result, False)
+
+
+def identity(x: ArrayLike) -> Array:
+    """x itself, as an array.
+
+    >>> identity(2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    return as_operand(x, "identity")
+
+
+def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    """x where it is positive, else ``alpha * (exp(x / alpha) - 1)``: smooth for every alpha (Barron 2017).
+
+    >>> celu(2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "celu")
+    return gnp.maximum(x, 0.0) + alpha * gnp.expm1(gnp.minimum(x, 0.0) / alpha)
+
+
+def selu(x: ArrayLike) -> Array:
+    """`elu` scaled so that layers keep mean 0 and variance 1 (Klambauer et al. 2017).
+
+    >>> selu(1.0)
+    Array(1.050701, dtype=float32, weak_type=True)
+    """
+    return _SELU_SCALE * elu(x, _SELU_ALPHA)
+
+
+def soft_sign(x: ArrayLike) -> Array:
+    """``x / (1 + abs(x))``.
+
+    >>> soft_sign(1.0)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "soft_sign")
+    return x / (abs(x) + 1)
+
+
+def hard_tanh(x: ArrayLike) -> Array:
+    """x, kept between -1 and 1; its derivative at both is 1.
+
+    >>> hard_tanh(2.0)
+    Array(1., dtype=float32, weak_type=True)
+    """
+    x = as_number(x, "hard_tanh")
+    return gnp.where(x > 1, 1, gnp.where(x < -1, -1, x))
+
+
+def hard_sigmoid(x: ArrayLike) -> Array:
+    """`sigmoid` in three lines: ``relu6(x + 3) / 6``.
+
+    >>> hard_sigmoid(0.0)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    return relu6(as_float(x, "hard_sigmoid") + 3.0) / 6.0
+
+
+def hard_silu(x: ArrayLike) -> Array:
+    """``x * hard_sigmoid(x)`` (Howard et al. 2019).
+
+    >>> hard_silu(3.0)
+    Array(3., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "hard_silu")
+    return x * hard_sigmoid(x)
+
+
+hard_swish = hard_silu
+
+
+def mish(x: ArrayLike) -> Array:
+    """``x * tanh(softplus(x))`` (Misra 2020).
+
+    >>> mish(0.0)
+    Array(0., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "mish")
+    return x * gnp.tanh(softplus(x))
+
+
+def glu(x: ArrayLike, axis: int = -1) -> Array:
+    """The first half of x along an axis times `sigmoid` of the second (Dauphin et al. 2017).
+
+    >>> import graphad.numpy as gnp
+    >>> glu(gnp.array([2.0, 0.0]))
+    Array([1.], dtype=float32)
+    """
+    x = as_float(x, "glu")
+    k = canonical_axis(axis, x.ndim, "glu")
+    if x.shape[k] % 2:
+        raise ValueError(f"{source.where()}glu halves axis {axis}, whose size {x.shape[k]} is odd.")
+    first, second = gnp.split(x, 2, k)
+    return first * sigmoid(second)
+
+
+def squareplus(x: ArrayLike, b: ArrayLike = 4) -> Array:
+    """``(x + sqrt(x**2 + b)) / 2``, a `softplus` without exponentials (Barron 2021).
+
+    >>> squareplus(0.0)
+    Array(1., dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "squareplus")
+    return (x + gnp.sqrt(x * x + b)) / 2
+
+
+def sparse_plus(x: ArrayLike) -> Array:
+    """0 up to -1, x from 1, and a parabola between (Martins and Astudillo 2016).
+
+    >>> sparse_plus(0.0)
+    Array(0.25, dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "sparse_plus")
+    return gnp.where(x <= -1.0, 0.0, gnp.where(x >= 1.0, x, (x + 1.0) ** 2 / 4))
+
+
+def sparse_sigmoid(x: ArrayLike) -> Array:
+    """The derivative of `sparse_plus`: a line from 0 at -1 to 1 at 1.
+
+    >>> sparse_sigmoid(0.5)
+    Array(0.75, dtype=float32, weak_type=True)
+    """
+    return 0.5 * gnp.clip(as_float(x, "sparse_sigmoid") + 1.0, 0.0, 2.0)
+
+
+def log1mexp(x: ArrayLike) -> Array:
+    """``log(1 - exp(-x))`` for positive x, exact for small and for large ones (Mächler 2012).
+
+    >>> log1mexp(1e-10)
+    Array(-23.02585, dtype=float32, weak_type=True)
+    """
+    x = as_float(x, "log1mexp")
+    near = x < math.log(2.0)
+    small, large = gnp.where(near, x, 1.0), gnp.where(near, 1.0, x)
+    return gnp.where(near, gnp.log(-gnp.expm1(-small)), gnp.log1p(-gnp.exp(-large)))

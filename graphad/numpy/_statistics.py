@@ -1,0 +1,270 @@
+"""Ranges, correlations and histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.numpy._arithmetic import clip, maximum
+from graphad.numpy._creation import full, linspace, zeros
+from graphad.numpy._indexing import diag
+from graphad.numpy._joining import concatenate
+from graphad.numpy._linear import dot
+from graphad.numpy._logic import where
+from graphad.numpy._math import sqrt
+from graphad.numpy._reductions import average
+from graphad.numpy._reductions import max as max_
+from graphad.numpy._reductions import min as min_
+from graphad.numpy._reductions import sum as sum_
+from graphad.numpy._search import searchsorted
+from graphad.numpy._shape import atleast_2d, ravel, reshape, transpose
+from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import (
+    as_float,
+    as_floats,
+    as_operand,
+    canonical_dtype,
+    cast,
+    default_int,
+    dtype_and_weakness,
+    float_for,
+    result_type,
+    shape_text,
+)
+from graphad.trace.tracer import Tracer
+
+#: The least and the greatest value that counts; None for those of the elements.
+Range = Sequence[ArrayLike] | None
+
+
+def ptp(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    """From the least to the greatest element: ``max - min``.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.ptp(gnp.array([3, 1, 7]))
+    Array(6, dtype=int32)
+    """
+    x = as_operand(a, "ptp")
+    return max_(x, axis, keepdims=keepdims) - min_(x, axis, keepdims=keepdims)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Correlations
+
+
+def cov(
+    m: ArrayLike,
+    y: ArrayLike | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: ArrayLike | None = None,
+    aweights: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """The covariances of variables: the rows of ``m`` and ``y``, or with ``rowvar=False`` their columns.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.cov(gnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    Array([[ 1., -1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    parts = [as_operand(x, "cov") for x in (m, y) if x is not None]
+    wanted = float_for(result_type(*parts)[0]) if dtype is None else canonical_dtype(dtype)
+    for x in parts:
+        if x.ndim > 2:
+            raise ValueError(f"{source.where()}cov got {shape_text(x)}; it takes one or two axes.")
+    rows = [atleast_2d(cast(x, wanted)) for x in parts]
+    rows = [transpose(x) if not rowvar and x.shape[0] != 1 else x for x in rows]
+    x = concatenate(rows) if len(rows) > 1 else rows[0]
+    weights = _weights(x.shape[1], fweights, aweights)
+    less = (0 if bias else 1) if ddof is None else ddof
+    if weights is None:
+        norm: Any = x.shape[1] - less
+        centered = x - average(x, 1, keepdims=True)
+        weighted = centered
+        norm = norm if norm > 0 else 0.0
+    else:
+        total = sum_(weights)
+        used = sum_(weights * as_float(aweights, "cov")) / total if aweights is not None else 1.0
+        norm = maximum(total - less * used, 0.0) if less else total
+        centered = x - (x * weights).sum(1, keepdims=True) / total
+        weighted = centered * weights
+    result = dot(weighted, transpose(centered)) / norm
+    return cast(reshape(result, ()) if result.size == 1 else result, wanted)
+
+
+def _weights(n: int, fweights: ArrayLike | None, aweights: ArrayLike | None) -> Any:
+    result: Any = None
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
+        if given is None:
+            continue
+        w = as_float(given, "cov")
+        if w.shape != (n,):
+            raise ValueError(f"{source.where()}cov got {name} {shape_text(w)} for {n} observations: give one for each.")
+        result = w if result is None else result * w
+    return result
+
+
+def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtype: DTypeLike | None = None) -> Array:
+    """The correlations of variables: covariances divided by the standard deviations, within -1..1.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.corrcoef(gnp.array([[0.0, 1.0, 2.0], [4.0, 2.0, 0.0]])).round(3)
+    Array([[ 1., -1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    c = cov(x, y, rowvar, dtype=dtype)
+    if not c.ndim:
+        return c / c
+    deviation = sqrt(diag(c))
+    return clip(c / deviation[:, None] / deviation[None, :], -1, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Counting
+
+
+def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0, *, length: int | None = None) -> Array:
+    """How often each of 0, 1, 2, ... occurs, or the sum of the weights where it does.
+
+    The length of the result is ``length``; without it that of the greatest element, which must then be known: in
+    compiled functions ``length`` is needed. Negative elements count as 0, those beyond the length are left out.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.bincount(gnp.array([1, 1, 3]))
+    Array([0, 2, 0, 1], dtype=int32)
+    """
+    found = as_operand(x, "bincount")
+    dtype, _ = dtype_and_weakness(found)
+    if not (dtype.is_integer or dtype.kind == "b") or found.ndim != 1:
+        raise TypeError(f"{source.where()}bincount got {shape_text(found)}; it takes integers along one axis.")
+    if length is None:
+        if isinstance(found, Tracer):
+            raise TypeError(
+                f"{source.where()}bincount of a traced array has no known length. Write bincount(x, length=n)."
+            )
+        length = max(int(np.asarray(found).max(initial=-1)) + 1, minlength)
+    counted = clip(cast(found, default_int()), 0, None)
+    added = full(found.shape, 1, int) if weights is None else as_operand(weights, "bincount")
+    if added.shape != found.shape:
+        raise ValueError(
+            f"{source.where()}bincount got {shape_text(found)} and weights {shape_text(added)}: give one for each."
+        )
+    counts = zeros(length, added.dtype)
+    return counts.at[counted].add(added) if length else counts
+
+
+def histogram_bin_edges(
+    a: ArrayLike,
+    bins: ArrayLike = 10,
+    range: Range = None,  # noqa: A002
+    weights: ArrayLike | None = None,
+) -> Array:
+    """The edges of ``bins`` equal bins from the least to the greatest element, or over ``range``; ``bins`` if an array.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.histogram_bin_edges(gnp.array([0.0, 4.0]), bins=2)
+    Array([0., 2., 4.], dtype=float32)
+    """
+    del weights  # they move no edge
+    if isinstance(bins, str):
+        raise ValueError(
+            f"{source.where()}histogram got bins={bins!r}: how many bins that gives depends on values. Give the number."
+        )
+    given = as_operand(bins, "histogram")
+    if given.ndim == 1:
+        return given
+    x = ravel(as_float(a, "histogram"))
+    low, high = (min_(x), max_(x)) if range is None and x.size else as_floats("histogram", *(range or (0.0, 1.0)))
+    same = low == high
+    low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
+    return cast(linspace(low, high, int(given) + 1), dtype_and_weakness(x)[0])
+
+
+def histogram(
+    a: ArrayLike,
+    bins: ArrayLike = 10,
+    range: Range = None,  # noqa: A002
+    weights: ArrayLike | None = None,
+    density: bool | None = None,
+) -> tuple[Array, Array]:
+    """How many elements are in each bin, and the edges of the bins; the last bin has both its edges.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.histogram(gnp.array([1.0, 2.0, 4.0]), bins=3)
+    (Array([1., 1., 1.], dtype=float32), Array([1., 2., 3., 4.], dtype=float32))
+    """
+    x = ravel(as_float(a, "histogram"))
+    added = full(x.shape, 1, x.dtype) if weights is None else ravel(as_float(weights, "histogram"))  # floats, as in JAX
+    counted, edges = histogramdd(x[:, None], [bins], None if range is None else [range], added, density)
+    return counted, edges[0]
+
+
+def histogram2d(
+    x: ArrayLike,
+    y: ArrayLike,
+    bins: Any = 10,
+    range: Sequence[Range] | None = None,  # noqa: A002
+    weights: ArrayLike | None = None,
+    density: bool | None = None,
+) -> tuple[Array, Array, Array]:
+    """How many of the points ``(x, y)`` are in each bin, and the edges along x and y.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.histogram2d(gnp.array([0.0, 1.0]), gnp.array([0.0, 1.0]), bins=2)[0]
+    Array([[1, 0],
+           [0, 1]], dtype=int32)
+    """
+    first, second = as_floats("histogram2d", x, y)
+    points = concatenate([reshape(first, (-1, 1)), reshape(second, (-1, 1))], 1)
+    each = list(bins) if isinstance(bins, (list, tuple)) and len(bins) == 2 else [bins, bins]
+    counted, (along_x, along_y) = histogramdd(points, each, range, weights, density)
+    return counted, along_x, along_y
+
+
+def histogramdd(
+    sample: ArrayLike,
+    bins: Any = 10,
+    range: Sequence[Range] | None = None,  # noqa: A002
+    weights: ArrayLike | None = None,
+    density: bool | None = None,
+) -> tuple[Array, list[Array]]:
+    """How many of the points, which are the rows of ``sample``, are in each bin, and the edges along each axis.
+
+    >>> import graphad.numpy as gnp
+    >>> counted, edges = gnp.histogramdd(gnp.zeros((5, 3)), bins=2)
+    >>> counted.shape, counted.sum()
+    ((2, 2, 2), Array(5, dtype=int32))
+    """
+    points = as_float(sample, "histogramdd")
+    if points.ndim != 2:
+        raise ValueError(f"{source.where()}histogramdd got {shape_text(points)}; it takes one row for each point.")
+    count, ndim = points.shape
+    axes = tuple(np.arange(ndim).tolist())
+    each = list(bins) if isinstance(bins, (list, tuple)) else [bins] * ndim
+    ranges: Sequence[Range] = [None] * ndim if range is None else range
+    if len(each) != ndim or len(ranges) != ndim:
+        raise ValueError(f"{source.where()}histogramdd takes {ndim} bins and ranges for points of {ndim} coordinates.")
+    columns = [points[:, k] for k in axes]
+    edges = [histogram_bin_edges(x, b, r) for x, b, r in zip(columns, each, ranges, strict=True)]
+    added = full(count, 1, int) if weights is None else as_operand(weights, "histogramdd")
+    if added.shape != (count,):
+        raise ValueError(f"{source.where()}histogram got weights {shape_text(added)} for {count} points: one for each.")
+    sizes = [e.shape[0] - 1 for e in edges]
+    place: Any = 0
+    for x, e, n in zip(columns, edges, sizes, strict=True):
+        k = where(x == e[-1], n - 1, searchsorted(e, x, "right") - 1)
+        added = where((x >= e[0]) & (x <= e[-1]), added, 0)
+        place = place * n + clip(k, 0, n - 1)
+    cells = int(np.prod(sizes))
+    counted = reshape(zeros(cells, added.dtype).at[place].add(added), sizes)
+    if density:
+        counted = counted / sum_(counted)
+        for k, e in enumerate(edges):
+            counted = counted / reshape(e[1:] - e[:-1], [-1 if j == k else 1 for j in axes])
+    return counted, edges

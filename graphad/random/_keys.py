@@ -1,0 +1,192 @@
+"""Keys and bits: what every distribution is made from.
+
+Inside, a key is a pair of words. They may be arrays, one key a lane: results then have the lanes as their first axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad import numpy as gnp
+from graphad.config import config
+from graphad.ir.types import dtype_of, u32
+from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
+from graphad.primitives.random import threefry2x32
+from graphad.primitives.shape import positions
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.recording import current
+from graphad.trace.semantics import (
+    as_operand,
+    canonical_dtype,
+    canonical_shape,
+    cast,
+    default_int,
+    dtype_and_weakness,
+    shape_text,
+)
+from graphad.trace.tracer import Tracer
+
+Words = tuple[Any, Any]
+
+
+def key(seed: ArrayLike) -> Array:
+    """The key that belongs to an integer.
+
+    >>> key(42)
+    Array([ 0, 42], dtype=uint32)
+    """
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        high = int(seed) >> 32 if default_int().bits == 64 else 0
+        return Array(np.array([high & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF], np.uint32))
+    seed = as_operand(seed, "key")
+    dtype, _ = dtype_and_weakness(seed)
+    if seed.ndim or not dtype.is_integer:
+        raise TypeError(f"{source.where()}key takes an integer as seed, got {shape_text(seed)}.")
+    high = cast(gnp.right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.zeros((), np.uint32))
+    return gnp.stack([high, cast(seed, u32)])
+
+
+PRNGKey = key
+
+
+def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Array:
+    """So many new keys, to be used in place of ``key``.
+
+    >>> a, b = split(PRNGKey(0))
+    >>> a
+    Array([4146024105,  967050713], dtype=uint32)
+    """
+    shape = canonical_shape(num, "split")
+    return gnp.reshape(split_words(words_of(key, "split"), math.prod(shape)), (*shape, 2))
+
+
+def split_words(words: Words, num: int) -> Any:
+    """``num`` keys for each lane, their words along the last axis."""
+    if config.threefry_partitionable:
+        return gnp.stack(_counted(words, num), axis=-1)
+    return gnp.reshape(_halved(words, 2 * num), (*words[0].shape, num, 2))
+
+
+def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
+    """A new key from ``key`` and an integer, such as the number of a step.
+
+    >>> fold_in(PRNGKey(0), 1)
+    Array([ 928981903, 3453687069], dtype=uint32)
+    """
+    k0, k1 = words_of(key, "fold_in")
+    if isinstance(data, int):
+        data = np.uint32(data & 0xFFFFFFFF)
+    data = as_operand(data, "fold_in")
+    if data.ndim or not dtype_and_weakness(data)[0].is_integer:
+        raise TypeError(f"{source.where()}fold_in takes an integer beside the key, got {shape_text(data)}.")
+    return gnp.stack(threefry2x32(k0, k1, 0, cast(data, u32)))
+
+
+def key_data(keys: ArrayLike) -> Array:
+    """The words of a key: a key is nothing else.
+
+    >>> key_data(key(7))
+    Array([0, 7], dtype=uint32)
+    """
+    return as_operand(keys, "key_data")
+
+
+def wrap_key_data(key_bits_array: ArrayLike) -> Array:
+    """A key from its words.
+
+    >>> wrap_key_data(key_data(key(7)))
+    Array([0, 7], dtype=uint32)
+    """
+    keys = as_operand(key_bits_array, "wrap_key_data")
+    if dtype_and_weakness(keys)[0] is not u32 or keys.shape[-1:] != (2,):
+        raise TypeError(f"{source.where()}wrap_key_data takes uint32[..., 2], got {shape_text(keys)}.")
+    return keys
+
+
+def bits(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
+    """Random bits as unsigned integers, uint32 unless told otherwise.
+
+    >>> bits(PRNGKey(0), (2,))
+    Array([ 928981903, 3453687069], dtype=uint32)
+    """
+    wanted = u32 if dtype is None else canonical_dtype(dtype)
+    if wanted.kind != "u":
+        raise TypeError(f"{source.where()}bits gives unsigned integers, not {wanted.numpy}.")
+    return random_bits(words_of(key, "bits"), wanted.bits, canonical_shape(shape, "bits"))
+
+
+def random_bits(words: Words, width: int, shape: tuple[int, ...]) -> Any:
+    """Unsigned integers of ``width`` bits."""
+    size, dtype, lanes = math.prod(shape), dtype_of(f"u{width}"), words[0].shape
+    if config.threefry_partitionable:
+        high, low = _counted(words, size)
+        flat = (cast(high, dtype) << 32) | cast(low, dtype) if width == 64 else cast(high ^ low, dtype)
+    elif width == 64:
+        both = cast(_halved(words, 2 * size), dtype)
+        flat = gnp.left_shift(both[..., :size], 32) | both[..., size:]
+    elif width == 32:
+        flat = _halved(words, size)
+    else:
+        blocks = _halved(words, -(-size * width // 32))
+        shifts = np.arange(0, 32, width, dtype=np.uint32)
+        parts = gnp.bitwise_and(gnp.right_shift(blocks[..., None], shifts), np.uint32(2**width - 1))
+        flat = cast(gnp.reshape(parts, (*lanes, -1))[..., :size], dtype) if size else cast(blocks, dtype)
+    return gnp.reshape(flat, (*lanes, *shape))
+
+
+def words_of(key: Any, name: str) -> Words:
+    """The two words of a key."""
+    key = as_operand(key, name)
+    if dtype_and_weakness(key)[0] is not u32 or key.shape != (2,):
+        raise TypeError(
+            f"{source.where()}{name} takes a key uint32[2], as key(0) and split give it, got {shape_text(key)}. "
+            "For several keys at once write graphad.vmap."
+        )
+    return key[0], key[1]
+
+
+def lanes_of(keys: Any) -> Words:
+    """The words of keys, one a lane."""
+    return keys[..., 0], keys[..., 1]
+
+
+def _counter(like: Any, size: int) -> Any:
+    """0, 1, 2, ...: computed by the program where the key is traced, so that it carries no array along."""
+    trace = current()
+    if isinstance(like, Tracer) and trace is not None:
+        return Tracer(trace, positions(trace, (size,), 0, u32).atom)
+    return Array(np.arange(size, dtype=np.uint32))
+
+
+def _encrypted(words: Words, high: Any, low: Any) -> list[Any]:
+    lanes = words[0].shape
+    k0, k1 = (gnp.broadcast_to(k[:, None] if lanes else k, (*lanes, *low.shape)) for k in words)
+    high, low = (x if isinstance(x, int) else gnp.broadcast_to(x, (*lanes, *low.shape)) for x in (high, low))
+    return threefry2x32(k0, k1, high, low)
+
+
+def _counted(words: Words, size: int) -> list[Any]:
+    """Both words of block after block, as the newer layout has them."""
+    _check_size(size)
+    return _encrypted(words, 0, _counter(words[0], size))
+
+
+def _halved(words: Words, size: int) -> Any:
+    """``size`` words as the older layout has them: the counters' first half paired with their second half."""
+    _check_size(size)
+    half = (size + 1) // 2
+    first = _counter(words[0], half)
+    second = first + half
+    if size % 2:  # the counter that is one too many is 0
+        second = gnp.where(first == half - 1, np.uint32(0), second)
+    return gnp.concatenate(_encrypted(words, first, second), axis=-1)[..., :size]
+
+
+def _check_size(size: int) -> None:
+    if size >= 2**32:
+        raise ValueError(f"{source.where()}one key gives fewer than 2**32 words at once, not {size}: split the key.")

@@ -1,0 +1,155 @@
+"""The examples: each runs, is short, and finds what another way of computing finds. `test_demo.py` has the demo."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+import graphad
+import graphad.numpy as gnp
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+QUICK = {
+    "gaussian_mixture": ["--components", "2"],
+    "harmonic_motion": ["--particles", "3", "--steps", "20"],
+    "lenet": ["--epochs", "1"],
+    "logistic_regression": [],
+    "natural_gradient": ["--samples", "10"],
+    "plot_derivatives": ["--order", "1", "--points", "20"],
+}
+
+
+@pytest.fixture
+def example(monkeypatch, tmp_path):
+    """Import an example as `python examples/NAME.py` would, in a folder of its own."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+    yield importlib.import_module
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def test_examples_are_short_and_all_run():
+    lines = {name: len((EXAMPLES / f"{name}.py").read_text().splitlines()) for name in NAMES}
+    assert not {name: n for name, n in lines.items() if n > 80 and name != "demo"}
+    assert {*QUICK, "demo", "mlp"} == {*NAMES}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_examples_run(name, example, capsys):
+    assert example(name).main(QUICK[name]) is not None
+    assert capsys.readouterr().out.count("\n") >= 1
+
+
+def test_as_a_program(tmp_path):
+    """As its first line says."""
+    paths = f"{EXAMPLES.parent}:{EXAMPLES.parent / 'kernels'}"
+    command = [sys.executable, str(EXAMPLES / "natural_gradient.py")]
+    env = {**os.environ, "PYTHONPATH": paths}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env=env)
+    assert "from far   Newton    diverges" in run.stdout
+    assert run.stderr == ""
+
+
+def test_logistic_regression_agrees_with_scikit_learn(example):
+    module = example("logistic_regression")
+    results = module.main(["--seed", "1"])
+    features, labels = load_breast_cancer(return_X_y=True)
+    x, x_test, y, y_test = train_test_split(features, labels, test_size=0.3, random_state=1)
+    scaler = StandardScaler().fit(x)
+    strength = 1 / (2 * module.PENALTY * len(x))
+    model = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(scaler.transform(x), y)
+    w = np.append(model.coef_[0], model.intercept_)
+    expected = float(module.loss(w, scaler.transform(x), 2.0 * y - 1))
+    for loss, accuracy in results.values():
+        assert loss == pytest.approx(expected, rel=1e-5)
+        assert accuracy == pytest.approx(model.score(scaler.transform(x_test), y_test), abs=0.01)
+
+
+def test_harmonic_motion_conserves_energy_and_returns(example, capsys):
+    module = example("harmonic_motion")
+    drift, distance = module.main(["--particles", "5", "--steps", "500"])
+    assert drift < 1e-4
+    assert distance < 1e-4
+    assert "the energy changed by" in capsys.readouterr().out
+    x = np.array([[0.0, 0.0], [1.0, 2.0], [0.5, -1.0]])
+    forces = [-2 * sum(a - b for b in x) for a in x]
+    np.testing.assert_allclose(-np.asarray(graphad.grad(module.potential)(x)), forces)
+
+
+def test_the_error_of_harmonic_motion_is_of_second_order(example):
+    module = example("harmonic_motion")
+    coarse, fine = [module.main(["--steps", str(n)])[0] for n in (200, 400)]
+    assert coarse / fine == pytest.approx(4, rel=0.05)
+
+
+def test_natural_gradients_arrive_where_newton_does_not(example):
+    module = example("natural_gradient")
+    steps = module.main([])
+    assert steps["far", "Newton"] is None
+    assert steps["far", "natural"] < 15 < steps["far", "gradient"]
+    assert max(steps["near", "Newton"], steps["near", "natural"]) < 10
+    p = np.array([0.3, -0.2])  # the information of a normal distribution in these coordinates is known
+    np.testing.assert_allclose(module.fisher(p), np.diag([np.exp(0.4), 2.0]), atol=1e-12)
+
+
+def test_the_gaussian_mixture_is_as_good_as_that_of_expectation_and_maximisation(example):
+    likelihood, agreement = example("gaussian_mixture").main([])
+    x = load_iris().data
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    reference = GaussianMixture(3, n_init=5, random_state=0, tol=1e-6, max_iter=500).fit(x).score(x)
+    assert likelihood == pytest.approx(reference, abs=0.01)
+    assert agreement > 0.9
+
+
+def test_the_densities_of_the_mixture(example, rng):
+    module = example("gaussian_mixture")
+    x = rng.normal(size=(5, 2))
+    params = {k: np.asarray(v, np.float64) for k, v in module.initial(x, 2).items()}
+    params["lower"] += rng.normal(size=(2, 2, 2))
+    params["log_diagonal"] += rng.normal(size=(2, 2))
+    for k in range(2):
+        factor = np.tril(params["lower"][k], -1) + np.diag(np.exp(params["log_diagonal"][k]))
+        precision = factor @ factor.T
+        offset = x - params["means"][k]
+        expected = np.log(0.5) + 0.5 * np.log(np.linalg.det(precision / (2 * np.pi)))
+        expected = expected - 0.5 * np.einsum("ni,ij,nj->n", offset, precision, offset)
+        np.testing.assert_allclose(module.log_densities(params, x)[:, k], expected, rtol=1e-10)
+
+
+def test_the_convolutional_network_learns(example):
+    assert example("lenet").main(["--epochs", "8"]) > 0.9
+
+
+def test_the_gradient_of_the_convolutional_network(example, rng):
+    module = example("lenet")
+    with graphad.config.override(default_dtype_bits=64):
+        params = module.init_params(graphad.random.key(0))
+        images, digits = gnp.array(rng.normal(size=(2, 8, 8))), gnp.array([3, 7])
+        graphad.check_grads(lambda p: module.loss(p, images, digits), (params,), order=1, modes=("rev",))
+
+
+def test_the_plot(example, tmp_path):
+    module = example("plot_derivatives")
+    assert module.main([]) == "derivatives.png"
+    height, width, _ = imread(tmp_path / "derivatives.png").shape
+    assert min(height, width) > 400
+    x = gnp.linspace(-1.0, 1.0, 7)
+    f, first, second = module.derivatives(gnp.tanh, 2)
+    t = np.tanh(np.asarray(x))
+    np.testing.assert_allclose(f(x), t, rtol=1e-6)
+    np.testing.assert_allclose(first(x), 1 - t**2, rtol=1e-5)
+    np.testing.assert_allclose(second(x), -2 * t * (1 - t**2), atol=1e-6)
