@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> float:
         parser.error("--epochs must be at least 1")
     graphad.config.update("default_device", options.device)
 
-    (pixels, labels), rng = load_digits(return_X_y=True), np.random.default_rng(options.seed)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    rng = np.random.default_rng(options.seed)
     order = rng.permutation(len(labels))
     images, digits = (pixels[order] / 16).astype(np.float32), labels[order].astype(np.int32)
     test_images, test_digits, images, digits = images[:TEST], digits[:TEST], images[TEST:], digits[TEST:]

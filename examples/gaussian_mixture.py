@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> tuple[float, float]:
     parser.add_argument("--components", type=int, default=3)
     options = parser.parse_args(argv)
 
-    x, species = load_iris(return_X_y=True)
+    x, species = map(np.asarray, load_iris(return_X_y=True))
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     start, unravel = ravel_pytree(initial(x, options.components))
     objective = graphad.compile_grad(lambda flat: loss(unravel(flat), x), with_value=True)

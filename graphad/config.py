@@ -103,12 +103,6 @@ SETTINGS: dict[str, Setting] = {
         doc="Layout of random bits: JAX's newer one if true, the one its tutorials print if not.",
         in_trace_key=True,
     ),
-    "debug_nans": Setting(
-        default=False,
-        allowed=(True, False),
-        doc="Raise where a result first holds a nan.",
-        in_trace_key=True,
-    ),
     "disable_jit": Setting(
         default=False,
         allowed=(True, False),
@@ -141,7 +135,6 @@ SETTINGS: dict[str, Setting] = {
 
 _ALIASES: dict[str, Alias] = {
     "jax_enable_x64": Alias("default_dtype_bits", {True: 64, False: 32}),
-    "jax_debug_nans": Alias("debug_nans"),
     "jax_disable_jit": Alias("disable_jit"),
     "jax_threefry_partitionable": Alias("threefry_partitionable"),
     "jax_default_device": Alias("default_device", {None: "cpu", "cpu": "cpu"}),
@@ -166,7 +159,6 @@ class Config(threading.local):
     fast_math: bool
     flush_denormals: bool
     threefry_partitionable: bool
-    debug_nans: bool
     disable_jit: bool
     verify: int
     warn_paths: int

@@ -16,7 +16,6 @@ from graphad.config import SETTINGS, Config, config
 JAX_VALUES = [
     ("jax_enable_x64", True, "default_dtype_bits", 64),
     ("jax_enable_x64", False, "default_dtype_bits", 32),
-    ("jax_debug_nans", True, "debug_nans", True),
     ("jax_disable_jit", True, "disable_jit", True),
     ("jax_threefry_partitionable", True, "threefry_partitionable", True),
     ("jax_default_device", None, "default_device", "cpu"),
@@ -28,7 +27,6 @@ OTHER_VALUE = {
     "fast_math": True,
     "flush_denormals": False,
     "threefry_partitionable": True,
-    "debug_nans": True,
     "disable_jit": True,
     "verify": 3,
     "warn_paths": 3,

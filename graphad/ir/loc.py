@@ -6,8 +6,8 @@ its line number is linear in the length of the function.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
-from pathlib import PurePath
 from types import CodeType
 
 # None: unknown. str: parsed back from text. (code, lasti): the user's frame. (name, Loc): went through that transform.
@@ -22,7 +22,7 @@ def format_loc(loc: Loc) -> str:
         return loc
     head, tail = loc
     if isinstance(head, CodeType):
-        return f"{PurePath(head.co_filename).name}:{line_of(head, tail)}"
+        return f"{os.path.basename(head.co_filename)}:{line_of(head, tail)}"
     return f"{head}({format_loc(tail)})"  # pyright: ignore[reportArgumentType]
 
 

@@ -180,7 +180,8 @@ def histogram_bin_edges(
     if given.ndim == 1:
         return given
     x = ravel(as_float(a, "histogram"))
-    low, high = (min_(x), max_(x)) if range is None and x.size else as_floats("histogram", *(range or (0.0, 1.0)))
+    ends = (min_(x), max_(x)) if range is None and x.size else range or (0.0, 1.0)
+    low, high = (cast(v, dtype_and_weakness(x)[0]) for v in ends)
     same = low == high
     low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
     return cast(linspace(low, high, int(given) + 1), dtype_and_weakness(x)[0])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Final, TypeVar
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from graphad.ir.loc import Loc, format_loc, source_of
 
-_PACKAGE: Final = str(Path(__file__).resolve().parent.parent) + "/"
-_NUMPY: Final = str(Path(np.__file__).resolve().parent) + "/"  # np.sum(x) calls x.sum()
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
+_NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep  # np.sum(x) calls x.sum()
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
 _is_ours: dict[CodeType, bool | int] = {}
 
