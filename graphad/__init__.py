@@ -10,12 +10,14 @@ Array(6., dtype=float32, weak_type=True)
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from graphad import debug as debug
 from graphad import flatten_util as flatten_util
 from graphad import lax as lax
 from graphad import nn as nn
 from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
-from graphad import optim as optim
 from graphad import random as random
 from graphad import tree as tree
 from graphad import tree_util as tree_util
@@ -46,4 +48,14 @@ from graphad.config import config as config
 from graphad.lax import stop_gradient as stop_gradient
 from graphad.trace.array import Array as Array
 
+if TYPE_CHECKING:
+    from graphad import optim as optim
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`graphad.optim` is imported when first used: start-up time."""
+    if name == "optim":
+        return import_module("graphad.optim")
+    raise AttributeError(f"module 'graphad' has no attribute {name!r}")

@@ -34,6 +34,7 @@ HEAVY: dict[str, dict[str, str]] = {
 # Our own modules that are imported inside a function, each with the reason.
 LATE: dict[tuple[str, str], str] = {
     ("graphad/ir/graph.py", "graphad.ir.text"): "a Graph prints itself, and the printer is about Graphs",
+    ("graphad/ir/graph.py", "graphad.ir.html"): "start-up time: only notebooks need it",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",
     ("graphad/api/stages.py", "graphad.backends.executable"): "start-up time: eager code needs no compiler",
 }

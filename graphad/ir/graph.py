@@ -134,7 +134,7 @@ class Graph:
         return format_graph(self)
 
     def _repr_html_(self) -> str:
-        from graphad.ir.text import html_text  # as above
+        from graphad.ir.html import html_text  # late: only notebooks need it
 
         return html_text(repr(self))
 

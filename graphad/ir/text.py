@@ -5,7 +5,6 @@ The grammar is in ``README.md``.
 
 from __future__ import annotations
 
-from graphad.ir.html import html_text as html_text
 from graphad.ir.parser import parse_graph as parse_graph
 from graphad.ir.printer import Mark as Mark
 from graphad.ir.printer import format_equations as format_equations
