@@ -7,6 +7,7 @@ traces a new one where there is none.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -87,13 +88,14 @@ class PathTree:
         The function's name, for errors.
     """
 
-    __slots__ = ("count", "make", "name", "root")
+    __slots__ = ("count", "lock", "make", "name", "root")
 
     def __init__(self, make: Callable[[Any, list[Literal]], Path], name: str) -> None:
         self.make = make
         self.name = name
         self.root = Node()
         self.count = 0
+        self.lock = threading.RLock()
 
     def paths(self) -> Iterator[Path]:
         """All paths, in no particular order."""
@@ -135,14 +137,18 @@ class PathTree:
         return node.latest() if node is not None else None
 
     def _add(self, arguments: Any, forced: list[Literal]) -> Path:
-        path = self.make(arguments, list(forced))
-        node = self.root
-        for value, _ in path.expected:
-            node = node.children.setdefault(value, Node())
-        node.path = path
-        self.count += 1
-        self._remember(path)
-        return path
+        with self.lock:
+            made_meanwhile = self._find(forced)  # by another thread
+            if made_meanwhile is not None:
+                return made_meanwhile
+            path = self.make(arguments, list(forced))
+            node = self.root
+            for value, _ in path.expected:
+                node = node.children.setdefault(value, Node())
+            node.path = path
+            self.count += 1
+            self._remember(path)
+            return path
 
     def _remember(self, path: Path) -> None:
         node = self.root

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import itertools
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def make_entry(program: Program) -> Callable[..., Any]:
     """
     _check(program)
     try:
-        address = _entry().address
+        with _lock:
+            address = _entry().address
     except (LoweringError, OSError, AttributeError) as error:
         warnings.warn(
             f"the fast way into compiled code cannot be built here ({error}); calls go through ctypes, which takes "
@@ -199,9 +201,12 @@ _NEW_FUNCTION: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctyp
 )
 
 
+_lock: Final = threading.Lock()
+
+
 @cache
 def _entry() -> cpu.Executable:
-    """The entry, one for all programs."""
+    """The entry, one for all programs. Call it under the lock: a second one made meanwhile would be unloaded in use."""
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.implementation.name != "cpython":
         raise LoweringError("it is written for 64-bit CPython")
     x86 = cpu.host().x86
