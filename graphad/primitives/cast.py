@@ -29,7 +29,8 @@ def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
     low, high = float(info.min), float(info.max) + 1 if dtype.bits < 64 else float(info.max)
     inside = (x >= low) & (x < high) if dtype.kind == "i" else (x > -1) & (x < high)
     truncated = np.where(inside, x, 0).astype(dtype.numpy)
-    return np.where(inside | np.isnan(x), truncated, np.where(x > 0, info.max, info.min)).astype(dtype.numpy)
+    end = np.where(x > 0, dtype.numpy.type(info.max), dtype.numpy.type(info.min))
+    return np.where(inside | np.isnan(x), truncated, end).astype(dtype.numpy)
 
 
 def _convert_lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Lowering:

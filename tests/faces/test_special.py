@@ -16,7 +16,8 @@ from tests.faces.cases import each, texts
 from tests.faces.oracle import arrays, by_jax, check_equal, eagerly, traced, width
 
 CASES = [
-    *each("np.{}({})", "arcsinh arctan cbrt sinc deg2rad radians rad2deg degrees fabs nan_to_num", "x w i 1.5 2 A h b"),
+    *each("np.{}({})", "arcsinh arctan cbrt deg2rad radians rad2deg degrees fabs nan_to_num", "x w i 1.5 2 A h b"),
+    *each("np.{}({})", "sinc", "x i 1.5 A h b"),  # at its zeros, versions of JAX differ
     *each("np.{}({})", "asinh arctanh atanh", "u w 0 0.25 h"),
     *each("np.{}({})", "arccosh acosh", "y w 3 1.5 h"),
     *each("np.{}({})", "signbit isposinf isneginf", "x w i q b h g"),

@@ -34,9 +34,9 @@ SAME_AS_JAX = {
     "division": (lambda x: e.div(1.0, x), lambda x: 1 / x, (2.0, -4.0, np.inf)),
     "asin": (e.asin, jnp.arcsin, (0.0, 0.5)),
     "acos": (e.acos, jnp.arccos, (0.0, 0.5)),
-    "erf": (e.erf, jax.scipy.special.erf, (0.0, 5.0, -np.inf)),
+    "erf": (e.erf, jax.scipy.special.erf, (0.0, 5.0)),  # what is beyond 0 * inf differs between versions of JAX
     "erf_inv": (e.erf_inv, jax.scipy.special.erfinv, (0.0, 0.5)),
-    "erfc": (e.erfc, jax.scipy.special.erfc, (0.0, 5.0, -3.0, np.inf, -np.inf)),
+    "erfc": (e.erfc, jax.scipy.special.erfc, (0.0, 5.0, -3.0)),
     "asinh": (e.asinh, jnp.arcsinh, (0.0, 1.0, -1e3)),
     "acosh": (e.acosh, jnp.arccosh, (1.5, 10.0, 1e3, 0.5)),
     "atanh": (e.atanh, jnp.arctanh, (0.0, 0.5, -0.9)),
