@@ -1,13 +1,15 @@
-# make demo    trains a model and shows what was compiled
-# make test    style, types, floors, then the tests
-# make format  mends what style can mend by itself
-# make clean   removes the environments and all that was built
+# make demo       trains a model and shows what was compiled
+# make demo-cuda  the same on a GPU; where there is none, in emulation
+# make test       style, types, floors, then the tests
+# make format     mends what style can mend by itself
+# make clean      removes the environments and all that was built
 #
 # Everything is installed into $(VENV), and again only when pyproject.toml has changed.
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= auto
+EXTRAS ?= dev
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -18,10 +20,15 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --d
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint check format test-slow test-newest clean
+.PHONY: demo demo-cuda test lint check format test-slow test-newest test-numba-cuda clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/python examples/demo.py
+
+# What a GPU needs is nearly 1 GB: it is installed where there is a driver.
+demo-cuda: $(VENV)/demo.installed
+	@if [ -e /dev/nvidiactl ]; then $(INSTALL) '.[demo,cuda]'; fi
+	$(BIN)/python examples/demo.py --device gpu
 
 test: lint check
 
@@ -50,8 +57,13 @@ test-newest: $(VENV)/dev.installed
 	  echo "No Python newer than $$($(BIN)/python -V) that graphad supports is on this machine."; \
 	fi
 
+# The readable form of CUDA kernels, compiled by numba-cuda. In an environment of its own: numba-cuda hooks into every
+# start of Python.
+test-numba-cuda:
+	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda EXTRAS=dev,cuda-numba PYTEST_ARGS=tests/cuda/numba
+
 clean:
-	rm -rf .venv .venv-newest .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-newest .venv-numba-cuda .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -65,5 +77,5 @@ $(VENV)/demo.installed: $(VENV)/created pyproject.toml
 	@touch $@
 
 $(VENV)/dev.installed: $(VENV)/created pyproject.toml
-	$(INSTALL) '.[dev]'
+	$(INSTALL) '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/demo.installed

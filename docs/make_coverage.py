@@ -1,8 +1,8 @@
 """Write ``docs/coverage.md``: which public names of JAX's modules graphad has, and what is known of each.
 
 Run it from the checkout, with JAX installed, after adding a name: ``python docs/make_coverage.py``. What the table
-says is found by running the example in each function's docstring and looking up the primitives that it ran in the
-registry; the number of test files is counted by name.
+says is found by running the example in each function's docstring, differentiating those calls of the function that have
+floating-point arguments, and looking up the primitives that ran in the registry. What is tested is found by name.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
 
 import jax  # noqa: E402
 
+import graphad  # noqa: E402
 import graphad.numpy as gnp  # noqa: E402
 from graphad.ir.primitive import Primitive  # noqa: E402
 from graphad.numpy._dtypes import ScalarType  # noqa: E402
 from graphad.trace.array import Array  # noqa: E402
-from graphad.trace.pytree import flatten  # noqa: E402
+from graphad.trace.pytree import flatten, unflatten  # noqa: E402
+from tests.parity.expressions import CHECKED, called  # noqa: E402
 
 #: How the tests call each module.
 ALIASES = {"numpy": "gnp|jnp", "lax": "lax", "nn": "nn", "random": "random|graphad.random|ga.random"}
@@ -108,18 +110,47 @@ PROBES = ((X,), (X, X), (X, X, X), (X, (0,)), (X, 0), (X, 2), (X > 1, X, X), (K,
 
 
 class Watched:
-    """A function that keeps what it gives."""
+    """A function that keeps what it gets and gives."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.results: list[Any] = []
-        self.passed = False  # whether an operand came out as it is
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self.function(*args, **kwargs)
+        self.calls.append((args, kwargs))
         self.results.append(result)
-        self.passed |= isinstance(result, Array) and any([x is result for x in args])
         return result
+
+    def is_differentiable(self) -> bool:
+        """Whether a call has a result that is a float, and an argument that is one and need not be known."""
+        for call, result in zip(self.calls, self.results, strict=True):
+            if any([is_floating(y) for y in flatten(result)[0]]):
+                leaves, treedef = flatten(call)
+                floats = [k for k, x in enumerate(leaves) if is_floating(x) or isinstance(x, float)]
+                if any([self.takes_tangent(leaves, treedef, k) for k in floats]):
+                    return True
+        return False
+
+    def takes_tangent(self, leaves: list[Any], treedef: Any, k: int) -> bool:
+        """Whether it can be differentiated by one leaf of its arguments."""
+
+        def f(x: Array) -> Any:
+            args, kwargs = unflatten(treedef, [*leaves[:k], x, *leaves[k + 1 :]])
+            return self.function(*args, **kwargs)
+
+        x = gnp.asarray(leaves[k])
+        try:
+            graphad.jvp(f, (x,), (gnp.ones_like(x),))
+        except (TypeError, ValueError):  # it must know the leaf
+            return False
+        return True
+
+
+def is_floating(x: Any) -> bool:
+    """Whether it is an array of floats."""
+    return isinstance(x, Array) and np.dtype(x.dtype).kind == "f"
 
 
 def run_example(module: ModuleType, watched: Watched, count: int) -> None:
@@ -169,12 +200,9 @@ def derivatives(module: ModuleType, name: str) -> tuple[str, str]:
         ran |= seen
         if any([callable(x) and not isinstance(x, Array) for x in watched.results]):
             return "as the function", "as the function"
-        floats = any([np.dtype(x.dtype).kind == "f" for x in flatten(watched.results)[0] if isinstance(x, Array)])
-        if floats and (watched.passed or any([p.jvp or p.linear or p.region_rules for p in seen])):
-            break
-    else:
-        return "none", compiled(ran)
-    return "any", compiled(ran)
+        if watched.is_differentiable():
+            return "any", compiled(ran)
+    return "none", compiled(ran)
 
 
 def compiled(ran: set[Primitive]) -> str:
@@ -198,6 +226,14 @@ def mentions(module: str) -> set[str]:
     return found
 
 
+def checked(module: ModuleType) -> set[str]:
+    """The functions of a module whose derivatives are held against differences, under all their names."""
+    short = module.__name__.removeprefix("graphad.")
+    names = called({"numpy": "np"}.get(short, short), CHECKED)
+    functions = [getattr(module, name) for name in names if hasattr(module, name)]
+    return {name for name in public(module) if any([getattr(module, name) is f for f in functions])}
+
+
 def public(module: ModuleType) -> list[str]:
     """The names of a module that are its own."""
     return sorted([name for name in dir(module) if not name.startswith("_")])
@@ -212,7 +248,7 @@ def section(module: str) -> tuple[str, str]:
     """The table of one module, and its line in the summary."""
     theirs = public(getattr(jax, module))
     ours = importlib.import_module(f"graphad.{module}")
-    named = mentions(module)
+    named, twice = mentions(module), checked(ours)
     rows: list[str] = []
     absent: dict[str, list[str]] = {}
     tested = 0
@@ -221,6 +257,7 @@ def section(module: str) -> tuple[str, str]:
             absent.setdefault(reason(name), []).append(name)
             continue
         order, compiled = derivatives(ours, name)
+        order = "2" if order == "any" and name in twice else order
         tested += name in named
         rows.append(f"| `{name}` | {'yes' if name in named else ''} | {order} | {compiled} |")
     lines = [f"## `graphad.{module}`", "", "| name | tested | derivatives | compiled |", "|---|---|---|---|", *rows, ""]
@@ -236,7 +273,9 @@ def table() -> str:
     head = f"""# Coverage of JAX's names
 
 Made by `docs/make_coverage.py` against jax {jax.__version__}; do not edit. *Tested*: the tests call it by name.
-*Derivatives*: of any order, in forward and reverse mode, or none, as for integers, comparisons and questions.
+*Derivatives*: they exist to every order; the number is the order to which `check_grads` compares them, in forward and
+reverse mode, with differences, *any* where there is nothing to compare; *none* of integers, comparisons, questions, and
+functions that have no floating-point argument or must know it.
 *Compiled*: every primitive that its example runs has a lowering; `constant` where there is nothing to run.
 
 | module | names | tested by name |

@@ -78,16 +78,27 @@ def save_plot(losses: np.ndarray, path: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+def gpu_or_emulated() -> str:
+    """A GPU if there is one, else the emulated device, which says so."""
+    found = [d.name for d in graphad.devices() if d.kind == "cuda" and not d.is_emulated]
+    if not found:
+        print("There is no GPU here, so the CUDA kernels run in emulation, on the CPU: for one epoch.")
+    return found[0] if found else "cuda:emulated"
+
+
 def main(argv: list[str] | None = None) -> float:
     """Train, report, and return the test accuracy."""
     parser = argparse.ArgumentParser(description="Train a multilayer perceptron on handwritten digits.")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, help="40, but 1 in emulation")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu",), default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, cuda:emulated, or gpu for what there is")
     options = parser.parse_args(argv)
+    device = gpu_or_emulated() if options.device == "gpu" else options.device
+    if options.epochs is None:
+        options.epochs = 1 if device == "cuda:emulated" else 40
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
-    graphad.config.update("default_device", options.device)
+    graphad.config.update("default_device", device)
 
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     rng = np.random.default_rng(options.seed)
@@ -113,7 +124,8 @@ def main(argv: list[str] | None = None) -> float:
     print("The loss curve is in digits_loss.png, and this shows the compiled gradient:")
     python = min(sys.executable, relpath(sys.executable), key=len)
     print(f"{python} -m graphad inspect {relpath(mlp.__file__)}:mlp_loss \\")
-    print(f"  --args '{format_arguments(params, images[:BATCH], digits[:BATCH])}' --stage source")
+    stage = "source" if device == "cpu" else "ptx"
+    print(f"  --args '{format_arguments(params, images[:BATCH], digits[:BATCH])}' --stage {stage}")
     return accuracy
 
 

@@ -1,13 +1,12 @@
 """A convolutional network like LeNet (LeCun et al. 1998) on handwritten digits: ``python examples/lenet.py``.
 
-The data are UCI's 8x8 digits, which scikit-learn ships. Loss, gradient and update are one compiled program, to which
-the state of the training is donated.
+The data are UCI's 8x8 digits, which scikit-learn ships. `graphad.train.fit` compiles loss, gradient and update as one
+program and runs it on any device: ``--device cuda``.
 """
 
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from sklearn.datasets import load_digits
 
 import graphad
 import graphad.numpy as gnp
-from graphad import lax, nn, optim
+from graphad import lax, nn, optim, train
 
-TEST, BATCH = 360, 64
+TEST = 360  # images that are not trained on
 
 
 def init_params(key: Any) -> dict[str, Any]:
@@ -45,34 +44,32 @@ def loss(params: dict[str, Any], images: Any, digits: Any) -> Any:
     return -gnp.mean(gnp.sum(nn.log_softmax(predict(params, images)) * nn.one_hot(digits, 10), axis=1))
 
 
-def train_step(optimizer: Any, training: tuple[Any, Any], images: Any, digits: Any) -> tuple[Any, Any]:
-    """Parameters and optimiser state after one batch, and its loss."""
-    params, state = training
-    value, grads = graphad.value_and_grad(loss)(params, images, digits)
-    updates, state = optimizer.update(grads, state)
-    return (optim.apply_updates(params, updates), state), value
+def accuracy(params: dict[str, Any], images: Any, digits: Any) -> Any:
+    """The fraction of the images that are recognised."""
+    return gnp.mean(gnp.argmax(predict(params, images), axis=1) == digits)
 
 
 def main(argv: list[str] | None = None) -> float:
     """Train, report, and return the test accuracy."""
     parser = argparse.ArgumentParser(description="Train a small convolutional network on handwritten digits.")
     parser.add_argument("--epochs", type=int, default=15)
-    options = parser.parse_args(argv)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or cuda:emulated")
+    parser.add_argument("--precision", choices=("float16", "bfloat16"), help="compute the gradient in 16 bits")
+    parser.add_argument("--checkpoint", help="a folder: killed and started again, the training goes on")
+    options = vars(parser.parse_args(argv))  # all of them are options of fit as well
 
-    (pixels, labels), rng = load_digits(return_X_y=True), np.random.default_rng(0)
-    order, batches = rng.permutation(len(labels)), (len(labels) - TEST) // BATCH
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
     images, digits = (pixels[order] / 16).astype(np.float32).reshape(-1, 8, 8), labels[order].astype(np.int32)
-    optimizer, params = optim.adam(3e-3), init_params(graphad.random.key(0))
-    training, value = (params, optimizer.init(params)), gnp.inf
-    step = graphad.jit(partial(train_step, optimizer), donate_argnums=0)
-    for epoch in range(options.epochs):
-        for chosen in TEST + rng.permutation(len(labels) - TEST)[: batches * BATCH].reshape(batches, BATCH):
-            training, value = step(training, images[chosen], digits[chosen])
-        print(f"epoch {epoch + 1:3d}  loss of the last batch {value:.4f}")
-    scores = graphad.jit(predict)(training[0], images[:TEST])
-    accuracy = float(np.mean(np.argmax(scores, axis=1) == digits[:TEST]))
-    print(f"test accuracy {accuracy:.1%} on {TEST} images that were not trained on")
-    return accuracy
+    test, rest = (images[:TEST], digits[:TEST]), (images[TEST:], digits[TEST:])
+    params = init_params(graphad.random.key(0))
+    result = train.fit(
+        loss, params, rest, optim.adam(3e-3), batch_size=64, eval_data=test, evaluate=accuracy, **options
+    )
+    reached = result.history[-1]["eval_accuracy"]
+    print(result)
+    print(f"test accuracy {reached:.1%} on {TEST} images that were not trained on")
+    return reached
 
 
 if __name__ == "__main__":

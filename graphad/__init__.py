@@ -29,6 +29,11 @@ from graphad.api.checkpoint import checkpoint as checkpoint
 from graphad.api.compile_grad import compile_grad as compile_grad
 from graphad.api.custom import custom_jvp as custom_jvp
 from graphad.api.custom import custom_vjp as custom_vjp
+from graphad.api.devices import block_until_ready as block_until_ready
+from graphad.api.devices import default_device as default_device
+from graphad.api.devices import device_get as device_get
+from graphad.api.devices import device_put as device_put
+from graphad.api.devices import devices as devices
 from graphad.api.grad import grad as grad
 from graphad.api.grad import value_and_grad as value_and_grad
 from graphad.api.jacobian import hessian as hessian
@@ -36,7 +41,6 @@ from graphad.api.jacobian import hvp as hvp
 from graphad.api.jacobian import jacfwd as jacfwd
 from graphad.api.jacobian import jacobian as jacobian
 from graphad.api.jacobian import jacrev as jacrev
-from graphad.api.jit import block_until_ready as block_until_ready
 from graphad.api.jit import jit as jit
 from graphad.api.linear_maps import jvp as jvp
 from graphad.api.linear_maps import linear_transpose as linear_transpose
@@ -50,12 +54,13 @@ from graphad.trace.array import Array as Array
 
 if TYPE_CHECKING:
     from graphad import optim as optim
+    from graphad import train as train
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`graphad.optim` is imported when first used: start-up time."""
-    if name == "optim":
-        return import_module("graphad.optim")
+    """`graphad.optim` and `graphad.train` are imported when first used: start-up time."""
+    if name in ("optim", "train"):
+        return import_module(f"graphad.{name}")
     raise AttributeError(f"module 'graphad' has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""The command line: ``graphad inspect file.py:function --args 'f32[3]' --stage simplified``."""
+"""The command line: ``graphad inspect file.py:function --args 'f32[3]' --stage adjoint``, and ``graphad explain``."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NoReturn
 
@@ -16,6 +16,7 @@ from graphad.inspection import (
     GraphFunction,
     Static,
     diff_text,
+    explain,
     load_function,
     parse_arguments,
     stage_text,
@@ -37,10 +38,19 @@ Shows what becomes of a function on its way to machine code:
   loops       the loops and kernel calls that the program consists of
   source      the program as Numba source that runs alone
   llvm, asm   the program as LLVM IR, and as assembly of this machine
+  device      the kernels and other launches that a program for a GPU consists of
+  ptx, sass   their PTX, and the machine code of a GPU, for which NVIDIA's assembler and disassembler are needed
 
-The last four show the program of the gradient where the function returns one float, else that of the function;
---of chooses another graph. --diff shows what changes from one stage to another, --pipeline and --after which
-passes run over a graph."""
+Programs (from loops on) are those of the gradient where the function returns one float, else of the function; --of
+chooses another graph. They are for the CPU, but for the last three; --device cuda shows loops, source and llvm of a
+program for a GPU. --diff shows what changes from one stage to another, --pipeline and --after which passes run over
+a graph."""
+
+_EXPLAIN_HELP: Final = """\
+Explains the program of a function (of its gradient where it returns one float; --of chooses another graph) step by
+step: what each step reads, writes and computes, and of which lines of the function it is made. On a GPU also how many
+threads it has, its shared memory, and, where NVIDIA's assembler is installed, registers, spills and occupancy. No GPU
+is needed."""
 
 _EPILOG: Final = """\
 arguments (--args), separated by commas:
@@ -57,6 +67,8 @@ examples:
   graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --diff traced adjoint
   graphad inspect examples/mlp.py:loss --args 'f32[64], f32[8,64]' --stage adjoint --after inline > step.graph
   graphad inspect step.graph --pipeline 'simplify{fast_math=True}'
+  graphad inspect graphad.nn:softmax --args 'f32[8,128]' --stage ptx --arch sm_80
+  graphad explain examples/mlp.py:loss --args 'f32[64], f32[8,64]' --device cuda
 
 Settings are read from the environment: GRAPHAD_DEFAULT_DTYPE_BITS=64, GRAPHAD_FAST_MATH=1, GRAPHAD_ENGINE=numba."""
 
@@ -73,14 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 for wrong input."""
     options = _parser().parse_args(argv)
     try:
-        text = _inspect(options)
+        text = options.run(options)
     except Exception as error:
         if options.traceback:
             raise
-        print(f"graphad inspect: error: {_one_line(error)}", file=sys.stderr)
+        print(f"graphad {options.command}: error: {_one_line(error)}", file=sys.stderr)
         return WRONG_INPUT
-    if wants_color(sys.stdout, options.color):
-        text = colored(text, "diff" if options.diff else options.stage)
     return _write(text)
 
 
@@ -88,44 +98,79 @@ def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="graphad", description="A compiler of derivatives that you can read.")
     parser.add_argument("--version", action="version", version=f"graphad {_version()}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser, dest="command")
     inspect = commands.add_parser(
         "inspect", help="show a stage of the compilation of a function",
         description=_HELP, epilog=_EPILOG, formatter_class=raw,
     )  # fmt: skip
+    explaining = commands.add_parser(
+        "explain", help="show what the compiled program of a function does, step by step",
+        description=_EXPLAIN_HELP, epilog=_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    inspect.set_defaults(run=_inspect)
+    explaining.set_defaults(run=_explain)
+    _add_function(inspect)
+    _add_function(explaining)
     add = inspect.add_argument
+    one = inspect.add_mutually_exclusive_group().add_argument
+    one("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
+    one("--diff", nargs=2, choices=STAGES, metavar=("A", "B"), help="show what stage B has changed of stage A")
+    add("--pipeline", metavar="PASSES", help="run these passes over the graph, like 'inline,simplify{fast_math=True}'")
+    add("--after", metavar="PASS", help="show the graph after this pass of the pipeline")
+    add("--color", choices=("auto", "always", "never"), default="auto", help="default: auto, colours on a terminal")
+    return parser
+
+
+def _add_function(parser: argparse.ArgumentParser) -> None:
+    """The options that say of which function, which graph of it, and for what device."""
+    add = parser.add_argument
     add(
         "target",
         metavar="TARGET",
         help="file.py:function, package.module:function, or a file.graph with a printed graph",
     )
     add("--args", default="", metavar="TYPES", help="types of the arguments, see below; a graph knows its own")
-    one = inspect.add_mutually_exclusive_group().add_argument
-    one("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
-    one("--diff", nargs=2, choices=STAGES, metavar=("A", "B"), help="show what stage B has changed of stage A")
-    add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph loops, source, llvm and asm are shown")
+    add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph the program is shown")
     add("--argnums", default="0", metavar="NUMBERS", help="the arguments to differentiate, like 0 or 0,2; default: 0")
     add("--in-axes", default="0", metavar="AXES", help="where batched adds an axis, like vmap's in_axes; default: 0")
     add("--lanes", type=int, default=8, metavar="N", help="the length of that axis; default: 8")
-    add("--pipeline", metavar="PASSES", help="run these passes over the graph, like 'inline,simplify{fast_math=True}'")
-    add("--after", metavar="PASS", help="show the graph after this pass of the pipeline")
-    add("--color", choices=("auto", "always", "never"), default="auto", help="default: auto, colours on a terminal")
+    add("--device", metavar="DEVICE", help="what a program is for: cpu, cuda, cuda:emulated; it need not be there")
+    add(
+        "--arch",
+        metavar="ARCH",
+        help="architecture of that GPU, like sm_80; default: of the one there is, or sm_90",
+    )
     add("--traceback", action="store_true", help="show where in Python an error came from")
-    return parser
 
 
 def _inspect(options: argparse.Namespace) -> str:
+    fun, args, settings = _function(options)
+    settings |= {"pipeline": options.pipeline, "after": options.after}
+    if options.diff:
+        text = diff_text(fun, args, tuple(options.diff), **settings)
+    else:
+        text = stage_text(fun, args, options.stage, **settings)
+    if wants_color(sys.stdout, options.color):
+        return colored(text, "diff" if options.diff else options.stage)
+    return text
+
+
+def _explain(options: argparse.Namespace) -> str:
+    fun, args, settings = _function(options)
+    return repr(explain(fun, args, **settings))
+
+
+def _function(options: argparse.Namespace) -> tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]:
+    """The function, its arguments, and the settings that all commands know."""
     fun = load_function(options.target)
     args = parse_arguments(options.args, "--args")
     if isinstance(fun, GraphFunction) and not args:
         args = fun.arguments
     settings: dict[str, Any] = {
         "of": options.of, "argnums": _argnums(options.argnums), "in_axes": _in_axes(options.in_axes),
-        "lanes": options.lanes, "pipeline": options.pipeline, "after": options.after,
+        "lanes": options.lanes, "device": options.device, "architecture": options.arch,
     }  # fmt: skip
-    if options.diff:
-        return diff_text(fun, args, tuple(options.diff), **settings)
-    return stage_text(fun, args, options.stage, **settings)
+    return fun, args, settings
 
 
 def _argnums(text: str) -> int | tuple[int, ...]:

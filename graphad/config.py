@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
+from graphad.device import Device, parse
 from graphad.errors import did_you_mean
 
 __all__ = ["SETTINGS", "Config", "Setting", "config"]
@@ -41,7 +42,7 @@ class Setting(NamedTuple):
     """Declaration of one setting: its default, what it may be, and whether compiled code depends on it."""
 
     default: Any
-    allowed: tuple[Any, ...] | Literal["count", "path"]
+    allowed: tuple[Any, ...] | Literal["count", "path", "device"]
     doc: str
     in_trace_key: bool = False
     env: str | None = None  # default: GRAPHAD_ and the name in capitals
@@ -75,8 +76,8 @@ SETTINGS: dict[str, Setting] = {
     ),
     "default_device": Setting(
         default="cpu",
-        allowed=("cpu",),
-        doc="Where compiled programs run.",
+        allowed="device",
+        doc="Where compiled programs run whose arguments are not on a device already.",
         in_trace_key=True,
     ),
     "engine": Setting(
@@ -89,6 +90,12 @@ SETTINGS: dict[str, Setting] = {
         default=False,
         allowed=(True, False),
         doc="Allow rewrites and flags that change rounding, or take it that there is no nan.",
+        in_trace_key=True,
+    ),
+    "deterministic": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="On a GPU, add floats that are scattered to one place in a fixed order, not as they come.",
         in_trace_key=True,
     ),
     "flush_denormals": Setting(
@@ -137,7 +144,7 @@ _ALIASES: dict[str, Alias] = {
     "jax_enable_x64": Alias("default_dtype_bits", {True: 64, False: 32}),
     "jax_disable_jit": Alias("disable_jit"),
     "jax_threefry_partitionable": Alias("threefry_partitionable"),
-    "jax_default_device": Alias("default_device", {None: "cpu", "cpu": "cpu"}),
+    "jax_default_device": Alias("default_device", {None: "cpu", "cpu": "cpu", "cuda": "cuda:0", "gpu": "cuda:0"}),
     "jax_compilation_cache_dir": Alias("cache_dir"),
 }
 
@@ -157,6 +164,7 @@ class Config(threading.local):
     default_device: str
     engine: str
     fast_math: bool
+    deterministic: bool
     flush_denormals: bool
     threefry_partitionable: bool
     disable_jit: bool
@@ -225,11 +233,22 @@ def _checked(what: str, setting: Setting, value: Any) -> Any:
             if value is None or isinstance(value, str | os.PathLike):
                 return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
             allowed = "a path, or None"
+        case "device":
+            if isinstance(value, str | Device):
+                return _named_device(what, value)
+            allowed = "the name of a device, such as 'cpu', 'cuda:0' or 'cuda:emulated'"
         case choices:
             if any(_same(value, choice) for choice in choices):
                 return value
             allowed = _listed(choices)
     raise ValueError(f"{what} cannot be {value!r}; allowed: {allowed}.")
+
+
+def _named_device(what: str, value: str | Device) -> str:
+    try:
+        return parse(value).name
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
 
 
 def _same(value: Any, choice: Any) -> bool:

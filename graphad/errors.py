@@ -24,9 +24,9 @@ class ConcretizationError(GraphadError, TypeError):
 
 
 class TracerBoolError(ConcretizationError):
-    """Python branched on a tracer that has no example value (a `vmap` lane, the body of a loop, a custom rule).
+    """Python branched on a tracer that has no example value (a `vmap` lane, a custom rule, a type alone).
 
-    Remedy: `graphad.numpy.where`, `graphad.lax.cond` or `graphad.lax.while_loop`.
+    Remedy: `graphad.numpy.where`, which computes both sides; or branch outside of the transformed function.
     """
 
 
@@ -47,14 +47,14 @@ class DifferentiationError(GraphadError, TypeError):
 class GuardError(GraphadError, RuntimeError):
     """Python's own control flow cannot be followed here: what it branched on cannot become a guard.
 
-    Remedy: move the branch out of the transformed region, or write `where`, `cond` or `while_loop`.
+    Remedy: move the branch out of the transformed region, or write `graphad.numpy.where`.
     """
 
 
 class TooManyPathsError(GuardError):
     """A compiled function has taken more different ways through its Python branches than ``config.max_paths``.
 
-    Remedy: the structured alternative that the message names, or a higher ``config.max_paths``.
+    Remedy: `graphad.numpy.where`, as the message says, or a higher ``config.max_paths``.
     """
 
 
@@ -69,6 +69,13 @@ class LoweringError(GraphadError, RuntimeError):
     """An equation has no lowering to the chosen backend, or the backend cannot run it for these types.
 
     Remedy: another ``engine`` or dtype, as the message says; a primitive of your own needs its ``lowering`` slot.
+    """
+
+
+class DeviceError(GraphadError, RuntimeError):
+    """A device cannot be used: a driver, a GPU or a package is missing, or the device reported a failure.
+
+    Remedy: what the message says is missing; ``device="cuda:emulated"`` runs the same kernels and needs none of it.
     """
 
 

@@ -23,8 +23,8 @@ from graphad.primitives.control import jit, remat
 from graphad.primitives.effects import debug_print, guard
 from graphad.primitives.elementwise import add, mul, tanh
 from graphad.primitives.families import special_values
-from graphad.primitives.layout import positions, zeros_like_aval
-from graphad.primitives.shape import pad, reshape, slice_
+from graphad.primitives.layout import positions, reshape, zeros_like_aval
+from graphad.primitives.shape import pad, slice_
 
 assert graphad.primitives
 SHAPES = ((3,), (), (2, 3), (1,), (0,), (3, 2), (2, 1, 3))

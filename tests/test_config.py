@@ -23,6 +23,8 @@ JAX_VALUES = [
 ]
 OTHER_VALUE = {
     "default_dtype_bits": 64,
+    "default_device": "cuda:emulated",
+    "deterministic": True,
     "engine": "numba",
     "fast_math": True,
     "flush_denormals": False,

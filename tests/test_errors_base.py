@@ -28,6 +28,7 @@ def test_errors_say_the_remedy(cls):
         (errors.TooManyPathsError, RuntimeError),
         (errors.DeletedArrayError, RuntimeError),
         (errors.LoweringError, RuntimeError),
+        (errors.DeviceError, RuntimeError),
         (errors.VerifyError, ValueError),
         (errors.ParseError, ValueError),
     ],

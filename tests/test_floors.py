@@ -28,6 +28,9 @@ HEAVY: dict[str, dict[str, str]] = {
     "llvmlite": {"graphad/backends/": "late", "kernels/graphad_kernels/": "any"},
     "scipy": {"graphad/backends/cpu.py": "late"},
     "rich": {"graphad/inspection/": "late"},
+    "matplotlib": {"graphad/train/_result.py": "late"},
+    "safetensors": {"graphad/train/_files.py": "late"},
+    "cuda": {"graphad/backends/cuda/toolkit.py": "late"},
     "opt_einsum": {"graphad/numpy/_einsum.py": "late"},
 }
 
@@ -37,10 +40,18 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/ir/graph.py", "graphad.ir.html"): "start-up time: only notebooks need it",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",
     ("graphad/api/stages.py", "graphad.backends.executable"): "start-up time: eager code needs no compiler",
+    ("graphad/api/stages.py", "graphad.backends.cuda.allocator"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.explanation"): "start-up time: eager code needs no compiler",
+    ("graphad/api/stages.py", "graphad.backends.cuda.cross"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.cuda.executable"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.cuda.explanation"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.cuda.pointers"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.cuda.runtimes"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/api/stages.py", "graphad.backends.cuda.toolkit"): "start-up time: the CPU needs nothing of CUDA",
 }
 
 # What the library itself never imports.
-NEVER = {"jax", "torch", "sklearn", "matplotlib", "pytest", "hypothesis"}
+NEVER = {"jax", "torch", "sklearn", "pytest", "hypothesis"}
 
 
 def imports(tree):

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.linear_maps import jvp, vjp
+from graphad.trace.array import to_array
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
 from graphad.trace.source import where
@@ -94,8 +95,7 @@ def _direction(rng: np.random.Generator, x: Any) -> Any:
 
 def _difference(f: Function, args: Any, tangents: Any, eps: float) -> Any:
     def shifted(sign: float) -> tuple[list[Any], Any]:
-        moved = tree_map(lambda x, t: np.asarray(np.asarray(x) + sign * eps * t, np.asarray(t).dtype), args, tangents)
-        return flatten(f(*moved))
+        return flatten(f(*tree_map(lambda x, t: to_array(np.asarray(x + sign * eps * t, t.dtype)), args, tangents)))
 
     (high, treedef), (low, _) = shifted(1.0), shifted(-1.0)
     pairs = zip(high, low, strict=True)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import update_wrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.grad import grad, value_and_grad
 from graphad.api.jit import Jit
 from graphad.api.pickling import reduced
+from graphad.api.placement import named
+from graphad.device import Device
 from graphad.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from graphad.backends.explanation import Explanation
 
 
 class CompiledGrad:
@@ -59,6 +64,12 @@ class CompiledGrad:
         """The compiled program at these arguments as readable, runnable Numba source."""
         return self._main.kernel_source(*args, **kwargs)
 
+    def explain(
+        self, *args: Any, device: str | Device | None = None, architecture: str | None = None, **kwargs: Any
+    ) -> Explanation:
+        """What the compiled program does at these arguments: see `jit`'s ``explain``."""
+        return self._main.explain(*args, device=device, architecture=architecture, **kwargs)
+
     def __repr__(self) -> str:
         return f"<compiled gradient of {self.name}>"
 
@@ -82,7 +93,7 @@ def compile_grad(
     has_aux: bool = False,
     with_value: bool = False,
     static_argnums: int | Sequence[int] = (),
-    device: str | None = None,
+    device: str | Device | None = None,
     fast_math: bool | None = None,
 ) -> Any:
     """Compile the gradient of a scalar function into one program per signature. Use it as a decorator.
@@ -100,7 +111,7 @@ def compile_grad(
     static_argnums
         Arguments that are Python values compiled in.
     device
-        Where it runs; the default is ``config.default_device``.
+        Where it runs, as for `jit`.
     fast_math
         Allow rewrites that change rounding; the default is ``config.fast_math``.
 
@@ -113,7 +124,7 @@ def compile_grad(
     >>> loss(gnp.array([1.0, 2.0]), gnp.array([[1.0, 0.0], [0.0, 3.0]]))
     Array([ 2., 36.], dtype=float32)
     """
-    settings: dict[str, Any] = {"default_device": device, "fast_math": fast_math}
+    settings: dict[str, Any] = {"default_device": device and named(device).name, "fast_math": fast_math}
 
     def wrap(f: Function) -> CompiledGrad:
         return CompiledGrad(f, argnums, has_aux, with_value, static_argnums, **settings)

@@ -95,7 +95,7 @@ def check_float_inputs(arguments: Arguments, mask: Sequence[bool], transform: st
             dtype = type_of(x).aval.dtype
             if not dtype.is_float:
                 kind = "boolean" if dtype is b1 else "integer"
-                at = _argument_text(arguments, k)
+                at = argument_text(arguments, k)
                 raise DifferentiationError(
                     f"{where()}{transform}({name}) needs floating point inputs, but {at} is {type_of(x).aval}: "
                     f"{kind} values have no derivative. Write 3.0 for 3, or x.astype(float); with allow_int=True the "
@@ -103,7 +103,7 @@ def check_float_inputs(arguments: Arguments, mask: Sequence[bool], transform: st
                 )
 
 
-def _argument_text(arguments: Arguments, k: int) -> str:
+def argument_text(arguments: Arguments, k: int) -> str:
     """Which argument leaf number ``k`` belongs to, in words."""
     start = 0
     for i, n in enumerate(arguments.counts):

@@ -18,10 +18,12 @@ from graphad.api.functions import (
 )
 from graphad.api.grad import grad
 from graphad.api.linear_maps import jvp, linearize, vjp
+from graphad.api.tangents import converted
 from graphad.api.vmap import move_axis, vmap
 from graphad.errors import DifferentiationError
 from graphad.ir.types import Aval
-from graphad.primitives.shape import reshape, slice_axis
+from graphad.primitives.layout import reshape
+from graphad.primitives.shape import slice_axis
 from graphad.trace.array import Array
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, unflatten
@@ -153,7 +155,8 @@ def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     fun
         A function of arrays with a scalar float result.
     primals, tangents
-        The arguments, and the vector in as many parts: tuples, as for `jvp`.
+        The arguments, and the vector in as many parts: tuples, as for `jvp`. The parts are converted to the dtypes of
+        the arguments: SciPy's optimisers hand over integers too.
 
     Returns
     -------
@@ -172,7 +175,7 @@ def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     Array([6., 0.], dtype=float32)
     """
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(fun, argnums), primals, tangents)[1]
+    return jvp(grad(fun, argnums), primals, converted(primals, tangents))[1]
 
 
 def _on_chosen(

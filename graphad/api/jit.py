@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
 from html import escape
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from graphad.api.functions import Arguments, Function, as_argnums, call_with, check_callable, name_of
-from graphad.api.paths import Path, PathTree
+from graphad.api.functions import Arguments, Function, argument_text, as_argnums, check_callable, name_of
+from graphad.api.paths import DevicePath, Path, PathTree
 from graphad.api.pickling import reduced
-from graphad.api.stages import compiled, simplify
+from graphad.api.placement import committed_device, named, run_compiled
+from graphad.api.stages import compiled, cross_compiled, explained, simplify
+from graphad.api.static_arguments import StaticArguments
 from graphad.config import config
+from graphad.device import CPU, Device, parse
 from graphad.ir.graph import Graph
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
-from graphad.trace.array import Array, to_array
+from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function, type_of
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
+
+if TYPE_CHECKING:
+    from graphad.backends.explanation import Explanation
 
 NDArray = np.ndarray[Any, Any]
 
@@ -34,6 +40,8 @@ class Jit:
     ----------
     fun
         The Python function.
+    device
+        Where it runs; None: where its arguments are, or on ``config.default_device``.
     """
 
     def __init__(
@@ -48,8 +56,10 @@ class Jit:
         self.fun = fun
         self.name = name_of(fun)
         self.settings = {k: v for k, v in settings.items() if v is not None}
+        device = self.settings.get("default_device")
+        self.device: Device | None = None if device is None else parse(device)
         self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
-        self._static = _StaticArguments(fun, static_argnums, static_argnames, self.name)
+        self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
         self._trees: dict[Hashable, PathTree] = {}
         self._regions: dict[Hashable, Traced] = {}
         self._fast: dict[Hashable, Path] = {}
@@ -57,6 +67,8 @@ class Jit:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs and not state.stack:
             result = self._call_fast(args)
+            if result is _MISS:
+                result = self._call_fast_on_device(args)
             if result is not _MISS:
                 return result
         if config.disable_jit:
@@ -64,11 +76,11 @@ class Jit:
         arguments, call, key = self._bind(args, kwargs)
         if state.stack:
             return self._call_in_trace(arguments, call, key)
+        key = (key, self._committed(arguments))
         tree = self._trees.get(key)
         if tree is None:
             tree = self._trees[key] = PathTree(self._make_path, self.name)
-        arrays = [x._value if type(x) is Array else to_array(x)._value for x in arguments.leaves]
-        path, results = tree.run(arrays, (call, arguments))
+        path, results = tree.run(arguments.leaves, (call, arguments))
         self._note_fast(args, kwargs, path)
         return path.pack(results)
 
@@ -106,12 +118,22 @@ class Jit:
         path = self._fast.get(tuple(signature))
         return _MISS if path is None else path.pack(path.run(arrays))
 
+    def _call_fast_on_device(self, args: tuple[Any, ...]) -> Any:
+        signature = _device_signature(args)
+        path = None if signature is None else self._fast.get(signature)
+        return _MISS if path is None else path.pack(path.run(path.place(args)))
+
     def _note_fast(self, args: tuple[Any, ...], kwargs: dict[str, Any], path: Path) -> None:
         if path.expected or kwargs or self._static or config.disable_jit:
             return
-        found = self._signature(args)
-        if found is not None:
-            self._fast[(*found[0], config.trace_key)] = path
+        if type(path) is DevicePath:
+            signature = _device_signature(args)
+            if signature is not None:
+                self._fast[signature] = path
+        elif self.device is CPU or config.default_device == CPU.name:  # others may belong on the default device
+            found = self._signature(args)
+            if found is not None:
+                self._fast[(*found[0], config.trace_key)] = path
 
     # --- binding and tracing
 
@@ -128,9 +150,20 @@ class Jit:
         state.forced = forced
         try:
             with config.override(**self.settings):
-                return Path(trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True))
+                traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+                device = self._committed(arguments, traced.captures) or parse(config.default_device)
+                return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:
             state.forced = []
+
+    def _committed(self, arguments: Arguments, captures: Sequence[Any] = ()) -> Device | None:
+        """The device that the function, its arguments or what it closes over belong to."""
+
+        def text(k: int) -> str:
+            closed_over = k >= len(arguments.leaves)
+            return f"an array that {self.name} closes over" if closed_over else argument_text(arguments, k)
+
+        return committed_device([*arguments.leaves, *captures], self.device, self.name, text)
 
     def _call_in_trace(self, arguments: Arguments, call: Callable[[Any], Any], key: Hashable) -> Any:
         """Inside another trace: an equation with this function as its region."""
@@ -142,10 +175,8 @@ class Jit:
         operands = [*arguments.leaves, *traced.captures]
         if any_tracer(operands):
             return unflatten(traced.out_tree, emit_region(jit_primitive, (self.name,), traced, arguments.leaves))
-        n_results = len(traced.graph.outputs) - len(traced.expected)
-        arrays = [to_array(x)._value for x in operands]
-        results = compiled(traced.graph)(*arrays)[:n_results]
-        return unflatten(traced.out_tree, [Array(r, w) for r, w in zip(results, traced.graph.weak, strict=False)])
+        device = self._committed(arguments, traced.captures) or parse(config.default_device)
+        return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])
 
     # --- looking inside
 
@@ -162,7 +193,30 @@ class Jit:
     def kernel_source(self, *args: Any, **kwargs: Any) -> str:
         """The compiled program at these arguments as readable, runnable Numba source."""
         with config.override(**self.settings):
-            return compiled(self.trace(*args, **kwargs).graph).source
+            graph, device = self._program(args, kwargs)
+            return compiled(graph).source if device is CPU else cross_compiled(graph, device).text("source")
+
+    def explain(
+        self, *args: Any, device: str | Device | None = None, architecture: str | None = None, **kwargs: Any
+    ) -> Explanation:
+        """What the compiled program does at these arguments; printed, it is a table of its steps.
+
+        Parameters
+        ----------
+        device
+            Which program; by default that of the device where a call would run. A GPU need not be there.
+        architecture
+            Of the GPU, such as ``"sm_80"``; by default that of the GPU that is there, or else ``"sm_90"``.
+        """
+        with config.override(**self.settings):
+            graph, place = self._program(args, kwargs)
+            return explained(graph, place if device is None else named(device), architecture)
+
+    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Graph, Device]:
+        """What would be compiled for a call with these arguments, and for which device."""
+        arguments, call, _ = self._bind(args, kwargs)
+        traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+        return traced.graph, self._committed(arguments, traced.captures) or parse(config.default_device)
 
     def __repr__(self) -> str:
         paths = sum(tree.count for tree in self._trees.values())
@@ -209,7 +263,7 @@ class DonatingJit(Jit):
         kept = {id(x) for x in flatten(([a for n, a in enumerate(args) if n not in numbers], kwargs))[0]}
         for n in numbers:
             for x in flatten(args[n])[0]:
-                if type(x) is not Array:
+                if type(x) is not Array and type(x) is not DeviceArray:
                     continue
                 if id(x) in taken or id(x) in kept:
                     raise ValueError(
@@ -220,72 +274,26 @@ class DonatingJit(Jit):
         return list(taken.values())
 
 
+def _device_signature(args: tuple[Any, ...]) -> Hashable:
+    """Of arrays and floats, some of them on a device; None for other arguments."""
+    signature: list[Any] = []
+    on_device = False
+    for x in args:
+        kind = type(x)
+        if kind is DeviceArray:
+            on_device = True
+            signature.append((x.aval, x.weak_type, x.device))
+        elif kind is float:
+            signature.append(float)
+        elif kind is np.ndarray or kind is Array:
+            signature.append((x.dtype, x.shape, kind is Array and x.weak_type))
+        else:
+            return None
+    return (*signature, config.trace_key) if on_device else None
+
+
 _MISS = object()
 _FLOATS = {32: np.dtype(np.float32), 64: np.dtype(np.float64)}
-
-
-class _StaticArguments:
-    """Which arguments are Python values compiled in, by position and by name."""
-
-    def __init__(self, fun: Function, argnums: int | Sequence[int], argnames: str | Sequence[str], name: str) -> None:
-        self.name = name
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        names = (argnames,) if isinstance(argnames, str) else tuple(argnames)
-        self.argnums, self.argnames = _complete(fun, numbers, names)
-
-    def __bool__(self) -> bool:
-        return bool(self.argnums or self.argnames)
-
-    def split(
-        self, fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Callable[[Any], Any], tuple[Any, ...], dict[str, Any], Hashable]:
-        """The function of the dynamic arguments alone, those arguments, and the static ones as a key."""
-        if not self:
-            return call_with(fun), args, kwargs, ()
-        numbers = as_argnums([n for n in self.argnums if -len(args) <= n < len(args)], len(args), "jit", self.name)
-        fixed = {n: args[n] for n in numbers}
-        fixed_named = {n: v for n, v in kwargs.items() if n in self.argnames}
-        for which, value in [*fixed.items(), *fixed_named.items()]:
-            self._check_hashable(which, value)
-        dynamic = tuple([a for i, a in enumerate(args) if i not in fixed])
-        named = {n: v for n, v in kwargs.items() if n not in fixed_named}
-
-        def call(tree: Any) -> Any:
-            given, given_named = tree
-            it = iter(given)
-            full = [fixed[i] if i in fixed else next(it) for i in range(len(args))]
-            return fun(*full, **given_named, **fixed_named)
-
-        types = tuple([type(v) for v in (*fixed.values(), *fixed_named.values())])  # 1 and 1.0 and True are equal
-        return call, dynamic, named, (tuple(fixed.items()), tuple(sorted(fixed_named.items())), types)
-
-    def _check_hashable(self, which: int | str, value: Any) -> None:
-        try:
-            hash(value)
-        except TypeError as error:
-            raise TypeError(
-                f"{where()}jit({self.name}): static argument {which!r} is a {type(value).__name__}, which does not "
-                "hash; static arguments are compared between calls. Pass a tuple for a list, or do not make it static."
-            ) from error
-
-
-def _complete(
-    fun: Function, argnums: tuple[int, ...], argnames: tuple[str, ...]
-) -> tuple[tuple[int, ...], frozenset[str]]:
-    """Names for the positions and positions for the names, so that a static argument may be passed either way."""
-    try:
-        signature = inspect.signature(fun).parameters.values()
-    except (TypeError, ValueError):  # a builtin without a signature
-        return argnums, frozenset(argnames)
-    parameters = [p.name for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    unknown = set(argnames) - {p.name for p in signature}
-    if unknown and all([p.kind is not p.VAR_KEYWORD for p in signature]):
-        raise ValueError(
-            f"{where()}jit({name_of(fun)}): static_argnames names {sorted(unknown)}, but the arguments are {parameters}"
-        )
-    names = {*argnames, *[parameters[n] for n in argnums if -len(parameters) <= n < len(parameters)]}
-    numbers = {*argnums, *[parameters.index(n) for n in argnames if n in parameters]}
-    return tuple(sorted(numbers)), frozenset(names)
 
 
 @overload
@@ -295,6 +303,7 @@ def jit(
     static_argnums: int | Sequence[int] = ...,
     static_argnames: str | Sequence[str] = ...,
     donate_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
 ) -> Jit: ...
 @overload
 def jit(
@@ -303,6 +312,7 @@ def jit(
     static_argnums: int | Sequence[int] = ...,
     static_argnames: str | Sequence[str] = ...,
     donate_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
 ) -> Callable[[Function], Jit]: ...
 def jit(
     fun: Function | None = None,
@@ -310,6 +320,7 @@ def jit(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
     donate_argnums: int | Sequence[int] = (),
+    device: str | Device | None = None,
 ) -> Any:
     """Compile a function: it is traced once per signature and runs as one program.
 
@@ -322,6 +333,10 @@ def jit(
     donate_argnums
         Positional arguments that the caller gives up: the Arrays in them are deleted when the call is done, which frees
         their memory, and later uses raise `DeletedArrayError`. NumPy arrays stay what they are.
+    device
+        Where it runs, and where its results are: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"cuda:emulated"``. By default
+        where those of its arguments are that belong to a device (see `device_put`), else on ``config.default_device``.
+        A compiled function that is called inside of another is part of that one, and runs where that runs.
 
     Examples
     --------
@@ -330,23 +345,9 @@ def jit(
     Array(0., dtype=float32, weak_type=True)
     """
     options: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+    options["default_device"] = None if device is None else named(device).name
 
     def wrap(f: Function) -> Jit:
         return Jit(f, **options) if donate_argnums == () else DonatingJit(f, donate_argnums, **options)
 
     return wrap if fun is None else wrap(fun)
-
-
-def block_until_ready(tree: Any) -> Any:
-    """Wait for the arrays of a pytree: on the CPU every result is ready when it is returned.
-
-    Examples
-    --------
-    >>> import graphad, graphad.numpy as gnp
-    >>> graphad.block_until_ready({"x": gnp.array([1.0])})
-    {'x': Array([1.], dtype=float32)}
-    """
-    for leaf in flatten(tree)[0]:
-        if hasattr(leaf, "block_until_ready"):
-            leaf.block_until_ready()
-    return tree

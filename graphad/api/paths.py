@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphad.api.stages import compiled, run_graph
+from graphad.api.placement import memories_of, on_device
+from graphad.api.stages import compiled, compiled_for, run_graph
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
+from graphad.device import Device, Memory
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
-from graphad.trace.array import Array
+from graphad.trace.array import Array, to_array
 from graphad.trace.bind import Traced
 from graphad.trace.pytree import TreeDef, unflatten
 
 if TYPE_CHECKING:
+    from graphad.backends.cuda.executable import DeviceExecutable
     from graphad.backends.executable import Executable
 
 NDArray = np.ndarray[Any, Any]
@@ -37,10 +40,12 @@ class Path:
 
     __slots__ = ("captures", "executable", "expected", "graph", "out_tree", "single", "weak")
 
+    executable: Executable | DeviceExecutable
+    captures: tuple[Any, ...]
+
     def __init__(self, traced: Traced) -> None:
         self.graph: Graph = traced.graph
-        self.executable: Executable = compiled(traced.graph)
-        self.captures: tuple[NDArray, ...] = tuple([np.asarray(x, order="C") for x in traced.captures])
+        self._compile(traced.captures)
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
@@ -48,15 +53,54 @@ class Path:
         self.weak: tuple[bool, ...] = traced.graph.weak
         self.single = traced.out_tree.num_nodes == 1 and traced.out_tree.num_leaves == 1
 
-    def run(self, arrays: Sequence[NDArray]) -> Any:
+    def _compile(self, captures: Sequence[Any]) -> None:
+        self.executable = compiled(self.graph)
+        self.captures = tuple([np.asarray(x, order="C") for x in captures])
+
+    def place(self, leaves: Sequence[Any]) -> list[Any]:
+        """The arguments as `run` takes them."""
+        return [x._value if type(x) is Array else to_array(x)._value for x in leaves]
+
+    def run(self, arrays: Sequence[Any]) -> Any:
         """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
         return self.executable.run((*arrays, *self.captures))
 
-    def pack(self, results: Sequence[NDArray]) -> Any:
+    def evaluate(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        """What `run` gives, by NumPy, guards left alone."""
+        return run_graph(self.graph, [*arrays, *self.captures])
+
+    def pack(self, results: Sequence[Any]) -> Any:
         """The results as the function returns them."""
         if self.single:
             return Array(results[0], self.weak[0])
         return unflatten(self.out_tree, [Array(r, w) for r, w in zip(results, self.weak, strict=True)])
+
+
+class DevicePath(Path):
+    """A path whose program runs on a device: in place of arrays it has memory there."""
+
+    __slots__ = ("device",)
+
+    def __init__(self, traced: Traced, device: Device) -> None:
+        self.device = device
+        super().__init__(traced)
+
+    def _compile(self, captures: Sequence[Any]) -> None:
+        self.executable = compiled_for(self.graph, self.device)
+        avals = self.graph.in_avals[self.graph.n_inputs - len(captures) :]
+        self.captures = tuple(memories_of(captures, avals, self.device, self.graph.name))
+
+    def place(self, leaves: Sequence[Any]) -> list[Memory]:
+        return memories_of(leaves, self.graph.in_avals[: len(leaves)], self.device, self.graph.name)
+
+    def evaluate(self, arrays: Sequence[Memory]) -> list[Memory]:
+        graph = self.graph
+        given = on_device([*arrays, *self.captures], graph.in_avals, (False,) * graph.n_inputs)
+        results = run_graph(graph, [x._value for x in given])
+        return memories_of(results, graph.out_avals, self.device, graph.name)
+
+    def pack(self, results: Sequence[Memory]) -> Any:
+        return unflatten(self.out_tree, on_device(results, self.graph.out_avals, self.weak))
 
 
 class Node:
@@ -106,8 +150,8 @@ class PathTree:
             if node.path is not None:
                 yield node.path
 
-    def run(self, arrays: Sequence[NDArray], arguments: Any) -> tuple[Path, Sequence[NDArray]]:
-        """The path for these arguments, and its results."""
+    def run(self, leaves: Sequence[Any], arguments: Any) -> tuple[Path, Sequence[Any]]:
+        """The path for these arguments, and its results. ``leaves`` are the arrays and numbers among the arguments."""
         path = self.root.latest()
         forced: list[Literal] = []
         tried: set[Path] = set()
@@ -116,8 +160,8 @@ class PathTree:
                 path = self._add(arguments, forced)
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
-                return path, run_graph(path.graph, [*arrays, *path.captures])
-            outcome = path.run(arrays)
+                return path, path.evaluate(path.place(leaves))
+            outcome = path.run(path.place(leaves))
             if type(outcome) is not GuardFailure:
                 if path.expected:
                     self._remember(path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphad.config import config
+from graphad.device import CPU, Device, Memory
 from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
@@ -20,11 +21,16 @@ from graphad.ir.types import literal
 from graphad.primitives.control import jit
 from graphad.primitives.effects import debug_print, printed_lines
 from graphad.trace.bind import replay
+from graphad.trace.source import where
 from graphad.transforms.linearize import jvp_graph
 from graphad.transforms.transpose import Transposed, transposed
 
 if TYPE_CHECKING:
+    from graphad.backends.cuda.allocator import Allocator
+    from graphad.backends.cuda.cross import CrossCompiled
+    from graphad.backends.cuda.executable import DeviceExecutable
     from graphad.backends.executable import Executable
+    from graphad.backends.explanation import Explanation
     from graphad.passes import Pipeline
 
 NDArray = np.ndarray[Any, Any]
@@ -51,6 +57,72 @@ def compiled(graph: Graph) -> Executable:
 
     key: Hashable = ("compiled", config.trace_key)
     return graph.memoize(key, lambda: compile_graph(simplify(graph), name=graph.name))
+
+
+def available_devices() -> list[Device]:
+    """The devices that programs can run on here: the CPU, GPUs with a driver, the emulated GPU."""
+    from graphad.backends.cuda.toolkit import available  # late: start-up time
+
+    return list(available())
+
+
+def memory_on(device: Device) -> Allocator:
+    """The memory of a GPU, which is opened when first used; `DeviceError` where it or its driver is missing."""
+    from graphad.backends.cuda.runtimes import allocator  # late: start-up time
+
+    return allocator(device)
+
+
+def borrowed(device: Device, address: int, nbytes: int, owner: object) -> Memory:
+    """Memory on a GPU that lives as long as ``owner``, of another library."""
+    from graphad.backends.cuda.allocator import BorrowedMemory  # late: start-up time
+
+    return BorrowedMemory(memory_on(device).runtime, address, nbytes, owner)
+
+
+def wait_for_stream(device: Device, stream: int) -> None:
+    """Wait for all work on a stream of another library."""
+    from graphad.backends.cuda.pointers import wait_for  # late: start-up time
+
+    wait_for(memory_on(device).runtime, stream)
+
+
+def device_of_address(address: int) -> Device:
+    """The GPU on which memory of another library is."""
+    from graphad.backends.cuda.pointers import device_of  # late: start-up time
+
+    return device_of(address)
+
+
+def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
+    """The executable of ``graph`` on a device that is not the CPU, under the settings in force. Memoised."""
+    from graphad.backends.cuda.executable import compile_graph  # late: start-up time
+
+    def make() -> DeviceExecutable:
+        return compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
+
+    return graph.memoize(("compiled", device, config.trace_key), make)
+
+
+def cross_compiled(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:
+    """The stages of ``graph`` on its way to a GPU, which need not be there."""
+    from graphad.backends.cuda.cross import cross_compile  # late: start-up time
+
+    return cross_compile(simplify(graph), device, architecture)
+
+
+def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
+    """What the program of ``graph`` does on a device, which need not be there; ``architecture`` is of a GPU."""
+    if device is not CPU:
+        from graphad.backends.cuda.explanation import explain as explain_on_gpu  # late: start-up time
+
+        return explain_on_gpu(cross_compiled(graph, device, architecture))
+    if architecture is not None:
+        message = f"the architecture {architecture!r} is that of a GPU, but this program is of the CPU; ask for 'cuda'"
+        raise ValueError(f"{where()}{message}")
+    from graphad.backends.explanation import explain  # late: eager code needs no compiler
+
+    return explain(simplify(graph))
 
 
 def run_graph(graph: Graph, arrays: Sequence[NDArray]) -> list[NDArray]:

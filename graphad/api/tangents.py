@@ -10,7 +10,7 @@ from graphad.errors import DifferentiationError
 from graphad.ir.types import Aval
 from graphad.trace.array import Array
 from graphad.trace.bind import type_of
-from graphad.trace.pytree import flatten, path_text, structure_text
+from graphad.trace.pytree import flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import as_operand, cast
 from graphad.trace.source import where
 
@@ -46,12 +46,25 @@ def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name:
             continue
         spec = type_of(t)
         if spec.aval.shape != a.shape or not (spec.weak or spec.aval.dtype is a.dtype):
+            remedy = "" if spec.aval.shape != a.shape else f". Convert them: .astype({a.dtype.numpy.name!r})"
             raise TypeError(
                 f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
-                f"and dtype of what they belong to, {a}"
+                f"and dtype of what they belong to, {a}{remedy}"
             )
         checked.append(cast(as_operand(t), a.dtype))
     return checked
+
+
+def converted(primals: Any, tangents: Any) -> Any:
+    """``tangents`` with the leaves that belong to floats converted to their dtypes."""
+    leaves, treedef = flatten(tuple(primals))
+    directions, other = flatten(tuple(tangents))
+    if treedef != other:
+        return tangents  # `check_tangents` has the words for that
+    avals = [type_of(x).aval for x in leaves]
+    return unflatten(
+        other, [cast(as_operand(t), a.dtype) if a.is_float else t for t, a in zip(directions, avals, strict=True)]
+    )
 
 
 def _at(tree: Any, index: int) -> str:

@@ -8,39 +8,25 @@ from __future__ import annotations
 
 import keyword
 import linecache
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from graphad_kernels.bodies import BODIES
 
 from graphad.backends.loops import (
-    Carry,
     Copy,
     Gemm,
     GuardStep,
     Index,
     KernelCall,
     KernelProgram,
-    Let,
-    Load,
-    Loop,
     LoopNest,
-    Matrix,
-    Operand,
-    Position,
-    Statement,
     Step,
-    Store,
 )
-from graphad.backends.loops_text import format_gemm, format_sum
-from graphad.backends.numba_scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant, scalar_type
-from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import DType, f32, f64, i64
+from graphad.backends.numba_nest import NestSource, arrays_text
+from graphad.backends.numba_scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant
 
-#: float32 sums over more iterations than this are kept in float64, which the reader sees.
-PLAIN_SUM: Final = 64
 _RESERVED: Final = frozenset(
     {"np", "njit", "at", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
@@ -91,40 +77,25 @@ def bits_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return flat.view(np.uint16) if flat.dtype.itemsize == 2 and flat.dtype.kind in "fV" else flat
 
 
-class _Source:
-    """State of one emission: the lines, and the Python name of every buffer, value and loop variable."""
+class _Source(NestSource):
+    """The steps of one program as one function, and the module around it."""
 
     def __init__(self, program: KernelProgram) -> None:
+        super().__init__({b.name: b for b in program.buffers}, _RESERVED | {program.name}, Expressions())
         self.program = program
-        self.expressions = Expressions()
-        self.buffers = {b.name: b for b in program.buffers}
-        self.dtypes: dict[str, DType] = {}
-        self.fixed: dict[str, int] = {}  # variables of loops that run once
-        self.taken: dict[str, object] = {}  # Python name -> what it stands for
-        self.given: dict[object, str] = {}
         self.gemms = False
         self.bodies: dict[str, None] = {}
-        self.lines: list[str] = []
 
     # ---- the frame
 
     def text(self) -> str:
         """The whole module."""
-        function = self.function()
-        p = self.program
-        listed = [
-            textwrap.fill(
-                f"{title}: {', '.join(f'{b.name}: {b.dtype.name}[{b.size}]' for b in p.buffers if b.role == role)}",
-                width=100,
-                subsequent_indent="    ",
-            )
-            for title, role in (("Inputs", "input"), ("Outputs", "output"))
-        ]
+        function, name = self.function(), self.program.name
         head = [
-            f'"""{p.name}: fills its outputs and returns 0, or 1 + the number of the first guard that does not hold.',
+            f'"""{name}: fills its outputs and returns 0, or 1 + the number of the first guard that does not hold.',
             "",
             "All arrays are flat.",
-            *listed,
+            *arrays_text(self.program.buffers),
             '"""',
             "",
             "import numpy as np",
@@ -161,41 +132,6 @@ class _Source:
         """Names of inputs and outputs."""
         return [self.name(b.name, "buffer") for b in self.program.buffers if b.role != "temporary"]
 
-    def name(self, name: str, meaning: object) -> str:
-        """The Python name of ``name``: itself, unless that already stands for something of another meaning."""
-        key = (name, meaning)
-        found = self.given.get(key)
-        if found is None:
-            found = name
-            while found in _RESERVED or found == self.program.name or self.taken.get(found, key) != key:
-                found += "_"
-            self.taken[found] = key
-            self.given[key] = found
-        return found
-
-    def line(self, depth: int, text: str, loc: Loc = None) -> None:
-        """Append a line, the user's line behind it."""
-        where = format_loc(loc)
-        self.lines.append(f"{'    ' * depth}{text}" + (f"  # {where}" if where else ""))
-
-    # ---- names and operands
-
-    def define(self, name: str, dtype: DType) -> str:
-        self.dtypes[name] = dtype
-        return self.name(name, dtype)
-
-    def operand(self, value: Operand) -> str:
-        if isinstance(value, str):
-            return self.name(value, self.dtypes[value])
-        return constant(value.item(), value.dtype)
-
-    def index(self, index: Index, dynamic: str | None = None) -> str:
-        offset = index.offset + sum(by * self.fixed[var] for var, by in index.terms if var in self.fixed)
-        terms = [(self.name(var, "index"), by) for var, by in index.terms if by and var not in self.fixed]
-        if dynamic is not None:
-            terms.append((self.operand(dynamic), 1))
-        return format_sum(terms, offset, " * ")
-
     def element(self, buffer: str, index: Index, dynamic: str | None) -> str:
         text = self.index(index, dynamic)
         return f"{self.name(buffer, 'buffer')}[{text if text.isdigit() else f'at({text})'}]"
@@ -207,6 +143,7 @@ class _Source:
             case LoopNest(body=body):
                 self.statements(body, 1)
             case Gemm():
+                self.gemms = True
                 self.gemm(step)
             case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes, loc=loc):
                 self.bodies[kernel] = None
@@ -218,103 +155,3 @@ class _Source:
                 seen = f"{self.name(buffer, 'buffer')}[0]"
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
                 self.line(2, f"return {ordinal + 1}", loc)
-
-    def gemm(self, g: Gemm) -> None:
-        self.gemms = True
-        self.line(1, f"# {format_gemm(g)}")
-        depth = 1
-        member = self.name("member", "index")
-        if g.batch != 1:
-            self.line(1, f"for {member} in range({g.batch}):", g.loc)
-            depth = 2
-
-        def matrix(m: Matrix, each: int) -> str:
-            start = format_sum([(member, each if g.batch != 1 else 0)], m.offset, " * ")
-            return f"{self.name(m.buffer, 'buffer')}, {start}, {m.row_stride}"
-
-        a, b, c = matrix(g.a, g.a_step), matrix(g.b, g.b_step), matrix(g.c, g.c_step)
-        alpha, beta = constant(g.alpha, g.dtype), constant(g.beta, g.dtype)
-        left, right = f"({a}, {g.a.transposed})", f"({b}, {g.b.transposed})"
-        self.line(depth, f"gemm({g.m}, {g.n}, {g.k}, {alpha}, {left}, {right}, {beta}, ({c}))", g.loc)
-
-    # ---- statements
-
-    def statements(self, body: Iterable[Statement], depth: int) -> None:
-        for s in body:
-            match s:
-                case Let():
-                    self.let(s, depth)
-                case Load(name=name, buffer=buffer, index=index, dynamic=dynamic, loc=loc):
-                    dtype = self.buffers[buffer].dtype
-                    text = self.expressions.loaded(self.element(buffer, index, dynamic), dtype)
-                    self.line(depth, f"{self.define(name, dtype)} = {text}", loc)
-                case Store(buffer=buffer, index=index, value=value, dynamic=dynamic, mask=mask, loc=loc):
-                    if mask is not None:
-                        self.line(depth, f"if {self.operand(mask)}:", loc)
-                    text = self.expressions.stored(self.operand(value), self.buffers[buffer].dtype)
-                    target = self.element(buffer, index, dynamic)
-                    self.line(depth + (mask is not None), f"{target} = {text}", loc)
-                case Position(name=name, dtype=dtype, index=index, loc=loc):
-                    text = self.expressions.cast(f"np.int64({self.index(index)})", i64, dtype)
-                    self.line(depth, f"{self.define(name, dtype)} = {text}", loc)
-                case Loop():
-                    self.loop(s, depth)
-
-    def let(self, s: Let, depth: int) -> None:
-        args = [self.operand(a) for a in s.args]
-        first, last = s.args[-1] if s.op == "select" else s.args[0], s.args[-1]
-        of = self.dtypes[first] if isinstance(first, str) else first.dtype
-        text = self.expressions.operator(s.op, s.dtype, args, of, last if not isinstance(last, str) else None)
-        self.line(depth, f"{self.define(s.name, s.dtype)} = {text}", s.loc)
-
-    def loop(self, loop: Loop, depth: int) -> None:
-        starts = [self.operand(c.init) for c in loop.carries]
-        running = [self.running(c, loop.extent) for c in loop.carries]
-        for c, name, start in zip(loop.carries, running, starts, strict=True):
-            wide = loop.extent > PLAIN_SUM and _widened(c)
-            self.line(depth, f"{name} = np.float64({start})" if wide else f"{name} = {start}", loop.loc)
-        if loop.extent == 1:
-            self.fixed[loop.var] = 0
-            self.body(loop, running, depth)
-            del self.fixed[loop.var]
-        elif loop.extent > 1:
-            span = f"range({loop.extent - 1}, -1, -1)" if loop.reverse else f"range({loop.extent})"
-            self.line(depth, f"for {self.name(loop.var, 'index')} in {span}:", loop.loc)
-            self.body(loop, running, depth + 1)
-        for c, name in zip(loop.carries, running, strict=True):
-            if loop.extent > PLAIN_SUM and _widened(c):
-                self.line(depth, f"{self.name(c.name, c.dtype)} = np.float32({name})", loop.loc)
-
-    def running(self, c: Carry, extent: int) -> str:
-        """The variable that holds a carry while its loop runs."""
-        name = self.define(c.name, c.dtype)
-        return self.name(f"{c.name}_wide", f64) if extent > PLAIN_SUM and _widened(c) else name
-
-    def body(self, loop: Loop, running: Sequence[str], depth: int) -> None:
-        before = len(self.lines)
-        self.statements(loop.body, depth)
-        following: dict[str, str] = {}
-        for c, name in zip(loop.carries, running, strict=True):
-            update = self.operand(c.update)
-            if c.combine == "last":
-                following[name] = update
-            else:
-                self.line(depth, f"{name} = {self.combined(c, update, name)}", loop.loc)
-        if following:
-            self.line(depth, f"{', '.join(following)} = {', '.join(following.values())}", loop.loc)
-        if len(self.lines) == before:
-            self.line(depth, "pass")
-
-    def combined(self, c: Carry, update: str, running: str) -> str:
-        """The next value of a carry that is reordered."""
-        if c.combine in ("max", "min"):
-            return self.expressions.extreme(c.combine + "imum", c.dtype, update, running)
-        sign = {"sum": "+", "prod": "*", "and": "&", "or": "|"}[c.combine]
-        text = f"{running} {sign} {update}"
-        if c.dtype.is_integer:
-            return f"{scalar_type(c.dtype)}({text})"
-        return self.expressions.rounded(text, c.dtype)
-
-
-def _widened(c: Carry) -> bool:
-    return c.combine == "sum" and c.dtype is f32

@@ -37,6 +37,7 @@ class Place:
     index: str
     stride: int
     dynamic: str | None = None  # a vector of i64
+    kind: str = "ptr"  # type of the pointer
 
 
 class Access:
@@ -45,27 +46,29 @@ class Access:
     def __init__(self, code: Code, scalars: Scalars) -> None:
         self.code = code
         self.scalars = scalars
+        self.index_type = "i64"
 
     def address(self, place: Place, element: str) -> str:
         """Pointer to lane 0, before ``dynamic``, which alone may lie outside the buffer."""
         if place.index == "0":
             return place.pointer
         inbounds = "inbounds " if place.dynamic is None else ""
-        return self.code.let(f"getelementptr {inbounds}{element}, ptr {place.pointer}, i64 {place.index}", "at")
+        base = f"{place.kind} {place.pointer}"
+        return self.code.let(f"getelementptr {inbounds}{element}, {base}, {self.index_type} {place.index}", "at")
 
     def load_one(self, place: Place, dtype: DType, hint: str) -> str:
         """A scalar."""
         element = storage_type(dtype)
         if element == element_type(dtype):
-            return self.code.let(f"load {element}, ptr {self.address(place, element)}", hint)
-        raw = self.code.let(f"load {element}, ptr {self.address(place, element)}", "raw")
+            return self.code.let(f"load {element}, {place.kind} {self.address(place, element)}", hint)
+        raw = self.code.let(f"load {element}, {place.kind} {self.address(place, element)}", "raw")
         return self.scalars.loaded(raw, dtype, 1, hint)
 
     def store_one(self, place: Place, dtype: DType, value: str) -> None:
         """Store a scalar."""
         element = storage_type(dtype)
         raw = self.scalars.stored(value, dtype, 1)
-        self.code.do(f"store {element} {raw}, ptr {self.address(place, element)}")
+        self.code.do(f"store {element} {raw}, {place.kind} {self.address(place, element)}")
 
     def load(self, place: Place, dtype: DType, lanes: Lanes, hint: str) -> str:
         """A vector; lanes that are not live read 0."""

@@ -38,6 +38,9 @@ FOUR_VECTORS, TWO_VECTORS = 300, 3000
 #: More lanes than this only lengthen the text.
 MOST_LANES = 64
 
+#: A round of a loop: from its number and the carried values to the next carried values.
+Body = Callable[[str, list[str]], list[str]]
+
 
 class NestEmitter:
     """Emits the bodies of loop nests into ``code``.
@@ -54,11 +57,13 @@ class NestEmitter:
         self.comments = comments
         self.buffers = buffers
         self.pointers = pointers
+        self.kinds: dict[str, str] = {}  # types of the pointers that are not plain ones
+        self.index_dtype: DType = i64  # loops count in it, and indices are computed in it
         self.scalars = Scalars(code, native)
         self.accumulators = Accumulators(code, self.scalars)
         self.access = Access(code, self.scalars)
         self.values: dict[str, Val] = {}
-        self.vars: dict[str, str] = {}  # loop variable -> i64, in a vector loop of lane 0
+        self.vars: dict[str, str] = {}  # loop variable -> its value, in a vector loop of lane 0
         self.extents: dict[str, int] = {}
         self.scope: dict[object, str] = {}  # indices and splats computed where the code now stands
         self.vector: str | None = None  # the variable that runs over the lanes
@@ -70,6 +75,11 @@ class NestEmitter:
         if self.comments and loc is not None and (text := format_loc(loc)) != self.line:
             self.line = text
             self.code.lines.append(f"  ; {text}")
+
+    @property
+    def index_type(self) -> str:
+        """What loops count in."""
+        return element_type(self.index_dtype)
 
     # ---- statements
 
@@ -116,24 +126,26 @@ class NestEmitter:
             if val.lanes > 1:
                 offsets = val.text
             else:
-                text = val.text if text == "0" else self.code.let(f"add nsw i64 {text}, {val.text}", "index")
-        return Place(self.pointers[buffer], text, stride_of(index, self.vector), offsets)
+                more = self.scalars.cast(val.text, i64, self.index_dtype, 1, "dynamic")
+                text = more if text == "0" else self.code.let(f"add nsw {self.index_type} {text}, {more}", "index")
+        stride, kind = stride_of(index, self.vector), self.kinds.get(buffer, "ptr")
+        return Place(self.pointers[buffer], text, stride, offsets, kind)
 
     def index(self, index: Index) -> str:
-        """The i64 of an affine index, for lane 0."""
-        fixed, parts = index.offset, []
+        """The value of an affine index, for lane 0."""
+        kind, fixed, parts = self.index_type, index.offset, []
         for var, stride in index.terms:
             value = self.vars[var]
             if not value.startswith("%"):
                 fixed += stride * int(value)
             elif stride:
-                parts.append(value if stride == 1 else self._once(f"mul nsw i64 {value}, {stride}"))
+                parts.append(value if stride == 1 else self._once(f"mul nsw {kind} {value}, {stride}"))
         if not parts:
             return str(fixed)
         total = parts[0]
         for part in parts[1:]:
-            total = self._once(f"add nsw i64 {total}, {part}")
-        return self._once(f"add nsw i64 {total}, {fixed}") if fixed else total
+            total = self._once(f"add nsw {kind} {total}, {part}")
+        return self._once(f"add nsw {kind} {total}, {fixed}") if fixed else total
 
     def _once(self, instruction: str) -> str:
         found = self.scope.get(instruction)
@@ -175,7 +187,7 @@ class NestEmitter:
         low, high = index_range(s.index, self.extents)
         span = abs(stride) * self.lanes.count  # what lanes beyond the extent may count up to
         counted = i32 if low - span >= -(1 << 31) and high + span < 1 << 31 else i64
-        text = self.scalars.cast(self.index(s.index), i64, counted, 1, s.name)
+        text = self.scalars.cast(self.index(s.index), self.index_dtype, counted, 1, s.name)
         if not stride:
             self.values[s.name] = Val(self.scalars.cast(text, counted, s.dtype, 1, s.name), s.dtype, 1)
             return
@@ -251,30 +263,35 @@ class NestEmitter:
         return count
 
     def rounds(self, loop: Loop, count: int, carried: list[str], lanes: int) -> list[str]:
-        """``count`` rounds; long float sums are summed in chunks, each from 0, which keeps their error small."""
-        types = [register_type(c.dtype, lanes) for c in loop.carries]
-        chunk = chunk_size(loop.carries, count)
+        """``count`` rounds of a loop."""
         step = self.lanes.count if loop.var == self.vector else 1
 
         def body(at: str, values: list[str]) -> list[str]:
             return self.round(loop, at, values, lanes)
 
+        return self.chunked(loop.carries, loop.var, count, carried, lanes, body, step)
+
+    def chunked(
+        self, carries: Sequence[Carry], hint: str, count: int, carried: list[str], lanes: int, body: Body, step: int = 1
+    ) -> list[str]:
+        """``count`` rounds; long float sums are summed in chunks, each from 0, which keeps their error small."""
+        types = [register_type(c.dtype, lanes) for c in carries]
+        chunk, kind = chunk_size(carries, count), self.index_type
         if chunk is None:
-            return self.repeat(str(count), loop.var, types, carried, body, step)
+            return self.repeat(str(count), hint, types, carried, body, step)
 
         def outer(at: str, values: list[str]) -> list[str]:
-            start = self.code.let(f"mul nsw i64 {at}, {chunk}", "start")
+            start = self.code.let(f"mul nsw {kind} {at}, {chunk}", "start")
             trips = str(chunk)
             if count % chunk:
-                rest = self.code.let(f"sub nsw i64 {count}, {start}", "rest")
-                last = self.code.let(f"icmp slt i64 {rest}, {chunk}", "last")
-                trips = self.code.let(f"select i1 {last}, i64 {rest}, i64 {chunk}", "trips")
-            zero = [self.accumulators.restart(c, v, lanes) for c, v in zip(loop.carries, values, strict=True)]
-            begin = start if step == 1 else self.code.let(f"mul nsw i64 {start}, {step}", "begin")
-            parts = self.repeat(trips, loop.var, types, zero, body, step, begin)
+                rest = self.code.let(f"sub nsw {kind} {count}, {start}", "rest")
+                last = self.code.let(f"icmp slt {kind} {rest}, {chunk}", "last")
+                trips = self.code.let(f"select i1 {last}, {kind} {rest}, {kind} {chunk}", "trips")
+            zero = [self.accumulators.restart(c, v, lanes) for c, v in zip(carries, values, strict=True)]
+            begin = start if step == 1 else self.code.let(f"mul nsw {kind} {start}, {step}", "begin")
+            parts = self.repeat(trips, hint, types, zero, body, step, begin)
             return [
-                self.accumulators.resume(c, part, v, lanes)
-                for c, part, v in zip(loop.carries, parts, values, strict=True)
+                self.accumulators.resume(c, part, v, lanes) for c, part, v in zip(carries, parts, values, strict=True)
             ]
 
         return self.repeat(str(-(-count // chunk)), "chunk", types, carried, outer)
@@ -282,7 +299,7 @@ class NestEmitter:
     def round(self, loop: Loop, at: str, carried: list[str], lanes: int) -> list[str]:
         """The body once, at ``loop.var = at``; returns the next carried values."""
         if loop.reverse and loop.var != self.vector:
-            at = self.code.let(f"sub nsw i64 {loop.extent - 1}, {at}", "back") if loop.extent > 1 else at
+            at = self.code.let(f"sub nsw {self.index_type} {loop.extent - 1}, {at}", "back") if loop.extent > 1 else at
         self.vars[loop.var] = at
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
@@ -313,7 +330,7 @@ class NestEmitter:
         begin: str = "0",
     ) -> list[str]:
         """A loop of ``trips`` >= 1 rounds; ``body`` takes ``begin + step * round`` and the carried values."""
-        code, before = self.code, self.code.block
+        code, before, kind = self.code, self.code.block, self.index_type
         head, after = code.fresh(f"loop.{hint}"), code.fresh(f"after.{hint}")
         code.do(f"br label %{head}")
         code.start(head)
@@ -321,18 +338,17 @@ class NestEmitter:
         counter = "%" + code.fresh("round")
         carried = ["%" + code.fresh("carried") for _ in types]
         outer, self.scope = self.scope, dict(self.scope)
-        at = counter if step == 1 else code.let(f"mul nsw i64 {counter}, {step}", "block")
+        at = counter if step == 1 else code.let(f"mul nsw {kind} {counter}, {step}", "block")
         if begin != "0":
-            at = code.let(f"add nsw i64 {begin}, {at}", hint)
+            at = code.let(f"add nsw {kind} {begin}, {at}", hint)
         following = body(at, carried) or []
         self.scope = outer
-        more = code.let(f"add nuw nsw i64 {counter}, 1", "next")
-        done = code.let(f"icmp eq i64 {more}, {trips}", "done")
+        more = code.let(f"add nuw nsw {kind} {counter}, 1", "next")
+        done = code.let(f"icmp eq {kind} {more}, {trips}", "done")
         code.do(f"br i1 {done}, label %{after}, label %{head}")
-        rows = zip(["i64", *types], [counter, *carried], ["0", *initial], [more, *following], strict=True)
+        rows = zip([kind, *types], [counter, *carried], ["0", *initial], [more, *following], strict=True)
         code.lines[phis:phis] = [
-            f"  {name} = phi {kind} [ {first}, %{before} ], [ {then}, %{code.block} ]"
-            for kind, name, first, then in rows
+            f"  {name} = phi {of} [ {first}, %{before} ], [ {then}, %{code.block} ]" for of, name, first, then in rows
         ]
         code.start(after)
         return following

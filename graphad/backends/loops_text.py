@@ -86,7 +86,7 @@ def _step(step: Step) -> Iterator[_Line]:
 
 def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
     if not isinstance(statement, Loop):
-        yield depth, _simple(statement), statement.loc, statement
+        yield depth, format_simple(statement), statement.loc, statement
         return
     head = f"for {statement.var} in {statement.extent}"
     head += " reverse" * statement.reverse + " vector" * statement.vector
@@ -97,7 +97,8 @@ def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
         yield from _statement(inner, depth + 1)
 
 
-def _simple(statement: Let | Position | Load | Store) -> str:
+def format_simple(statement: Let | Position | Load | Store) -> str:
+    """One statement that is no loop."""
     match statement:
         case Let(name=name, dtype=dtype, op=op, args=args):
             return f"{name}: {dtype.name} = {op}({', '.join(map(operand, args))})"

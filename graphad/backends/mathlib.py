@@ -57,7 +57,7 @@ def declaration(name: str, dtype: DType | str, lanes: int) -> str:
     return f"declare {result} @{symbol(name, dtype, lanes)}({', '.join(parameters)}) {_ATTRIBUTES}"
 
 
-def definition(symbol_name: str, *, fma: bool = True) -> str:
+def definition(symbol_name: str, *, fma: bool = True, linkage: str = "", attributes: str = "") -> str:
     """A module that defines this symbol.
 
     Parameters
@@ -66,6 +66,8 @@ def definition(symbol_name: str, *, fma: bool = True) -> str:
         As `symbol` makes it. What the module calls itself are symbols too: see `symbols_in`.
     fma
         Whether the target has fused multiply-add instructions.
+    linkage, attributes
+        What else the definition says, in LLVM's words: ``internal``, ``noinline``.
     """
     found = _SYMBOL.fullmatch(symbol_name)
     if found is None:
@@ -82,10 +84,11 @@ def definition(symbol_name: str, *, fma: bool = True) -> str:
         pair = writer.line(f"insertvalue {result} poison, {parameters[0]} {returned[0].text}, 0")
         last = writer.line(f"insertvalue {result} {pair}, {parameters[1]} {returned[1].text}, 1")
     heading = ", ".join(f"{kind} %a{i}" for i, kind in enumerate(parameters))
+    words = ("define", linkage, f"{result} @{symbol_name}({heading})", _ATTRIBUTES, attributes, "{")
     return "\n".join(
         (
             *sorted(writer.outside),
-            f"define {result} @{symbol_name}({heading}) {_ATTRIBUTES} {{",
+            " ".join(filter(None, words)),
             "entry:",
             *writer.allocas,
             *writer.lines,
@@ -100,6 +103,12 @@ def symbols_in(text: str) -> list[str]:
     """The elementary functions that a module declares but does not define, in order of appearance."""
     declared = re.findall(r"^declare [^@]*@(ga_\w+)\(", text, re.MULTILINE)
     return list(dict.fromkeys(name for name in declared if _SYMBOL.fullmatch(name)))
+
+
+def is_slow_path(symbol_name: str) -> bool:
+    """Whether this is a function that others call for the few arguments that need it."""
+    found = _SYMBOL.fullmatch(symbol_name)
+    return found is not None and (found[1], found[2]) in SLOW_PATHS
 
 
 def _dtype_name(dtype: DType | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphad.backends.loops import Buffer, KernelProgram, buffers_read, buffers_written
@@ -54,33 +55,39 @@ class _FreeList:
 
 
 def plan(program: KernelProgram) -> Arena:
-    """Lay the temporaries of ``program`` out in one arena.
+    """Lay the temporaries of ``program`` out in one arena."""
+    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
+    return lay_out([buffers_read(s) | buffers_written(s) for s in program.steps], sizes, ALIGNMENT)
 
-    A temporary lives from the first step that touches it to the last. Steps are taken in order, and each new temporary
-    gets the smallest free slot that holds it (best fit).
+
+def lay_out(steps: Sequence[Iterable[str]], sizes: Mapping[str, int], alignment: int) -> Arena:
+    """Places for buffers of these sizes, given the names of the buffers that each step touches.
+
+    A buffer lives from the first step that touches it to the last. Steps are taken in order, and each new buffer gets
+    the smallest free slot that holds it (best fit).
     """
-    temporaries = {b.name: b for b in program.buffers if b.role == "temporary"}
-    first, last = _lifetimes(program, temporaries)
+    slots = {name: max(-size // alignment * -alignment, alignment) for name, size in sizes.items()}
+    first, last = _lifetimes(steps, slots)
     free = _FreeList()
     offsets: dict[str, int] = {}
-    for step in range(len(program.steps)):
+    for step in range(len(steps)):
         # Big ones first: they have the fewest holes to choose from.
-        for name in sorted(first[step], key=lambda n: -_bytes(temporaries[n])):
-            offsets[name] = free.take(_bytes(temporaries[name]))
+        for name in sorted(first[step], key=lambda n: -slots[n]):
+            offsets[name] = free.take(slots[name])
         for name in last[step]:
-            free.give_back(offsets[name], _bytes(temporaries[name]))
+            free.give_back(offsets[name], slots[name])
     return Arena(offsets, free.top)
 
 
 def _lifetimes(
-    program: KernelProgram, temporaries: dict[str, Buffer]
+    steps: Sequence[Iterable[str]], slots: Mapping[str, int]
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """For each step, the temporaries that it is the first, and the last, to touch."""
+    """For each step, the buffers that it is the first, and the last, to touch."""
     start: dict[str, int] = {}
     end: dict[str, int] = {}
-    for number, step in enumerate(program.steps):
-        for name in sorted(buffers_read(step) | buffers_written(step)):
-            if name in temporaries:
+    for number, touched in enumerate(steps):
+        for name in sorted(touched):
+            if name in slots:
                 start.setdefault(name, number)
                 end[name] = number
     first, last = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
@@ -91,6 +98,6 @@ def _lifetimes(
     return first, last
 
 
-def _bytes(buffer: Buffer) -> int:
-    size = buffer.size * buffer.dtype.bits // 8
-    return max(-size // ALIGNMENT * -ALIGNMENT, ALIGNMENT)
+def buffer_bytes(buffer: Buffer) -> int:
+    """What the elements of a buffer take."""
+    return buffer.size * buffer.dtype.bits // 8

@@ -86,8 +86,12 @@ class Expressions:
         if op in ("add", "sub", "mul", "div"):
             return self.rounded(f"{args[0]} {_OPERATORS[op]} {args[1]}", dtype)
         if op in _FLOAT_CALLS:
-            return self.rounded(f"{_FLOAT_CALLS[op]}({', '.join(args)})", dtype)
+            return self.rounded(self.float_call(op, args), dtype)
         raise _undefined(op, dtype)
+
+    def float_call(self, op: str, args: list[str]) -> str:
+        """A call of an operator on floats that machines have an instruction for."""
+        return f"{_FLOAT_CALLS[op]}({', '.join(args)})"
 
     def _bool(self, op: str, args: list[str]) -> str:
         if op in ("maximum", "minimum"):

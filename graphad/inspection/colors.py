@@ -8,7 +8,7 @@ from typing import Any, Final, TextIO
 
 from graphad.ir.html import PATTERNS
 
-_LEXERS: Final = {"source": "python", "llvm": "llvm", "asm": "gas", "diff": "diff"}
+_LEXERS: Final = {"source": "python", "llvm": "llvm", "asm": "gas", "ptx": "ptx", "diff": "diff"}
 
 _STYLES: Final = {
     "keyword": "bold", "primitive": "cyan", "type": "green", "value": "yellow", "name": "magenta", "comment": "dim",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from graphad.api.abstract import ShapeDtypeStruct, as_spec, make_graph
 from graphad.api.compile_grad import CompiledGrad
 from graphad.api.functions import name_of
 from graphad.api.grad import value_and_grad
 from graphad.api.jit import Jit
-from graphad.api.stages import compiled, default_pipeline
+from graphad.api.stages import compiled, cross_compiled, default_pipeline, explained
 from graphad.api.vmap import vmap
 from graphad.backends.loops_text import format_program
+from graphad.config import config
+from graphad.device import CPU, Device, parse
 from graphad.errors import did_you_mean
 from graphad.inspection.arguments import Static
 from graphad.inspection.diff import diff_graphs, diff_texts
@@ -23,11 +25,18 @@ from graphad.passes import Pipeline, format_pipeline, parse_pipeline, run
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
 
+if TYPE_CHECKING:
+    from graphad.backends.explanation import Explanation
+
 #: Stages that are graphs; they are printed in the text form of the IR.
 GRAPH_STAGES: Final = ("traced", "simplified", "adjoint", "batched")
 
-#: Stages of the compiled program: the loop IR, readable Numba source, LLVM's IR, and the assembly of this machine.
-PROGRAM_STAGES: Final = ("loops", "source", "llvm", "asm")
+#: Stages of the program for a GPU alone: its launches, PTX, and the GPU's machine code.
+DEVICE_STAGES: Final = ("device", "ptx", "sass")
+
+#: Stages of compiled programs: the loop IR, readable Numba source, LLVM's IR, the assembly of this machine, and the
+#: stages of a GPU.
+PROGRAM_STAGES: Final = ("loops", "source", "llvm", "asm", *DEVICE_STAGES)
 
 STAGES: Final = GRAPH_STAGES + PROGRAM_STAGES
 
@@ -45,6 +54,8 @@ def stage_text(
     lanes: int = 8,
     pipeline: str | None = None,
     after: str | None = None,
+    device: str | Device | None = None,
+    architecture: str | None = None,
 ) -> str:
     """One stage of the compilation of ``fun``, as text.
 
@@ -66,6 +77,9 @@ def stage_text(
     pipeline, after
         Of graphs other than the traced one: the passes to run instead of the usual ones, such as
         ``"inline,simplify"``, and the name of the pass to stop after.
+    device, architecture
+        Of programs: the device that they are for, by default the CPU but for `DEVICE_STAGES`, and the architecture
+        of that GPU, such as ``"sm_80"``. No GPU need be there.
 
     Examples
     --------
@@ -76,9 +90,8 @@ def stage_text(
       return %1
     }
     """
-    for what, name, known in (("stage", stage, STAGES), ("of", of or "simplified", GRAPH_STAGES)):
-        if name not in known:
-            raise ValueError(f"{what} cannot be {name!r}; choose from {', '.join(known)}")
+    _check_choice("stage", stage, STAGES)
+    _check_choice("of", of or "simplified", GRAPH_STAGES)
     graph_stage = stage
     if stage in PROGRAM_STAGES:
         graph_stage = of or _default_graph(fun, args)
@@ -88,7 +101,7 @@ def stage_text(
         "argnums": argnums, "in_axes": in_axes, "lanes": lanes, "pipeline": pipeline, "after": after,
     }  # fmt: skip
     graph = stage_graph(fun, args, graph_stage, **options)
-    return format_graph(graph) if stage in GRAPH_STAGES else program_text(graph, stage)
+    return format_graph(graph) if stage in GRAPH_STAGES else program_text(graph, stage, device, architecture)
 
 
 def stage_graph(
@@ -149,15 +162,19 @@ def diff_text(fun: Function, args: Sequence[Any], stages: tuple[str, str], **opt
     """
     before, after = stages
     if before in GRAPH_STAGES and after in GRAPH_STAGES:
-        options.pop("of", None)
+        for name in ("of", "device", "architecture"):
+            options.pop(name, None)
         old, new = [stage_graph(fun, args, stage, **options) for stage in stages]
         return diff_graphs(old, new, stages)
     old, new = [stage_text(fun, args, stage, **options) for stage in stages]
     return diff_texts(old, new, stages)
 
 
-def program_text(graph: Graph, stage: str) -> str:
+def program_text(graph: Graph, stage: str, device: str | Device | None = None, architecture: str | None = None) -> str:
     """The compiled program of ``graph`` in one of `PROGRAM_STAGES`."""
+    place = _place(stage, device, architecture)
+    if place is not CPU:
+        return cross_compiled(graph, place, architecture).text(stage)
     executable = compiled(graph)
     match stage:
         case "loops":
@@ -168,6 +185,54 @@ def program_text(graph: Graph, stage: str) -> str:
             return executable.llvm
         case _:
             return executable.asm
+
+
+def _place(stage: str, device: str | Device | None, architecture: str | None) -> Device:
+    """The device whose program is shown."""
+    place = parse(device or ("cuda" if stage in DEVICE_STAGES else "cpu"))
+    if place is CPU and stage in DEVICE_STAGES:
+        raise ValueError(f"{stage} is of programs for a GPU; the CPU's have loops, source, llvm and asm")
+    if place is CPU and architecture is not None:
+        raise ValueError(f"the architecture {architecture!r} is that of a GPU; {stage} is of it with the device 'cuda'")
+    if place is not CPU and stage == "asm":
+        raise ValueError("asm is the assembly of the CPU; programs for a GPU have ptx and sass")
+    return place
+
+
+def explain(
+    fun: Function,
+    args: Sequence[Any],
+    *,
+    of: str | None = None,
+    device: str | Device | None = None,
+    architecture: str | None = None,
+    **options: Any,
+) -> Explanation:
+    """What the program of ``fun`` does, step by step: what it moves, computes, and asks of a GPU.
+
+    Parameters
+    ----------
+    fun, args, of
+        As in `stage_text`, and so are the ``options`` (``argnums``, ``in_axes``, ``lanes``).
+    device
+        What the program is for; by default ``config.default_device``. A GPU need not be there.
+    architecture
+        Of the GPU, such as ``"sm_80"``.
+
+    Examples
+    --------
+    >>> import graphad, graphad.numpy as gnp
+    >>> explain(gnp.tanh, [ShapeDtypeStruct((1000,), "float32")], device="cuda").excess
+    1.0
+    """
+    _check_choice("of", of or "simplified", GRAPH_STAGES)
+    graph = stage_graph(fun, args, of or _default_graph(fun, args), **options)
+    return explained(graph, parse(device or config.default_device), architecture)
+
+
+def _check_choice(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} cannot be {name!r}; choose from {', '.join(known)}")
 
 
 def _default_graph(fun: Function, args: Sequence[Any]) -> str:

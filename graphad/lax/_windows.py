@@ -15,20 +15,16 @@ from graphad.primitives import shape as shapes
 from graphad.primitives import windows
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, cast, dtype_and_weakness, with_weak
+from graphad.trace.semantics import as_operand, broadcast_to, cast, dtype_and_weakness, shape_text, with_weak
 
 #: ``"SAME"``, ``"VALID"``, or (low, high) for each axis.
 Padding = str | Sequence[tuple[int, int]]
 
-_SUM, _MAX, _MIN = (
-    (windows.window_sum, gnp.add),
-    (windows.window_max, gnp.maximum),
-    (windows.window_min, gnp.minimum),
-)
-_COMBINATIONS: Final[dict[Any, tuple[Primitive, Callable[..., Array]]]] = {
-    elementwise.add: _SUM, gnp.add: _SUM, operator.add: _SUM,
-    elementwise.max: _MAX, gnp.maximum: _MAX,
-    elementwise.min: _MIN, gnp.minimum: _MIN,
+#: What has a primitive that reduces windows at once.
+_COMBINATIONS: Final[dict[Any, Primitive]] = {
+    elementwise.add: windows.window_sum, gnp.add: windows.window_sum, operator.add: windows.window_sum,
+    elementwise.max: windows.window_max, gnp.maximum: windows.window_max,
+    elementwise.min: windows.window_min, gnp.minimum: windows.window_min,
 }  # fmt: skip
 
 
@@ -44,25 +40,93 @@ def reduce_window(
 ) -> Array:
     """The elements of each window combined, beginning with ``init_value``, which is the padding too.
 
-    ``computation`` is `graphad.lax.add`, `max` or `min`, or what `graphad.numpy` calls them.
+    Parameters
+    ----------
+    computation
+        An associative function of two arrays, element by element: `graphad.lax.add`, `mul`, `max`, `bitwise_or`,
+        `graphad.numpy.logaddexp`, or one of your own. Which neighbours it combines first is not specified.
+    window_dimensions, window_strides
+        One entry for each axis.
+    padding
+        ``"SAME"``, ``"VALID"``, or (low, high) for each axis.
+    base_dilation, window_dilation
+        The distance of the elements of the operand, and of those of a window, along each axis.
 
+    Examples
+    --------
     >>> import graphad.lax as lax, graphad.numpy as gnp
     >>> reduce_window(gnp.arange(5.0), 0.0, lax.add, (2,), (2,), "VALID")
     Array([1., 5.], dtype=float32)
+    >>> reduce_window(gnp.arange(1.0, 5.0), 1.0, lax.mul, (3,), (1,), "VALID")
+    Array([ 6., 24.], dtype=float32)
     """
-    x = as_operand(operand, "lax.reduce_window")
-    found = _COMBINATIONS.get(computation)
-    if found is None:
+    if not callable(computation):
         raise TypeError(
-            f"{source.where()}lax.reduce_window got computation={computation!r}; it takes lax.add, lax.max and lax.min."
+            f"{source.where()}lax.reduce_window takes a function of two arrays as computation, got {computation!r}; "
+            "write lax.add, lax.mul, lax.max, lax.min or one of your own."
         )
-    primitive, combine = found
+    x = as_operand(operand, "lax.reduce_window")
     init = cast(as_operand(init_value, "lax.reduce_window"), dtype_and_weakness(x)[0])
+    if init.ndim:
+        raise TypeError(f"{source.where()}lax.reduce_window takes a scalar init_value, got {shape_text(init)}.")
     params = window_params(
         "lax.reduce_window", x.shape, window_dimensions, window_strides, padding, base_dilation, window_dilation
     )
     padded: Any = shapes.pad(x, init, **params.padding)
-    return with_weak(combine(primitive(padded, **params.windows), init), False)
+    primitive = _COMBINATIONS.get(computation)
+    combine = _checked(computation)
+    found = primitive(padded, **params.windows) if primitive else _combined(combine, padded, **params.windows)
+    return with_weak(combine(found, broadcast_to(init, found.shape)), False)
+
+
+def _checked(computation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """``computation``, held to give an array like the two that it takes."""
+
+    def combine(x: Any, y: Any) -> Any:
+        result: Any = as_operand(computation(x, y), "lax.reduce_window")
+        if result.aval is not x.aval:
+            raise TypeError(
+                f"{source.where()}lax.reduce_window: the computation makes {result.aval} of two operands {x.aval}. "
+                "It must work element by element and keep the dtype."
+            )
+        return result
+
+    return combine
+
+
+def _combined(
+    combine: Callable[[Any, Any], Any],
+    x: Any,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Any:
+    """The elements of each window combined, axis by axis."""
+    for axis, (length, stride, gap) in enumerate(zip(window, strides, dilation, strict=True)):
+        places = max(x.shape[axis] - (length - 1) * gap, 0)
+        x = _combined_along(combine, x, axis, length, gap) if places else x
+        x = shapes.slice_axis(x, axis, 0, places, stride)
+    return x
+
+
+def _combined_along(combine: Callable[[Any, Any], Any], x: Any, axis: int, length: int, gap: int) -> Any:
+    """Windows along one axis, at every place: of twice the length from two that adjoin, while there are digits left."""
+
+    def from_place(windows: Any, elements: int, places: int) -> Any:
+        """``windows`` that begin ``elements`` further on."""
+        return shapes.slice_axis(windows, axis, elements * gap, elements * gap + places)
+
+    places = x.shape[axis] - (length - 1) * gap
+    result, covered = None, 0
+    run, size = x, 1  # windows of `size` elements
+    while True:
+        if length & size:
+            rest = from_place(run, covered, places)
+            result, covered = rest if result is None else combine(result, rest), covered + size
+        if covered == length:
+            return result
+        remaining = run.shape[axis] - size * gap
+        run, size = combine(from_place(run, 0, remaining), from_place(run, size, remaining)), 2 * size
 
 
 class WindowParams:
@@ -94,8 +158,7 @@ def window_params(
             raise ValueError(
                 f"{source.where()}{name} got {what} {given} for {rank} axes; give a positive one for each."
             )
-    wide = tuple([max(n - 1, 0) * g + min(n, 1) for n, g in zip(shape, gaps, strict=True)])
-    sides = paddings(name, wide, sizes, by, padding, dilation)
+    sides = paddings(name, shape, sizes, by, padding, dilation)  # JAX names paddings for the operand without gaps
     low, high = tuple([lo for lo, _ in sides]), tuple([hi for _, hi in sides])
     return WindowParams(
         {"low": low, "high": high, "interior": tuple([g - 1 for g in gaps])},

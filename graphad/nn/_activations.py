@@ -109,7 +109,7 @@ def gelu(x: ArrayLike, approximate: bool = True) -> Array:
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         result = x * (0.5 * (1.0 + gnp.tanh(inner)))
     else:
-        result = 0.5 * x * (1.0 + elementwise(prims.erf, x * math.sqrt(0.5)))
+        result = 0.5 * x * elementwise(prims.erfc, x * -math.sqrt(0.5))
     return with_weak(result, False)
 
 

@@ -123,7 +123,6 @@ from graphad.numpy._joining import array_split as array_split
 from graphad.numpy._joining import column_stack as column_stack
 from graphad.numpy._joining import concatenate as concatenate
 from graphad.numpy._joining import hstack as hstack
-from graphad.numpy._joining import pad as pad
 from graphad.numpy._joining import repeat as repeat
 from graphad.numpy._joining import roll as roll
 from graphad.numpy._joining import split as split
@@ -210,6 +209,7 @@ from graphad.numpy._nan import nanquantile as nanquantile
 from graphad.numpy._nan import nanstd as nanstd
 from graphad.numpy._nan import nansum as nansum
 from graphad.numpy._nan import nanvar as nanvar
+from graphad.numpy._padding import pad as pad
 from graphad.numpy._parts import angle as angle
 from graphad.numpy._parts import conj as conj
 from graphad.numpy._parts import conjugate as conjugate

@@ -14,6 +14,7 @@ from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.semantics import (
     as_floats,
     as_number,
@@ -147,7 +148,7 @@ def power(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.power(gnp.arange(4), 2)
     Array([0, 1, 4, 9], dtype=int32)
     """
-    if not isinstance(y, Tracer):
+    if not isinstance(y, (Tracer, DeviceArray)):
         try:
             exponent = operator.index(y)  # pyright: ignore[reportArgumentType]
         except TypeError:

@@ -7,7 +7,8 @@ from typing import Any
 from graphad.numpy._shape import flip
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import convolution
-from graphad.primitives.shape import pad, reshape
+from graphad.primitives.layout import reshape
+from graphad.primitives.shape import pad
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_number, cast, result_type, shape_text, with_weak

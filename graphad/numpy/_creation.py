@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from graphad.api import foreign
+from graphad.api.devices import device_put
+from graphad.api.placement import named
 from graphad.ir.types import DType, b1, literal
 from graphad.numpy._joining import concatenate, stack
 from graphad.numpy._math import floor
@@ -14,6 +17,7 @@ from graphad.numpy._shape import moveaxis
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
 from graphad.trace.array import Array, is_scalar, snapshot
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.interop import import_dlpack
 from graphad.trace.semantics import (
     as_operand,
@@ -37,7 +41,8 @@ from graphad.trace.tracer import Tracer
 def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, ndmin: int = 0) -> Array:  # noqa: A002
     """An array of numbers, (nested) lists of numbers, NumPy arrays, or traced values among these.
 
-    Numbers, and lists of them, become float32 or int32 (``config.default_dtype_bits``); arrays keep their dtype.
+    Numbers, and lists of them, become float32 or int32 (``config.default_dtype_bits``); arrays keep their dtype. What
+    another library has on a GPU is copied there (`from_dlpack` shares it).
 
     >>> import graphad.numpy as gnp
     >>> gnp.array([[1, 2], [3, 4.5]])
@@ -46,7 +51,12 @@ def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, ndmin:
     """
     del copy  # nobody can change an Array: a copy would be the same
     wanted = None if dtype is None else canonical_dtype(dtype)
-    result = _from_sequence(object, wanted) if isinstance(object, (list, tuple)) else as_operand(object, "array")
+    if isinstance(object, (list, tuple)):
+        result = _from_sequence(object, wanted)
+    elif not isinstance(object, (Array, np.ndarray, np.generic)) and foreign.is_on_gpu(object):
+        result = foreign.copied(object)
+    else:
+        result = as_operand(object, "array")
     if wanted is not None:
         result = cast(result, wanted)
     return result if result.ndim >= ndmin else result.reshape((1,) * (ndmin - result.ndim) + result.shape)
@@ -66,15 +76,18 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     """The array of another library, through the DLPack protocol.
 
     Memory that nobody can write to is shared, other memory is copied: an Array never changes. ``copy=False`` shares it
-    all the same; what its owner writes there later is undefined in every value that was computed from it.
+    all the same; what its owner writes there later is undefined in every value that was computed from it. Memory on a
+    GPU is shared unless ``copy`` is True, and the array belongs to that GPU. ``device`` moves the result elsewhere.
 
     >>> import numpy as np, graphad.numpy as gnp
     >>> gnp.from_dlpack(np.arange(3.0))
     Array([0., 1., 2.], dtype=float64)
     """
-    if device not in (None, "cpu"):
-        raise ValueError(f"{source.where()}from_dlpack: device must be 'cpu' or None, not {device!r}")
-    return Array(import_dlpack(x, copy))
+    if isinstance(x, DeviceArray):
+        array: Array = x.copied() if copy else x
+    else:
+        array = foreign.from_dlpack(x, copy) if foreign.is_on_gpu(x) else Array(import_dlpack(x, copy))
+    return array if device is None or array.device == named(device) else device_put(array, device)
 
 
 def _from_sequence(items: list[Any] | tuple[Any, ...], dtype: DType | None) -> Any:
@@ -84,7 +97,7 @@ def _from_sequence(items: list[Any] | tuple[Any, ...], dtype: DType | None) -> A
         return _from_numbers(items, dtype)
     if dtype is None:
         dtype, _ = result_type(*leaves)
-    if any([isinstance(x, Tracer) for x in typed]):
+    if any([isinstance(x, (Tracer, DeviceArray)) for x in typed]):
         return _stacked(items, dtype)
     nested = _map_leaves(items, lambda x: x if is_scalar(x) else np.asarray(x))
     return Array(_regular(nested, dtype))
@@ -117,7 +130,7 @@ def _regular(items: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
 
 
 def _stacked(items: Any, dtype: DType) -> Any:
-    """Nested sequences with traced values among them, one `stack` a level."""
+    """Nested sequences with traced values, or arrays on a device, among them: one `stack` a level."""
     if isinstance(items, (list, tuple)):
         return stack([_stacked(x, dtype) for x in items])
     return cast(as_operand(items, "array"), dtype)
@@ -139,6 +152,8 @@ def astype(x: ArrayLike, dtype: DTypeLike) -> Array:
     >>> import graphad.numpy as gnp
     >>> gnp.astype(gnp.array([1.7, -1.7]), int)
     Array([ 1, -1], dtype=int32)
+    >>> gnp.astype(gnp.array([1.7, -1.7]), "float16")
+    Array([ 1.7, -1.7], dtype=float16)
     """
     return cast(as_operand(x, "astype"), canonical_dtype(dtype))
 
@@ -315,7 +330,7 @@ def linspace(
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which may be arrays; with ``retstep`` also the step.
 
     >>> import graphad.numpy as gnp
-    >>> gnp.linspace(0, 1, 5)
+    >>> gnp.linspace(0.0, 1.0, 5)
     Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     if num < 0:

@@ -24,6 +24,7 @@ from graphad.trace.semantics import (
     cast,
     default_float,
     default_int,
+    dtype_and_weakness,
     float_for,
     result_type,
     shape_text,
@@ -268,7 +269,7 @@ def unravel_index(indices: ArrayLike, shape: Shape) -> tuple[Array, ...]:
     (Array(1, dtype=int32, weak_type=True), Array(2, dtype=int32, weak_type=True))
     """
     sizes = canonical_shape(shape, "unravel_index")
-    flat = as_operand(indices, "unravel_index")
+    flat = _positions(indices, "unravel_index")
     total = int(np.prod(sizes))
     flat = clip(where(flat < 0, flat + total, flat), 0, total - 1)
     found: list[Any] = []
@@ -301,9 +302,17 @@ def ravel_multi_index(
     axes = range(len(sizes)) if order == "C" else reversed(range(len(sizes)))
     for k in axes:
         n = sizes[k]
-        i = as_operand(multi_index[k], "ravel_multi_index")
+        i = _positions(multi_index[k], "ravel_multi_index")
         flat = flat * n + (clip(i, 0, n - 1) if mode == "clip" else remainder(i, n))
     return flat
+
+
+def _positions(x: ArrayLike, name: str) -> Any:
+    i = as_operand(x, name)
+    dtype, _ = dtype_and_weakness(i)
+    if not (dtype.is_integer or dtype.kind == "b"):
+        raise TypeError(f"{source.where()}{name} takes integers, got {shape_text(i)}. Convert them: .astype(int)")
+    return i
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -322,7 +331,7 @@ def logspace(
     """``base`` to the power of ``num`` evenly spaced numbers.
 
     >>> import graphad.numpy as gnp
-    >>> gnp.logspace(0, 2, 3)
+    >>> gnp.logspace(0.0, 2.0, 3)
     Array([  1.,  10., 100.], dtype=float32)
     """
     wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)
@@ -341,7 +350,7 @@ def geomspace(
     """``num`` numbers from ``start`` to ``stop``, of one sign, each the same factor greater than the one before.
 
     >>> import graphad.numpy as gnp
-    >>> gnp.geomspace(1, 1000, 4).round(2)
+    >>> gnp.geomspace(1.0, 1000.0, 4).round(2)
     Array([   1.,   10.,  100., 1000.], dtype=float32)
     """
     wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)

@@ -10,9 +10,9 @@ import numpy as np
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1
 from graphad.numpy._arithmetic import maximum, minimum, remainder
-from graphad.numpy._joining import pad
 from graphad.numpy._logic import where
 from graphad.numpy._math import negative
+from graphad.numpy._padding import pad
 from graphad.numpy._shape import broadcast_to, expand_dims, moveaxis, ravel, reshape
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import indexing as prims

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from graphad.ir.types import literal
 from graphad.numpy._shape import atleast_1d, atleast_2d, broadcast_to, expand_dims, ravel, reshape
 from graphad.numpy._typing import ArrayLike, Axis
 from graphad.primitives import shape as prims
@@ -19,7 +18,6 @@ from graphad.trace.semantics import (
     canonical_axis,
     canonical_dtype,
     cast,
-    dtype_and_weakness,
     result_type,
     shape_text,
     with_weak,
@@ -237,69 +235,4 @@ def roll(x: ArrayLike, shift: int | Sequence[int], axis: Axis = None) -> Array:
         cut = -int(by) % n if n else 0
         if cut:
             x = concatenate(_cut(x, k, [cut, n]) + _cut(x, k, [0, cut]), k)
-    return x
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Padding
-
-PadWidth = int | Sequence[int] | Sequence[Sequence[int]]
-
-
-def pad(
-    x: ArrayLike, pad_width: PadWidth, mode: str = "constant", constant_values: ArrayLike | Sequence[Any] = 0
-) -> Array:
-    """``x`` with ``(before, after)`` elements more along each axis.
-
-    ``mode`` is ``constant``, ``edge`` (the nearest element), ``reflect`` or ``symmetric`` (mirrored, without or with
-    the edge), or ``wrap`` (periodic).
-
-    >>> import graphad.numpy as gnp
-    >>> gnp.pad(gnp.arange(1, 3), (1, 2))
-    Array([0, 1, 2, 0, 0], dtype=int32)
-    """
-    x = as_operand(x, "pad")
-    try:
-        widths = [(int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))]
-    except ValueError:
-        raise ValueError(
-            f"{source.where()}pad got widths {pad_width} for {shape_text(x)}: give (before, after), or one such pair "
-            f"for each of the {x.ndim} axes."
-        ) from None
-    if any([n < 0 for pair in widths for n in pair]):
-        raise ValueError(f"{source.where()}pad takes widths >= 0, got {pad_width}: write a slice to cut.")
-    if mode == "constant":
-        return _pad_constant(x, widths, constant_values)
-    if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise ValueError(
-            f"{source.where()}pad got mode={mode!r}; it takes 'constant', 'edge', 'reflect', 'symmetric' and 'wrap'."
-        )
-    for k, (low, high) in enumerate(widths):
-        if low or high:
-            # NumPy knows where each element comes from.
-            indices = np.pad(np.arange(x.shape[k]), (low, high), mode=mode)
-            x = x[(slice(None),) * k + (indices,)]
-    return x
-
-
-def _pad_constant(x: Any, widths: list[tuple[int, int]], constant_values: Any) -> Any:
-    dtype, weak = dtype_and_weakness(x)
-    if isinstance(constant_values, (list, tuple)):
-        constant_values = np.asarray(constant_values)
-    value = cast(as_operand(constant_values, "pad"), dtype)
-    if value.ndim:
-        return _pad_each_side(x, widths, broadcast_to(value, (x.ndim, 2)))
-    low, high = (tuple([pair[side] for pair in widths]) for side in (0, 1))
-    if type(value) is Array:
-        value = literal(value._value[()], dtype)
-    return with_weak(prims.pad(x, value, low=low, high=high, interior=(0,) * x.ndim), weak)
-
-
-def _pad_each_side(x: Any, widths: list[tuple[int, int]], values: Any) -> Any:
-    """A constant of its own for each side of each axis."""
-    for k, pair in enumerate(widths):
-        for side, n in enumerate(pair):
-            only = [(0, 0)] * x.ndim
-            only[k] = (n, 0) if side == 0 else (0, n)
-            x = _pad_constant(x, only, values[k, side])
     return x

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.api.devices import device_put
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import literal
 from graphad.numpy import (
@@ -143,6 +144,13 @@ def _itself(x: Any) -> Any:
     return x
 
 
+def _to_device(x: Any, device: Any, /, *, stream: None = None) -> Array:
+    """`graphad.device_put`, as the array API standard has it."""
+    if stream is not None:
+        raise ValueError(f"{where()}to_device: graphad's programs have a stream of their own; pass stream=None")
+    return device_put(x, device)
+
+
 _METHODS: dict[str, Method] = {
     "__neg__": _math.negative,
     "__pos__": _math.positive,
@@ -180,6 +188,7 @@ _METHODS: dict[str, Method] = {
     "sum": _without_out(_reductions.sum),
     "swapaxes": _shape.swapaxes,
     "take": _indexing.take,
+    "to_device": _to_device,
     "trace": _indexing.trace,
     "transpose": _transpose,
     "var": _without_out(_reductions.var),

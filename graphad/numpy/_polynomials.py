@@ -9,7 +9,8 @@ import numpy as np
 from graphad.numpy._arithmetic import add, power, subtract
 from graphad.numpy._convolution import convolve
 from graphad.numpy._creation import zeros_like
-from graphad.numpy._joining import concatenate, pad, stack
+from graphad.numpy._joining import concatenate, stack
+from graphad.numpy._padding import pad
 from graphad.numpy._shape import atleast_1d
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source

@@ -38,7 +38,7 @@ from graphad.trace.semantics import (
 
 
 def sum(  # noqa: A001  (NumPy's name)
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
     *,
@@ -52,13 +52,13 @@ def sum(  # noqa: A001  (NumPy's name)
     >>> gnp.sum(gnp.ones((2, 3)), axis=0)
     Array([2., 2., 2.], dtype=float32)
     """
-    x = _masked(_summable(x, dtype, "sum"), where, 0)
+    x = _masked(_summable(a, dtype, "sum"), where, 0)
     total = _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
     return total if initial is None else total + cast(as_operand(initial, "sum"), dtype_and_weakness(total)[0])
 
 
 def prod(
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
     *,
@@ -72,13 +72,13 @@ def prod(
     >>> gnp.prod(gnp.arange(1, 5))
     Array(24, dtype=int32)
     """
-    x = _masked(_summable(x, dtype, "prod"), where, 1)
+    x = _masked(_summable(a, dtype, "prod"), where, 1)
     total = _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
     return total if initial is None else total * cast(as_operand(initial, "prod"), dtype_and_weakness(total)[0])
 
 
 def max(  # noqa: A001  (NumPy's name)
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     *,
     keepdims: bool = False,
@@ -91,11 +91,11 @@ def max(  # noqa: A001  (NumPy's name)
     >>> gnp.max(gnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Array([5., 3.], dtype=float32)
     """
-    return _extremum(reducers.reduce_max, x, axis, keepdims, initial, where, "max")
+    return _extremum(reducers.reduce_max, a, axis, keepdims, initial, where, "max")
 
 
 def min(  # noqa: A001  (NumPy's name)
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     *,
     keepdims: bool = False,
@@ -108,37 +108,37 @@ def min(  # noqa: A001  (NumPy's name)
     >>> gnp.min(gnp.array([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Array([1., 2.], dtype=float32)
     """
-    return _extremum(reducers.reduce_min, x, axis, keepdims, initial, where, "min")
+    return _extremum(reducers.reduce_min, a, axis, keepdims, initial, where, "min")
 
 
-def any(x: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike | None = None) -> Array:  # noqa: A001
+def any(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike | None = None) -> Array:  # noqa: A001
     """Whether any element is true, that is not zero.
 
     >>> import graphad.numpy as gnp
     >>> gnp.any(gnp.arange(3) > 1)
     Array(True, dtype=bool)
     """
-    return _reduce(reducers.reduce_or, _masked(_truth(x, "any"), where, False), axis, keepdims, "any")
+    return _reduce(reducers.reduce_or, _masked(_truth(a, "any"), where, False), axis, keepdims, "any")
 
 
-def all(x: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike | None = None) -> Array:  # noqa: A001
+def all(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike | None = None) -> Array:  # noqa: A001
     """Whether all elements are true, that is not zero.
 
     >>> import graphad.numpy as gnp
     >>> gnp.all(gnp.arange(3) > 1)
     Array(False, dtype=bool)
     """
-    return _reduce(reducers.reduce_and, _masked(_truth(x, "all"), where, True), axis, keepdims, "all")
+    return _reduce(reducers.reduce_and, _masked(_truth(a, "all"), where, True), axis, keepdims, "all")
 
 
-def count_nonzero(x: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """How many elements are not zero.
 
     >>> import graphad.numpy as gnp
     >>> gnp.count_nonzero(gnp.arange(3))
     Array(2, dtype=int32)
     """
-    return sum(_truth(x, "count_nonzero"), axis, keepdims=keepdims)
+    return sum(_truth(a, "count_nonzero"), axis, keepdims=keepdims)
 
 
 def _reduce(primitive: Primitive, x: Any, axis: Axis, keepdims: bool, name: str) -> Any:
@@ -214,7 +214,7 @@ def _lowest(dtype: DType, name: str) -> Any:
 
 
 def mean(
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
     *,
@@ -227,14 +227,14 @@ def mean(
     >>> gnp.mean(gnp.arange(4))
     Array(1.5, dtype=float32)
     """
-    x = as_operand(x, "mean")
+    x = as_operand(a, "mean")
     wanted = _float_dtype(x, dtype)
     working = _wide(wanted)
     total = sum(cast(x, working), axis, keepdims=keepdims, where=where)
     return cast(total / _count(x, axis, working, keepdims, where, "mean"), wanted)
 
 
-def average(x: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *, keepdims: bool = False) -> Array:
+def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *, keepdims: bool = False) -> Array:
     """The mean, each element counted ``weights`` times.
 
     >>> import graphad.numpy as gnp
@@ -242,8 +242,8 @@ def average(x: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *
     Array(1.25, dtype=float32)
     """
     if weights is None:
-        return mean(x, axis, keepdims=keepdims)
-    x, weights = as_float(x, "average"), as_float(weights, "average")
+        return mean(a, axis, keepdims=keepdims)
+    x, weights = as_float(a, "average"), as_float(weights, "average")
     if weights.shape != x.shape:
         axes = canonical_axes(axis, x.ndim, "average")
         if axis is None or weights.shape != tuple([x.shape[k] for k in axes]):
@@ -256,7 +256,7 @@ def average(x: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *
 
 
 def var(
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
     ddof: float = 0,
@@ -271,7 +271,7 @@ def var(
     >>> gnp.var(gnp.arange(4))
     Array(1.25, dtype=float32)
     """
-    x = as_operand(x, "var")
+    x = as_operand(a, "var")
     wanted = _float_dtype(x, dtype)
     working = _wide(wanted)
     x = cast(x, working)
@@ -284,7 +284,7 @@ def var(
 
 
 def std(
-    x: ArrayLike,
+    a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
     ddof: float = 0,
@@ -299,7 +299,7 @@ def std(
     >>> gnp.std(gnp.array([1.0, 3.0]))
     Array(1., dtype=float32)
     """
-    return sqrt(var(x, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction))
+    return sqrt(var(a, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction))
 
 
 def _float_dtype(x: Any, dtype: DTypeLike | None) -> DType:
@@ -326,24 +326,24 @@ def _count(x: Any, axis: Axis, dtype: DType, keepdims: bool, where: ArrayLike | 
 # Positions, running sums
 
 
-def argmax(x: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def argmax(a: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The index of the greatest element, the first of equals; in the flattened array if no axis is named.
 
     >>> import graphad.numpy as gnp
     >>> gnp.argmax(gnp.array([1.0, 3.0, 2.0]))
     Array(1, dtype=int32)
     """
-    return _position(reducers.argmax, x, axis, keepdims, "argmax")
+    return _position(reducers.argmax, a, axis, keepdims, "argmax")
 
 
-def argmin(x: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def argmin(a: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The index of the least element, the first of equals; in the flattened array if no axis is named.
 
     >>> import graphad.numpy as gnp
     >>> gnp.argmin(gnp.array([1.0, 3.0, 2.0]))
     Array(0, dtype=int32)
     """
-    return _position(reducers.argmin, x, axis, keepdims, "argmin")
+    return _position(reducers.argmin, a, axis, keepdims, "argmin")
 
 
 def _position(primitive: Primitive, x: ArrayLike, axis: int | None, keepdims: bool, name: str) -> Any:
@@ -363,14 +363,14 @@ def _position(primitive: Primitive, x: ArrayLike, axis: int | None, keepdims: bo
     return expand_dims(result, tuple(range(ndim)) if axis is None else k)
 
 
-def cumsum(x: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
+def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """The sums of all elements up to each one; of the flattened array if no axis is named.
 
     >>> import graphad.numpy as gnp
     >>> gnp.cumsum(gnp.arange(4))
     Array([0, 1, 3, 6], dtype=int32)
     """
-    x = as_operand(x, "cumsum")
+    x = as_operand(a, "cumsum")
     if axis is None:
         x, axis = ravel(x), 0
     if dtype is not None:

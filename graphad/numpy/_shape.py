@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphad.numpy._typing import ArrayLike, Axis, Shape
-from graphad.primitives import shape as prims
+from graphad.primitives import layout as prims
+from graphad.primitives.shape import rev
 from graphad.trace import semantics, source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
@@ -243,7 +244,7 @@ def flip(x: ArrayLike, axis: Axis = None) -> Array:
     Array([2, 1, 0], dtype=int32)
     """
     x = as_operand(x, "flip")
-    return with_weak(prims.rev(x, axes=canonical_axes(axis, x.ndim, "flip")), x.weak_type)
+    return with_weak(rev(x, axes=canonical_axes(axis, x.ndim, "flip")), x.weak_type)
 
 
 def fliplr(x: ArrayLike) -> Array:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from graphad.ir.types import f32
-from graphad.numpy._arithmetic import clip
+from graphad.numpy._arithmetic import clip, maximum
 from graphad.numpy._logic import isnan, where
 from graphad.numpy._math import ceil, floor
 from graphad.numpy._reductions import any as any_
-from graphad.numpy._shape import expand_dims, flip, moveaxis, ravel, reshape
+from graphad.numpy._reductions import sum as sum_
+from graphad.numpy._shape import broadcast_to, expand_dims, flip, moveaxis, ravel, reshape
 from graphad.numpy._typing import ArrayLike, Axis
 from graphad.primitives import indexing, sorting
 from graphad.trace import source
@@ -23,7 +25,6 @@ from graphad.trace.semantics import (
     cast,
     default_int,
     dtype_and_weakness,
-    float_for,
     with_weak,
 )
 
@@ -75,7 +76,7 @@ def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     >>> gnp.median(gnp.array([3.0, 1.0, 2.0, 10.0]))
     Array(2.5, dtype=float32)
     """
-    return _quantile(a, 0.5, axis, "midpoint", keepdims, "median")
+    return quantile_of(a, 0.5, axis, "midpoint", keepdims, "median")
 
 
 def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Array:
@@ -88,7 +89,7 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "li
     >>> gnp.quantile(gnp.array([1.0, 2.0, 4.0]), 0.75)
     Array(3., dtype=float32)
     """
-    return _quantile(a, q, axis, method, keepdims, "quantile")
+    return quantile_of(a, q, axis, method, keepdims, "quantile")
 
 
 def percentile(
@@ -100,7 +101,7 @@ def percentile(
     >>> gnp.percentile(gnp.array([1.0, 2.0, 4.0]), 50)
     Array(2., dtype=float32)
     """
-    return _quantile(a, as_float(q, "percentile") / 100, axis, method, keepdims, "percentile")
+    return quantile_of(a, as_float(q, "percentile") / 100, axis, method, keepdims, "percentile")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -137,26 +138,31 @@ def order_by(keys: Sequence[Any], axis: int) -> Any:
     return moveaxis(order, -1, axis)
 
 
-def _quantile(a: ArrayLike, q: ArrayLike, axis: Axis, method: str, keepdims: bool, name: str) -> Array:
+def quantile_of(
+    a: ArrayLike, q: ArrayLike, axis: Axis, method: str, keepdims: bool, name: str, *, skip_nan: bool = False
+) -> Array:
+    """The quantiles of all elements, nan if any is nan; with ``skip_nan`` of those that are numbers."""
     x = as_float(a, name)
+    dtype = dtype_and_weakness(x)[0]
     axes = canonical_axes(axis, x.ndim, name)
     kept = [k for k in range(x.ndim) if k not in axes]
-    rows = reshape(moveaxis(x, kept, list(range(len(kept)))), (*[x.shape[k] for k in kept], -1))
-    n = rows.shape[-1]
-    if not n:
+    size = math.prod([x.shape[k] for k in axes])
+    rows = reshape(moveaxis(x, kept, list(range(len(kept)))), (*[x.shape[k] for k in kept], size))
+    if not rows.shape[-1]:
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
-    ordered = along(rows, sorting.argsort(rows, axis=rows.ndim - 1))
-    dtype = float_for(dtype_and_weakness(x)[0])
+    ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
     share = cast(as_operand(q, name), dtype if dtype.bits >= 32 else f32)
-    place = clip(share, 0, 1) * (n - 1)
+    count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
+    place = clip(reshape(share, -1), 0, 1) * maximum(count - 1, 0)
+    place = broadcast_to(place, (*rows.shape[:-1], share.size))
     low, high = floor(place), ceil(place)
-    below, above = (ordered[..., cast(p, default_int())] for p in (low, high))
+    below, above = (along(ordered, cast(p, default_int())) for p in (low, high))
     result = between(below, above, cast(place - low, dtype), method, name)
-    missing = any_(isnan(rows), -1)
-    result = where(expand_dims(missing, tuple(range(len(kept), len(kept) + share.ndim))), float("nan"), result)
-    result = moveaxis(result, list(range(len(kept), result.ndim)), list(range(share.ndim)))
+    if not skip_nan:
+        result = where(any_(missing, -1, keepdims=True), float("nan"), result)
+    result = reshape(moveaxis(result, -1, 0), (*share.shape, *[x.shape[k] for k in kept]))
     if keepdims:
-        result = reshape(result, (*share.shape, *[1 if k in axes else n for k, n in enumerate(x.shape)]))
+        result = expand_dims(result, [share.ndim + k for k in axes])
     return with_weak(result, False)
 
 

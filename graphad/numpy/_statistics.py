@@ -138,6 +138,8 @@ def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0,
     >>> import graphad.numpy as gnp
     >>> gnp.bincount(gnp.array([1, 1, 3]))
     Array([0, 2, 0, 1], dtype=int32)
+    >>> gnp.bincount(gnp.array([1, 1, 3]), gnp.array([0.5, 0.25, 2.0]))
+    Array([0.  , 0.75, 0.  , 2.  ], dtype=float32)
     """
     found = as_operand(x, "bincount")
     dtype, _ = dtype_and_weakness(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from graphad.trace.source import where
 Scalar = Any  # a Python number, an Array of one element, or a tracer
 Schedule = Callable[[Any], Scalar]  # from the number of steps done to a value
 ScalarOrSchedule = Scalar | Schedule
+State = TypeVar("State")
 
 _LAST_STEP: Final = np.iinfo(np.int32).max
 
@@ -44,6 +45,22 @@ class GradientTransformation(NamedTuple):
 
 class EmptyState(NamedTuple):
     """The state of a transformation that has none."""
+
+
+def transformation(
+    init: Callable[[Tree], State], step: Callable[[Tree, State], tuple[Tree, State]]
+) -> GradientTransformation:
+    """The transformation ``updates, state -> step(updates, state)``, which needs nothing else.
+
+    >>> count = transformation(lambda params: 0, lambda updates, state: (updates, state + 1))
+    >>> count.update((3.0,), count.init((0.0,)))
+    ((3.0,), 1)
+    """
+
+    def update(updates: Tree, state: State, params: Tree = None, **extra_args: Any) -> tuple[Tree, State]:
+        return step(updates, state)
+
+    return GradientTransformation(init, update)
 
 
 def stateless(f: Callable[[Tree, Tree], Tree]) -> GradientTransformation:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphad import numpy as gnp
-from graphad.optim._base import GradientTransformation, as_dtype_of, first_step, next_step, state_like
+from graphad.optim._base import GradientTransformation, as_dtype_of, first_step, next_step, state_like, transformation
 from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
 from graphad.trace.source import where
 
@@ -109,15 +109,13 @@ def apply_every(k: int = 1) -> GradientTransformation:
     def init(params: Tree) -> ApplyEveryState:
         return ApplyEveryState(first_step(), state_like(params, "apply_every"))
 
-    def update(
-        updates: Tree, state: ApplyEveryState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ApplyEveryState]:
+    def step(updates: Tree, state: ApplyEveryState) -> tuple[Tree, ApplyEveryState]:
         begin, emit = state.count == 0, state.count == k - 1
         total = tree_map(lambda g, a: as_dtype_of(g, gnp.where(begin, g, a + g)), updates, state.grad_acc)
         out = tree_map(lambda a: gnp.where(emit, a, gnp.zeros_like(a)), total)
         return out, ApplyEveryState((state.count + 1) % k, total)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 class MultiStepsState(NamedTuple):

@@ -15,6 +15,7 @@ from graphad.optim._base import (
     in_dtype,
     next_step,
     state_like,
+    transformation,
 )
 from graphad.trace.pytree import Tree, tree_map
 
@@ -82,12 +83,12 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: Any = None) 
     def init(params: Tree) -> TraceState:
         return TraceState(state_like(params, "trace", dtype=accumulator_dtype))
 
-    def update(updates: Tree, state: TraceState, params: Tree = None, **extra_args: Any) -> tuple[Tree, TraceState]:
+    def step(updates: Tree, state: TraceState) -> tuple[Tree, TraceState]:
         total = tree_map(lambda g, t: as_dtype_of(g, g + decay * t), updates, state.trace)
         ahead = tree_map(lambda g, t: as_dtype_of(g, g + decay * t), updates, total) if nesterov else total
         return ahead, TraceState(in_dtype(total, accumulator_dtype))
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def ema(decay: Scalar, debias: bool = True, accumulator_dtype: Any = None) -> GradientTransformation:
@@ -101,12 +102,12 @@ def ema(decay: Scalar, debias: bool = True, accumulator_dtype: Any = None) -> Gr
     def init(params: Tree) -> EmaState:
         return EmaState(first_step(), state_like(params, "ema", dtype=accumulator_dtype))
 
-    def update(updates: Tree, state: EmaState, params: Tree = None, **extra_args: Any) -> tuple[Tree, EmaState]:
+    def step(updates: Tree, state: EmaState) -> tuple[Tree, EmaState]:
         average, count = averaged(updates, state.ema, decay), next_step(state.count)
         result = unbiased(average, decay, count) if debias else average
         return result, EmaState(count, in_dtype(average, accumulator_dtype))
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def scale_by_adam(
@@ -129,9 +130,7 @@ def scale_by_adam(
         mu = state_like(params, "adam", dtype=mu_dtype)
         return ScaleByAdamState(first_step(), mu, state_like(params, "adam"))
 
-    def update(
-        updates: Tree, state: ScaleByAdamState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByAdamState]:
+    def step(updates: Tree, state: ScaleByAdamState) -> tuple[Tree, ScaleByAdamState]:
         count = next_step(state.count)
         mu, nu = averaged(updates, state.mu, b1), averaged_squares(updates, state.nu, b2)
         if nesterov:
@@ -143,7 +142,7 @@ def scale_by_adam(
         scaled = tree_map(lambda m, r: as_dtype_of(m, m / (r + eps)), mean, root)
         return scaled, ScaleByAdamState(count, in_dtype(mu, mu_dtype), nu)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def scale_by_rms(
@@ -163,15 +162,13 @@ def scale_by_rms(
     def init(params: Tree) -> ScaleByRmsState:
         return ScaleByRmsState(first_step(), state_like(params, "rmsprop", initial_scale))
 
-    def update(
-        updates: Tree, state: ScaleByRmsState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByRmsState]:
+    def step(updates: Tree, state: ScaleByRmsState) -> tuple[Tree, ScaleByRmsState]:
         nu, count = averaged_squares(updates, state.nu, decay), next_step(state.count)
         squares = unbiased(nu, decay, count) if bias_correction else nu
         scaled = tree_map(lambda g, v: as_dtype_of(g, _over_root(g, v, eps, eps_in_sqrt)), updates, squares)
         return scaled, ScaleByRmsState(count, nu)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def scale_by_stddev(
@@ -192,9 +189,7 @@ def scale_by_stddev(
         mu = state_like(params, "rmsprop")
         return ScaleByStddevState(first_step(), mu, state_like(params, "rmsprop", initial_scale))
 
-    def update(
-        updates: Tree, state: ScaleByStddevState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByStddevState]:
+    def step(updates: Tree, state: ScaleByStddevState) -> tuple[Tree, ScaleByStddevState]:
         mu, nu = averaged(updates, state.mu, decay), averaged_squares(updates, state.nu, decay)
         count = next_step(state.count)
         means, squares = (unbiased(m, decay, count) if bias_correction else m for m in (mu, nu))
@@ -202,7 +197,7 @@ def scale_by_stddev(
         scaled = tree_map(lambda g, v: as_dtype_of(g, _over_root(g, v, eps, eps_in_sqrt)), updates, variances)
         return scaled, ScaleByStddevState(count, mu, nu)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) -> GradientTransformation:
@@ -216,9 +211,7 @@ def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) ->
     def init(params: Tree) -> ScaleByRssState:
         return ScaleByRssState(state_like(params, "adagrad", initial_accumulator_value))
 
-    def update(
-        updates: Tree, state: ScaleByRssState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByRssState]:
+    def step(updates: Tree, state: ScaleByRssState) -> tuple[Tree, ScaleByRssState]:
         total = tree_map(lambda g, t: as_dtype_of(g, g * g + t), updates, state.sum_of_squares)
 
         def scaled(g: Any, t: Any) -> Any:
@@ -227,7 +220,7 @@ def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) ->
 
         return tree_map(scaled, updates, total), ScaleByRssState(total)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99, mu_dtype: Any = None) -> GradientTransformation:
@@ -241,14 +234,12 @@ def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99, mu_dtype: Any = None) -> 
     def init(params: Tree) -> ScaleByLionState:
         return ScaleByLionState(first_step(), state_like(params, "lion", dtype=mu_dtype))
 
-    def update(
-        updates: Tree, state: ScaleByLionState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByLionState]:
+    def step(updates: Tree, state: ScaleByLionState) -> tuple[Tree, ScaleByLionState]:
         direction = tree_map(gnp.sign, averaged(updates, state.mu, b1))
         mu = in_dtype(averaged(updates, state.mu, b2), mu_dtype)
         return direction, ScaleByLionState(next_step(state.count), mu)
 
-    return GradientTransformation(init, update)
+    return transformation(init, step)
 
 
 def averaged(updates: Tree, average: Tree, decay: Scalar) -> Tree:

@@ -17,6 +17,7 @@ from graphad.optim._base import (
     next_step,
     params_required,
     stateless,
+    transformation,
 )
 from graphad.optim._combine import Mask, masked
 from graphad.trace.pytree import Tree, tree_map
@@ -47,14 +48,12 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
     (Array(2., dtype=float32),)
     """
 
-    def update(
-        updates: Tree, state: ScaleByScheduleState, params: Tree = None, **extra_args: Any
-    ) -> tuple[Tree, ScaleByScheduleState]:
+    def step(updates: Tree, state: ScaleByScheduleState) -> tuple[Tree, ScaleByScheduleState]:
         factor = step_size_fn(state.count)
         scaled = tree_map(lambda g: as_dtype_of(g, factor * g), updates)
         return scaled, ScaleByScheduleState(next_step(state.count))
 
-    return GradientTransformation(lambda params: ScaleByScheduleState(first_step()), update)
+    return transformation(lambda params: ScaleByScheduleState(first_step()), step)
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool = True) -> GradientTransformation:

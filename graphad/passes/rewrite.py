@@ -28,7 +28,7 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, literal
 from graphad.passes.pattern import Bindings, Heads, Matcher, Op, Pattern, Var
 from graphad.primitives.control import jit
-from graphad.primitives.shape import broadcast
+from graphad.primitives.layout import broadcast
 
 __all__ = ["GeneralRule", "Rewriter", "Rule", "RuleSet", "general_rule", "rewrite", "rule"]
 

@@ -8,7 +8,7 @@ from graphad.ir.graph import Eqn
 from graphad.ir.ref import Ref
 from graphad.ir.types import Literal, literal
 from graphad.passes.rewrite import Candidate, Rewriter, RuleSet, general_rule
-from graphad.primitives.shape import broadcast
+from graphad.primitives.layout import broadcast
 
 
 @general_rule("empty")

@@ -16,8 +16,9 @@ from graphad.passes.rewrite import Candidate, Rewriter, RuleSet, general_rule, r
 from graphad.passes.rules_algebra import MANTISSA
 from graphad.primitives.contract import dot_general
 from graphad.primitives.elementwise import mul
+from graphad.primitives.layout import broadcast, reshape, transpose
 from graphad.primitives.reduce import reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod, reduce_sum
-from graphad.primitives.shape import broadcast, concatenate, pad, reshape, rev, slice_, transpose
+from graphad.primitives.shape import concatenate, pad, rev, slice_
 
 Shape = tuple[int, ...]
 

@@ -30,8 +30,8 @@ from graphad.primitives.families_shape import (
     random_array,
     strided_array,
 )
-from graphad.primitives.layout import moved_to_front, zeros_like_aval
-from graphad.primitives.shape import pad, reshape, rev, slice_, transpose
+from graphad.primitives.layout import moved_to_front, reshape, transpose, zeros_like_aval
+from graphad.primitives.shape import pad, rev, slice_
 from graphad.primitives.windows import adjoint_padding, seen_through, window_shape
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def _guard_batch(_size: int, batched: Sequence[bool], predicate: Any, *, expect:
     if batched[0]:
         raise TracerBoolError(
             "Python branched on a value that differs between the lanes of a vmap. "
-            "Choose with numpy.where(c, x, y), or branch with lax.cond or lax.while_loop."
+            "Choose with graphad.numpy.where(c, x, y), or branch before the vmap."
         )
     return guard(predicate, expect=expect)
 

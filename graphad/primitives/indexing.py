@@ -43,9 +43,10 @@ from graphad.primitives.layout import (
     moved_to_front,
     positions,
     repeat_leading,
+    reshape,
+    transpose,
     zeros_like_aval,
 )
-from graphad.primitives.shape import reshape, transpose
 
 
 def _shifted(axes: Shape) -> Shape:

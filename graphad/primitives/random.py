@@ -1,4 +1,4 @@
-"""Random bits: the block function of the counter-based generator Threefry."""
+"""Random numbers: the block function of the counter-based generator Threefry, and what must not be differentiated."""
 
 from __future__ import annotations
 
@@ -17,5 +17,14 @@ threefry2x32 = elementwise(
     ),
     nondifferentiable="its operands are integers, which have no tangent",
     dtypes=(u32,),
+    tolerance=0,
+)
+
+accepted_with = elementwise(
+    "accepted_with",
+    doc="x itself, a parameter on which it depends which random numbers are accepted: no derivative goes through it.",
+    numpy=lambda x: x,
+    scalar="{0}",
+    nondifferentiable="which random numbers are accepted depends on this parameter, and jumps as it changes",
     tolerance=0,
 )

@@ -24,9 +24,17 @@ from graphad.primitives.families_shape import (
     linear_op,
     unary_samples,
 )
-from graphad.primitives.layout import REDUCE_CASES, REDUCE_ERRORS, broadcast, reduced_type, zeros_like_aval
+from graphad.primitives.layout import (
+    REDUCE_CASES,
+    REDUCE_ERRORS,
+    broadcast,
+    reduced_type,
+    reshape,
+    transpose,
+    zeros_like_aval,
+)
 from graphad.primitives.layout import reduce_sum as reduce_sum
-from graphad.primitives.shape import concatenate, reshape, slice_axis, transpose
+from graphad.primitives.shape import concatenate, slice_axis
 
 
 def _kept(x: Aval | Ref, axes: Shape) -> Shape:

@@ -1,7 +1,4 @@
-"""Primitives that take arrays apart and put them together: slice, rev, pad, concatenate.
-
-The primitives of `graphad.primitives.layout` can be imported from here as well.
-"""
+"""Primitives that take arrays apart and put them together: slice, rev, pad, concatenate."""
 
 from __future__ import annotations
 
@@ -26,18 +23,7 @@ from graphad.primitives.families_shape import (
     strided_view,
     unary_samples,
 )
-from graphad.primitives.layout import all_batched as all_batched
-from graphad.primitives.layout import broadcast as broadcast
-from graphad.primitives.layout import instantiate as instantiate
-from graphad.primitives.layout import inverse_permutation as inverse_permutation
-from graphad.primitives.layout import iota as iota
-from graphad.primitives.layout import moved_to_front as moved_to_front
-from graphad.primitives.layout import positions as positions
-from graphad.primitives.layout import reduce_sum as reduce_sum
-from graphad.primitives.layout import repeat_leading as repeat_leading
-from graphad.primitives.layout import reshape as reshape
-from graphad.primitives.layout import transpose as transpose
-from graphad.primitives.layout import zeros_like_aval as zeros_like_aval
+from graphad.primitives.layout import all_batched, broadcast, instantiate, reduce_sum, repeat_leading, reshape
 
 # ---------------------------------------------------------------------------------------------------------------------
 # slice and rev

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphad.ir.types import literal
-from graphad.primitives.arithmetic import add, div, mul, neg, sub
+from graphad.primitives.arithmetic import add, clamp, div, mul, neg, sub
 from graphad.primitives.comparison import eq, select
 from graphad.primitives.families import elementwise, literal_of
 from graphad.primitives.reference import kernel
@@ -263,12 +263,19 @@ atanh = elementwise(
 # ---------------------------------------------------------------------------------------------------------------------
 # The error function
 
+
+def _bell(x: Any) -> Any:
+    """exp(-x*x). Beyond 40 that is 0 in every type; x is held there, or the next derivative would be inf * 0 at inf."""
+    held = clamp(-40.0, x, 40.0)
+    return exp(neg(mul(held, held)))
+
+
 erf = elementwise(
     "erf",
     doc="The error function 2/sqrt(pi) * integral of exp(-s*s) from 0 to x.",
     numpy=kernel("erf"),
     scalar="erf({0})",
-    jvp=(lambda t, x, y: mul(t, mul(2 / math.sqrt(math.pi), exp(neg(mul(x, x))))),),
+    jvp=(lambda t, x, y: mul(t, mul(2 / math.sqrt(math.pi), _bell(x))),),
 )
 
 erfc = elementwise(
@@ -276,7 +283,7 @@ erfc = elementwise(
     doc="1 - erf(x), exact where that is small.",
     numpy=kernel("erfc"),
     scalar="erfc({0})",
-    jvp=(lambda t, x, y: mul(t, mul(-2 / math.sqrt(math.pi), exp(neg(mul(x, x))))),),
+    jvp=(lambda t, x, y: mul(t, mul(-2 / math.sqrt(math.pi), _bell(x))),),
 )
 
 erf_inv = elementwise(

@@ -29,8 +29,8 @@ from graphad.primitives.families_shape import (
     strided_array,
 )
 from graphad.primitives.indexing import gather
-from graphad.primitives.layout import zeros_like_aval
-from graphad.primitives.shape import pad, reshape
+from graphad.primitives.layout import reshape, zeros_like_aval
+from graphad.primitives.shape import pad
 
 _PARAMS = {"window": INTS, "strides": INTS, "dilation": INTS}
 

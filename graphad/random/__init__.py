@@ -4,9 +4,8 @@ A key is an array ``uint32[2]``. Nothing is hidden: the same key gives the same 
 ``config.threefry_partitionable`` chooses between JAX's two layouts of the bits; the default is the one that was JAX's
 until version 0.5, whose numbers its tutorials print.
 
-Most functions may be traced, differentiated with respect to their parameters, and batched over keys. Those that factor
-a matrix (`multivariate_normal`, `orthogonal`) or repeat until a number is accepted (`gamma` and what is made from it,
-`poisson`) need known values, and say so.
+All functions may be traced and batched over keys, and differentiated with respect to their parameters, but for those
+that draw until a number is accepted (`gamma` and what is made from it): they say so.
 """
 
 from __future__ import annotations

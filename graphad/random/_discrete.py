@@ -70,7 +70,7 @@ def categorical(
     k = canonical_axis(axis, logits.ndim, "categorical")
     others = (*logits.shape[:k], *logits.shape[k + 1 :])
     sizes = others if shape is None else canonical_shape(shape, "categorical")
-    check_shapes("categorical", sizes, gnp.zeros(others))
+    check_shapes("categorical", sizes, others)
     draws = sizes[: len(sizes) - len(others)]
     if replace:
         noise = gumbel(key, (*draws, *logits.shape), logits.dtype, mode)

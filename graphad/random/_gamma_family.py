@@ -1,4 +1,4 @@
-"""Distributions that are functions of gamma numbers: like those, they need known keys and parameters."""
+"""Distributions that are functions of gamma numbers: like those, they have no derivative in their parameters."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from graphad import numpy as gnp
 from graphad.config import config
 from graphad.ir.types import dtype_of, u32
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
+from graphad.primitives.layout import positions
 from graphad.primitives.random import threefry2x32
-from graphad.primitives.shape import positions
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.recording import current

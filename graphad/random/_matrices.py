@@ -1,19 +1,27 @@
-"""Normal vectors with a covariance, and orthogonal matrices: NumPy factors the matrices, so their values are known."""
+"""Normal vectors with a covariance, and orthogonal matrices.
+
+NumPy factors matrices with known values. Those that are traced are factored column by column in the program, which
+therefore grows with them: they may have `MOST_COLUMNS`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import numpy as np
 
 from graphad import numpy as gnp
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.random._keys import words_of
-from graphad.random._rejection import known
 from graphad.random._uniform import check_shapes, float_dtype, standard_normal
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_floats, broadcast_shapes, canonical_shape, cast, dtype_and_weakness, shape_text
+from graphad.trace.tracer import Tracer
+
+#: The size of the greatest matrix that is factored in a traced program.
+MOST_COLUMNS: Final = 32
 
 
 def multivariate_normal(
@@ -29,12 +37,12 @@ def multivariate_normal(
     Parameters
     ----------
     mean, cov
-        Of shapes ``(..., n)`` and ``(..., n, n)``. The covariance must be known: it is factored at once.
+        Of shapes ``(..., n)`` and ``(..., n, n)``.
     shape
         Of the result, without the last axis.
     method
         How the covariance is factored: ``"cholesky"``, the fastest, ``"eigh"`` or ``"svd"``, which allow it to be
-        singular.
+        singular but need its values.
 
     Examples
     --------
@@ -57,9 +65,12 @@ def multivariate_normal(
         sizes = broadcast_shapes([mean.shape[:-1], cov.shape[:-2]], "multivariate_normal")
     else:
         sizes = canonical_shape(shape, "multivariate_normal")
-        check_shapes("multivariate_normal", sizes, mean[..., 0], cov[..., 0, 0])
-    (values,) = known("multivariate_normal", "NumPy factors the covariance", cov)
-    factor = cast(gnp.asarray(_factor(values, method)), wanted)
+        check_shapes("multivariate_normal", sizes, mean.shape[:-1], cov.shape[:-2])
+    if isinstance(cov, Tracer):
+        _check_traceable("multivariate_normal", cov.shape[-1], method)
+        factor = cast(_cholesky(cov), wanted)
+    else:
+        factor = cast(gnp.asarray(_factor(np.asarray(cov), method)), wanted)
     words = words_of(key, "multivariate_normal")
     drawn = standard_normal(words, (*sizes, mean.shape[-1]), wanted)
     return cast(mean, wanted) + gnp.matmul(factor, drawn[..., None])[..., 0]
@@ -92,15 +103,62 @@ def orthogonal(
     """
     wanted = float_dtype(dtype, "orthogonal")
     columns = n if m is None else m
-    words = words_of(key, "orthogonal")
-    known("orthogonal", "NumPy factors a matrix", *words)
     sizes = (*canonical_shape(shape, "orthogonal"), max(n, columns), min(n, columns))
-    q, r = np.linalg.qr(_at_least_float32(np.asarray(standard_normal(words, sizes, wanted))))
-    # The signs of the diagonal make the factors unique.
-    q = (q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]).astype(wanted.numpy)
-    return Array(np.swapaxes(q, -1, -2).copy() if n < columns else q)
+    drawn = standard_normal(words_of(key, "orthogonal"), sizes, wanted)
+    if isinstance(drawn, Tracer):
+        _check_traceable("orthogonal", min(n, columns))
+        q = cast(_orthonormal(drawn), wanted)
+    else:
+        q, r = np.linalg.qr(_at_least_float32(np.asarray(drawn)))
+        # The signs of the diagonal make the factors unique.
+        q = Array((q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]).astype(wanted.numpy))
+    return gnp.swapaxes(q, -1, -2) if n < columns else q
 
 
-def _at_least_float32(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What NumPy can factor."""
+def _at_least_float32(x: Any) -> Any:
+    """What is accurate enough to factor, and what NumPy can."""
     return x.astype(np.result_type(x.dtype, np.float32))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Factors of traced matrices
+
+
+def _check_traceable(name: str, columns: int, method: str = "cholesky") -> None:
+    if method != "cholesky":
+        raise TypeError(
+            f"{source.where()}{name} factors a traced matrix by method='cholesky' only, got {method!r}. Take that, or "
+            "draw outside the traced function and pass the numbers in."
+        )
+    if columns > MOST_COLUMNS:
+        raise ValueError(
+            f"{source.where()}{name} factors traced matrices of at most {MOST_COLUMNS} columns, got {columns}. "
+            "Draw outside the traced function and pass the numbers in."
+        )
+
+
+def _cholesky(cov: Any) -> Any:
+    """The lower factor, column by column; nan unless ``cov`` is positive definite."""
+    rest = _at_least_float32((cov + gnp.swapaxes(cov, -1, -2)) / 2)
+    n = rest.shape[-1]
+    columns: list[Any] = []
+    for k in range(n):
+        pivot = rest[..., k, k]
+        root = gnp.sqrt(gnp.where(pivot > 0, pivot, math.nan))
+        columns.append(gnp.where(np.arange(n) >= k, rest[..., k] / root[..., None], 0))
+        rest = rest - columns[k][..., :, None] * columns[k][..., None, :]
+    factor = gnp.stack(columns, -1) if columns else rest
+    return gnp.where(gnp.isnan(factor[..., -1:, -1:]), math.nan, factor)
+
+
+def _orthonormal(x: Any) -> Any:
+    """The columns made orthonormal one after the other, by the method of Gram and Schmidt, twice for accuracy."""
+    x = _at_least_float32(x)
+    done: list[Any] = []
+    for k in range(x.shape[-1]):
+        column = x[..., k]
+        for _ in range(2 if done else 0):
+            basis = gnp.stack(done, -1)
+            column = column - gnp.matvec(basis, gnp.vecmat(column, basis))
+        done.append(column / gnp.linalg.norm(column, axis=-1, keepdims=True))
+    return gnp.stack(done, -1) if done else x

@@ -1,27 +1,42 @@
 """Gamma and Poisson numbers: drawn, and drawn again until they are accepted.
 
-How often is not known beforehand, so these run at once, on keys and parameters with known values. All numbers are drawn
-side by side, each from the key that it has in JAX: the same numbers come out, but for the rounding of logarithms (and,
-should a number lie within rounding of being accepted, for that number).
+All numbers are drawn side by side, each from the key that it has in JAX: the same numbers come out, but for the
+rounding of logarithms (and, should a number lie within rounding of being accepted, for that number).
+
+How often to draw is not known beforehand. Where key and parameters have known values, it is as often as it takes. In a
+traced program it is a fixed number of rounds, enough that one number in a hundred million may be another.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any, Final
 
 import numpy as np
 
-from graphad.ir.types import DType, f32
+from graphad import numpy as gnp
+from graphad.ir.types import DType, f32, f64, i32
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
+from graphad.primitives.random import accepted_with
 from graphad.random._keys import Words, lanes_of, split_words, words_of
 from graphad.random._uniform import float_dtype, fractions, parameters, standard_normal
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import canonical_dtype, default_int
+from graphad.trace.semantics import canonical_dtype, cast, default_int, elementwise
 from graphad.trace.tracer import Tracer
 
 Numbers = np.ndarray[Any, Any]
+
+#: At least 19 in 20 gamma numbers are accepted, so that one in 10**10 is not yet after so many rounds.
+ROUNDS: Final = 8
+#: At most one normal number in 139 has no positive base, so that one in 10**8 is without after so many draws.
+BASE_ROUNDS: Final = 4
+#: One in 10**9 Poisson numbers of rate 10 takes more rounds.
+FEW_ROUNDS: Final = 36
+#: At least 3 in 4 Poisson numbers of greater rates are accepted.
+MANY_ROUNDS: Final = 16
 
 
 def gamma(key: ArrayLike, a: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
@@ -47,67 +62,76 @@ def loggamma(key: ArrayLike, a: ArrayLike, shape: Shape | None = None, dtype: DT
 def draw_gamma(
     name: str, key: ArrayLike, a: ArrayLike, shape: Shape | None, dtype: DTypeLike | None, *, logarithm: bool
 ) -> Array:
-    """Gamma numbers, or their logarithms, for the function ``name``."""
+    """Gamma numbers, or their logarithms, for the function ``name``.
+
+    The method of Marsaglia and Tsang (2000); below 1 by way of ``a + 1`` and a factor.
+    """
     wanted = float_dtype(dtype, name)
     (a,), sizes = parameters(name, shape, wanted, a)
-    words = words_of(key, name)
-    (alpha, *_) = known(name, "numbers are drawn until they are accepted", a, *words)
-    alpha = np.broadcast_to(alpha, sizes).ravel()
-    with np.errstate(all="ignore"):
-        drawn = _gamma(lanes_of(split_words(words, alpha.size)), alpha, wanted, logarithm)
-    return Array(drawn.reshape(sizes).astype(wanted.numpy))
-
-
-def _gamma(words: Words, alpha: Numbers, dtype: DType, logarithm: bool) -> Numbers:
-    """The method of Marsaglia and Tsang (2000); below 1 by way of ``alpha + 1`` and a factor."""
-    real = dtype.numpy.type
+    alpha: Any = gnp.ravel(gnp.broadcast_to(elementwise(accepted_with, a), sizes))
+    keys, boost_words = _split(lanes_of(split_words(words_of(key, name), alpha.size)), 2)
     boosted = alpha < 1
-    d = np.where(boosted, alpha + real(1), alpha) - real(1 / 3)
-    c = real(1 / 3) / np.sqrt(d)
-    keys, boost_words = _split(words, 2)
-    cubes = _accepted_cubes(keys, c, d, dtype)
+    d = gnp.where(boosted, alpha + 1, alpha) - 1 / 3
+    c = 1 / 3 / gnp.sqrt(d)
+    cubes = (_cubes_in_rounds if _traced(alpha, *keys) else _cubes)(keys, c, d, wanted)
+    even = fractions(boost_words, (), wanted)
     if logarithm:
-        log_even = np.log1p(-np.asarray(fractions(boost_words, (), dtype)))
-        log_factor = np.where(boosted & (log_even != 0), log_even * (real(1) / alpha), real(0))
-        return np.log(d) + np.log(cubes) + log_factor
-    even = real(1) - np.asarray(fractions(boost_words, (), dtype))
-    return d * cubes * np.where(boosted, np.power(even, real(1) / alpha), real(1))
+        log_even = gnp.log1p(-even)
+        drawn = gnp.log(d) + gnp.log(cubes) + gnp.where(boosted & (log_even != 0), log_even / alpha, 0)
+    else:
+        drawn = d * cubes * gnp.where(boosted, gnp.power(1 - even, 1 / alpha), 1)
+    return gnp.reshape(drawn, sizes)
 
 
-def _accepted_cubes(words: Words, c: Numbers, d: Numbers, dtype: DType) -> Numbers:
+def _cubes(words: Words, c: Any, d: Any, dtype: DType) -> Array:
     """(1 + c x)**3 for normal x, each accepted with the probability that makes it a gamma number divided by d."""
-    real = dtype.numpy.type
-    cubes = np.ones_like(d)
+    cubes = np.ones(d.shape, dtype.numpy)
     lanes = np.arange(d.size)
     while lanes.size:
         words, x_words, even_words = _split(words, 3)
         x, v = _with_positive_base(x_words, c[lanes], dtype)
-        square, cube = x * x, v * v * v
-        even = np.asarray(fractions(even_words, (), dtype))
-        cubes[lanes] = cube
-        again = (even >= real(1) - real(0.0331) * (square * square)) & (
-            np.log(even) >= square * real(0.5) + d[lanes] * ((real(1) - cube) + np.log(cube))
-        )
+        cubes[lanes] = v * v * v
+        again = np.asarray(_rejected(x, v, d[lanes], fractions(even_words, (), dtype)))
         lanes, words = lanes[again], _at(words, again)
-    return cubes
+    return Array(cubes)
 
 
-def _with_positive_base(words: Words, c: Numbers, dtype: DType) -> tuple[Numbers, Numbers]:
+def _with_positive_base(words: Words, c: Any, dtype: DType) -> tuple[Any, Any]:
     """Normal numbers x for which v = 1 + c x is positive, and v."""
-    real = dtype.numpy.type
-    x, v = np.zeros_like(c), np.full_like(c, -1)
+    x, v = np.zeros(c.shape, dtype.numpy), np.full(c.shape, -1, dtype.numpy)
     lanes = np.arange(c.size)
     while lanes.size:
         words, subwords = _split(words, 2)
-        x[lanes] = np.asarray(standard_normal(subwords, (), dtype))
-        v[lanes] = real(1) + x[lanes] * c[lanes]
+        x[lanes] = standard_normal(subwords, (), dtype)
+        v[lanes] = 1 + Array(x[lanes]) * c[lanes]
         again = v[lanes] <= 0
         lanes, words = lanes[again], _at(words, again)
-    return x, v
+    return Array(x), Array(v)
+
+
+def _cubes_in_rounds(words: Words, c: Any, d: Any, dtype: DType) -> Any:
+    """As `_cubes`, but all numbers take part in every round, for the program is the same whatever comes."""
+    cubes, waiting = gnp.ones_like(d), gnp.ones(d.shape, bool)
+    for _ in range(ROUNDS):
+        words, x_words, even_words = _split(words, 3)
+        x, v = gnp.zeros_like(c), gnp.full_like(c, -1)
+        for _ in range(BASE_ROUNDS):
+            x_words, subwords = _split(x_words, 2)
+            x = gnp.where(v <= 0, standard_normal(subwords, (), dtype), x)
+            v = 1 + x * c
+        cubes = gnp.where(waiting & (v > 0), v * v * v, cubes)
+        waiting = waiting & ((v <= 0) | _rejected(x, v, d, fractions(even_words, (), dtype)))
+    return cubes
+
+
+def _rejected(x: Any, v: Any, d: Any, even: Any) -> Any:
+    """Whether to draw again, given a number in [0, 1)."""
+    square, cube = x * x, v * v * v
+    return (even >= 1 - 0.0331 * (square * square)) & (gnp.log(even) >= square * 0.5 + d * ((1 - cube) + gnp.log(cube)))
 
 
 def poisson(key: ArrayLike, lam: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """How many events happen in a time in which ``lam`` are to be expected.
+    """How many events happen in a time in which ``lam`` are to be expected; -1 if it is negative, infinite or nan.
 
     >>> from graphad.random import key
     >>> poisson(key(0), 3.0, (2,)).shape
@@ -118,55 +142,76 @@ def poisson(key: ArrayLike, lam: ArrayLike, shape: Shape | None = None, dtype: D
         raise TypeError(f"{source.where()}poisson gives integers, not {wanted.numpy}.")
     (lam,), sizes = parameters("poisson", shape, f32, lam)
     words = words_of(key, "poisson")
-    (rates, *_) = known("poisson", "numbers are drawn until they are accepted", lam, *words)
-    rates = np.broadcast_to(rates, sizes)
-    few = np.isnan(rates) | (rates < 10)
-    with np.errstate(all="ignore"):
-        counts = _count_few(words, np.where(few, rates, np.float32(0)))
-        if not few.all():
-            many = _count_many(words, np.where(few, np.float32(1e5), rates))
-            counts = np.where(few, counts, many)
-    return Array(np.where(rates == 0, 0, counts).astype(wanted.numpy))
+    rates: Any = gnp.broadcast_to(elementwise(accepted_with, lam), sizes)
+    rates = gnp.where(gnp.isinf(rates), math.nan, rates)  # which would never be reached
+    few: Any = gnp.isnan(rates) | (rates < 10)
+    counts = _count_few(words, gnp.where(few, rates, 0))
+    if _traced(few) or not few.all():
+        counts = gnp.where(few, counts, _count_many(words, gnp.where(few, 1e5, rates)))
+    return cast(gnp.where(rates == 0, 0, counts), wanted)
 
 
-def _count_few(words: Words, rates: Numbers) -> Numbers:
+def _count_few(words: Words, rates: Any) -> Any:
     """Knuth's method: even numbers multiplied until the product is below exp(-rate)."""
-    counts, log_product = np.zeros(rates.shape, np.int64), np.zeros(rates.shape, np.float32)
-    while (running := log_product > -rates).any():
+    counts = log_product = gnp.zeros(rates.shape, f32.numpy)
+    for going in _turns(FEW_ROUNDS, rates, *words):
+        running = log_product > -rates
+        if not going(running):
+            break
         words, subwords = _split(words, 2)
-        counts += running
-        log_product += np.log(np.asarray(fractions(subwords, rates.shape, f32)))
+        counts = counts + running
+        log_product = log_product + gnp.log(fractions(subwords, rates.shape, f32))
     return counts - 1
 
 
-def _count_many(words: Words, rates: Numbers) -> Numbers:
+def _count_many(words: Words, rates: Any) -> Any:
     """The method PTRS of Hörmann (1993), in float32 throughout.
 
     Numbers go on being replaced by later ones that are accepted, until each has been accepted once.
     """
-    log_rates, b = np.log(rates), np.float32(0.931) + np.float32(2.53) * np.sqrt(rates)
-    a = np.float32(-0.059) + np.float32(0.02483) * b
-    inverse_alpha = np.float32(1.1239) + np.float32(1.1328) / (b - np.float32(3.4))
-    enough = np.float32(0.9277) - np.float32(3.6224) / (b - np.float32(2))
-    counts, accepted = np.full(rates.shape, np.float32(-1)), np.zeros(rates.shape, bool)
-    while not accepted.all():
+    log_rates, b = gnp.log(rates), 0.931 + 2.53 * gnp.sqrt(rates)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    enough = 0.9277 - 3.6224 / (b - 2)
+    counts, accepted = gnp.full(rates.shape, -1, f32.numpy), gnp.zeros(rates.shape, bool)
+    for going in _turns(MANY_ROUNDS, rates, *words):
+        unfinished = ~accepted.all()
+        if not going(unfinished):
+            break
         words, u_words, v_words = _split(words, 3)
-        u = np.asarray(fractions(u_words, rates.shape, f32)) - np.float32(0.5)
-        v = np.asarray(fractions(v_words, rates.shape, f32))
-        distance = np.float32(0.5) - abs(u)
-        k = np.floor((np.float32(2) * a / distance + b) * u + rates + np.float32(0.43))
-        s = np.log(v * inverse_alpha / (a / (distance * distance) + b))
+        u, v = fractions(u_words, rates.shape, f32) - 0.5, fractions(v_words, rates.shape, f32)
+        distance = 0.5 - abs(u)
+        k = gnp.floor((2 * a / distance + b) * u + rates + 0.43)
+        s = gnp.log(v * inverse_alpha / (a / (distance * distance) + b))
         t = -rates + k * log_rates - _log_factorial(k)
-        at_once = (distance >= np.float32(0.07)) & (v <= enough)
-        never = (k < 0) | ((distance < np.float32(0.013)) & (v > distance))
-        accept = at_once | (~never & (s <= t))
-        counts, accepted = np.where(accept, k, counts), accepted | accept
+        at_once = (distance >= 0.07) & (v <= enough)
+        never = (k < 0) | ((distance < 0.013) & (v > distance))
+        accept = unfinished & (at_once | (~never & (s <= t)))
+        counts, accepted = gnp.where(accept, k, counts), accepted | accept
     return counts
 
 
-def _log_factorial(k: Numbers) -> Numbers:
-    """log(k!); of negative numbers, which no caller looks at, 0."""
-    return np.array([math.lgamma(max(x, 0.0) + 1.0) for x in k.ravel().tolist()], np.float32).reshape(k.shape)
+def _log_factorial(k: Any) -> Any:
+    """log(k!): Stirling's series in float64, and below 10, where that is too short, a table."""
+    x = cast(gnp.maximum(k, 10), f64)
+    series = x * gnp.log(x) - x + 0.5 * gnp.log(2 * math.pi * x) + (1 / 12 - (1 / 360 - 1 / 1260 / x**2) / x**2) / x
+    table = gnp.array([math.lgamma(n + 1) for n in range(10)], np.float64)
+    return cast(gnp.where(k < 10, table[cast(gnp.clip(k, 0, 9), i32)], series), f32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drawing again
+
+
+def _turns(rounds: int, *xs: Any) -> Iterator[Callable[[Any], bool]]:
+    """Turns of a loop: as many as its condition asks for where values are known, else ``rounds``.
+
+    Each gives the function that says whether the condition, a mask, asks for another turn.
+    """
+    if _traced(*xs):
+        yield from [lambda _mask: True] * rounds
+    else:
+        yield from repeat(lambda mask: bool(mask.any()))
 
 
 def _split(words: Words, num: int) -> list[Words]:
@@ -178,11 +223,5 @@ def _at(words: Words, chosen: Numbers) -> Words:
     return Array(np.asarray(words[0])[chosen]), Array(np.asarray(words[1])[chosen])
 
 
-def known(name: str, reason: str, *xs: Any) -> list[Numbers]:
-    """Operands as NumPy arrays; an error if the value of one is not known yet."""
-    if any([isinstance(x, Tracer) for x in xs]):
-        raise TypeError(
-            f"{source.where()}{name} needs a key and parameters with known values: {reason}, which is not traced. "
-            "Draw outside the traced function and pass the numbers in."
-        )
-    return [np.asarray(x) for x in xs]
+def _traced(*xs: Any) -> bool:
+    return any([isinstance(x, Tracer) for x in xs])

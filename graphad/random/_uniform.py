@@ -42,6 +42,8 @@ def uniform(
     >>> from graphad.random import key
     >>> uniform(key(0), (2,))
     Array([0.21629536, 0.8041241 ], dtype=float32)
+    >>> uniform(key(0), (2,), minval=-2.0, maxval=2.0)
+    Array([-1.1348186,  1.2164965], dtype=float32)
     """
     wanted = float_dtype(dtype, "uniform")
     (low, high), sizes = parameters("uniform", canonical_shape(shape, "uniform"), wanted, minval, maxval)
@@ -108,7 +110,7 @@ def randint(
 def _integers_between(words: Words, sizes: tuple[int, ...], low: Any, high: Any, wanted: DType) -> Array:
     beyond = high > np.iinfo(wanted.numpy).max if dtype_and_weakness(high)[0].bits >= wanted.bits else False
     low, high = _clipped(low, wanted), _clipped(high, wanted)
-    check_shapes("randint", sizes, low, high)
+    check_shapes("randint", sizes, low.shape, high.shape)
 
     unsigned = dtype_of(f"u{wanted.bits}")
     one = unsigned.numpy.type(1)
@@ -177,15 +179,15 @@ def parameters(name: str, shape: Shape | None, dtype: DType, *values: ArrayLike)
     if shape is None:
         return cast_values, broadcast_shapes([v.shape for v in cast_values], name)
     sizes = canonical_shape(shape, name)
-    check_shapes(name, sizes, *cast_values)
+    check_shapes(name, sizes, *[v.shape for v in cast_values])
     return cast_values, sizes
 
 
-def check_shapes(name: str, shape: tuple[int, ...], *values: Any) -> None:
-    """Raise unless the parameters broadcast to ``shape``."""
-    found = broadcast_shapes([shape, *[v.shape for v in values]], name)
+def check_shapes(name: str, shape: tuple[int, ...], *own: tuple[int, ...]) -> None:
+    """Raise unless parameters with shapes of their ``own`` broadcast to ``shape``."""
+    found = broadcast_shapes([shape, *own], name)
     if found != shape:
         raise ValueError(
-            f"{source.where()}{name} got shape {shape}, to which its parameters of shapes "
-            f"{[v.shape for v in values]} do not broadcast: give shape={found}."
+            f"{source.where()}{name} got shape {shape}, to which its parameters of shapes {list(own)} do not "
+            f"broadcast: give shape={found}."
         )

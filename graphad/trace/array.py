@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from graphad.config import config
+from graphad.device import CPU, Device
 from graphad.errors import DeletedArrayError
 from graphad.ir.evaluate import conform
 from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
-from graphad.trace.interop import CPU, Dispatch, export_dlpack
+from graphad.trace.interop import CPU as DLPACK_CPU
+from graphad.trace.interop import Dispatch, export_dlpack
 from graphad.trace.operators import Operators
 from graphad.trace.source import located, where
 
@@ -25,11 +27,11 @@ class ArrayType(type):
 
     def __instancecheck__(cls, instance: object) -> bool:
         kind: Any = type(instance)
-        return kind is cls or getattr(kind, "is_tracer", False)
+        return kind is cls or (cls is Array and getattr(kind, "is_tracer", None) is not None)
 
 
 class Array(Operators, Dispatch, metaclass=ArrayType):
-    """An immutable n-dimensional array.
+    """An immutable n-dimensional array. This class itself holds those on the CPU.
 
     Made by `graphad.numpy.array`, `asarray` and every function of `graphad.numpy`; ``x[i] = v`` is written
     ``x = x.at[i].set(v)``. ``np.asarray(x)`` is a read-only view of the same memory.
@@ -46,11 +48,13 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
     Array([1., 2.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_value", "weak_type")
+    __slots__ = ("__weakref__", "_committed", "_value", "weak_type")
     __array_priority__ = 100
     is_tracer = False
+    takes_over = False  # with one such operand a primitive is run by that operand's class
     __hash__: Any
 
+    _committed: bool  # set, to True, by `graphad.device_put` alone
     _value: NDArray
     weak_type: bool
 
@@ -89,13 +93,26 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
     def itemsize(self) -> int:
         return self._value.itemsize
 
+    @property
+    def device(self) -> Device:
+        """Where it is."""
+        return CPU
+
+    def devices(self) -> set[Device]:
+        """Where it is, as JAX has it."""
+        return {self.device}
+
     def __emit__(
         self, primitive: Primitive, operands: Sequence[Any], params: tuple[Any, ...], regions: tuple[Graph, ...] = ()
     ) -> Any:
         for x in operands:
-            if getattr(type(x), "is_tracer", False):
+            if getattr(type(x), "takes_over", False):
                 return x.__emit__(primitive, operands, params, regions)
         return run_reference(primitive, operands, params)
+
+    def as_weak(self, weak_type: bool) -> Array:
+        """The same memory, its dtype marked weak or not."""
+        return Array(self._value, weak_type)
 
     # --- out to Python and NumPy
 
@@ -121,7 +138,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
         return export_dlpack(self._value, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return CPU
+        return DLPACK_CPU
 
     def __bool__(self) -> bool:
         if self._value.size != 1:
@@ -140,7 +157,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
         return complex(self._only_element("complex"))
 
     def __index__(self) -> int:
-        if not np.issubdtype(self._value.dtype, np.integer) or self._value.ndim:
+        if not np.issubdtype(self.dtype, np.integer) or self.ndim:
             raise TypeError(f"{where()}only integer scalars can be an index, not {self.aval}. Write int(x).")
         return int(self._value)
 
@@ -178,10 +195,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
 
     def __getattr__(self, name: str) -> Any:  # only of what is not there
         if name == "_value":
-            raise DeletedArrayError(
-                f"{where()}this array is deleted: it was donated to a compiled function. Use what that function "
-                "returned, or take the argument out of its donate_argnums."
-            )
+            raise deleted()
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def block_until_ready(self) -> Array:
@@ -191,7 +205,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
     # --- text
 
     def __repr__(self) -> str:
-        return "Array(deleted)" if self.is_deleted() else array_repr(self._value, self.weak_type)
+        return "Array(deleted)" if self.is_deleted() else array_repr(self._value, self.weak_type, self.device)
 
     def __str__(self) -> str:
         return str(self._value)
@@ -231,6 +245,14 @@ def _unpickle(value: NDArray, weak_type: bool) -> Array:
     return Array(value, weak_type)
 
 
+def deleted() -> DeletedArrayError:
+    """The error for the use of an array that has been given up."""
+    return DeletedArrayError(
+        f"{where()}this array is deleted: it was donated to a compiled function. Use what that function "
+        "returned, or take the argument out of its donate_argnums."
+    )
+
+
 def refuse_assignment(index: Any) -> str:
     """The message for ``x[index] = value``."""
     shown = {int: repr, slice: _slice_text}.get(type(index), lambda _: "i")(index)
@@ -245,10 +267,11 @@ def _slice_text(s: slice) -> str:
     return text if s.step is None else f"{text}:{s.step}"
 
 
-def array_repr(value: NDArray, weak_type: bool) -> str:
-    """``Array([2., 36.], dtype=float32)``, with ``weak_type=True`` where it holds."""
+def array_repr(value: NDArray, weak_type: bool, device: Device = CPU) -> str:
+    """``Array([2., 36.], dtype=float32)``, with ``weak_type=True`` and ``device=cuda:0`` where they hold."""
     head = "Array("
-    suffix = f", dtype={value.dtype.name}" + (", weak_type=True" if weak_type else "") + ")"
+    suffix = f", dtype={value.dtype.name}" + (", weak_type=True" if weak_type else "")
+    suffix += ")" if device is CPU else f", device={device})"
     if value.size == 0:
         return f"{head}[], shape={value.shape}{suffix}"
     body = np.array2string(value, separator=", ", prefix=head, suffix=",")
@@ -286,7 +309,7 @@ def to_array(x: Any) -> Array:
         For lists and tuples (write ``graphad.numpy.array``), for None, strings and objects.
     """
     kind = type(x)
-    if kind is Array:
+    if kind is Array or issubclass(kind, Array):
         return x
     if is_scalar(x):
         return Array(np.asarray(x, scalar_dtype(x).numpy), kind is not bool)
@@ -323,7 +346,7 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
         if type(x) is Array:
             x = x._value
         elif not isinstance(x, np.ndarray):
-            lit = x if type(x) is Literal else literal(x, _group_dtype(primitive, operands))
+            lit = x if type(x) is Literal else literal(x, dtype_of_scalars(primitive, operands))
             values.append(lit.value)
             types.append(lit.type)
             continue
@@ -340,7 +363,7 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
     return Array(conform(results, avals[0]))
 
 
-def _group_dtype(primitive: Primitive, operands: Sequence[Any]) -> DType:
+def dtype_of_scalars(primitive: Primitive, operands: Sequence[Any]) -> DType:
     """The dtype that Python scalars among ``operands`` take."""
     for x in operands[primitive.scalars_from :]:
         if isinstance(x, (Array, np.ndarray)):

@@ -12,7 +12,9 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, aval, dtype_of
+from graphad.primitives.cast import convert
 from graphad.trace.array import Array, to_array
+from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.guards import record
 from graphad.trace.pytree import TreeDef, flatten, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
@@ -109,7 +111,7 @@ def trace_function(
     for x in leaves:
         spec = type_of(x)
         source = x if examples and type(x) is not Spec else NO_EXAMPLE
-        if not isinstance(source, Tracer) and source is not NO_EXAMPLE:
+        if not isinstance(source, (Tracer, DeviceArray)) and source is not NO_EXAMPLE:
             source = to_array(source)._value
         arguments.append(Tracer(trace, trace.argument(spec.aval, source), spec.weak))
     if primal is not None:
@@ -154,17 +156,25 @@ def any_tracer(xs: Sequence[Any]) -> bool:
 def replay(
     graph: Graph, operands: Sequence[Any], evaluate: Callable[[Graph, list[np.ndarray[Any, Any]]], Sequence[Any]]
 ) -> list[Any]:
-    """The outputs of ``graph`` on ``operands``: into the running trace if one is a tracer, else by ``evaluate``."""
+    """The outputs of ``graph`` on ``operands``.
+
+    Appended to the running trace if one of them is a tracer, run on the device where one of them is, else by
+    ``evaluate``.
+    """
     if any_tracer(operands):
         trace = current()
         atoms = [_operand(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
         assert trace is not None, "where no trace runs, the tracer has outlived its own, and `lift` has raised"
         return [Tracer(trace, a, w) for a, w in zip(trace.inline(graph, atoms), graph.weak, strict=True)]
+    if any_on_device(operands):
+        return run_on_device(graph, operands)
     values = [_value(x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
     return [Array(r, w) for r, w in zip(evaluate(graph, values), graph.weak, strict=True)]
 
 
 def _operand(trace: Trace | None, x: Any, a: Aval) -> Atom:
+    if type(x) is DeviceArray:
+        return lift(trace, x if x.aval is a else convert(x, dtype=a.dtype))
     return lift(trace, x if isinstance(x, Tracer) else Array(_value(x, a)))
 
 

@@ -6,7 +6,7 @@ right for every call in which the guard holds, and the compiled function keeps a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from graphad.errors import TracerBoolError
 from graphad.ir.graph import Atom
@@ -15,7 +15,7 @@ from graphad.ir.types import Literal, b1, dtype_of, literal
 from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.elementwise import ne
-from graphad.primitives.shape import reshape
+from graphad.primitives.layout import reshape
 from graphad.trace.array import scalar_dtype
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
 from graphad.trace.source import quoted, user_loc, where
@@ -72,11 +72,18 @@ def _predicate(trace: Trace, atom: Atom, kind: type) -> Atom:
     return x.atom
 
 
+#: What Python was about to do with a value that is not known, and what to write instead.
+_REMEDIES: Final[dict[type, tuple[str, str]]] = {
+    bool: ("branches on", "Write graphad.numpy.where(condition, a, b), which computes both and chooses."),
+    int: ("needs the integer behind", "Take the greatest that it may be, and choose with graphad.numpy.where."),
+}
+
+
 def _no_example(x: Ref, kind: type) -> TracerBoolError:
     loc = user_loc(2)
-    what = "branches on" if kind is bool else "needs the integer behind"
+    what, remedy = _REMEDIES[kind]
     return TracerBoolError(
         f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs between the lanes of "
-        f"a vmap, the turns of a loop or the uses of a custom rule, or its type alone was given.{quoted(loc)}"
-        "Write graphad.numpy.where(condition, a, b), or graphad.lax.cond / graphad.lax.while_loop."
+        f"a vmap or the uses of a custom rule, or its type alone was given."
+        f"{quoted(loc)}{remedy}"
     )

@@ -18,7 +18,8 @@ from graphad.primitives.cast import convert
 from graphad.primitives.comparison import lt, select
 from graphad.primitives.elementwise import add
 from graphad.primitives.indexing import gather
-from graphad.primitives.shape import concatenate, reshape, rev, slice_, transpose
+from graphad.primitives.layout import reshape, transpose
+from graphad.primitives.shape import concatenate, rev, slice_
 from graphad.trace.array import Array, to_array
 from graphad.trace.semantics import broadcast_shapes, broadcast_to, shape_text, with_weak
 from graphad.trace.source import where

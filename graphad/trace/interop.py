@@ -34,6 +34,7 @@ _ARITHMETIC: Final = {
     "bitwise_or": "or", "bitwise_xor": "xor", "left_shift": "lshift", "right_shift": "rshift",
 }  # fmt: skip
 _OPERATORS: Final = _COMPARISONS | {name: (f"__{op}__", f"__r{op}__") for name, op in _ARITHMETIC.items()}
+_ASKING: Final = (np.ndim, np.shape, np.size)  # these need no values, which may be far away
 _ARRAY_API: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 CPU: Final = (1, 0)  # DLPack's name of the device
 
@@ -83,7 +84,7 @@ class Dispatch:
         self, function: Any, types: Sequence[type], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         # NumPy's own code of the function, without its dispatch: it calls our methods, or np.asarray.
-        if not any(getattr(t, "is_tracer", False) for t in types):
+        if function not in _ASKING and not any(getattr(t, "is_tracer", False) for t in types):
             return function(*to_numpy(args), **to_numpy(kwargs))
         try:
             return function._implementation(*args, **kwargs)

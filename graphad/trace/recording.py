@@ -21,8 +21,10 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, dtype_of, literal
 from graphad.primitives.effects import guard
-from graphad.primitives.shape import broadcast, concatenate, reshape
+from graphad.primitives.layout import broadcast, reshape
+from graphad.primitives.shape import concatenate
 from graphad.trace.array import Array, snapshot
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.source import where
 
 NDArray = np.ndarray[Any, Any]
@@ -190,7 +192,7 @@ class Trace(Builder):
             self.examples[number] = outer.example(source.atom)
             self.varying[number] = outer.varies(source.atom)
         else:
-            self.examples[number] = source
+            self.examples[number] = source._value if type(source) is DeviceArray else source
             self.varying[number] = self.path and number < self.n_arguments
 
     def varies(self, atom: Atom) -> bool:
@@ -255,7 +257,9 @@ def lift(trace: Trace | None, x: Any) -> Atom:
             raise leaked(x)
         return trace.capture(x)
     assert trace is not None
-    value: Any = x._value if type(x) is Array else x
+    if type(x) is DeviceArray and (not trace.is_rule or id(x) in trace.captures):
+        return trace.capture(x)  # also a scalar: to look at it would be to wait for the device
+    value: Any = x._value if type(x) in (Array, DeviceArray) else x
     if not value.ndim:
         return literal(value[()], dtype_of(value.dtype))
     if not any(value.strides) and value.size:

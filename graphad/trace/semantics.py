@@ -16,13 +16,15 @@ from graphad.config import config
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, literal, promote
 from graphad.primitives.cast import convert
-from graphad.primitives.shape import broadcast, reshape
+from graphad.primitives.layout import broadcast, reshape
 from graphad.trace.array import Array, is_scalar, scalar_dtype, to_array
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.recording import Trace, current, lift, state
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
 Operand = Any  # Array | Tracer | a Python scalar
+_ARRAYS = (Tracer, Array, DeviceArray)  # each is an Array to isinstance, which costs more
 
 
 def as_operand(x: Any, function: str = "") -> Array:
@@ -33,8 +35,8 @@ def as_operand(x: Any, function: str = "") -> Array:
     TypeError
         If ``x`` is neither array nor number; ``function`` is named in the message.
     """
-    if type(x) is Tracer or type(x) is Array:
-        return x  # pyright: ignore[reportReturnType] (a Tracer passes for an Array)
+    if type(x) in _ARRAYS:
+        return x
     if isinstance(x, np.ndarray) and state.stack:
         return state.stack[0].constant(x)
     try:
@@ -45,12 +47,12 @@ def as_operand(x: Any, function: str = "") -> Array:
 
 def as_operands(function: str, *xs: Any) -> tuple[Any, ...]:
     """``xs`` as operands; Python scalars stay what they are."""
-    return tuple([x if type(x) in (Tracer, Array) or is_scalar(x) else as_operand(x, function) for x in xs])
+    return tuple([x if type(x) in _ARRAYS or is_scalar(x) else as_operand(x, function) for x in xs])
 
 
 def dtype_and_weakness(x: Any) -> tuple[DType, bool]:
     """Dtype and weakness of an operand, Python scalars included."""
-    if type(x) is Tracer:
+    if type(x) is Tracer or type(x) is DeviceArray:
         return x.aval.dtype, x.weak_type
     if type(x) is Array:
         return BY_NUMPY[x._value.dtype], x.weak_type
@@ -78,8 +80,9 @@ def cast(x: Any, dtype: DType, weak: bool = False) -> Array:
         return with_weak(convert(operand, dtype=dtype), weak)
     if operand.weak_type == weak:
         return operand
-    same: Any = Array(operand._value, weak) if type(operand) is Array else Tracer(operand.builder, operand.atom, weak)
-    return same
+    if type(operand) is Tracer:
+        return Tracer(operand.builder, operand.atom, weak)  # pyright: ignore[reportReturnType]
+    return operand.as_weak(weak)
 
 
 def as_float(x: Any, name: str) -> Array:
@@ -218,7 +221,7 @@ def promoted(name: str, *xs: Any, to_float: bool = False) -> tuple[list[Any], DT
     dtype, weak = result_type(*xs)
     if to_float and not dtype.is_float:
         dtype = float_for(dtype)
-    shapes = [x.shape for x in xs if type(x) in (Tracer, Array)]
+    shapes = [x.shape for x in xs if type(x) in _ARRAYS]
     first = shapes[0] if shapes else ()
     shape = first if all([s == first for s in shapes]) else broadcast_shapes(shapes, name)
     trace = current() if any([type(x) is Tracer for x in xs]) else None
@@ -231,7 +234,7 @@ def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None) -> A
     x = cast(x, dtype, x.weak_type)
     if x.shape == shape:
         return x
-    if trace is not None and type(x) is Array:
+    if trace is not None and type(x) is not Tracer:
         # Broadcast by the program, so that it carries the small array along and not the large one.
         x = Tracer(trace, lift(trace, x), x.weak_type)
     return broadcast_to(x, shape)

@@ -28,6 +28,7 @@ class Tracer(Ref, Dispatch):
 
     __slots__ = ("weak_type",)
     is_tracer = True
+    takes_over = True
     builder: Trace
 
     def __init__(self, builder: Builder, atom: Atom, weak_type: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from graphad_kernels.math import FUNCTIONS, MODULES, helpers
@@ -38,15 +39,26 @@ def compiled(name: str, dtype: str) -> Callable[..., Any]:
 _instruction: Any = intrinsic
 
 
-def _call(builder: Any, name: str, arguments: Sequence[Any]) -> Any:
+_DEVICE: Final = "nvptx"  # in the target triple
+# What NVIDIA's compiler takes from its library of exact functions, not knowing LLVM's intrinsic of that name.
+_DEVICE_LIBRARY: Final = {"fabs", "rint", "floor", "ceil", "trunc", "copysign", "fmod"}
+
+
+def call_instruction(builder: Any, name: str, arguments: Sequence[Any]) -> Any:
     """Call the LLVM intrinsic of that name, overloaded on the type of its operands."""
     kind = arguments[0].type
-    function = builder.module.declare_intrinsic(f"llvm.{name}", [kind], ir.FunctionType(kind, [kind] * len(arguments)))
+    signature = ir.FunctionType(kind, [kind] * len(arguments))
+    if name in _DEVICE_LIBRARY and _DEVICE in builder.module.triple:
+        symbol = f"__nv_{name}" + "f" * isinstance(kind, ir.FloatType)
+        function = cgutils.get_or_insert_function(builder.module, signature, symbol)
+    else:
+        function = builder.module.declare_intrinsic(f"llvm.{name}", [kind], signature)
     return builder.call(function, arguments)
 
 
 def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, "fma" if _HAS_FMA else "fmuladd", (a, b, c))
+    fuses = _HAS_FMA or _DEVICE in builder.module.triple
+    return call_instruction(builder, "fma" if fuses else "fmuladd", (a, b, c))
 
 
 @_instruction
@@ -68,22 +80,22 @@ def _horner(_typing: Any, x: Any, coefficients: Any) -> Any:
 
 @_instruction
 def _sqrt(_typing: Any, x: Any) -> Any:
-    return x(x), lambda _context, builder, _signature, args: _call(builder, "sqrt", args)
+    return x(x), lambda _context, builder, _signature, args: call_instruction(builder, "sqrt", args)
 
 
 @_instruction
 def _absolute(_typing: Any, x: Any) -> Any:
-    return x(x), lambda _context, builder, _signature, args: _call(builder, "fabs", args)
+    return x(x), lambda _context, builder, _signature, args: call_instruction(builder, "fabs", args)
 
 
 @_instruction
 def _rint(_typing: Any, x: Any) -> Any:
-    return x(x), lambda _context, builder, _signature, args: _call(builder, "rint", args)
+    return x(x), lambda _context, builder, _signature, args: call_instruction(builder, "rint", args)
 
 
 @_instruction
 def _copysign(_typing: Any, x: Any, sign: Any) -> Any:
-    return x(x, x), lambda _context, builder, _signature, args: _call(builder, "copysign", args)
+    return x(x, x), lambda _context, builder, _signature, args: call_instruction(builder, "copysign", args)
 
 
 @_instruction

@@ -154,10 +154,11 @@ def f16_to_f32(bits: Any) -> Any:
     if word & np.uint32(0x7C00) == np.uint32(0x7C00):
         kept = np.uint32((word & np.uint32(0x3FF)) << np.uint32(13))
         return np.uint32(sign | np.uint32(0x7F800000) | kept).view(np.float32)
-    # Moved into place the bits are the value times 2**-112, denormals included; float64 holds both factors exactly.
-    moved = np.uint32((word & np.uint32(0x7FFF)) << np.uint32(13)).view(np.float32)
-    scaled = np.float32(np.float64(moved) * 2.0**112)
-    return np.uint32(sign | scaled.view(np.uint32)).view(np.float32)
+    moved = np.uint32((word & np.uint32(0x7FFF)) << np.uint32(13))
+    if word & np.uint32(0x7C00) == np.uint32(0):  # a denormal: what 2**-14 has more with these bits than without
+        more = np.uint32(moved | np.uint32(0x38800000)).view(np.float32) - np.float32(2.0**-14)
+        return np.uint32(sign | np.float32(more).view(np.uint32)).view(np.float32)
+    return np.uint32(sign | np.uint32(moved + np.uint32(112 << 23))).view(np.float32)
 
 
 @register_jitable

@@ -22,8 +22,9 @@ from graphad.primitives.control import jit, remat
 from graphad.primitives.effects import debug_print, guard
 from graphad.primitives.elementwise import add, div, exp, log, lt, maximum, mul, neg, sin, sub, tanh
 from graphad.primitives.indexing import gather, scatter_add, scatter_set
+from graphad.primitives.layout import broadcast, reshape, transpose
 from graphad.primitives.reduce import argmax, cumsum, reduce_max, reduce_sum
-from graphad.primitives.shape import broadcast, concatenate, pad, reshape, rev, slice_, transpose
+from graphad.primitives.shape import concatenate, pad, rev, slice_
 from tests.backends.interpret import interpret
 
 assert graphad.primitives

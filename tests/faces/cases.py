@@ -92,7 +92,12 @@ np.repeat(A, numpy.array([1, 0, 2]), axis=0); np.repeat(x, 2, total_repeat_lengt
 np.roll(x, -7); np.roll(A, 1); np.roll(A, (1, 2), (0, 1)); np.roll(A, 1, axis=0); np.roll(e, 1, 0); np.pad(x, 2);
 np.pad(A, ((1, 0), (0, 2))); np.pad(A, 1, constant_values=7); np.pad(x, 1, constant_values=(1, 2));
 np.pad(x, 2, mode='edge'); np.pad(A, 2, mode='reflect'); np.pad(x, (1, 3), mode='symmetric');
-np.pad(x, 7, mode='wrap'); np.pad(i, 1); np.diag(x); np.diag(x, 2); np.diag(x, -1); np.diag(A); np.diag(A, 1);
+np.pad(x, 7, mode='wrap'); np.pad(i, 1); np.pad(A, 2, 'mean'); np.pad(i, 2, 'mean', stat_length=2);
+np.pad(A, (1, 2), 'median', stat_length=(2, 3)); np.pad(I, 1, 'maximum'); np.pad(w, 1, 'minimum');
+np.pad(A, (2, 3), 'linear_ramp', end_values=(1, 2)); np.pad(s, 3, 'mean'); np.pad(A, 1, 'empty');
+np.pad(x, 9, 'reflect', reflect_type='odd'); np.pad(A, (3, 5), 'symmetric', reflect_type='odd');
+np.pad(C, ((0, 0), (0, 0), (1, 2)), constant_values=s); np.diag(x);
+np.diag(x, 2); np.diag(x, -1); np.diag(A); np.diag(A, 1);
 np.diag(A, -2); np.diagonal(C, 1, 1, 2); np.diagonal(C); np.trace(A); np.trace(C, axis1=1, axis2=2); np.tril(A);
 np.triu(A, 1); np.tril(C, -1); np.triu(I); np.tril(M); np.diag(b); np.permute_dims(A, (1, 0));
 np.matrix_transpose(C)

@@ -27,6 +27,7 @@ QUICK = {
     "harmonic_motion": ["--particles", "3", "--steps", "20"],
     "lenet": ["--epochs", "1"],
     "logistic_regression": [],
+    "many_clicks": ["--rows", "3000", "--batch", "300"],
     "natural_gradient": ["--samples", "10"],
     "plot_derivatives": ["--order", "1", "--points", "20"],
 }
@@ -132,6 +133,28 @@ def test_the_densities_of_the_mixture(example, rng):
 
 def test_the_convolutional_network_learns(example):
     assert example("lenet").main(["--epochs", "8"]) > 0.9
+
+
+def test_the_convolutional_network_goes_on_where_it_was(example, tmp_path, capsys):
+    module = example("lenet")
+    module.main(["--epochs", "2", "--checkpoint", "kept"])
+    reached = module.main(["--epochs", "3", "--checkpoint", "kept"])
+    assert "going on from step 44, in kept" in capsys.readouterr().err
+    assert reached == module.main(["--epochs", "3"])
+
+
+def test_many_clicks_agree_with_scikit_learn(example):
+    module = example("many_clicks")
+    correlation = module.main(["--rows", "20000", "--epochs", "8"])
+    x, y, true = module.make_data(20_000, 0)
+    model = LogisticRegression(C=1e6).fit(x[2000:], y[2000:])
+    assert correlation == pytest.approx(np.corrcoef(model.coef_[0], true)[0, 1], abs=1e-3)
+
+
+def test_the_same_file_on_another_device(example):
+    small = ["--rows", "1000", "--batch", "300", "--epochs", "1"]
+    here, there = (example("many_clicks").main([*small, "--device", device]) for device in ("cpu", "cuda:emulated"))
+    assert there == pytest.approx(here, abs=1e-5)
 
 
 def test_the_gradient_of_the_convolutional_network(example, rng):

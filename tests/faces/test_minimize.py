@@ -31,9 +31,25 @@ def test_minimize_with_values_and_gradients(method):
 def test_minimize_with_products_of_the_hessian(method):
     found = minimize(
         graphad.jit(rosenbrock), START, method=method, jac=graphad.compile_grad(rosenbrock),
-        hessp=graphad.jit(lambda x, v: graphad.hvp(rosenbrock, (x,), (v.astype(x.dtype),))),  # SciPy tries int8 once
+        hessp=graphad.jit(lambda x, v: graphad.hvp(rosenbrock, (x,), (v,))),  # SciPy tries int8 once
     )  # fmt: skip
     np.testing.assert_allclose(found.x, 1, atol=1e-3)
+
+
+def test_products_of_the_hessian_convert_the_vector():
+    """Whatever the dtype of the vector, the product has that of the point; `jvp` itself says what to write."""
+    x = gnp.asarray(START, np.float32)
+    expected = graphad.hessian(rosenbrock)(x) @ np.float32([1, 0, 2, -1])
+    for dtype in (np.int8, np.int64, np.float64, np.float16):
+        product = graphad.hvp(rosenbrock, (x,), (np.array([1, 0, 2, -1], dtype),))
+        assert product.dtype == np.float32
+        np.testing.assert_allclose(product, expected, rtol=1e-5)
+    mixed = graphad.hvp(lambda p: (p["a"] ** 3).sum() * p["b"], ({"a": x, "b": 2.0},), ({"a": START, "b": 1},))
+    np.testing.assert_allclose(mixed["b"], 3 * (START**3).sum(), 1e-5)
+    with pytest.raises(TypeError, match=r"f64\[4\].*f32\[4\]\. Convert them: \.astype\('float32'\)"):
+        graphad.jvp(rosenbrock, (x,), (START,))
+    with pytest.raises(TypeError, match="structure"):
+        graphad.hvp(rosenbrock, (x,), (START, START))
 
 
 @pytest.mark.parametrize("method", ["trust-exact", "dogleg"])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import graphad
 import graphad.numpy as gnp
@@ -77,6 +78,16 @@ def test_derivatives(name):
             np.testing.assert_allclose(graphad.grad(ours)(x), jax.grad(theirs)(x), rtol=1e-8, atol=1e-12)
             second, expected = graphad.grad(graphad.grad(ours))(x), jax.grad(jax.grad(theirs))(x)
             np.testing.assert_allclose(second, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_the_exact_gelu_keeps_its_digits_in_the_tail():
+    x = np.array([-37.0, -20.0, -12.0, -6.0, -2.0])
+    below, bell = special.ndtr(x), np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    exact = lambda x: nn.gelu(x, approximate=False)
+    slopes = graphad.vmap(graphad.grad(exact))
+    np.testing.assert_allclose(exact(x), x * below, rtol=1e-12)
+    np.testing.assert_allclose(slopes(x), below + x * bell, rtol=1e-12)
+    np.testing.assert_allclose(exact(x[2:].astype("f")), (x * below)[2:], rtol=3e-5)
 
 
 @pytest.mark.parametrize("name", LOGITS)

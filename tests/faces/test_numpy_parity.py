@@ -94,6 +94,14 @@ TABLE = {
         "np.diag(x)", "np.swapaxes(x, 0, 1)", "np.concatenate([x, x], 1)", "np.stack([x, x], -1)", "np.vstack([x, x])",
         "np.hstack([x, x])", "np.dstack([x, x])", "np.column_stack([x, x])", "np.block([[x, x]])",
         "np.pad(x, 1)", "np.array_split(x, 2)"], MATRICES),
+    "padding": ([
+        *words("constant edge linear_ramp maximum mean median minimum reflect symmetric wrap",
+            "np.pad(x, ((2, 1), (0, 3)), '{}')[2:]"), "np.pad(x, 2, 'mean', stat_length=2)",
+        "np.pad(x, (2, 6), 'median', stat_length=(3, 1))", "np.pad(x, 1, 'maximum', stat_length=((1, 9), (2, 2)))",
+        "np.pad(x, 7, 'reflect')", "np.pad(x, (3, 9), 'reflect', reflect_type='odd')",
+        "np.pad(x, (9, 2), 'symmetric', reflect_type='odd')", "np.pad(x, (4, 5), 'linear_ramp', end_values=(1, 20))",
+        "np.pad(x, {1: (3, 0)}, 'constant', constant_values=(5, 7))", "np.pad(x, {-1: 2}, 'wrap')"], {
+        name: x for name, x in MATRICES.items() if x.size}),
     "rows": (["np.delete(x, 0, axis=0)", "np.insert(x, 1, 1, axis=0)", "np.apply_along_axis(np.sum, 0, x)", "x[0]",
         "np.split(x, [1])", "np.rollaxis(x, 1)", "np.hsplit(x, [1])", "np.vsplit(x, [1])"], {
         name: x for name, x in MATRICES.items() if x.size}),

@@ -114,6 +114,43 @@ def test_like_jax_in_64_bits(expression, partitionable, jax_numbers):
         close(drawn(expression, random), jax_numbers[f"{partitionable} 64 {expression}"], 1e-6)
 
 
+def test_traced_parameters_draw_the_same_numbers():
+    """A fixed number of rounds comes to what as many as it takes come to."""
+    key = random.key(8)
+    alpha, rates = np.linspace(0.05, 9, 400, dtype=np.float32), np.linspace(0, 60, 400, dtype=np.float32)
+
+    def draw(key, a, rates):
+        return random.gamma(key, a), random.loggamma(key, a[:3], dtype="float64"), random.poisson(key, rates)
+
+    for got, expected in zip(graphad.jit(draw)(key, alpha, rates), draw(key, alpha, rates), strict=True):
+        close(got, expected, rtol=1e-5)
+    half = graphad.jit(lambda key: random.gamma(key, 2.0, (50,), "bfloat16"))(key)
+    np.testing.assert_array_equal(half, random.gamma(key, 2.0, (50,), "bfloat16"))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 32])
+def test_factors_of_traced_matrices(n):
+    key = random.key(9)
+    root = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
+    cov, mean = root @ root.T + np.eye(n, dtype=np.float32), np.arange(n, dtype=np.float32)
+
+    def draw(c):
+        return random.multivariate_normal(key, mean, c, (4,))
+
+    close(graphad.jit(draw)(cov), draw(cov), 2e-5)
+    if n == 3:
+        with jax.threefry_partitionable(graphad.config.threefry_partitionable):
+            slopes = jax.jacobian(
+                lambda c: jax.random.multivariate_normal(jnp.asarray(np.asarray(key)), mean, c, (4,))
+            )(cov)
+        close(graphad.jacobian(draw)(cov), slopes, 1e-5)
+        np.testing.assert_array_equal(graphad.jit(draw)(-cov), np.full((4, n), np.nan))
+    if n:
+        square = np.asarray(graphad.jit(lambda key: random.orthogonal(key, n, (2,)))(key))
+        close(square, random.orthogonal(key, n, (2,)), 5e-5)
+        np.testing.assert_allclose(square @ square.swapaxes(1, 2), np.stack([np.eye(n)] * 2), atol=1e-5)
+
+
 @pytest.mark.slow
 def test_jax_still_gives_these_numbers(request, partitionable, jax_numbers):
     for bits, expressions in ((32, ALL), (64, WIDE)):
@@ -126,13 +163,14 @@ def test_jax_still_gives_these_numbers(request, partitionable, jax_numbers):
             close(jax_numbers[name], now, 1e-6)
 
 
-TRACED = [*SMOOTH[1::3], *EXACT[:19]]
+TRACED = [*SMOOTH[1::3], *EXACT[:19], *EXACT[20:23:2], *REJECTION[1::6], *MATRICES[::4]]
 
 
 @pytest.mark.parametrize("expression", TRACED)
 def test_compiled_and_batched_over_keys(expression):
     def draw(key):
-        return eval(expression, {**vars(random), "A": A, "B": B, "L": LOGITS, "key": key})
+        named = {"np": np, "A": A, "B": B, "L": LOGITS, "M": MEAN, "C": COV, "key": key}
+        return eval(expression, {**vars(random), **named})
 
     keys = random.split(random.key(3), 2)
     expected = np.stack([np.asarray(draw(key)) for key in keys])
@@ -167,6 +205,13 @@ def test_parameters_have_derivatives():
 )
 def test_numbers_have_their_distribution(draw, distribution):
     assert stats.kstest(np.asarray(draw(random.key(4)), np.float64), distribution.cdf).pvalue > 1e-3
+
+
+def test_poisson_numbers_of_rates_that_are_none():
+    rates = np.float32([np.nan, np.inf, -np.inf, -1, 0, 2])
+    counts = np.asarray(random.poisson(random.key(4), rates))
+    np.testing.assert_array_equal(counts[:5], [-1, -1, -1, -1, 0])
+    np.testing.assert_array_equal(graphad.jit(random.poisson)(random.key(4), rates), counts)
 
 
 def test_poisson_numbers_of_all_rates_at_once():
@@ -208,10 +253,12 @@ def test_multivariate_normal_has_its_covariance(method):
 
 
 WRONG = [
-    (lambda k: graphad.jit(lambda k: random.gamma(k, 2.0))(k), TypeError, "gamma needs a key and"),
-    (lambda k: graphad.grad(lambda a: random.beta(k, a, 1.0))(2.0), TypeError, "beta needs a key and parameters"),
-    (lambda k: graphad.vmap(lambda k: random.poisson(k, 3.0))(random.split(k)), TypeError, "poisson needs a key"),
-    (lambda k: graphad.jit(lambda k: random.orthogonal(k, 2))(k), TypeError, "orthogonal needs a key"),
+    (lambda k: graphad.grad(lambda a: random.beta(k, a, 1.0))(2.0), TypeError, "accepted depends on this parameter"),
+    (lambda k: graphad.jit(lambda k: random.orthogonal(k, 33))(k), ValueError, "at most 32 columns, got 33"),
+    (
+        lambda k: graphad.jit(lambda c: random.multivariate_normal(k, MEAN, c, method="svd"))(COV),
+        TypeError, "factors a traced matrix by method='cholesky' only",
+    ),
     (lambda k: random.poisson(k, 2.0, dtype="float32"), TypeError, "poisson gives integers, not float32"),
     (lambda k: random.gumbel(k, mode="middle"), ValueError, "mode 'low' or 'high', got 'middle'"),
     (lambda k: random.exponential(k, (2,), "int32"), TypeError, "exponential gives floating-point numbers, not int32"),

@@ -29,6 +29,18 @@ WINDOWS = {
     "dilated": lambda lax, np, x: lax.reduce_window(
         x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 2, 1), [(0, 0)] * 4, (1, 2, 3, 1), (1, 3, 2, 1)
     ),
+    "dilated_same": lambda lax, np, x: lax.reduce_window(
+        x, 0.0, lax.add, (1, 7, 3, 1), (1, 2, 2, 1), "SAME", (1, 2, 2, 1), (1, 1, 2, 1)
+    ),
+}
+#: Computations without a primitive of their own: window, strides, padding, base dilation, window dilation.
+COMBINED = {
+    "overlapping": ((2, 3), (1, 1), "VALID", None, None),
+    "apart": ((1, 2), (2, 3), "VALID", None, None),
+    "padded": ((4, 7), (2, 1), "SAME", None, None),
+    "cut": ((2, 2), (1, 1), [(1, -1), (0, 2)], None, None),
+    "dilated": ((3, 2), (1, 2), [(2, 1), (0, 0)], (2, 1), (1, 3)),
+    "none": ((6, 1), (1, 1), "VALID", None, None),
 }
 W = np.random.default_rng(6).normal(size=(3, 2, 3, 4)).astype(np.float32)
 GROUPED = np.random.default_rng(7).normal(size=(3, 2, 1, 6)).astype(np.float32)
@@ -131,6 +143,50 @@ def test_windows(name):
     check(WINDOWS[name], IMAGE)
 
 
+@pytest.mark.parametrize("name", COMBINED)
+def test_windows_of_other_computations(name):
+    settings = COMBINED[name]
+    rounded = np.where(np.abs(X) < 0.3, 0, X)  # the derivative of a product is right where factors are zero
+    check(lambda lax, np, x: lax.reduce_window(x, 1.0, lax.mul, *settings), rounded, grad=False)
+    bits = np.arange(35, dtype=np.int32).reshape(5, 7) * 1234567
+    for init, kind in ((-1, "and"), (0, "or"), (0, "xor")):
+        check(
+            lambda lax, np, x, init=init, kind=kind: lax.reduce_window(
+                x, np.int32(init), getattr(lax, f"bitwise_{kind}"), *settings
+            ),
+            bits, grad=False,
+        )  # fmt: skip
+        if kind != "xor":
+            got = ga.lax.reduce_window(X > 0, bool(init), getattr(ga.lax, f"bitwise_{kind}"), *settings)
+            same(got, lax.reduce_window(X > 0, bool(init), getattr(lax, f"bitwise_{kind}"), *settings))
+
+
+def test_products_of_windows_have_derivatives():
+    x = np.float32([1.5, -0.5, 0, 2, 0, 0, 3, -1, 0.5])
+
+    def mine(v):
+        return (ga.lax.reduce_window(v, 1.0, ga.lax.mul, (5,), (2,), "SAME") ** 2).sum()
+
+    def theirs(v):
+        padded = jax.numpy.pad(v, 2, constant_values=1)
+        return sum(jax.numpy.prod(padded[k : k + 5]) ** 2 for k in range(0, 9, 2))
+
+    same(ga.grad(mine)(x), jax.grad(theirs)(x))
+    same(ga.jit(ga.hessian(mine))(x), jax.hessian(theirs)(x), 1e-4)
+    lanes = np.stack([x, x[::-1]])
+    same(ga.vmap(ga.grad(mine))(lanes), jax.vmap(jax.grad(theirs))(lanes))
+
+
+def test_any_associative_function_combines_windows():
+    """Neighbours stay in order, so the function need not commute."""
+    x = X[0]
+    logs = ga.lax.reduce_window(x, -np.inf, gnp.logaddexp, (3,), (1,), "VALID")
+    same(logs, np.log(np.convolve(np.exp(x), np.ones(3, np.float32), "valid")))
+    digits = np.arange(11, dtype=np.int32)
+    last = ga.lax.reduce_window(digits, 0, lambda a, b: gnp.where(b != 0, b, a), (6,), (1,), "VALID")
+    same(last, np.arange(5, 11, dtype=np.int32))
+
+
 def test_a_window_starts_from_its_initial_value():
     got = ga.lax.reduce_window(X, 2.0, ga.lax.add, (2, 2), (1, 1), [(1, 0), (0, 0)])
     padded = np.pad(X, ((1, 0), (0, 0)), constant_values=2)
@@ -149,8 +205,12 @@ def test_pooling():
 
 
 def test_wrong_windows_say_what_to_do():
-    with pytest.raises(TypeError, match=r"it takes lax\.add, lax\.max and lax\.min"):
-        ga.lax.reduce_window(X, 1.0, ga.lax.mul, (2, 2), (1, 1), "VALID")
+    with pytest.raises(TypeError, match="one of your own"):
+        ga.lax.reduce_window(X, 1.0, "mul", (2, 2), (1, 1), "VALID")
+    with pytest.raises(TypeError, match="must work element by element and keep the dtype"):
+        ga.lax.reduce_window(X, 1.0, lambda a, b: (a * b).sum(), (2, 2), (1, 1), "VALID")
+    with pytest.raises(TypeError, match="takes a scalar init_value"):
+        ga.lax.reduce_window(X, np.ones(2), ga.lax.mul, (2, 2), (1, 1), "VALID")
     with pytest.raises(ValueError, match="give a positive one for each"):
         ga.lax.reduce_window(X, 0.0, ga.lax.add, (2,), (1, 1), "VALID")
     with pytest.raises(ValueError, match="take 'SAME', 'VALID'"):

@@ -1,4 +1,4 @@
-"""Functions written once for graphad and JAX: the module ``m`` (with ``np`` and ``nn`` beside it) is one or the other.
+"""Functions written once for graphad and JAX: ``m``, with ``np``, ``nn`` and others within, is one or the other.
 
 Each case differentiates its first argument. ``smooth`` ones have a second derivative worth comparing.
 """
@@ -9,6 +9,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy
+
+from graphad.trace.pytree import tree_map
+from tests.faces.oracle import arrays, names_in
+from tests.parity.expressions import IN_BOTH, OURS_ALONE, variants
 
 _rng = numpy.random.default_rng(7)
 SCALAR = numpy.float64(0.7)
@@ -29,11 +33,15 @@ PARAMS = {
     "scale": numpy.float64(1.3),
 }
 
+#: JAX takes the softmax within in float32, whatever the width of its arguments.
+ROUGH = "dot_product_attention"
+
 
 class Case(NamedTuple):
     function: Callable[..., Any]  # (m, *args)
     args: tuple[Any, ...]
     smooth: bool = True
+    rough: bool = False  # JAX has few digits
 
 
 def kinked(function, *args):
@@ -43,6 +51,26 @@ def kinked(function, *args):
 
 def smooth(function, *args):
     return Case(function, args)
+
+
+def of_expression(text):
+    """The case of an expression: a function of the arrays of floats that it names, and of the other arrays."""
+    code = compile(text, text, "eval")
+    named = {name: value for name, value in arrays(64).items() if name in names_in(text)}
+    floats = {name: value for name, value in named.items() if value.dtype == "float64"}
+    others = {name: value for name, value in named.items() if name not in floats}
+    function = lambda m, floats, others: eval(code, {**vars(m), "numpy": numpy, **floats, **others})
+    return Case(function, (floats, others), rough=ROUGH in text)
+
+
+def arguments(case, bits):
+    """The arguments of a case in a width of floats; integers are of 32 bits."""
+
+    def convert(x):
+        x = numpy.asarray(x)
+        return x.astype(f"float{bits}") if x.dtype.kind == "f" else x.astype("int32") if x.dtype.kind == "i" else x
+
+    return tree_map(convert, case.args)
 
 
 def mlp(m, params, x, labels):
@@ -111,7 +139,7 @@ def recomputed(m, x):
     return m.checkpoint(lambda y: m.np.exp(m.np.sin(y)))(x).sum()
 
 
-CASES = {
+BY_HAND = {
     # one number
     "polynomial": smooth(lambda m, x: x**3 + 2 * x**2 - 3 * x + 1, SCALAR),
     "rational": smooth(lambda m, x: (x + 1) / (x**2 + 2), SCALAR),
@@ -238,3 +266,18 @@ CASES = {
     "stop gradient": smooth(lambda m, x: x * m.lax.stop_gradient(x) + m.lax.stop_gradient(x**2), VECTOR),
     "tree of results": smooth(lambda m, p: {"a": p["x"] * p["y"], "b": [p["x"].sum()]}, {"x": VECTOR, "y": SCALAR}),
 }
+
+#: Theme -> name -> case. The functions of a theme are compiled as one program.
+THEMES = {"by hand": BY_HAND}
+#: Themes of further variants: each of their functions has a case in the theme that they are of.
+VARIED = set()
+for theme, texts in IN_BOTH.items():
+    further = variants(texts) if theme != "programs" else set()
+    THEMES[theme] = {text: of_expression(text) for text in texts if text not in further}
+    if further:
+        THEMES[f"{theme}, varied"] = {text: of_expression(text) for text in texts if text in further}
+        VARIED.add(f"{theme}, varied")
+CASES = {(theme, name): case for theme, cases in THEMES.items() for name, case in cases.items()}
+
+#: Cases that have no counterpart in JAX: their derivatives are compared with differences only.
+ALONE = {text: of_expression(text) for text in OURS_ALONE}

@@ -11,7 +11,7 @@ from graphad.passes.pipeline import run
 from graphad.passes.rewrite import RuleSet, rewrite, rule
 from graphad.passes.simplify import EXACT_RULES, RULES, Simplify
 from graphad.primitives.elementwise import add, integer_pow, mul, neg, sin, sub, tanh
-from graphad.primitives.shape import reshape
+from graphad.primitives.layout import reshape
 
 x, y, c = var("x"), var("y"), const("c")
 NEG_NEG = rule("neg-neg", neg(neg(x)), x)

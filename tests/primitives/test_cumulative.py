@@ -9,7 +9,8 @@ from jax import lax
 
 from graphad.ir.types import f64
 from graphad.primitives.cumulative import cumlogsumexp, cummax, cummin, cumprod, linear_recurrence
-from graphad.primitives.shape import broadcast, reshape, slice_axis
+from graphad.primitives.layout import broadcast, reshape
+from graphad.primitives.shape import slice_axis
 from tests.primitives.calculus import derivatives
 from tests.primitives.test_shape_oracles import gradients, jax_gradients
 

@@ -15,8 +15,9 @@ from graphad.ir.builder import Builder
 from graphad.ir.types import aval, dtype_of, f32, i32, u8
 from graphad.primitives.contract import dot_general
 from graphad.primitives.indexing import gather, scatter_add, scatter_max, scatter_min, scatter_mul, scatter_set
+from graphad.primitives.layout import iota
 from graphad.primitives.reduce import argmax, argmin, cumsum, reduce_max, reduce_min, reduce_prod, reduce_sum
-from graphad.primitives.shape import concatenate, iota, pad, rev, slice_
+from graphad.primitives.shape import concatenate, pad, rev, slice_
 from graphad.transforms.batch import batch
 from tests.primitives.cases import program, run, samples_of
 from tests.primitives.test_derivatives import vjp_graph

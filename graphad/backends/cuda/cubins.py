@@ -1,0 +1,19 @@
+"""Machine code for GPUs on disk: a module is assembled once per machine, architecture and version of the assembler."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from graphad.backends.cache import key_of, object_cache
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.assemble import Assembled, assemble
+
+#: To be changed with the form of the files.
+_FORM: Final = "1"
+
+
+def cubin(ptx: str, architecture: str) -> Assembled:
+    """`assemble`, or what it gave before for the same module."""
+    versions = [toolkit.version_of(name) or "" for name in ("nvidia-nvjitlink", "cuda-bindings", "llvmlite")]
+    key = key_of("cubin", _FORM, *versions, architecture, ptx)
+    return Assembled.from_bytes(object_cache().get_or_make(key, lambda: assemble(ptx, architecture).to_bytes()))

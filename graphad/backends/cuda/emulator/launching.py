@@ -1,0 +1,219 @@
+"""Modules, their kernels, and launches."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphad.backends.cuda.emulator.accesses import parameter_offset
+from graphad.backends.cuda.emulator.decoder import Values
+from graphad.backends.cuda.emulator.faults import EmulatorError
+from graphad.backends.cuda.emulator.machine import execute
+from graphad.backends.cuda.emulator.memory import Memory
+from graphad.backends.cuda.emulator.program import Program, decode
+from graphad.backends.cuda.emulator.ptx_types import BITS, literal
+from graphad.backends.cuda.emulator.state import LaunchState, Size
+from graphad.backends.cuda.emulator.syntax import Function, Registers, Source, Variable, parse
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_THREADS = 1024
+MOST_SHARED_BYTES = 227 * 1024
+_MOST_GRID = (2**31 - 1, 65535, 65535)
+_MOST_BLOCK = (1024, 1024, 64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """One kernel of a module."""
+
+    name: str
+    parameters: tuple[str, ...]
+    """Types of the parameters, as PTX names them."""
+    shared_bytes: int
+    """Static shared memory."""
+    registers: int
+    """Registers that the text declares; the assembler needs other numbers of them."""
+    module: Module
+    function: Function
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchReport:
+    """What a launch did."""
+
+    instructions: int
+    """Instructions executed, each counted for each thread."""
+    global_read_bytes: int
+    global_written_bytes: int
+    """Bytes moved by all threads."""
+    read_transactions: int
+    write_transactions: int
+    """Sectors of 32 bytes that warps touched, counted for each access of a warp: few are coalesced accesses."""
+    distinct_read_bytes: int
+    distinct_written_bytes: int
+    """Bytes of global memory touched at all."""
+    barriers: int
+    """Barriers passed by blocks."""
+    atomics: int
+    """Atomic updates by threads."""
+
+
+class Module:
+    """A text of PTX, read and decoded once.
+
+    Raises
+    ------
+    EmulatorError
+        At text that is no PTX, and at instructions that the emulator does not know.
+    """
+
+    def __init__(self, ptx_text: str) -> None:
+        self.source: Source = parse(ptx_text)
+        self.kernels: dict[str, Kernel] = {}
+        for function in self.source.functions.values():
+            if function.is_kernel:
+                self.kernels[function.name] = self._kernel(function)
+
+    def _kernel(self, function: Function) -> Kernel:
+        program = decode(self.source, function)
+        types = tuple(p.type.name if p.count == 1 else f"{p.type.name}[{p.count}]" for p in function.parameters)
+        registers = sum(len(part.names) for part in function.body if isinstance(part, Registers))
+        return Kernel(function.name, types, program.shared_bytes, registers, self, function, program)
+
+    def addresses(self, memory: Memory) -> dict[str, int]:
+        """Where the module's variables lie in a memory; they are written there at the first launch."""
+        found = memory.modules.get(self)
+        if found is None:
+            variables = [v for v in self.source.variables.values() if v.space in {"global", "const"}]
+            found = memory.modules[self] = {v.name: memory.allocate(v.nbytes) for v in variables}
+            for variable in variables:
+                memory.view(found[variable.name], variable.nbytes)[:] = _initial(variable, found)
+        return found
+
+
+_ADDRESS_OF = re.compile(r"(?:generic\(\s*)?([A-Za-z_$%][\w$]*)\s*\)?\s*(?:\+\s*(\d+))?\)?")
+
+
+def _initial(variable: Variable, addresses: dict[str, int]) -> Array:
+    """Bytes that a variable begins with; zeros where the text does not say."""
+    type_ = variable.type
+    data = np.zeros(variable.count or 0, type_.dtype)
+    text = variable.initial.replace("{", " ").replace("}", " ").strip()
+    for index, part in enumerate(text.split(",") if text else ()):
+        value = literal(part.strip(), type_)
+        if value is None:
+            match = _ADDRESS_OF.fullmatch(part.strip())
+            if match is None or match[1] not in addresses or type_.bits != 64:
+                raise EmulatorError(f"the variable {variable.name} begins with {part.strip()}, which is not supported")
+            value = type_.dtype.type(addresses[match[1]] + int(match[2] or 0))
+        data[index] = value
+    return data.view(np.uint8)
+
+
+def launch(
+    kernel: Kernel,
+    memory: Memory,
+    grid: Size,
+    block: Size,
+    shared_bytes: int,
+    arguments: tuple[int | float, ...],
+    *,
+    checks: bool = True,
+) -> LaunchReport:
+    """Run a kernel.
+
+    Parameters
+    ----------
+    kernel
+        Of a `Module`.
+    memory
+        What its addresses mean.
+    grid, block
+        Blocks in the grid and threads in a block, in three dimensions.
+    shared_bytes
+        Dynamic shared memory of each block.
+    arguments
+        A number for each parameter; addresses are ints.
+    checks
+        Look for data races. Accesses out of bounds, misaligned accesses and barriers are looked after in any case.
+
+    Raises
+    ------
+    EmulatorError
+        At the first thing that is wrong, with the place.
+    """
+    program = kernel.program
+    _check_sizes(kernel, grid, block, shared_bytes)
+    parameters = _pack(kernel, arguments)
+    shared = -(-program.shared_bytes // 16) * 16 + shared_bytes if shared_bytes else program.shared_bytes
+    sizes = shared, shared_bytes, program.layout.local_bytes
+    state = LaunchState(kernel.name, memory, grid, block, parameters, sizes, checks=checks)
+    execute(program, state, _template(kernel, memory))
+    counters = state.counters
+    shadows = [shadow for region, shadow in state.shadows.values() if region is not state.shared]
+    return LaunchReport(
+        counters.instructions,
+        counters.global_read_bytes,
+        counters.global_written_bytes,
+        counters.read_transactions,
+        counters.write_transactions,
+        sum(shadow.bytes_read() for shadow in shadows),
+        sum(shadow.bytes_written() for shadow in shadows),
+        counters.barriers,
+        counters.atomics,
+    )
+
+
+def _template(kernel: Kernel, memory: Memory) -> Values:
+    """The values of the slots that are the same for all threads."""
+    storage = kernel.program.storage
+    values: Values = [None] * len(kernel.program.layout.slots)
+    for slot, value in storage.constants:
+        values[slot] = value
+    addresses = kernel.module.addresses(memory) if storage.addresses else {}
+    for slot, name, offset, dtype in storage.addresses:
+        values[slot] = dtype.type(addresses[name] + offset)
+    return values
+
+
+def _pack(kernel: Kernel, arguments: tuple[int | float, ...]) -> Array:
+    """The arguments as bytes, as kernels read them."""
+    parameters = kernel.function.parameters
+    if len(arguments) != len(parameters):
+        raise EmulatorError(f"kernel {kernel.name} takes {len(parameters)} arguments, not {len(arguments)}.")
+    data = np.zeros(parameter_offset(parameters, None), np.uint8)
+    for parameter, argument in zip(parameters, arguments, strict=True):
+        type_ = parameter.type
+        if parameter.count != 1:
+            raise EmulatorError(f"kernel {kernel.name}: the parameter {parameter.name} is no number.")
+        if type_.kind == "float":
+            value = np.array([argument]).astype(type_.dtype)
+        else:
+            if not hasattr(argument, "__index__") or not -(1 << type_.bits - 1) <= int(argument) < 1 << type_.bits:
+                raise EmulatorError(f"kernel {kernel.name}: {argument!r} is no {type_.name} for {parameter.name}.")
+            value = np.array([int(argument) & ((1 << type_.bits) - 1)], BITS[type_.nbytes])
+        start = parameter_offset(parameters, parameter)
+        data[start : start + type_.nbytes] = value.view(np.uint8)
+    return data
+
+
+def _check_sizes(kernel: Kernel, grid: Size, block: Size, shared_bytes: int) -> None:
+    """What a driver would refuse."""
+    threads, function = block[0] * block[1] * block[2], kernel.function
+    most = function.most_threads or MOST_THREADS
+    problem = ""
+    if not all(1 <= size <= limit for size, limit in zip(grid, _MOST_GRID, strict=True)):
+        problem = f"a grid of {grid}; the most is {_MOST_GRID}, the least 1"
+    elif not all(1 <= size <= limit for size, limit in zip(block, _MOST_BLOCK, strict=True)) or threads > most:
+        problem = f"blocks of {block}; the most is {_MOST_BLOCK} and {most} threads in all, the least 1"
+    elif function.required_block not in {None, block}:
+        problem = f"blocks of {block}; the kernel is for blocks of {function.required_block}"
+    elif kernel.shared_bytes + shared_bytes > MOST_SHARED_BYTES or shared_bytes < 0:
+        problem = f"{kernel.shared_bytes + shared_bytes} bytes of shared memory; the most is {MOST_SHARED_BYTES}"
+    if problem:
+        raise EmulatorError(f"kernel {kernel.name} cannot be launched with {problem}.")

@@ -1,0 +1,47 @@
+"""The numbers by which a schedule is chosen. One place, so that tests can make small programs take every way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Thresholds, in iterations or threads.
+
+    Attributes
+    ----------
+    spread
+        Inner loops of at least so many iterations are shared out among threads.
+    plenty
+        Points of a grid that fill a device by themselves: neighbouring columns are then summed by a thread each.
+    warp, block
+        A warp works on rows of up to ``warp`` iterations, a block of 128 threads up to ``block``, one of 256 beyond.
+    enough
+        Threads below which a kernel leaves most of a device idle ...
+    long
+        ... which is worth another kernel if each point has more iterations than this.
+    chunks, chunk
+        A reduction is cut into at most ``chunks`` parts, of at least ``chunk`` iterations.
+    shared
+        Bytes of shared memory that one group may fill.
+    rows
+        Consecutive nests over the same rows become one kernel if there are at least so many.
+    small
+        Consecutive nests of at most so many iterations become one kernel of one block; 0: never.
+    """
+
+    spread: int = 16
+    plenty: int = 4096
+    warp: int = 1024
+    block: int = 4096
+    enough: int = 16384
+    long: int = 8192
+    chunks: int = 512
+    chunk: int = 2048
+    shared: int = 16384
+    rows: int = 64
+    small: int = 2048
+
+
+LIMITS = Limits()

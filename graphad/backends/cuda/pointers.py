@@ -1,0 +1,26 @@
+"""Questions to the driver about memory and streams that other libraries own."""
+
+from __future__ import annotations
+
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.runtime import Runtime
+from graphad.device import Device, parse
+
+
+def device_of(address: int) -> Device:
+    """The GPU that has this address."""
+    driver = toolkit.driver()
+    wanted = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    status, number = driver.cuPointerGetAttribute(wanted, address)
+    if int(status):
+        raise ValueError(f"address {address:#x} is not in the memory of a GPU")
+    return parse(f"cuda:{int(number)}")
+
+
+def wait_for(runtime: Runtime, stream: int) -> None:
+    """Wait for all work on a stream: its address, or 1 for the default one."""
+    driver = toolkit.driver()
+    with runtime.lock:
+        (status,) = driver.cuStreamSynchronize(stream)
+    if int(status):
+        raise ValueError(f"{runtime.device}: waiting for the stream {stream:#x} of another library failed: {status}")

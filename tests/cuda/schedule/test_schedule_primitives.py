@@ -1,0 +1,43 @@
+"""Every primitive's program, dealt out and written back as loops, against the program itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphad.backends.cuda.limits import LIMITS, Limits
+from graphad.backends.cuda.program_check import check_device_program
+from graphad.backends.cuda.schedule import schedule
+from graphad.backends.cuda.sequential import as_loops
+from graphad.backends.fuse import lower
+from graphad.ir.types import b1, f32, i32, u32
+from tests.backends.loop_harness import run_llvm, same
+from tests.primitives.cases import case_id, cases, pure
+from tests.primitives.test_engines import all_samples
+
+#: Limits under which the smallest programs are spread, cut and scanned.
+TINY = Limits(
+    spread=2, plenty=8, warp=4, block=8, enough=1 << 30, long=2, chunks=3, chunk=2, shared=64, rows=1, small=0
+)
+#: Everything that can be one kernel is.
+JOINED = Limits(spread=2, rows=1, small=1 << 20)
+
+
+def compare(program, args, limits, rtol=1e-5):
+    device = schedule(program, limits=limits)
+    again = as_loops(device)
+    check_device_program(device)
+    flat = [np.ascontiguousarray(a).reshape(-1) for a in args]
+    status, want = run_llvm(program, flat)
+    got_status, got = run_llvm(again, flat)
+    assert got_status == status
+    for a, b in zip(got, want, strict=True):
+        same(a, b, rtol)
+    return device
+
+
+@pytest.mark.parametrize("limits", [LIMITS, TINY, JOINED], ids=["usual", "tiny", "joined"])
+@pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32, u32, b1), pure), ids=case_id)
+def test_schedule_keeps_the_program(primitive, dtype, limits):
+    graph, args, _ = all_samples(primitive, dtype)
+    compare(lower(graph).program, args, limits)

@@ -1,0 +1,89 @@
+"""Every kernel of whole programs and of all primitives through NVIDIA's assembler, for four generations of GPUs.
+
+It needs no GPU. What it refuses would fail on one; what it spills would be slow.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.assemble import assemble
+from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
+from graphad.backends.cuda.schedule import schedule
+from graphad.backends.fuse import lower
+from graphad.errors import DeviceError, LoweringError
+from graphad.ir.types import f32, i32
+from tests.cuda.programs import lowered, programs
+from tests.primitives.cases import case_id, cases, pure
+from tests.primitives.test_engines import all_samples
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
+#: Registers of a thread with which a whole multiprocessor of 64 k registers holds 1,024 threads and more; and what the
+#: few larger kernels may take.
+REGISTERS = 64
+MORE_REGISTERS = {"convolution_gradient": 72, "cumulative": 72}
+
+
+def has_assembler():
+    try:
+        toolkit.nvjitlink()
+    except DeviceError:
+        return False
+    return True
+
+
+assembler = pytest.mark.skipif(not has_assembler(), reason="NVIDIA's assembler (nvidia-nvjitlink) is not installed")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="NVIDIA has no assembler for macOS")
+def test_the_assembler_is_here():
+    """It is among the packages that tests need: without it the others here would be skipped and nobody told."""
+    assert has_assembler(), "pip install graphad[test] brings it"
+
+
+def check(program, architecture, registers, libraries=(False, True)):
+    device = schedule(program)
+    for has_gemm in libraries:
+        emitted = emit(device, architecture=architecture, has_gemm=has_gemm, comments=False)
+        if not any(isinstance(launch, KernelLaunch) for launch in emitted.launches):
+            continue
+        for kernel in assemble(emitted.ptx, architecture).kernels:
+            assert kernel.spill_stores == kernel.spill_loads == 0, kernel
+            if "gemm" not in kernel.name:
+                assert kernel.registers <= registers, kernel
+
+
+@assembler
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
+@pytest.mark.parametrize("name", programs())
+def test_programs_assemble(name, architecture):
+    check(lowered(name)[0], architecture, MORE_REGISTERS.get(name, REGISTERS))
+
+
+@assembler
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_100"])
+@pytest.mark.parametrize("name", programs())
+def test_programs_assemble_for_others(name, architecture):
+    check(lowered(name)[0], architecture, MORE_REGISTERS.get(name, REGISTERS))
+
+
+@assembler
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32), pure), ids=case_id)
+def test_primitives_assemble(primitive, dtype, architecture):
+    graph, _, _ = all_samples(primitive, dtype)
+    check(lower(graph).program, architecture, 255, (False,))
+
+
+@assembler
+def test_wrong_ptx_is_refused():
+    device = schedule(lowered("gelu")[0])
+    ptx = emit(device, architecture="sm_90", comments=False).ptx
+    assert assemble(ptx, "sm_90").kernels
+    with pytest.raises(LoweringError, match="line"):
+        assemble(ptx.replace("fma.rn.ftz.f32", "fma.rn.ftz.q32", 1), "sm_90")

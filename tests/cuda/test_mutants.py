@@ -1,0 +1,60 @@
+"""Barriers of scheduled kernels, taken out one by one: the emulator must notice each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from graphad.backends.cuda.emulator import EmulatorError
+from graphad.backends.cuda.program import Barrier, Kernel, Scan, Spread
+from graphad.backends.cuda.schedule import schedule
+from graphad.backends.loops import Store
+from tests.cuda.emit.harness import run
+from tests.cuda.programs import lowered, programs
+from tests.cuda.schedule.test_schedule_primitives import JOINED
+
+
+def mutants(program):
+    """The program without one of its barriers, for each that nothing else stands in for.
+
+    A combination over the group before it brings barriers of its own; and in front of a store, which one thread does,
+    the compiler may move the load of what is stored to that thread.
+    """
+    for n, kernel in enumerate(program.steps):
+        if not isinstance(kernel, Kernel):
+            continue
+        combined = False
+        for k, statement in enumerate(kernel.body):
+            if isinstance(statement, Spread):
+                combined = combined or bool(statement.carries) or any(isinstance(s, Scan) for s in statement.body)
+            elif isinstance(statement, Barrier):
+                if not combined and not isinstance(kernel.body[k + 1], Store):
+                    mutant = replace(kernel, body=kernel.body[:k] + kernel.body[k + 1 :])
+                    yield replace(program, steps=(*program.steps[:n], mutant, *program.steps[n + 1 :]))
+                combined = False
+
+
+SMALL = ("cross_entropy_gradient", "mlp_gradient", "sort")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_missing_barriers_are_caught(name):
+    program, args = lowered(name)
+    device = schedule(program)
+    run(device, args)
+    found = list(mutants(device))
+    assert found, "there is a barrier to take out"
+    for mutant in found[:8]:
+        with pytest.raises(EmulatorError):
+            run(mutant, args)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in programs() if n not in ("argsort_long", "lenet_gradient")])
+def test_missing_barriers_are_caught_where_all_is_one_kernel(name):
+    program, args = lowered(name)
+    device = schedule(program, limits=JOINED)
+    for mutant in list(mutants(device))[:12]:
+        with pytest.raises(EmulatorError):
+            run(mutant, args)

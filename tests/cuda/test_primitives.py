@@ -1,0 +1,42 @@
+"""Every primitive on the device against the reference: all samples of one as one program, run by the emulator.
+
+Where a GPU is present, the same programs run on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphad.backends.cuda.executable import compile_graph
+from graphad.ir.types import b1, f32, f64, i32, u32
+from tests.cuda.devices import DEVICES
+from tests.primitives.cases import all_primitives, assert_close, case_id, cases, pure, run
+from tests.primitives.test_engines import all_samples
+
+FAST = cases((f32, f64, i32, u32, b1), pure)
+
+
+def check(device, primitive, dtype):
+    graph, args, names = all_samples(primitive, dtype)
+    compiled = compile_graph(graph, device, flush_denormals=False)
+    for got, expected, name in zip(compiled(*args), run(graph, args), names, strict=True):
+        assert_close(np.asarray(got), expected, primitive, f"{device}: {name}")
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize(("primitive", "dtype"), FAST, ids=case_id)
+def test_device_is_the_reference(device, primitive, dtype):
+    check(device, primitive, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize(("primitive", "dtype"), [c for c in cases(keep=pure) if c not in FAST], ids=case_id)
+def test_device_is_the_reference_in_the_other_dtypes(device, primitive, dtype):
+    check(device, primitive, dtype)
+
+
+def test_every_primitive_runs_on_the_device():
+    tried = {p.name for p, _ in FAST}
+    assert tried >= {p.name for p in all_primitives() if p.region_rules is None and pure(p)}
