@@ -5,10 +5,15 @@ It needs no GPU. What it refuses would fail on one; what it spills would be slow
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import graphad
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.assemble import assemble
 from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
@@ -16,10 +21,12 @@ from graphad.backends.cuda.schedule import schedule
 from graphad.backends.fuse import lower
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
+from graphad.train import make_step
 from tests.cuda.programs import lowered, programs
 from tests.primitives.cases import case_id, cases, pure
 from tests.primitives.test_engines import all_samples
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 #: Registers of a thread with which a whole multiprocessor of 64 k registers holds 1,024 threads and more; and what the
 #: few larger kernels may take.
@@ -78,6 +85,43 @@ def test_programs_assemble_for_others(name, architecture):
 def test_primitives_assemble(primitive, dtype, architecture):
     graph, _, _ = all_samples(primitive, dtype)
     check(lower(graph).program, architecture, 255, (False,))
+
+
+def example(name):
+    """The module of an example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def training_step(name):
+    """The loop program of an example's whole training step: loss, adjoint, update by Adam."""
+    normal = np.random.default_rng(0).standard_normal
+    labels = np.arange(64, dtype=np.int32) % 10
+    if name == "mlp":
+        module = example("mlp")
+        loss, params = module.mlp_loss, module.init_params(graphad.random.key(0), [64, 128, 64, 10])
+        batch = normal((64, 64)).astype(np.float32), labels
+    elif name == "lenet":
+        module = example("lenet")
+        loss, params = module.loss, module.init_params(graphad.random.key(0))
+        batch = normal((64, 8, 8)).astype(np.float32), labels
+    else:
+        loss, params = example("many_clicks").loss, {"w": np.zeros(20, np.float32), "b": np.zeros((), np.float32)}
+        batch = normal((1000, 20)).astype(np.float32), np.ones(1000, np.float32)
+    step = make_step(loss, graphad.optim.adam(1e-3), donate=False)
+    return lower(step._program.graph(step.init(params), batch)).program
+
+
+@assembler
+@pytest.mark.parametrize("name", ["mlp", "lenet", "many_clicks"])
+@pytest.mark.parametrize(
+    "architecture", ["sm_90", *[pytest.param(a, marks=pytest.mark.slow) for a in ARCHITECTURES if a != "sm_90"]]
+)
+def test_training_steps_of_the_examples_assemble(name, architecture):
+    check(training_step(name), architecture, MORE_REGISTERS["convolution_gradient"] if name == "lenet" else REGISTERS)
 
 
 @assembler
