@@ -172,7 +172,7 @@ x + y * random.normal(random.key(1), (5,)); x + y * random.gumbel(random.key(2),
 x + y * random.laplace(random.key(3), (5,)); x * random.exponential(random.key(4), (5,));
 x * random.cauchy(random.key(5), (5,)); x + y * random.logistic(random.key(6), (5,));
 y * random.maxwell(random.key(7), (5,)); random.uniform(random.key(8), (5,), minval=x, maxval=x + y);
-random.truncated_normal(random.key(9), x, x + y); random.pareto(random.key(10), y); random.rayleigh(random.key(11), y);
+random.truncated_normal(random.key(8), x, x + y); random.pareto(random.key(10), y); random.rayleigh(random.key(11), y);
 random.weibull_min(random.key(12), y, y + 1); random.wald(random.key(13), y); random.lognormal(random.key(14), y);
 random.double_sided_maxwell(random.key(15), x, y); random.triangular(random.key(16), x - y, x, x + y);
 random.multivariate_normal(random.key(17), x, numpy.eye(5, dtype='f'));
