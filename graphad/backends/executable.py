@@ -20,11 +20,10 @@ from graphad.backends.entry import Box, Input, Output, Program, make_entry
 from graphad.backends.fuse import Lowered, lower
 from graphad.backends.loops import KernelProgram
 from graphad.backends.loops_check import check_program
-from graphad.backends.outcome import GuardFailure
+from graphad.backends.outcome import GuardFailure, guard_error
 from graphad.config import config
-from graphad.errors import GuardError, LoweringError, at
+from graphad.errors import LoweringError
 from graphad.ir.graph import Graph
-from graphad.ir.loc import format_loc
 from graphad.ir.types import Aval, literal
 from graphad.primitives.effects import printed_lines
 
@@ -69,11 +68,7 @@ class Executable:
         outcome = self.run(arrays)
         if type(outcome) is GuardFailure:
             failed = self.lowered.guards[outcome.ordinal]
-            message = (
-                f"{self.name} was compiled for {failed.expected} at a Python branch, but this call has "
-                f"{outcome.observed}. Call the function that it was made from: it knows its other paths."
-            )
-            raise GuardError(at(format_loc(failed.loc), message))
+            raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return outcome
 
     def run(self, arrays: Sequence[Any]) -> Any:

@@ -25,10 +25,9 @@ from graphad.backends.fuse import Lowered, lower
 from graphad.backends.loops import KernelProgram
 from graphad.backends.loops_check import check_program
 from graphad.backends.memory import buffer_bytes
-from graphad.backends.outcome import GuardFailure
+from graphad.backends.outcome import GuardFailure, guard_error
 from graphad.config import config
 from graphad.device import Device, Memory
-from graphad.errors import GuardError, at
 from graphad.ir.graph import Graph
 from graphad.ir.loc import format_loc
 from graphad.ir.types import literal
@@ -113,11 +112,7 @@ class DeviceExecutable:
         outcome = self.run([self.memory.upload(x) for x in given])
         if isinstance(outcome, GuardFailure):
             failed = self.lowered.guards[outcome.ordinal]
-            message = (
-                f"{self.name} was compiled for {failed.expected} at a Python branch, but this call has "
-                f"{outcome.observed}. Call the function that it was made from: it knows its other paths."
-            )
-            raise GuardError(at(format_loc(failed.loc), message))
+            raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return tuple([self._download(m, k) for k, m in enumerate(outcome)])
 
     # ---- what it looks like

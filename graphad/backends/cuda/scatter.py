@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from graphad.backends.cuda.program import Atomic
 from graphad.backends.cuda.rewrites import Names, is_pure, needed, used
+from graphad.backends.cuda.scans import ASSOCIATIVE
 from graphad.backends.loops import Buffer, Combine, Index, Let, Load, Loop, LoopNest, Position, Statement, Store, walk
 from graphad.ir.types import b1, i32, literal
-
-_COMBINES: Final[dict[str, Combine]] = {
-    "add": "sum", "mul": "prod", "maximum": "max", "minimum": "min", "and": "and", "or": "or",
-}  # fmt: skip
 
 
 def with_atomics(loop: Loop) -> Loop:
@@ -49,13 +45,13 @@ def _bare(s: Statement) -> Statement:
 
 def _update(body: Sequence[Statement], store: Store) -> tuple[Load, Let, Combine] | None:
     let = next((s for s in body if isinstance(s, Let) and s.name == store.value), None)
-    if let is None or let.op not in _COMBINES or len(let.args) != 2 or let.args[0] == let.args[1]:
+    if let is None or let.op not in ASSOCIATIVE or len(let.args) != 2 or let.args[0] == let.args[1]:
         return None
     for s in body:
         if isinstance(s, Load) and s.name in let.args and (s.buffer, s.index, s.dynamic) == (
             store.buffer, store.index, store.dynamic,
         ):  # fmt: skip
-            return s, let, _COMBINES[let.op]
+            return s, let, ASSOCIATIVE[let.op]
     return None
 
 

@@ -22,6 +22,7 @@ from graphad.backends.cuda.program import (
     Scan,
     Spread,
 )
+from graphad.backends.cuda.scans import ASSOCIATIVE
 from graphad.backends.loops import (
     Carry,
     Combine,
@@ -39,9 +40,7 @@ from graphad.backends.scalars import identity_of
 from graphad.ir.types import DType, literal
 
 #: The operator that takes one step of a combination.
-STEPS: Final[dict[Combine, str]] = {
-    "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or",
-}  # fmt: skip
+STEPS: Final[dict[Combine, str]] = {combine: op for op, combine in ASSOCIATIVE.items()}
 
 
 def as_loops(program: DeviceProgram) -> KernelProgram:
