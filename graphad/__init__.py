@@ -13,12 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphad import debug as debug
-from graphad import flatten_util as flatten_util
-from graphad import lax as lax
-from graphad import nn as nn
 from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
-from graphad import random as random
 from graphad import tree as tree
 from graphad import tree_util as tree_util
 from graphad.api.abstract import ShapeDtypeStruct as ShapeDtypeStruct
@@ -46,21 +41,32 @@ from graphad.api.linear_maps import jvp as jvp
 from graphad.api.linear_maps import linear_transpose as linear_transpose
 from graphad.api.linear_maps import linearize as linearize
 from graphad.api.linear_maps import vjp as vjp
+from graphad.api.stop_gradient import stop_gradient as stop_gradient
 from graphad.api.tangents import float0 as float0
 from graphad.api.vmap import vmap as vmap
 from graphad.config import config as config
-from graphad.lax import stop_gradient as stop_gradient
 from graphad.trace.array import Array as Array
 
 if TYPE_CHECKING:
+    from graphad import debug as debug
+    from graphad import flatten_util as flatten_util
+    from graphad import lax as lax
+    from graphad import nn as nn
     from graphad import optim as optim
+    from graphad import random as random
     from graphad import train as train
 
 __version__ = "0.1.0"
 
+#: Imported when first used: start-up time.
+_LATER = ("debug", "flatten_util", "lax", "nn", "optim", "random", "train")
+
 
 def __getattr__(name: str) -> Any:
-    """`graphad.optim` and `graphad.train` are imported when first used: start-up time."""
-    if name in ("optim", "train"):
+    if name in _LATER:
         return import_module(f"graphad.{name}")
     raise AttributeError(f"module 'graphad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -79,6 +79,10 @@ class Memory(Protocol):
         """Wait until all work that was queued on the device has ended."""
         ...
 
+    def lend(self) -> None:
+        """Say that another library has been told the address: its work may go on when nobody holds this any more."""
+        ...
+
 
 CPU: Final = Device("cpu")
 

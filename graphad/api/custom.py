@@ -11,7 +11,9 @@ from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError
 from graphad.ir.graph import Graph
+from graphad.ir.recent import Recent
 from graphad.ir.types import Aval
+from graphad.primitives.custom import MAX_GRAPHS
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
@@ -35,7 +37,7 @@ class _Custom:
         self.fun = fun
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(sorted(nondiff_argnums))
-        self._rules: dict[Any, Any] = {}
+        self._rules: Recent[Any, Any] = Recent(_MAX_RULES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
@@ -77,8 +79,6 @@ class _Custom:
         if found is None:
             found = self._make_rule(static, treedef, n_args, traced)
             if not any_tracer(traced.captures):  # tracers die with their trace: nothing to share
-                if len(self._rules) >= _MAX_RULES:
-                    self._rules.clear()
                 self._rules[key] = found
         return found
 
@@ -111,8 +111,8 @@ class _Rule:
         self.out_tree = traced.out_tree
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
-        self.batches: dict[Any, Any] = {}
-        self._graphs: dict[Any, Any] = {}
+        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self._graphs: Recent[Any, Any] = Recent(MAX_GRAPHS)
 
     def _trace(self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str) -> Traced:
         traced = trace_function(

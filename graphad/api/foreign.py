@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -89,7 +90,8 @@ class _AfterWork:
         self._owner = owner
 
     def __del__(self) -> None:
-        self._runtime.synchronize()
+        if not sys.is_finalizing():  # then the driver may be gone, and nobody is left to use the memory
+            self._runtime.synchronize()
 
 
 def _own_copy(memory: Memory) -> Memory:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
-from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -18,6 +17,7 @@ from graphad.api.static_arguments import StaticArguments
 from graphad.config import config
 from graphad.device import CPU, Device, parse
 from graphad.ir.graph import Graph
+from graphad.ir.recent import Recent
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from graphad.backends.explanation import Explanation
 
 NDArray = np.ndarray[Any, Any]
+
+_MAX_SIGNATURES = 1024  # of one function; of more, the oldest are compiled anew when they come again
 
 
 class Jit:
@@ -60,9 +62,9 @@ class Jit:
         self.device: Device | None = None if device is None else parse(device)
         self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
-        self._trees: dict[Hashable, PathTree] = {}
-        self._regions: dict[Hashable, Traced] = {}
-        self._fast: dict[Hashable, Path] = {}
+        self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
+        self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
+        self._fast: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs and not state.stack:
@@ -223,6 +225,8 @@ class Jit:
         return f"<compiled {self.name}: {len(self._trees)} signature(s), {paths} path(s)>"
 
     def _repr_html_(self) -> str:
+        from html import escape  # start-up time: only notebooks need it
+
         graphs = [simplify(path.graph) for tree in self._trees.values() for path in tree.paths()]
         shown = [f"<details><summary>path {k}</summary>{g._repr_html_()}</details>" for k, g in enumerate(graphs)]
         return f"<code>{escape(repr(self))}</code>{''.join(shown)}"
@@ -322,7 +326,7 @@ def jit(
     donate_argnums: int | Sequence[int] = (),
     device: str | Device | None = None,
 ) -> Any:
-    """Compile a function: it is traced once per signature and runs as one program.
+    """Compile a function: it is traced once per signature (the latest 1024 are kept) and runs as one program.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from graphad.primitives.effects import guard
 from graphad.trace.array import Array, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, set_runner
 from graphad.trace.source import where
+from graphad.transforms.numbers import lift_numbers
 
 
 def named(device: str | Device) -> Device:
@@ -107,7 +108,11 @@ def _run_eagerly(graph: Graph, operands: Sequence[Any]) -> list[Array]:
     """What is done with arrays on a device outside compiled functions: compiled as well, once for equal graphs."""
     device = committed_device(operands, None, graph.name, lambda k: f"operand {k}")
     assert device is not None, "one of the operands is on a device"
-    return run_compiled(_first_equal(_without_guards(graph)), operands, device)
+    lifted, numbers = _lifted(_without_guards(graph))
+    return run_compiled(_first_equal(lifted), [*operands, *numbers], device)
+
+
+_lifted = lru_cache(1024)(lift_numbers)  # numbers that change from call to call need no new program
 
 
 @lru_cache(1024)

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphad.config import config
 from graphad.device import CPU, Device, Memory
+from graphad.errors import DeviceError
 from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
@@ -70,7 +71,10 @@ def memory_on(device: Device) -> Allocator:
     """The memory of a GPU, which is opened when first used; `DeviceError` where it or its driver is missing."""
     from graphad.backends.cuda.runtimes import allocator  # late: start-up time
 
-    return allocator(device)
+    try:
+        return allocator(device)
+    except DeviceError as error:
+        raise DeviceError(f"{where()}{error}") from None
 
 
 def borrowed(device: Device, address: int, nbytes: int, owner: object) -> Memory:
@@ -99,6 +103,7 @@ def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
     from graphad.backends.cuda.executable import compile_graph  # late: start-up time
 
     def make() -> DeviceExecutable:
+        memory_on(device)  # whose error names the user's line
         return compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
 
     return graph.memoize(("compiled", device, config.trace_key), make)

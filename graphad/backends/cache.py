@@ -52,13 +52,14 @@ class ObjectCache:
     directory
         Created when first written to.
     max_bytes
-        When the files take more, the least recently used are deleted, down to four fifths of it.
+        When the files take more, the least recently used are deleted, down to four fifths of it. In memory, the oldest.
     """
 
     def __init__(self, directory: str | None, max_bytes: int = MAX_BYTES) -> None:
         self.directory = directory
         self.max_bytes = max_bytes
-        self._memory: dict[str, bytes] = {}
+        self._memory: dict[str, bytes] = {}  # the oldest first
+        self._memory_bytes = 0
         self._in_memory = directory is None
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -87,7 +88,7 @@ class ObjectCache:
     def put(self, key: str, payload: bytes) -> None:
         """Store ``payload``; the last writer of a key wins, and writers of one key write the same."""
         if self._in_memory or self.directory is None:
-            self._memory[key] = payload
+            self._keep(key, payload)
             return
         unfinished = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}.tmp"
         try:
@@ -134,11 +135,19 @@ class ObjectCache:
             if total <= self.max_bytes * 4 // 5:
                 return
 
+    def _keep(self, key: str, payload: bytes) -> None:
+        """Store ``payload`` in memory, where the oldest give way."""
+        with self._lock:
+            self._memory_bytes += len(payload) - len(self._memory.pop(key, b""))
+            self._memory[key] = payload
+            while self._memory_bytes > self.max_bytes and len(self._memory) > 1:
+                self._memory_bytes -= len(self._memory.pop(next(iter(self._memory))))
+
     def _path(self, key: str) -> str:
         return os.path.join(self.directory or "", key + _SUFFIX)
 
     def _fall_back(self, key: str, payload: bytes, error: OSError) -> None:
-        self._memory[key] = payload
+        self._keep(key, payload)
         with self._lock:
             first, self._in_memory = not self._in_memory, True
         if first:

@@ -19,7 +19,6 @@ from graphad.backends import cpu, emit_llvm, emit_numba, kernels
 from graphad.backends.entry import Box, Input, Output, Program, make_entry
 from graphad.backends.fuse import Lowered, lower
 from graphad.backends.loops import KernelProgram
-from graphad.backends.loops_check import check_program
 from graphad.backends.outcome import GuardFailure, guard_error
 from graphad.config import config
 from graphad.errors import LoweringError
@@ -104,10 +103,7 @@ class Executable:
     @cached_property
     def lowered(self) -> Lowered:
         """The loop program, and the meaning of its outputs."""
-        lowered = lower(self.graph, self.name)
-        if config.verify >= 2:
-            check_program(lowered.program)
-        return lowered
+        return lower(self.graph, self.name)
 
     @property
     def program(self) -> KernelProgram:

@@ -83,12 +83,14 @@ class _Flattener:
     def __init__(self) -> None:
         self.flat = FlatProgram()
         self.lowered: dict[Any, Lowering | None] = {}
+        self.widened: dict[tuple[Atom, DType], int] = {}  # of the region that is being inlined
         self.families = 0
 
     def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
         """Append the equations of ``graph`` on ``inputs``; its outputs."""
         atoms: list[Atom] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
         avals = graph.avals
+        around, self.widened = self.widened, {}
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
             primitive, ins, params, outs, regions = eqn
             operands = [atoms[a] if type(a) is int else a for a in ins]
@@ -110,6 +112,7 @@ class _Flattener:
                 results = [self.equation(eqn, lowering, operands, avals[outs[0]] if outs else None, loc)]
             for o, r in zip(outs, results, strict=True):
                 atoms[o] = r
+        self.widened = around
         return [atoms[a] if type(a) is int else a for a in graph.outputs]
 
     def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> list[Atom]:
@@ -176,6 +179,19 @@ class _Flattener:
             return atom
         scalar = template(_CAST, (source.dtype,), dtype)
         return self.flat.add(MapValue(aval(source.shape, dtype), loc, scalar, (atom,)))
+
+    def widen(self, atom: Atom, dtype: DType, loc: Loc) -> int:
+        """``atom`` converted to be multiplied or summed: once for all of a region, and before it is transposed."""
+        found = self.widened.get((atom, dtype))
+        if found is None:
+            view = self.flat.values[atom] if type(atom) is int else None
+            if type(view) is ViewValue and view.aval.size == self.flat.values[view.operand].aval.size:
+                whole = self.widen(view.operand, dtype, loc)
+                converted = self.view(whole, view.dims, aval(view.aval.shape, dtype), loc)
+            else:
+                converted = self.cast(atom, dtype, loc)
+            found = self.widened[atom, dtype] = self.value(converted, loc)
+        return found
 
     # ---- forms
 
@@ -252,7 +268,7 @@ class _Flattener:
         if not source.size:
             return self.view(identity_of(combine, out.dtype), (), out, loc)
         wide = ACCUMULATORS.get(out.dtype, out.dtype) if combine in ("sum", "prod") else out.dtype
-        operand = self.value(self.cast(operand, wide, loc), loc)
+        operand = self.widen(operand, wide, loc)
         result = self.flat.add(ReduceValue(aval(out.shape, wide), loc, operand, combine, axes))
         return self.cast(result, out.dtype, loc)
 
@@ -302,7 +318,7 @@ class _Flattener:
     def convolve(self, lowering: Convolve, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         """A product of the filters with a view of the windows: big ones are copied side by side for BLAS."""
         wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
-        x, w = (self.value(self.cast(a, wide, loc), loc) for a in operands)
+        x, w = (self.widen(a, wide, loc) for a in operands)
         features, channels, *window = self.shape(w)
         if not out.size or not channels:
             return self.view(literal(0, out.dtype), (), out, loc)
@@ -346,7 +362,7 @@ class _Flattener:
 
     def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         wide = ACCUMULATORS.get(out.dtype, out.dtype)
-        left, right = (self.value(self.cast(a, wide, loc), loc) for a in operands)
+        left, right = (self.widen(a, wide, loc) for a in operands)
         if not out.size or not self.flat.values[left].aval.size:
             return self.view(literal(0, out.dtype), (), out, loc)
         result = matmul.contract(self.flat, left, right, lowering, aval(out.shape, wide), loc)

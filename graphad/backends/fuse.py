@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from graphad.backends.flatten import flatten
 from graphad.backends.generate import generate
 from graphad.backends.loops import KernelProgram
+from graphad.backends.loops_check import check_program
 from graphad.backends.plan import make_plan
+from graphad.config import config
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
 from graphad.ir.types import Aval, Literal
@@ -70,11 +72,15 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
     ------
     LoweringError
         Where an equation has no compiled form.
+    ValueError
+        Where the program is wrong, which is looked for from ``config.verify`` 2 on.
     """
     flat = flatten(graph)
     plan = make_plan(flat)
     generated = generate(plan)
     program = KernelProgram(_identifier(name or graph.name), generated.buffers, generated.steps)
+    if config.verify >= 2:
+        check_program(program)
     guards = zip(flat.guards, plan.guards, strict=True)
     prints = zip(flat.prints, plan.prints, strict=True)
     return Lowered(

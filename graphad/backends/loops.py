@@ -153,7 +153,11 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """A step: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``, ``batch`` times, each ``*_step`` elements further."""
+    """A step: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``, ``batch`` times, each ``*_step`` elements further.
+
+    ``dtype`` is that of ``a`` and ``b``, and of ``c`` where ``result`` is None. On the CPU all three are f32 or f64; a
+    device has products of the 16-bit floats as well, summed in f32, with results of their own dtype or of f32.
+    """
 
     dtype: DType
     m: int
@@ -169,6 +173,12 @@ class Gemm:
     b_step: int = 0
     c_step: int = 0
     loc: Loc = field(default=None, compare=False)
+    result: DType | None = None
+
+    @property
+    def c_dtype(self) -> DType:
+        """The dtype of ``c``."""
+        return self.dtype if self.result is None else self.result
 
 
 @dataclass(frozen=True, slots=True)

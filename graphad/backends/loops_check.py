@@ -137,7 +137,8 @@ class _Checker:
         return found
 
     def gemm(self, g: Gemm) -> None:
-        self.require(g.dtype in (f32, f64), f"gemm computes in f32 or f64, not {g.dtype}")
+        for dtype in (g.dtype, g.c_dtype):
+            self.require(dtype in (f32, f64), f"gemm computes in f32 or f64, not {dtype}")
         self.require(min(g.m, g.n, g.k, g.batch) >= 0, "gemm of negative size")
         self.require(not g.c.transposed, "the result of a gemm is not transposed")
         self.require(g.c.buffer not in (g.a.buffer, g.b.buffer), "the result of a gemm overlaps an operand")

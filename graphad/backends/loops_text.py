@@ -154,4 +154,5 @@ def format_gemm(step: Gemm) -> str:
     scale = "" if step.alpha == 1.0 else f"{step.alpha!r} * "
     plus = "" if step.beta == 0.0 else f" + {step.beta!r} * {c}"
     times = "" if step.batch == 1 else f" for batch in {step.batch}"
-    return f"gemm {step.dtype.name} {c} = {scale}{left} @ {right}{plus}{times}"
+    result = "" if step.c_dtype is step.dtype else f" to {step.c_dtype.name}"
+    return f"gemm {step.dtype.name}{result} {c} = {scale}{left} @ {right}{plus}{times}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from graphad.ir.frozen import Frozen
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Scalar expressions
@@ -38,22 +39,19 @@ PAIRS: Final[dict[str, int]] = {"pair0": 1, "pair1": 1}
 SCALAR_OPS: Final[dict[str, int]] = {**ARITHMETIC, **COMPARISONS, **ELEMENTARY, **PAIRS}
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(Frozen):
     """Operand number ``index`` of the primitive."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+class Const(Frozen):
     """A number; it takes the dtype of the operands beside it."""
 
     value: bool | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Frozen):
     """``op`` applied to ``args``."""
 
     op: str
@@ -107,42 +105,36 @@ def _read(node: ast.expr, text: str) -> Scalar:
 # Lowerings
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(Frozen):
     """Elementwise: one scalar expression per output, over operands of the output's shape (or scalar literals)."""
 
     results: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AffineDim:
+class AffineDim(Frozen):
     """One coordinate of the operand: ``offset + sum(step * output coordinate dim)`` over ``terms`` of (dim, step)."""
 
     offset: int
     terms: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Frozen):
     """A re-reading of operand 0: for each of its axes, where in it the output's element lies. No data moves."""
 
     index: tuple[AffineDim, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reshape:
+class Reshape(Frozen):
     """The same elements in row-major order under another shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Iota:
+class Iota(Frozen):
     """The output's coordinate along ``axis``."""
 
     axis: int
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Frozen):
     """Operand ``operand`` lies in the output at ``offsets + steps * coordinate`` (parts outside are cut off)."""
 
     operand: int
@@ -150,24 +142,21 @@ class Piece:
     steps: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
+class Pieces(Frozen):
     """The output is laid out from pieces; what none covers is operand ``fill`` (a scalar)."""
 
     pieces: tuple[Piece, ...]
     fill: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(Frozen):
     """Operand 0 combined over ``axes``: ``sum prod max min and or``, or ``argmax argmin`` over the one axis."""
 
     combine: str
     axes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Frozen):
     """Operand 0 combined over windows, as `Reduce` does; positions are those in the operand, in row-major order."""
 
     combine: str
@@ -176,8 +165,7 @@ class Window:
     dilation: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Frozen):
     """Running ``combine`` along ``axis``: ``sum prod max min logsumexp`` of operand 0, or ``linear``.
 
     ``linear`` is ``y[i] = operand0[i] * y[i-1] + operand1[i]``.
@@ -188,16 +176,14 @@ class Scan:
     reverse: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Frozen):
     """``dot_general``: batch axes lead, then the free axes of the left and of the right operand."""
 
     contract: tuple[tuple[int, ...], tuple[int, ...]]
     batch: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Convolve:
+class Convolve(Frozen):
     """``conv``: see `graphad.primitives.convolution`."""
 
     strides: tuple[int, ...]
@@ -205,46 +191,39 @@ class Convolve:
     groups: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gather:
+class Gather(Frozen):
     """Reads at indices; see the primitive ``gather`` for the meaning of its params."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scatter:
+class Scatter(Frozen):
     """Writes at indices, ``combine`` being ``set add mul min max``; see the primitives ``scatter_*``."""
 
     combine: str
 
 
-@dataclass(frozen=True, slots=True)
-class DynamicSlice:
+class DynamicSlice(Frozen):
     """A block of operand 0 at starts; see the primitive ``dynamic_slice``."""
 
     batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class DynamicUpdate:
+class DynamicUpdate(Frozen):
     """Operand 1 in place of a block of operand 0; see the primitive ``dynamic_update_slice``."""
 
     batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(Frozen):
     """A hand-written body of that name in ``graphad_kernels``."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Inline:
+class Inline(Frozen):
     """A region that lowers as its body in place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Frozen):
     """Neither a value nor a loop: the program's frame deals with it (guards exit early, prints happen on the host)."""
 
 

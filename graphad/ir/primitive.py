@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from graphad.ir.lowering import Lowering
-from graphad.ir.params import ParamKind
+from graphad.ir.params import RULE, ParamKind
+from graphad.ir.recent import Recent
 from graphad.ir.types import Aval, DType, OperandType
 
 
@@ -40,8 +41,7 @@ class SampleMaker(Protocol):
     def __call__(self, rng: np.random.Generator, dtype: DType) -> Iterator[Sample]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RegionRules:
+class RegionRules(NamedTuple):
     """How a primitive with regions goes through the transforms; see `graphad.primitives.control`."""
 
     linearize: Callable[..., Any]
@@ -50,7 +50,7 @@ class RegionRules:
 
 
 PRIMITIVES: Final[dict[str, Primitive]] = {}
-_MEMO_LIMIT = 20_000
+_REMEMBERED: Final = 4096  # applications of one type rule
 
 
 @dataclass(eq=False, slots=True)
@@ -110,12 +110,15 @@ class Primitive:
     region_rules: RegionRules | None = None
     prune: Callable[..., Any] | None = None
     _names: tuple[str, ...] = field(init=False, repr=False, default=())
-    _memo: dict[Any, tuple[Aval, ...]] = field(init=False, repr=False, default_factory=dict)
+    _memo: Recent[Any, tuple[Aval, ...]] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.name in PRIMITIVES:
             raise ValueError(f"primitive {self.name} is registered twice")
         self._names = tuple(self.params)
+        # Regions and rules hold programs and arrays, which a table of types should not keep alive.
+        if self.region_rules is None and RULE not in self.params.values():
+            self._memo = Recent(_REMEMBERED)
         PRIMITIVES[self.name] = self
 
     def __call__(self, *operands: Any, **params: Any) -> Any:
@@ -129,19 +132,24 @@ class Primitive:
     def infer(
         self, types: tuple[OperandType, ...], params: tuple[Any, ...], regions: tuple[Any, ...]
     ) -> tuple[Aval, ...]:
-        """The avals of the outputs; memoised."""
-        key = (types, params, regions)
+        """The avals of the outputs; memoised, but for primitives with regions."""
         memo = self._memo
+        if memo is None:
+            return self._infer(types, params, regions)
+        key = (types, params)
         found = memo.get(key)
         if found is None:
-            if len(memo) >= _MEMO_LIMIT:
-                memo.clear()
-            kwargs = dict(zip(self._names, params, strict=True))
-            if regions:
-                kwargs["regions"] = regions
-            result = self.type_rule(*types, **kwargs)
-            found = memo[key] = (result,) if type(result) is Aval else tuple(result)
+            found = memo[key] = self._infer(types, params, regions)
         return found
+
+    def _infer(
+        self, types: tuple[OperandType, ...], params: tuple[Any, ...], regions: tuple[Any, ...]
+    ) -> tuple[Aval, ...]:
+        kwargs = dict(zip(self._names, params, strict=True))
+        if regions:
+            kwargs["regions"] = regions
+        result = self.type_rule(*types, **kwargs)
+        return (result,) if type(result) is Aval else tuple(result)
 
     def evaluate(self, operands: tuple[Any, ...], params: tuple[Any, ...]) -> Any:
         """Run the NumPy reference on arrays."""

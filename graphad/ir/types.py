@@ -1,19 +1,27 @@
 """Types of the IR: dtypes, avals, literals, and dtype promotion.
 
-Everything here is interned, so that types and literals compare by identity.
+Everything here is interned, so that types and literals compare by identity. The tables refer weakly to what they hold,
+so that it goes when nobody uses it; those used lately are kept.
 """
 
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 from typing import Literal as OneOf
+from weakref import WeakValueDictionary
 
 import ml_dtypes
 import numpy as np
 
+from graphad.ir.recent import Recent
+
 Kind = OneOf["b", "u", "i", "f", "c"]
+
+_RECENT: Final = 4096  # avals, and literals, that are kept though nobody uses them
+_interning: Final = threading.RLock()  # threads that race must agree on one object
 
 
 class DType:
@@ -103,7 +111,7 @@ def dtype_of(x: Any) -> DType:
 class Aval:
     """Abstract value: a shape and a dtype. Make one with `aval`, which interns."""
 
-    __slots__ = ("dtype", "is_float", "ndim", "shape", "size")
+    __slots__ = ("__weakref__", "dtype", "is_float", "ndim", "shape", "size")
 
     shape: tuple[int, ...]
     dtype: DType
@@ -118,7 +126,8 @@ class Aval:
         return (aval, (self.shape, self.dtype))
 
 
-_avals: dict[tuple[tuple[int, ...], DType], Aval] = {}
+_avals: Final[WeakValueDictionary[tuple[tuple[int, ...], DType], Aval]] = WeakValueDictionary()
+_recent_avals: Final[Recent[tuple[tuple[int, ...], DType], Aval]] = Recent(_RECENT)
 
 
 def aval(shape: tuple[int, ...], dtype: DType) -> Aval:
@@ -131,14 +140,19 @@ def aval(shape: tuple[int, ...], dtype: DType) -> Aval:
     """
     key = (shape, dtype)
     try:
-        return _avals[key]
+        return _recent_avals[key]
     except KeyError:
-        new = Aval()
-        new.shape, new.dtype, new.ndim = shape, dtype, len(shape)
-        new.size = int(np.prod(shape, dtype=np.int64)) if shape else 1
-        new.is_float = dtype.is_float
-        # setdefault: two threads that race here must agree on one object.
-        return _avals.setdefault(key, new)
+        pass
+    with _interning:
+        found = _avals.get(key)
+        if found is None:
+            found = Aval()
+            found.shape, found.dtype, found.ndim = shape, dtype, len(shape)
+            found.size = int(np.prod(shape, dtype=np.int64)) if shape else 1
+            found.is_float = dtype.is_float
+            _avals[key] = found
+        _recent_avals[key] = found
+    return found
 
 
 class LiteralType:
@@ -162,7 +176,7 @@ OperandType = Aval | LiteralType
 class Literal:
     """A typed scalar constant, interned by (dtype, bits): 0.0 is not -0.0, 1 is not True, nan is nan."""
 
-    __slots__ = ("aval", "bits", "dtype", "order", "type", "value")
+    __slots__ = ("__weakref__", "aval", "bits", "dtype", "order", "type", "value")
 
     value: np.generic
     dtype: DType
@@ -182,8 +196,8 @@ class Literal:
         return (_literal_from_bits, (self.dtype, self.bits))
 
 
-_literals: dict[tuple[DType, bytes], Literal] = {}
-_literal_cache: dict[tuple[type, Any, DType], Literal] = {}
+_literals: Final[WeakValueDictionary[tuple[DType, bytes], Literal]] = WeakValueDictionary()
+_recent_literals: Final[Recent[tuple[type, Any, DType], Literal]] = Recent(_RECENT)
 
 
 def literal(value: Any, dtype: DType) -> Literal:
@@ -197,12 +211,12 @@ def literal(value: Any, dtype: DType) -> Literal:
     # Equal keys of the fast table must have equal bits: zeros (two of them) and nans go the long way.
     key = (type(value), value, dtype)
     try:
-        return _literal_cache[key]
+        return _recent_literals[key]
     except (KeyError, TypeError):
         pass
     made = _literal_from_bits(dtype, np.asarray(value).astype(dtype.numpy).tobytes())
     if np.ndim(value) == 0 and isinstance(value, (bool, int, float, np.generic)) and value == value and value != 0:
-        _literal_cache[key] = made
+        _recent_literals[key] = made
     return made
 
 
@@ -210,12 +224,16 @@ def _literal_from_bits(dtype: DType, bits: bytes) -> Literal:
     key = (dtype, bits)
     found = _literals.get(key)
     if found is None:
-        new = Literal()
-        new.value = np.frombuffer(bits, dtype.numpy)[0]
-        new.dtype, new.bits = dtype, bits
-        new.aval, new.type = aval((), dtype), _literal_types[dtype]
-        new.order = (dtype.name, bits)
-        found = _literals.setdefault(key, new)
+        scalar = aval((), dtype)
+        with _interning:
+            found = _literals.get(key)
+            if found is None:
+                found = Literal()
+                found.value = np.frombuffer(bits, dtype.numpy)[0]
+                found.dtype, found.bits = dtype, bits
+                found.aval, found.type = scalar, _literal_types[dtype]
+                found.order = (dtype.name, bits)
+                _literals[key] = found
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from graphad.api.stop_gradient import stop_gradient as stop_gradient
 from graphad.lax._convolution import ConvDimensionNumbers as ConvDimensionNumbers
 from graphad.lax._convolution import conv as conv
 from graphad.lax._convolution import conv_dimension_numbers as conv_dimension_numbers
@@ -78,7 +79,6 @@ from graphad.lax._elementwise import sin as sin
 from graphad.lax._elementwise import sinh as sinh
 from graphad.lax._elementwise import sqrt as sqrt
 from graphad.lax._elementwise import square as square
-from graphad.lax._elementwise import stop_gradient as stop_gradient
 from graphad.lax._elementwise import sub as sub
 from graphad.lax._elementwise import tan as tan
 from graphad.lax._elementwise import tanh as tanh

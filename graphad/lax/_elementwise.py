@@ -13,7 +13,6 @@ from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array, is_scalar
-from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
 
 
@@ -193,22 +192,6 @@ def exp2(x: ArrayLike) -> Array:
     Array(8., dtype=float32, weak_type=True)
     """
     return gnp.exp2(x)
-
-
-def stop_gradient(x: Tree) -> Tree:
-    """x itself, or a pytree of such, with derivative zero.
-
-    Parameters
-    ----------
-    x
-        An array, a number, or containers of these; integers and booleans are left as they are.
-
-    Examples
-    --------
-    >>> stop_gradient(2.0)
-    Array(2., dtype=float32, weak_type=True)
-    """
-    return tree_map(lambda leaf: elementwise(prims.stop_gradient, leaf), x)
 
 
 def convert_element_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:

@@ -44,6 +44,7 @@ from graphad.numpy._creation import ones_like as ones_like
 from graphad.numpy._creation import zeros as zeros
 from graphad.numpy._creation import zeros_like as zeros_like
 from graphad.numpy._cumulative import cumprod as cumprod
+from graphad.numpy._cumulative import cumsum as cumsum
 from graphad.numpy._cumulative import cumulative_prod as cumulative_prod
 from graphad.numpy._cumulative import cumulative_sum as cumulative_sum
 from graphad.numpy._cumulative import nancumprod as nancumprod
@@ -274,7 +275,6 @@ from graphad.numpy._reductions import argmax as argmax
 from graphad.numpy._reductions import argmin as argmin
 from graphad.numpy._reductions import average as average
 from graphad.numpy._reductions import count_nonzero as count_nonzero
-from graphad.numpy._reductions import cumsum as cumsum
 from graphad.numpy._reductions import max as max
 from graphad.numpy._reductions import mean as mean
 from graphad.numpy._reductions import min as min

@@ -17,6 +17,16 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, canonical_axis, canonical_dtype, cast, default_int, dtype_and_weakness
 
 
+def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
+    """The sums of all elements up to each one; of the flattened array if no axis is named.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.cumsum(gnp.arange(4))
+    Array([0, 1, 3, 6], dtype=int32)
+    """
+    return _running(reduce.cumsum, "cumsum", a, axis, dtype)
+
+
 def cumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """The products of all elements up to each one; of the flattened array if no axis is named.
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphad.numpy._arithmetic import remainder
+from graphad.numpy._cumulative import cumsum
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import not_equal, where
-from graphad.numpy._reductions import cumsum
 from graphad.numpy._reductions import sum as sum_
 from graphad.numpy._shape import broadcast_to, moveaxis, ravel
 from graphad.numpy._typing import ArrayLike

@@ -171,7 +171,7 @@ _METHODS: dict[str, Method] = {
     "conj": _itself,
     "copy": _itself,
     "cumprod": _without_out(_cumulative.cumprod),
-    "cumsum": _without_out(_reductions.cumsum),
+    "cumsum": _without_out(_cumulative.cumsum),
     "dot": _linear.dot,
     "flatten": _shape.ravel,
     "max": _without_out(_reductions.max),

@@ -363,21 +363,4 @@ def _position(primitive: Primitive, x: ArrayLike, axis: int | None, keepdims: bo
     return expand_dims(result, tuple(range(ndim)) if axis is None else k)
 
 
-def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
-    """The sums of all elements up to each one; of the flattened array if no axis is named.
-
-    >>> import graphad.numpy as gnp
-    >>> gnp.cumsum(gnp.arange(4))
-    Array([0, 1, 3, 6], dtype=int32)
-    """
-    x = as_operand(a, "cumsum")
-    if axis is None:
-        x, axis = ravel(x), 0
-    if dtype is not None:
-        x = cast(x, canonical_dtype(dtype))
-    elif dtype_and_weakness(x)[0] is b1:
-        x = cast(x, default_int())
-    return reducers.cumsum(x, axis=canonical_axis(axis, x.ndim, "cumsum"), reverse=False)
-
-
 amax, amin = max, min

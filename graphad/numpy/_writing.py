@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from graphad.numpy._arithmetic import clip, remainder
+from graphad.numpy._cumulative import cumsum
 from graphad.numpy._joining import stack
 from graphad.numpy._logic import not_equal, where
-from graphad.numpy._reductions import cumsum
 from graphad.numpy._search import searchsorted
 from graphad.numpy._shape import broadcast_arrays, broadcast_to, moveaxis, ravel, reshape
 from graphad.numpy._stacking import resize

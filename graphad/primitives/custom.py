@@ -18,7 +18,7 @@ when first needed:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from graphad.errors import DifferentiationError
 from graphad.ir.builder import Builder
@@ -27,12 +27,16 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import Inline
 from graphad.ir.params import AVALS, INT, RULE
 from graphad.ir.primitive import Primitive, RegionRules
+from graphad.ir.recent import Recent
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Tangents, atoms_of, jit, region_type, slim_region, spread
 from graphad.primitives.families import listed
 from graphad.primitives.layout import instantiate, repeat_leading
 from graphad.primitives.reduce import reduce_sum
+
+MAX_GRAPHS: Final = 256
+"""Of one rule: for as many types of its arguments."""
 
 
 def _refuse_captured(rule: Any, tangents: Tangents, loc: Any) -> None:
@@ -238,8 +242,8 @@ class BatchedRule:
         self.mask = mask
         self.size = size
         self.batched = batched
-        self.batches: dict[Any, Any] = {}
-        self.graphs: dict[Any, Graph] = {}
+        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self.graphs: Recent[Any, Graph] = Recent(MAX_GRAPHS)
 
     @property
     def n_args(self) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from graphad_kernels.math import evaluate
 
 from graphad.ir.types import BY_NUMPY, f32, f64
 
@@ -18,6 +17,8 @@ def kernel(name: str) -> Callable[..., Any]:
     """
 
     def reference(*operands: Any) -> Any:
+        from graphad_kernels.math import evaluate  # late: start-up time
+
         arrays = [np.asarray(x) for x in operands]
         dtype = BY_NUMPY[arrays[0].dtype]
         if dtype.is_float and dtype not in (f32, f64):

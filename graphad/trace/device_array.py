@@ -155,29 +155,31 @@ class DeviceArray(Array):
         if dl_device == CPU:
             if copy is False:
                 raise BufferError(f"{where()}__dlpack__(copy=False): this array is on {self.device}, not on the CPU")
-            return export_dlpack(self._value, max_version=max_version)
+            return export_dlpack(self._value, max_version=max_version, copy=copy)
+        if self.device.is_emulated:
+            raise BufferError(
+                f"{where()}__dlpack__: the memory of {self.device} is the emulator's own, and no other library can "
+                "read it. Pass np.asarray(x)."
+            )
         place = self.__dlpack_device__()
         if dl_device not in (None, place):
             raise BufferError(f"{where()}__dlpack__: this array is on {self.device}, and is not copied to {dl_device}")
         x = self.copied() if copy else self
         if stream != _NO_WAIT:
             x.memory.synchronize()
+        x.memory.lend()
         versioned = max_version is not None and max_version >= (1, 0)
         return dlpack.capsule(x.memory.address, place, self._aval.dtype, self.shape, x.memory, versioned=versioned)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        if self.device.is_emulated:
-            raise BufferError(
-                f"{where()}__dlpack__: the memory of {self.device} is the emulator's own, and no other library can "
-                "read it. Pass np.asarray(x)."
-            )
-        return dlpack.KDL_CUDA, self.device.index
+        return (dlpack.KDL_EXTENSION, 0) if self.device.is_emulated else (dlpack.KDL_CUDA, self.device.index)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         if self.device.is_emulated or self.dtype.kind == "V":  # bfloat16: the protocol has no word for it
             raise AttributeError("__cuda_array_interface__")
         self.memory.synchronize()
+        self.memory.lend()
         address = self.memory.address if self.size else 0
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (address, True), "version": 3, "stream": None}
 

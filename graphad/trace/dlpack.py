@@ -1,7 +1,7 @@
 """DLPack capsules over any memory, made and read with ctypes.
 
-NumPy makes and reads those on the CPU itself; these are for GPUs. The structures are those of ``dlpack.h`` 1.0
-(https://dmlc.github.io/dlpack/latest/c_api.html).
+NumPy makes and reads those on the CPU itself, but for bfloat16; these are for that and for GPUs. The structures are
+those of ``dlpack.h`` 1.0 (https://dmlc.github.io/dlpack/latest/c_api.html).
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from functools import cache
 from math import prod
 from typing import Any, Final
 
+import numpy as np
+
 from graphad.ir.types import DType, dtype_of
+
+NDArray = np.ndarray[Any, Any]
 
 KDL_CUDA: Final = 2  # DLDeviceType
 KDL_CUDA_HOST: Final = 3
+KDL_EXTENSION: Final = 12
 KDL_CUDA_MANAGED: Final = 13
 _READ_ONLY: Final = 1  # a bit of the flags
 # Names of capsules, before and after they are taken. A capsule keeps the address alone: these must stay.
@@ -78,8 +83,10 @@ class Tensor:
         Of the first element.
     device
         DLPack's type and number of the device.
-    contiguous
-        Without gaps, in C order.
+    strides
+        How many elements further the next one along each axis lies.
+    read_only
+        Nobody may write to it; a capsule from before DLPack 1.0 cannot say so.
     owner
         Keeps the memory alive, and gives it back when nobody holds this object any more.
     """
@@ -88,20 +95,39 @@ class Tensor:
     device: tuple[int, int]
     dtype: DType
     shape: tuple[int, ...]
-    contiguous: bool
+    strides: tuple[int, ...]
+    read_only: bool
     owner: object
 
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * self.dtype.numpy.itemsize
 
+    @property
+    def contiguous(self) -> bool:
+        """Without gaps, in C order."""
+        expected = _dense(self.shape)
+        return 0 in self.shape or all(
+            [s == d or n == 1 for s, d, n in zip(self.strides, expected, self.shape, strict=True)]
+        )
+
+    def on_host(self) -> NDArray:
+        """The memory itself, which must be the host's, as an array of NumPy's."""
+        dtype, strides = self.dtype.numpy, self.strides
+        if 0 in self.shape:
+            return np.empty(self.shape, dtype)
+        first = sum([(n - 1) * s for n, s in zip(self.shape, strides, strict=True) if s < 0])
+        last = sum([(n - 1) * s for n, s in zip(self.shape, strides, strict=True) if s > 0])
+        size = dtype.itemsize
+        memory: Any = (ctypes.c_char * ((last - first + 1) * size)).from_address(self.address + first * size)
+        memory.owner = self.owner  # which the array keeps alive through it
+        array = np.ndarray(self.shape, dtype, memory, -first * size, [s * size for s in strides])
+        array.flags.writeable = not self.read_only
+        return array
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Making
-
-
-#: What consumers have taken and not yet given back: address of the managed tensor -> what it points to.
-_lent: Final[dict[int, tuple[Any, ...]]] = {}
 
 
 def capsule(
@@ -109,41 +135,22 @@ def capsule(
 ) -> Any:
     """A capsule over contiguous memory at ``address``, which lives as long as ``owner``.
 
-    A versioned one (DLPack 1.0) says that the memory is read-only.
+    A versioned one (DLPack 1.0) says that the memory is read-only. It is one of NumPy's, over an array that nobody
+    looks into, with another device and dtype written into it: capsules are dropped in the middle of other libraries'
+    errors, and memory is given back without Python's lock, which is no place for functions in Python.
     """
-    sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
-    strides = (ctypes.c_int64 * max(len(shape), 1))(*[prod(shape[k + 1 :]) for k in range(len(shape))])
-    code, bits = _CODE_OF[dtype.name]
-    pointer = ctypes.POINTER(ctypes.c_int64)
-    tables = ctypes.cast(sizes, pointer), ctypes.cast(strides, pointer)
-    tensor = _Tensor(address or None, *device, len(shape), code, bits, 1, *tables, 0)
-    deleter = ctypes.cast(_give_back, ctypes.c_void_p).value
-    managed: Any
-    if versioned:
-        managed = _ManagedVersioned(1, 0, None, deleter, _READ_ONLY, tensor)
-    else:
-        managed = _Managed(tensor, None, deleter)
-    place = ctypes.addressof(managed)
-    _lent[place] = (managed, sizes, strides, owner)
-    name = _VERSIONED if versioned else _UNVERSIONED
-    return _python("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
-        place, name, ctypes.cast(_drop_capsule, ctypes.c_void_p)
-    )
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _give_back(place: int) -> None:
-    """The deleter of managed tensors."""
-    _lent.pop(place, None)
-
-
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
-def _drop_capsule(object_address: int) -> None:
-    """The destructor of capsules: one that nobody took gives its memory back itself."""
-    for name in _USED:
-        if _python("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(object_address, name):
-            get = _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
-            _lent.pop(get(object_address, name), None)
+    size = dtype.numpy.itemsize
+    memory: Any = (ctypes.c_char * (prod(shape) * size)).from_address(address)
+    memory.owner = owner  # which the array keeps alive through it
+    array = np.ndarray(shape, f"u{size}", memory)
+    array.flags.writeable = not versioned
+    made = array.__dlpack__(max_version=(1, 0) if versioned else None)
+    name, structure = (_VERSIONED, _ManagedVersioned) if versioned else (_UNVERSIONED, _Managed)
+    tensor: Any = structure.from_address(_pointer(made, name)).tensor
+    tensor.data, tensor.byte_offset = address or None, 0
+    tensor.device_type, tensor.device_id = device
+    tensor.code, tensor.bits = _CODE_OF[dtype.name]
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -153,13 +160,12 @@ def _drop_capsule(object_address: int) -> None:
 def take(given: Any) -> Tensor:
     """What is in a capsule, which is used up by this."""
     valid = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
-    get = _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     rename = _python("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
     name = next((n for n in _USED if valid(given, n)), None)
     if name is None:
         raise BufferError("this is no DLPack capsule, or one that was used before")
     structure = _ManagedVersioned if name is _VERSIONED else _Managed
-    managed: Any = structure.from_address(get(given, name))
+    managed: Any = structure.from_address(_pointer(given, name))
     if name is _VERSIONED and managed.major != 1:
         raise BufferError(f"a DLPack capsule of version {managed.major}.{managed.minor}; 1.x are understood")
     tensor = _described(managed)
@@ -173,11 +179,16 @@ def _described(managed: Any) -> Tensor:
     name = _CODES.get((t.code, t.bits)) if t.lanes == 1 else None
     if name is None:
         raise BufferError(f"a DLPack tensor of type code {t.code}, {t.bits} bits: graphad has no such dtype")
-    dense = [prod(shape[k + 1 :]) for k in range(t.ndim)]
-    strides = [t.strides[k] for k in range(t.ndim)] if t.strides else dense
-    contiguous = 0 in shape or all([s == d or n == 1 for s, d, n in zip(strides, dense, shape, strict=True)])
+    strides = tuple([t.strides[k] for k in range(t.ndim)]) if t.strides else _dense(shape)
+    read_only = isinstance(managed, _ManagedVersioned) and bool(managed.flags & _READ_ONLY)
+    address, device = (t.data or 0) + t.byte_offset, (t.device_type, t.device_id)
     owner = _Taken(ctypes.addressof(managed), managed.deleter)
-    return Tensor((t.data or 0) + t.byte_offset, (t.device_type, t.device_id), dtype_of(name), shape, contiguous, owner)
+    return Tensor(address, device, dtype_of(name), shape, strides, read_only, owner)
+
+
+def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array without gaps, in C order."""
+    return tuple([prod(shape[k + 1 :]) for k in range(len(shape))])
 
 
 class _Taken:
@@ -192,6 +203,11 @@ class _Taken:
     def __del__(self) -> None:
         if self._deleter:
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._deleter)(self._place)
+
+
+def _pointer(given: Any, name: bytes) -> int:
+    """What a capsule holds."""
+    return _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(given, name)
 
 
 @cache

@@ -18,6 +18,7 @@ import numpy as np
 
 from graphad.errors import ConcretizationError
 from graphad.ir.types import aval, dtype_of
+from graphad.trace import dlpack
 from graphad.trace.source import quoted, user_loc, where
 
 NDArray = np.ndarray[Any, Any]
@@ -176,17 +177,30 @@ def export_dlpack(
     if dl_device not in (None, CPU):
         raise BufferError(f"{where()}__dlpack__: arrays are on the CPU, {CPU}, and are not copied to {dl_device}")
     if value.dtype.kind == "V":
-        raise BufferError(f"{where()}__dlpack__: NumPy cannot export {value.dtype}; write x.astype('float32')")
+        return _export_bfloat16(value, max_version, copy)
     if max_version is None or max_version < (1, 0):
         if copy is False:
-            raise BufferError(
-                f"{where()}__dlpack__(copy=False): DLPack before 1.0 cannot say that the memory is read-only, "
-                "as that of an Array is. Let it be copied, or update the library that asks."
-            )
+            raise _cannot_share()
         return value.copy().__dlpack__(max_version=max_version)
     view = value.view()
     view.flags.writeable = False
     return view.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
+
+
+def _export_bfloat16(value: NDArray, max_version: tuple[int, int] | None, copy: bool | None) -> Any:
+    """The capsule of a dtype that NumPy does not know."""
+    versioned = max_version is not None and max_version >= (1, 0)
+    if not versioned and copy is False:
+        raise _cannot_share()
+    dense = np.array(value, order="C") if copy or not versioned else np.asarray(value, order="C")
+    return dlpack.capsule(dense.ctypes.data, CPU, dtype_of(dense.dtype), dense.shape, dense, versioned=versioned)
+
+
+def _cannot_share() -> BufferError:
+    return BufferError(
+        f"{where()}__dlpack__(copy=False): DLPack before 1.0 cannot say that the memory is read-only, "
+        "as that of an Array is. Let it be copied, or update the library that asks."
+    )
 
 
 def import_dlpack(x: Any, copy: bool | None) -> NDArray:
@@ -195,6 +209,8 @@ def import_dlpack(x: Any, copy: bool | None) -> NDArray:
         value = np.from_dlpack(x, copy=True) if copy else np.from_dlpack(x)
     except AttributeError:
         raise TypeError(f"{where()}from_dlpack: a {type(x).__name__} has no __dlpack__ method") from None
+    except RuntimeError:  # a dtype that NumPy does not know: it may be bfloat16
+        value = _read(x).copy() if copy else _read(x)
     wanted = dtype_of(value.dtype).numpy  # refuses what has no dtype of ours
     shareable = value.flags.c_contiguous and value.flags.aligned
     if copy is False and not shareable:
@@ -205,3 +221,14 @@ def import_dlpack(x: Any, copy: bool | None) -> NDArray:
     if copy is False or (shareable and (copy or not value.flags.writeable)):
         return value
     return np.array(value, wanted, order="C")
+
+
+def _read(x: Any) -> NDArray:
+    """The memory behind ``x``, on the CPU, whatever its dtype; as writable, for the capsule need not say."""
+    try:
+        tensor = dlpack.take(x.__dlpack__(max_version=(1, 0)))
+    except TypeError:  # older than DLPack 1.0
+        tensor = dlpack.take(x.__dlpack__())
+    except BufferError as error:
+        raise BufferError(f"{where()}from_dlpack: {error}") from None
+    return tensor.on_host()

@@ -11,18 +11,20 @@ from typing import Final, TypeVar
 import numpy as np
 
 from graphad.ir.loc import Loc, format_loc, source_of
+from graphad.ir.recent import Recent
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
 _NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep  # np.sum(x) calls x.sum()
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
-_is_ours: dict[CodeType, bool | int] = {}
+_entry_points: Final[set[CodeType]] = set()
+_is_ours: Final[Recent[CodeType, bool | int]] = Recent(8192)
 
 F = TypeVar("F", bound=FunctionType)
 
 
 def entry_point(function: F) -> F:
     """Mark a function of ours that a program starts with: what called it is no user's code."""
-    _is_ours[function.__code__] = _ENTRY_POINT
+    _entry_points.add(function.__code__)
     return function
 
 
@@ -34,7 +36,8 @@ def user_loc(depth: int = 1) -> Loc:
         code = frame.f_code
         known = ours.get(code)
         if known is None:
-            known = ours[code] = code.co_filename.startswith((_PACKAGE, _NUMPY))
+            is_entry_point = code in _entry_points
+            known = ours[code] = _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY))
         if not known:
             return (code, frame.f_lasti) if known is False else None
         frame = frame.f_back

@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 import time
 import warnings
 
@@ -15,6 +14,7 @@ import pytest
 from graphad.backends.cache import ObjectCache, key_of, object_cache
 from graphad.config import config
 from graphad.errors import CacheWarning
+from tests.threads import side_by_side
 
 KEY = key_of("some", "text")
 
@@ -77,6 +77,17 @@ def test_none_keeps_code_in_memory(tmp_path, monkeypatch):
     assert cache.get(KEY) == b"code"
     assert ObjectCache(None).get(KEY) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_bounded_as_a_directory_is():
+    cache = ObjectCache(None, max_bytes=100)
+    for n in range(10):
+        cache.put(key_of(str(n)), bytes(30))
+    cache.put(key_of("9"), bytes(40))  # again: counted once
+    assert [n for n in range(10) if cache.get(key_of(str(n))) is not None] == [7, 8, 9]
+    cache.put(KEY, bytes(1000))
+    assert cache.get(KEY) == bytes(1000)  # the last one stays in any case
+    assert cache.get(key_of("9")) is None
 
 
 def test_an_unwritable_directory_warns_once_and_keeps_code_in_memory(tmp_path):
@@ -161,17 +172,13 @@ def test_processes_and_threads_may_write_the_same_keys(tmp_path):
     processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
     cache, problems = ObjectCache(str(tmp_path)), []
 
-    def work():
+    def work(_number):
         for _ in range(50):
             cache.put(KEY, b"thread" * 1000)
             if cache.get(KEY) != b"thread" * 1000:
                 problems.append("other contents")
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(work, 3)
     for process in processes:
         assert process.wait(timeout=60) == 0, process.stderr.read().decode()
         process.stderr.close()

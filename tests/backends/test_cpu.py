@@ -6,7 +6,6 @@ import ctypes
 import gc
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from graphad.backends import cpu
 from graphad.config import config
 from graphad.errors import LoweringError
+from tests.threads import side_by_side
 
 ANSWER = "define i64 @answer(ptr %T) {\n  ret i64 42\n}\n"
 
@@ -88,11 +88,7 @@ def test_programs_load_and_die_in_threads():
                 problems.append((number, i))
         gc.collect()
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(work)
     assert problems == []
 
 

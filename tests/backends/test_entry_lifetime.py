@@ -16,6 +16,7 @@ import pytest
 from graphad.backends import cpu, entry
 from graphad.backends.entry import Input, Output, Program, make_entry
 from tests.backends.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
+from tests.threads import side_by_side
 
 
 def counts(objects):
@@ -113,11 +114,7 @@ def test_threads_share_an_entry(make):
             if not (f(x) == x).all():
                 problems.append((number, turn))
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(work)
     assert problems == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 
 import numpy as np
@@ -21,6 +20,7 @@ from graphad.primitives.contract import dot_general
 from graphad.primitives.effects import debug_print, guard
 from graphad.primitives.elementwise import add, exp, gt, mul, ne, neg
 from graphad.primitives.reduce import reduce_sum
+from tests.threads import side_by_side
 
 assert graphad.primitives
 ENGINES = ("llvm", "numba")
@@ -147,11 +147,7 @@ def test_threads_share_an_executable(rng):
             if not np.allclose(compiled(x, y)[0], expected):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    side_by_side(work)
     assert not wrong
 
 

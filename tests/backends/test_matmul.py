@@ -44,3 +44,37 @@ def test_small_products_with_vectors_are_loops():
     jitted = graphad.jit(lambda m, v: m @ v)
     program = compiled(jitted.graph(M[:20, :20], V[:20])).program
     assert not any(isinstance(step, Gemm) for step in program.steps)
+
+
+def widened(function, *args):
+    """How many elements each factor of a product has, in order of size; and the products."""
+    program = compiled(graphad.jit(function).graph(*args)).program
+    products = [step for step in program.steps if isinstance(step, Gemm)]
+    factors = {m.buffer for g in products for m in (g.a, g.b)}
+    return sorted(b.size for b in program.buffers if b.name in factors), products
+
+
+def squares(x, w):
+    return gnp.sum(gnp.tanh(x @ w) ** 2)
+
+
+def test_factors_of_16_bits_are_widened_once():
+    x, w = M[:30, :20].astype(np.float16), M[:20, :40].astype(np.float16)
+    sizes, products = widened(graphad.grad(squares, argnums=(0, 1)), x, w)
+    assert len(products) == 3
+    assert sizes == [x.size, w.size, 30 * 40], "each of them is in two products"
+
+
+def test_factors_of_16_bits_are_widened_before_they_are_transposed():
+    x = M[:30, :20].astype(np.float16)
+    sizes, (product,) = widened(lambda x: x @ x.T, x)
+    assert sizes == [x.size]
+    assert product.b.transposed
+    assert not product.a.transposed
+
+
+def test_what_is_computed_again_is_widened_again():
+    x, w = M[:30, :20].astype(np.float16), M[:20, :40].astype(np.float16)
+    sizes, products = widened(graphad.value_and_grad(graphad.checkpoint(squares), argnums=(0, 1)), x, w)
+    assert len(products) == 4
+    assert sizes == [x.size, x.size, w.size, w.size, 30 * 40], "or it would take memory in between"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 
 import numpy as np
@@ -15,6 +14,7 @@ from graphad.backends.outcome import GuardFailure
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.types import literal
 from tests.compose.tools import close, path_count
+from tests.threads import side_by_side
 
 
 def test_if_and_else_each_once():
@@ -326,9 +326,5 @@ def test_threads_trace_and_run_side_by_side():
             if abs(float(f(float(x))) - expected) > 1e-5:
                 wrong.append(x)
 
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
+    side_by_side(work)
     assert not wrong

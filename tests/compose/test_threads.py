@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
 import graphad
 import graphad.numpy as gnp
+from tests.threads import side_by_side
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,10 +55,6 @@ def test_threads_share_paths_and_not_results():
             if not np.array_equal(np.asarray(f(inputs[k])), expected[k]):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    side_by_side(work)
     assert not wrong
     assert "2 path(s)" in repr(f)

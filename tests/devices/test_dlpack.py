@@ -91,7 +91,6 @@ def test_the_owner_lives_as_long_as_it_is_looked_at(versioned, taken):
         del capsule
     gc.collect()
     assert gone() is None
-    assert not dlpack._lent
 
 
 def test_bfloat16_and_places():
@@ -118,7 +117,7 @@ class Host:
 
     def __init__(self, array=None):
         self.array = array
-        self.waited = 0
+        self.waited = self.lent = 0
 
     @property
     def address(self):
@@ -140,6 +139,9 @@ class Host:
 
     def synchronize(self):
         self.waited += 1
+
+    def lend(self):
+        self.lent += 1
 
     def download(self, target, address=None):
         size = target.nbytes
@@ -167,7 +169,7 @@ def test_export(version):
     assert (tensor.address, tensor.device, tensor.shape) == (x.ctypes.data, GPU, (2, 3))
     assert array.memory.waited == 1
     array.__dlpack__(stream=-1)
-    assert array.memory.waited == 1
+    assert (array.memory.waited, array.memory.lent) == (1, 2)
     memory = weakref.ref(array.memory)
     array.delete()
     gc.collect()
@@ -192,7 +194,7 @@ def test_the_interface():
     assert array.__cuda_array_interface__ == {
         "shape": (2, 3), "typestr": "<f4", "data": (x.ctypes.data, True), "version": 3, "stream": None,
     }  # fmt: skip
-    assert array.memory.waited == 1
+    assert array.memory.waited == array.memory.lent == 1
     assert on_gpu(np.zeros((0, 2))).__cuda_array_interface__["data"] == (0, True)
     assert not hasattr(on_gpu(np.ascontiguousarray(gnp.ones(2, "bfloat16")._value)), "__cuda_array_interface__")
     assert not hasattr(gnp.ones(2), "__cuda_array_interface__")
@@ -291,9 +293,13 @@ def test_the_emulated_device_shares_nothing():
     with pytest.raises(BufferError, match=r"^test_dlpack\.py:\d+: .*the emulator's own.*np\.asarray\(x\)"):
         x.__dlpack__()
     with pytest.raises(BufferError, match="emulator's own"):
-        x.__dlpack_device__()
+        np.from_dlpack(x)
+    assert x.__dlpack_device__() == (12, 0)  # an extension: no place that others know
     assert not hasattr(x, "__cuda_array_interface__")
-    np.testing.assert_array_equal(np.from_dlpack(x, device="cpu"), np.arange(3.0))
+    for copy in (None, True):
+        np.testing.assert_array_equal(np.from_dlpack(x, device="cpu", copy=copy), np.arange(3.0))
+    with pytest.raises(BufferError, match="not on the CPU"):
+        np.from_dlpack(x, device="cpu", copy=False)
 
 
 def test_from_dlpack_of_our_own(device):

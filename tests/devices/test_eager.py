@@ -203,6 +203,22 @@ def test_numbers_of_elementwise_operations_are_read_when_they_run(gpu, compilati
     assert len(compilations) == first
 
 
+def test_numbers_of_transformed_functions_are_read_when_they_run(gpu, compilations):
+    """A training loop without jit, whose rate is a Python number that each step computes anew."""
+    x = np.linspace(-1.0, 2.0, 22, dtype=np.float32).reshape(2, 11)  # of a shape that no other test has
+    (p,) = on(gpu, x)
+    for k in range(10):
+        rate = 0.9**k * 0.3
+        got = graphad.grad(lambda p, rate=rate: gnp.sum(gnp.sin(p * rate) + 2.5))(p)
+        np.testing.assert_allclose(got, rate * np.cos(x * np.float32(rate)), rtol=2e-6)
+        slope = graphad.grad(lambda p, rate=rate: gnp.sum(p * rate))(p)
+        np.testing.assert_array_equal(slope, np.full(x.shape, np.float32(rate)))
+        if k == 0:
+            first = len(compilations)
+    assert first == 2
+    assert len(compilations) == first
+
+
 def test_numbers_keep_their_bits_and_their_dtype(gpu):
     (x,) = on(gpu, np.array([1.0, -1.0, 0.0], np.float32))
     for number in (0.0, -0.0, np.inf, np.nan, 1e-30, 1e30):

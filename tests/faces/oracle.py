@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 
 import jax
@@ -82,6 +83,17 @@ def traced(expression, bits):
     outputs = evaluate(found.graph, values)
     results = [gnp.ndarray(y, weak) for y, weak in zip(outputs, found.graph.weak, strict=True)]
     return unflatten(found.out_tree, results)
+
+
+def check_like_jax(case, bits):
+    """The same by JAX, eagerly and traced."""
+    with width(bits), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX's own
+        expected = by_jax(case, bits)
+    with width(bits):
+        eager = eagerly(case, bits)
+        check_equal(eager, expected, ulps=16)
+        check_equal(traced(case, bits), eager, ulps=4)
 
 
 def check_equal(got, expected, ulps):

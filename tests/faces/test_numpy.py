@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 
 from tests.faces.cases import ALL, QUESTIONS
-from tests.faces.oracle import by_jax, check_equal, eagerly, traced, width
+from tests.faces.oracle import by_jax, check_like_jax, eagerly, width
 
 
 @pytest.mark.parametrize("case", QUESTIONS)
@@ -19,26 +17,16 @@ def test_questions_like_jax(case):
 # JAX compiles every case anew, so most of them are left to the slow tests.
 @pytest.mark.parametrize("case", ALL[::3])
 def test_like_jax(case):
-    check(case, 32)
+    check_like_jax(case, 32)
 
 
 @pytest.mark.parametrize("case", ALL[1::12])
 def test_like_jax_in_64_bits(case):
-    check(case, 64)
+    check_like_jax(case, 64)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ALL)
 def test_all_like_jax(case):
     for bits in (32, 64):
-        check(case, bits)
-
-
-def check(case, bits):
-    with width(bits), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX's own
-        expected = by_jax(case, bits)
-    with width(bits):
-        eager = eagerly(case, bits)
-        check_equal(eager, expected, ulps=16)
-        check_equal(traced(case, bits), eager, ulps=4)
+        check_like_jax(case, bits)
