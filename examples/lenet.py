@@ -53,8 +53,9 @@ def main(argv: list[str] | None = None) -> float:
     """Train, report, and return the test accuracy."""
     parser = argparse.ArgumentParser(description="Train a small convolutional network on handwritten digits.")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or cuda:emulated")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or cuda:emulated (about a second a step)")
     parser.add_argument("--precision", choices=("float16", "bfloat16"), help="compute the gradient in 16 bits")
+    parser.add_argument("--accumulate", type=int, default=1, help="compute each batch in so many parts")
     parser.add_argument("--checkpoint", help="a folder: killed and started again, the training goes on")
     options = vars(parser.parse_args(argv))  # all of them are options of fit as well
 

@@ -16,6 +16,24 @@ By hand, from the same parts:
 ...         state, value = step(state, batch)
 >>> print(f"{state.params['a']:.3f}")
 2.000
+
+A model with a state that is not trained, such as the running averages of batch normalisation, takes it after the
+parameters and returns it beside the loss:
+
+>>> def loss(params, state, x, y):
+...     z, mean, variance = graphad.nn.batch_norm(x[:, None])
+...     state = graphad.optim.incremental_update({"mean": mean, "variance": variance}, state, 0.1)
+...     return gnp.mean((params["a"] * z[:, 0] - y) ** 2), state
+>>> def error(params, state, x, y):
+...     z, _, _ = graphad.nn.batch_norm(x[:, None], **state)
+...     return gnp.mean(gnp.abs(params["a"] * z[:, 0] - y))
+>>> start = {"mean": gnp.zeros(1), "variance": gnp.ones(1)}
+>>> result = graphad.train.fit(loss, {"a": 0.0}, (x + 3, 2 * x), graphad.optim.sgd(0.5), state=start, epochs=40,
+...                            batch_size=16, eval_data=(x + 3, 2 * x), evaluate=error, progress=False)
+>>> result
+FitResult(80 steps in 40 epochs, loss ... -> ..., eval_error ... -> 0.0...; stopped because all 40 epochs are done)
+>>> print(f"{result.state['mean'][0]:.2f}")
+3.00
 """
 
 from __future__ import annotations
@@ -32,6 +50,7 @@ from graphad.train._files import CheckpointError as CheckpointError
 from graphad.train._files import load as load
 from graphad.train._files import save as save
 from graphad.train._fit import fit as fit
+from graphad.train._interrupts import TrainingInterrupted as TrainingInterrupted
 from graphad.train._nonfinite import NonFiniteError as NonFiniteError
 from graphad.train._result import FitResult as FitResult
 from graphad.train._scale import LossScale as LossScale

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from graphad.trace.pytree import Tree
-from graphad.trace.source import where
+from graphad.trace.source import user_loc, where
 from graphad.train._step import TrainState
 
 Row = dict[str, float]
@@ -43,6 +43,10 @@ class Training:
     @property
     def params(self) -> Tree:
         return self.state.params
+
+    @property
+    def model_state(self) -> Tree:
+        return self.state.model_state
 
     def stop(self, reason: str) -> None:
         """End the training after this step."""
@@ -101,6 +105,9 @@ class EarlyStopping:
         Whether small or large values are good.
     min_delta
         By how much a value must be better to count.
+    restore_best
+        Return the parameters, and the model's state, of the best epoch, however the training ends. Checkpoints hold
+        those as well.
 
     Examples
     --------
@@ -113,32 +120,42 @@ class EarlyStopping:
     metric: str = "eval_loss"
     mode: Literal["min", "max"] = "min"
     min_delta: float = 0.0
+    restore_best: bool = False
 
     def __post_init__(self) -> None:
+        caller = user_loc(3)  # beyond the __init__ that dataclasses write
         if self.patience < 1:
-            raise ValueError(f"{where()}EarlyStopping: patience={self.patience} must be at least one epoch.")
+            raise ValueError(f"{where(caller)}EarlyStopping: patience={self.patience} must be at least one epoch.")
         if self.mode not in ("min", "max"):
-            raise ValueError(f"{where()}EarlyStopping: mode={self.mode!r} must be 'min' or 'max'.")
+            raise ValueError(f"{where(caller)}EarlyStopping: mode={self.mode!r} must be 'min' or 'max'.")
 
     def reason(self, history: list[Row]) -> str | None:
         """Why to stop after these epochs, or None."""
         if not history:
             return None
-        if self.metric not in history[-1]:
-            columns = ", ".join(repr(name) for name in history[-1])
+        best = self.best(history)
+        waited = len(history) - 1 - (best or 0)
+        if waited < self.patience:
+            return None
+        text = f"{self.metric} did not improve for {waited} epoch{'s' * (waited > 1)}"
+        if best is None:
+            return f"{text}; it never was a number"
+        return f"{text}; the best was {history[best][self.metric]:.6g} in epoch {history[best]['epoch']:.0f}"
+
+    def best(self, history: list[Row]) -> int | None:
+        """The row of the best epoch; None if the metric never was a number."""
+        sign = 1 if self.mode == "min" else -1
+        best, best_at = float("inf"), None
+        for k, row in enumerate(history):
+            if sign * self._value(row) < best - self.min_delta:
+                best, best_at = sign * self._value(row), k
+        return best_at
+
+    def _value(self, row: Row) -> float:
+        if self.metric not in row:
+            columns = ", ".join(repr(name) for name in row)
             raise ValueError(
                 f"{where()}EarlyStopping: no metric {self.metric!r}; the history has {columns}. "
                 "Pass eval_data=, or another metric."
             )
-        sign = 1 if self.mode == "min" else -1
-        best, best_at = float("inf"), 0
-        for k, row in enumerate(history):
-            if sign * row[self.metric] < best - self.min_delta:
-                best, best_at = sign * row[self.metric], k
-        waited = len(history) - 1 - best_at
-        if waited < self.patience:
-            return None
-        return (
-            f"{self.metric} did not improve for {waited} epoch{'s' * (waited > 1)}; "
-            f"the best was {sign * best:.6g} in epoch {history[best_at]['epoch']:.0f}"
-        )
+        return row[self.metric]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from graphad.errors import GraphadWarning
 from graphad.trace.pytree import Tree
-from graphad.trace.source import where
+from graphad.trace.source import user_loc, where
 from graphad.train._files import CheckpointError, PathLike, load_with_metadata, save
 
 _NAME: Final = re.compile(r"step-(\d+)\.safetensors")
@@ -19,7 +21,7 @@ _TEMPORARY: Final = re.compile(r"\.step-\d+\.safetensors\..*\.tmp")
 
 
 class CheckpointWarning(GraphadWarning):
-    """A checkpoint is damaged, and an earlier one is used."""
+    """A checkpoint is damaged and an earlier one is used, or one could not be written."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Checkpoint:
     def __post_init__(self) -> None:
         for name, value in (("every", self.every), ("keep", self.keep)):
             if value is not None and value < 1:
-                raise ValueError(f"{where()}Checkpoint: {name}={value} must be at least 1.")
+                caller = user_loc(3)  # beyond the __init__ that dataclasses write
+                raise ValueError(f"{where(caller)}Checkpoint: {name}={value} must be at least 1.")
 
     def steps(self) -> list[int]:
         """The steps of which there are checkpoints, in order."""
@@ -65,6 +68,24 @@ class Checkpoint:
     def file(self, step: int) -> str:
         """The file of the checkpoint of ``step``."""
         return os.path.join(self.path, f"step-{step:08d}.safetensors")
+
+    def prepare(self) -> None:
+        """Make the folder, and see that files can be written into it.
+
+        Raises
+        ------
+        OSError
+            If they cannot.
+        """
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise type(error)(
+                f"{where()}checkpoints cannot be written into {os.fspath(self.path)}: {error.strerror}. Choose a "
+                "folder that can be made and written into."
+            ) from error
 
     def save(self, step: int, tree: Tree, metadata: Mapping[str, str] | None = None) -> None:
         """Write the checkpoint of ``step``, then remove those that are not to be kept.
@@ -77,7 +98,8 @@ class Checkpoint:
         kept = [s for s in steps if s <= step][-self.keep :]
         for s in steps:
             if s not in kept:
-                os.unlink(self.file(s))
+                with suppress(FileNotFoundError):
+                    os.unlink(self.file(s))
 
     def restore(self, like: Tree) -> tuple[int, Tree, dict[str, str]] | None:
         """The newest checkpoint that is whole: its step, tree and metadata; None if there are none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -106,6 +106,11 @@ def count_examples(data: Tree, name: str) -> int:
         raise ValueError(f"{where()}{name}: the data hold no arrays. Pass arrays, or a tuple or dict of them.")
     shapes = [np.shape(leaf) for leaf in leaves]
     for k, shape in enumerate(shapes):
+        if not shape and (lists := [x for x in flatten(data, _is_list_of_numbers)[0] if _is_list_of_numbers(x)]):
+            raise TypeError(
+                f"{where()}{name}: the data hold a list of {len(lists[0])} numbers. Lists are containers of arrays, as "
+                "tuples are: write np.asarray(...) around what is to be one array."
+            )
         if not shape:
             raise ValueError(
                 f"{where()}{name}: data{path_text(data, k)} is a single number; the first axis of each array counts "
@@ -122,10 +127,15 @@ def count_examples(data: Tree, name: str) -> int:
     return shapes[0][0]
 
 
+def _is_list_of_numbers(x: Any) -> bool:
+    return isinstance(x, list) and bool(cast("list[Any]", x)) and isinstance(x[0], (int, float))
+
+
 def check_batch_size(batch_size: int | None, n: int, name: str) -> int:
     """The size of a batch: all examples for None."""
     if batch_size is None:
         return n
+    check_integer("batch_size", batch_size, name)
     if batch_size < 1:
         raise ValueError(f"{where()}{name}: batch_size={batch_size}; a batch has at least one example.")
     if batch_size > n:
@@ -134,6 +144,12 @@ def check_batch_size(batch_size: int | None, n: int, name: str) -> int:
             "in one batch."
         )
     return batch_size
+
+
+def check_integer(what: str, value: Any, name: str) -> None:
+    """Refuse what is no whole number; `name` is the function's, for the error."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{where()}{name}: {what}={value!r} must be an integer.")
 
 
 def to_device(tree: Tree, device: str | None = None) -> Tree:
@@ -164,6 +180,7 @@ def _stacked(numbers: list[Any]) -> Any:
 
 _FETCHED: Final = 64  # numbers at a time: one program, whatever their number
 _END: Final = object()
+_PATIENCE: Final = 5.0  # seconds for an iterator to give what it is about to; afterwards its thread is left behind
 
 
 class _Failure:
@@ -226,4 +243,4 @@ def _prefetched(iterator: Iterable[Tree], device: str, size: int) -> Iterator[Tr
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_PATIENCE)

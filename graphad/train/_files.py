@@ -106,7 +106,7 @@ def load_with_metadata(path: PathLike, like: Tree) -> tuple[Tree, dict[str, str]
     expected = {name: _contiguous(leaf) for name, leaf in _named(like)}
     if tensors.keys() != expected.keys():
         missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-        parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"holds also {_listed(unknown)}"] * bool(unknown)
+        parts = [f"{verb} {_listed(names)}" for verb, names in (("lacks", missing), ("holds also", unknown)) if names]
         raise ValueError(
             f"{where()}{os.fspath(path)} is of another tree: it {' and '.join(parts)}. "
             "Load it with a tree of the structure that was saved."

@@ -12,13 +12,14 @@ from graphad.trace.pytree import Tree, flatten
 from graphad.trace.source import where
 from graphad.train._callbacks import Callback, EarlyStopping, Training, as_callback
 from graphad.train._checkpoint import Checkpoint
-from graphad.train._data import Key, key_words
+from graphad.train._data import Key, check_integer, key_words
 from graphad.train._files import PathLike
 from graphad.train._loop import Loop, Options
+from graphad.train._loss import Loss
 from graphad.train._result import FitResult
 from graphad.train._scale import Precision
 from graphad.train._source import Evaluate, Evaluation, Source
-from graphad.train._step import Loss, Step, make_step
+from graphad.train._step import Step, make_step
 
 OnNan = Literal["raise", "stop", "ignore"]
 Resume = bool | Literal["auto"]
@@ -30,6 +31,7 @@ def fit(
     data: Tree | Callable[[int], Iterable[Tree]],
     optimizer: GradientTransformation | None = None,
     *,
+    state: Tree = None,
     epochs: int = 1,
     batch_size: int | None = None,
     shuffle: bool = True,
@@ -38,7 +40,7 @@ def fit(
     device: str | None = None,
     eval_data: Tree = None,
     evaluate: Evaluate | None = None,
-    callbacks: Sequence[Callback | Callable[[Training], Any]] = (),
+    callbacks: Sequence[Callback | Callable[[Training], Any]] | Callable[[Training], Any] = (),
     accumulate: int = 1,
     precision: Precision | None = None,
     checkpoint: PathLike | Checkpoint | None = None,
@@ -64,6 +66,9 @@ def fit(
         1) to its batches.
     optimizer
         From `graphad.optim`; a step has its own.
+    state
+        The initial state of a model that has one, such as running averages: arrays of any dtypes. Then the loss is
+        ``loss(params, state, *batch)``, returns ``(loss, state)``, and ``evaluate`` takes the state too.
     epochs
         How often to go through the data.
     batch_size
@@ -81,7 +86,7 @@ def fit(
         After each epoch ``evaluate(params, *batch)`` is averaged over these data, by default the loss; it gives a
         number or a dict of them. Without data ``evaluate(params)`` is called.
     callbacks
-        Each a `Callback`, or a function of a `Training`, called after each epoch.
+        Each a `Callback`, or a function of a `Training`, called after each epoch; a function alone will do.
     accumulate, precision
         As for `make_step`.
     checkpoint
@@ -100,7 +105,7 @@ def fit(
     Returns
     -------
     FitResult
-        ``params``, ``opt_state``, ``history``, ``steps``, ``stopped_because``.
+        ``params``, ``state``, ``opt_state``, ``history``, ``steps``, ``stopped_because``.
 
     Examples
     --------
@@ -115,20 +120,24 @@ def fit(
     """
     _check_choice("on_nan", on_nan, ("raise", "stop", "ignore"))
     _check_choice("resume", resume, (True, False, "auto"))
+    check_integer("epochs", epochs, "fit")
     if epochs < 1:
         raise ValueError(f"{where()}fit: epochs={epochs}; there must be at least one.")
     with config.override(default_device=device or _device_of(params)):
-        step = _as_step(loss_or_step, optimizer, accumulate, precision, on_nan)
+        step = _as_step(loss_or_step, optimizer, accumulate, precision, state is not None, on_nan)
         words = key_words(key)
         source = Source.of(data, batch_size, words if shuffle else None, drop_last)
         evaluation = Evaluation(step, evaluate, eval_data, source.batch_size)
-        if isinstance(early_stopping, int):
+        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+            check_integer("early_stopping", early_stopping, "fit")
             early_stopping = EarlyStopping(early_stopping, "eval_loss" if eval_data is not None else "loss")
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint(checkpoint)
         options = Options(epochs, resume, progress, on_nan)
-        observers = [as_callback(c) for c in callbacks]
-        loop = Loop(step, step.init(params, words), source, evaluation, observers, checkpoint, early_stopping, options)
+        observers = [as_callback(c) for c in ([callbacks] if callable(callbacks) else callbacks)]
+        loop = Loop(
+            step, step.init(params, words, state), source, evaluation, observers, checkpoint, early_stopping, options
+        )
         return loop.run()
 
 
@@ -137,13 +146,15 @@ def _as_step(
     optimizer: GradientTransformation | None,
     accumulate: int,
     precision: Precision | None,
+    has_state: bool,
     on_nan: OnNan,
 ) -> Step:
     """The step that is given, or made of a loss."""
     if not isinstance(loss_or_step, Step):
         if optimizer is None:
             raise TypeError(f"{where()}fit needs an optimizer beside the loss, such as graphad.optim.adam(1e-3).")
-        return make_step(loss_or_step, optimizer, accumulate=accumulate, precision=precision, halt=on_nan != "ignore")
+        options: dict[str, Any] = {"accumulate": accumulate, "precision": precision, "has_state": has_state}
+        return make_step(loss_or_step, optimizer, halt=on_nan != "ignore", **options)
     if optimizer not in (None, loss_or_step.optimizer) or accumulate != 1 or precision is not None:
         raise ValueError(
             f"{where()}fit: a step has its own optimizer, accumulate and precision. Pass them to make_step alone."

@@ -13,8 +13,6 @@ from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc, source_of
 from graphad.primitives import control, custom
-from graphad.random import fold_in
-from graphad.trace.bind import Traced
 from graphad.trace.pytree import Tree, flatten, path_text
 from graphad.trace.source import quoted
 from graphad.train._step import Step, TrainState
@@ -56,14 +54,19 @@ class Origin(NamedTuple):
 
 def explain(step: Step, state: TrainState, batch: Tree) -> str:
     """One paragraph on why ``step`` fails at this state and batch, beginning with the user's line."""
-    arguments = (state.params, batch, fold_in(state.key, state.step), state.loss_scale)
-    traced = jit(step.loss_and_grads).trace(*arguments)
+    arguments = (state._replace(opt_state=None), batch)
+
+    def loss_and_grads(state: TrainState, batch: Tree) -> tuple[Any, Tree]:
+        _, sums = step.gradient(state, batch)
+        return sums.loss, sums.grads
+
+    traced = jit(loss_and_grads).trace(*arguments)
     values = [np.asarray(x) for x in (*flatten(arguments)[0], *traced.captures)]
     number = int(state.step)
     for k, result in enumerate(evaluate(traced.graph, values)):
-        if _is_result(traced, k, step.has_aux) and not _finite(result):
+        if not _finite(result):
             origin = find_origin(traced.graph, values, traced.graph.outputs[k])
-            return _told(origin, _output_name(traced, k, state.params), result, number, arguments)
+            return _told(origin, _output_name(k, state.params), result, number, arguments)
     return (
         f"step {number}: the loss or its gradient is not finite in the compiled program, but is when NumPy computes "
         "it: it is at the edge of the range of its dtype. Scale the loss or the data down, or compute in a wider dtype."
@@ -94,13 +97,16 @@ def find_origin(graph: Graph, args: list[NDArray], output: Atom) -> Origin | Non
     return None
 
 
-def _told(origin: Origin | None, what: str, result: NDArray, step: int, arguments: tuple[Any, ...]) -> str:
+def _told(origin: Origin | None, what: str, result: NDArray, step: int, arguments: tuple[TrainState, Tree]) -> str:
     start = f"step {step}: {what} is {_kind(result)}"
     if origin is None:
         return f"{start}: it is a constant of the program. Look for inf and nan in the loss."
     if origin.input is not None:
         holder = _input_name(arguments, origin.input)
-        return f"{start}: {holder} holds {_kind(origin.value)} already. Remove or replace it there."
+        advice = "Remove or replace it there."
+        if step and holder.startswith("params"):
+            advice = "An update made it so: lower the learning rate, or clip the gradient (optim.clip_by_global_norm)."
+        return f"{start}: {holder} holds {_kind(origin.value)} already. {advice}"
     assert origin.eqn is not None
     derivative = " (of its derivative)" if isinstance(origin.loc, tuple) and isinstance(origin.loc[0], str) else ""
     message = (
@@ -118,28 +124,20 @@ def _line(loc: Loc) -> str:
     return f"{os.path.basename(place[0])}:{place[1]}" if place else format_loc(loc)
 
 
-def _input_name(arguments: tuple[Any, ...], number: int) -> str:
-    leaves = flatten(arguments)[0]
-    if number >= len(leaves):
+def _input_name(arguments: tuple[TrainState, Tree], number: int) -> str:
+    """What holds an input, in words: ``params['w']``, ``batch[0]``."""
+    if number >= len(flatten(arguments)[0]):
         return "an array that the loss closes over"
-    first, *rest = path_text(arguments, number).split("]", 1)
-    name = ("params", "batch", "the key", "the loss scale")[int(first[1:])]
-    return name + "".join(rest)
+    argument, rest = path_text(arguments, number)[1:].split("]", 1)
+    if argument == "1":
+        return f"batch{rest}"
+    field, rest = rest[1:].split("]", 1)
+    name = TrainState._fields[int(field)]
+    return {"model_state": "the state", "loss_scale": "the loss scale"}.get(name, name) + rest
 
 
-def _is_result(traced: Traced, k: int, has_aux: bool) -> bool:
-    """Whether output number ``k`` is the loss or part of the gradient, rather than of aux."""
-    return k == 0 or not has_aux or k >= traced.out_tree.child(0).num_leaves
-
-
-def _output_name(traced: Traced, k: int, params: Tree) -> str:
-    if k == 0:
-        return "the loss"
-    return f"the loss is finite, but its gradient with respect to params{path_text(params, k - _n_results(traced))}"
-
-
-def _n_results(traced: Traced) -> int:
-    return traced.out_tree.child(0).num_leaves
+def _output_name(k: int, params: Tree) -> str:
+    return f"the loss is finite, but its gradient with respect to params{path_text(params, k - 1)}" if k else "the loss"
 
 
 def _finite(x: NDArray) -> bool:

@@ -10,6 +10,7 @@ from typing import Final, TextIO
 
 _BAR: Final = 20
 _HIDDEN: Final = ("epoch", "step", "seconds")
+_SILENCE: Final = 30.0  # seconds without a line, where there is no terminal, before one is written amid an epoch
 
 
 class Progress:
@@ -37,6 +38,7 @@ class Progress:
         self.enabled = enabled
         self.live = enabled and self.stream.isatty()
         self._begun, self._first = time.perf_counter(), 0.0
+        self._written = self._begun
         self._steps = 0
 
     def begin_epoch(self) -> None:
@@ -57,14 +59,18 @@ class Progress:
         return self._steps / max(now - self._begun, 1e-9)
 
     def update(self, epoch: int, batch: int, loss: float) -> None:
-        """Rewrite the line, where there is a terminal."""
-        if not self.live:
+        """Rewrite the line; where there is no terminal, write one now and then."""
+        if not self.live and not (self.enabled and time.perf_counter() - self._written > _SILENCE):
             return
         where_in_epoch = f"step {batch}"
         if self.per_epoch:
             done = _BAR * batch // self.per_epoch
             where_in_epoch = f"[{'#' * done}{'.' * (_BAR - done)}] {batch}/{self.per_epoch}"
-        self._rewrite(f"epoch {epoch}/{self.epochs} {where_in_epoch}  loss {loss:.4g}  {self._rates()}")
+        line = f"epoch {epoch}/{self.epochs} {where_in_epoch}  loss {loss:.4g}  {self._rates()}"
+        if self.live:
+            self._rewrite(line)
+        else:
+            self.note(line)
 
     def end_epoch(self, row: Mapping[str, float]) -> None:
         """The line of a finished epoch, which stays."""
@@ -73,17 +79,15 @@ class Progress:
         metrics = "  ".join([f"{name} {value:.4g}" for name, value in row.items() if name not in _HIDDEN])
         line = f"epoch {row['epoch']:.0f}/{self.epochs}  step {row['step']:.0f}  {metrics}  {self._rates()}"
         if self.live:
-            self._rewrite(line)
-            self.stream.write("\n")
-        else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+            self._rewrite("")
+        self.note(line)
 
     def note(self, text: str) -> None:
         """A line of its own."""
         if self.enabled:
             self.stream.write(text + "\n")
             self.stream.flush()
+            self._written = time.perf_counter()
 
     def close(self) -> None:
         """Leave the terminal at the start of a line."""

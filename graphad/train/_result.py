@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from html import escape
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from graphad.train._callbacks import Row
 
 NDArray = np.ndarray[Any, Any]
 
+_MOST_ROWS: Final = 20
+
 
 @dataclass(frozen=True, repr=False)
 class FitResult:
@@ -21,7 +24,8 @@ class FitResult:
     Attributes
     ----------
     params
-        The trained parameters.
+        The trained parameters: those after the last step, or of the best epoch with
+        ``EarlyStopping(restore_best=True)``.
     opt_state
         The optimiser's state after the last step.
     history
@@ -32,6 +36,10 @@ class FitResult:
         Why the training ended.
     losses
         The loss of each step that this call did: before a resume only `history` reaches back.
+    state
+        The model's, which belongs to the parameters; None if it has none.
+    best_epoch
+        The epoch whose parameters these are; None if they are those after the last step.
     """
 
     params: Tree
@@ -40,6 +48,8 @@ class FitResult:
     steps: int
     stopped_because: str
     losses: NDArray
+    state: Tree = None
+    best_epoch: int | None = None
 
     def __repr__(self) -> str:
         epochs = len(self.history)
@@ -53,7 +63,17 @@ class FitResult:
                 else f"{name} {last[name]:.4g}"
                 for name in names
             ]
-        return f"FitResult({', '.join(parts)}; stopped because {self.stopped_because})"
+        best = "" if self.best_epoch is None else f"; parameters of epoch {self.best_epoch}"
+        return f"FitResult({', '.join(parts)}{best}; stopped because {self.stopped_because})"
+
+    def _repr_html_(self) -> str:
+        """A table of the epochs, for notebooks; of many, the first and the last."""
+        names = list(self.history[-1]) if self.history else []
+        rows = [[_cell(name, row.get(name)) for name in names] for row in self.history]
+        if len(rows) > _MOST_ROWS:
+            rows[_MOST_ROWS // 2 : -_MOST_ROWS // 2] = [["..."] * len(names)]
+        cells = [_html_row("th", names), *[_html_row("td", row) for row in rows]]
+        return f"<p>{escape(repr(self))}</p><table>{''.join(cells) if names else ''}</table>"
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss of each step and what was evaluated; returns matplotlib's axes.
@@ -79,6 +99,16 @@ class FitResult:
         if self.history:
             axes.legend()
         return axes
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if name in ("epoch", "step") else f"{value:.4g}"
+
+
+def _html_row(tag: str, cells: list[str]) -> str:
+    return f"<tr>{''.join([f'<{tag}>{escape(text)}</{tag}>' for text in cells])}</tr>"
 
 
 def _counted(n: int, what: str) -> str:

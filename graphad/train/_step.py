@@ -1,27 +1,32 @@
-"""One step of training as one compiled program: loss, gradient, update, and all that decides the next step."""
+"""One step of training as one compiled program: loss, gradient, update, and all that decides the next step.
+
+Of a batch that is computed in parts, gradients are accumulated: one program gives those of a part, one adds two of
+these, one updates. Their size does not depend on the number of parts.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from graphad import numpy as gnp
-from graphad.api.functions import check_callable, name_of
 from graphad.api.grad import value_and_grad
 from graphad.api.jit import jit
+from graphad.device import Device
+from graphad.lax import dynamic_slice_in_dim
 from graphad.optim import GradientTransformation, apply_updates
 from graphad.random import fold_in
 from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, flatten, path_text, tree_map
 from graphad.trace.semantics import as_operand
 from graphad.trace.source import where
-from graphad.train._data import Key, key_words, to_device
-from graphad.train._scale import LossScale, Precision, all_finite, narrow_dtype, narrowed
+from graphad.train._data import Key, check_integer, count_examples, key_words, to_device
+from graphad.train._loss import Loss, LossFunction, Outcome
+from graphad.train._scale import LossScale, Precision, all_finite
 
-Loss = Callable[..., Any]
+if TYPE_CHECKING:
+    from graphad.backends.explanation import Explanation
 
 
 class TrainState(NamedTuple):
@@ -41,6 +46,8 @@ class TrainState(NamedTuple):
         Of mixed precision in float16, else None.
     halted
         The step whose loss or gradient was not finite, -1 if there was none. From it on nothing changes.
+    model_state
+        What the loss updates besides the parameters, such as running averages, else None.
     """
 
     params: Tree
@@ -49,6 +56,23 @@ class TrainState(NamedTuple):
     key: Any
     loss_scale: LossScale | None
     halted: Any
+    model_state: Tree = None
+
+
+class Sums(NamedTuple):
+    """Loss and gradient of a part of a batch, or their sums over several parts.
+
+    Attributes
+    ----------
+    loss, aux
+        Of the loss function.
+    grads
+        The gradient, times the loss scale.
+    """
+
+    loss: Any
+    aux: Tree
+    grads: Tree
 
 
 class Step:
@@ -62,90 +86,139 @@ class Step:
         accumulate: int,
         precision: Precision | None,
         loss_scale: LossScale | None,
+        has_state: bool,
         has_aux: bool,
         donate: bool,
         halt: bool,
     ) -> None:
-        check_callable(loss, "make_step")
+        self.loss = LossFunction(loss, precision, has_state, has_aux)
+        check_optimizer(optimizer, "make_step")
+        check_integer("accumulate", accumulate, "make_step")
         if accumulate < 1:
             raise ValueError(f"{where()}make_step: accumulate={accumulate}; a batch has at least one part.")
-        self.loss = loss
-        self.name = name_of(loss)
         self.optimizer = optimizer
         self.accumulate = accumulate
         self.precision = precision
-        self.has_aux = has_aux
         self.halt = halt
-        self.takes_key = _takes_key(loss)
-        self._narrow = narrow_dtype(precision)
         self._loss_scale = LossScale() if precision == "float16" and loss_scale is None else loss_scale
+        donated: dict[str, Any] = {"donate_argnums": 0} if donate else {}
 
         def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Any]:
-            return self._advanced(state, batch)
+            return self._updated(state, batch, *self.gradient(state, batch))
 
-        self._program = jit(train_step, donate_argnums=0) if donate else jit(train_step)
+        def update(state: TrainState, batch: Tree, model_state: Tree, sums: Sums) -> tuple[TrainState, Any]:
+            return self._updated(state, batch, model_state, sums)
 
-    def init(self, params: Tree, key: Key | None = None) -> TrainState:
-        """The state before the first step, on the default device; ``params`` are copied, and so stay the caller's."""
+        def train_part(state: TrainState, batch: Tree, part: Any, model_state: Tree) -> tuple[Tree, Sums]:
+            return self._of_part(state, batch, part, model_state)
+
+        self._program, self._update = jit(train_step, **donated), jit(update, **donated)
+        self._part, self._add = jit(train_part), jit(added)
+
+    def init(self, params: Tree, key: Key | None = None, state: Tree = None) -> TrainState:
+        """The state before the first step, on the default device.
+
+        ``params``, and the initial ``state`` of a model that has one, are copied, and so stay the caller's.
+        """
         check_params(params)
+        self._check_model_state(state)
         params = tree_map(_own, params)
         opt_state = tree_map(_own, self.optimizer.init(params))
         scale = None if self._loss_scale is None else tree_map(_own, self._loss_scale.typed())
         step, halted = (_own(np.asarray(n, np.int32)) for n in (0, -1))
-        return to_device(TrainState(params, opt_state, step, _own(key_words(key)), scale, halted))
+        words, model_state = _own(key_words(key)), tree_map(_own, state)
+        return to_device(TrainState(params, opt_state, step, words, scale, halted, model_state))
 
     def __call__(self, state: TrainState, batch: Tree) -> tuple[TrainState, Any]:
         """The state after one step, and the loss (with ``has_aux`` the loss and aux) before it."""
-        return self._program(state, batch)
+        if self.accumulate == 1:
+            return self._program(state, batch)
+        self._check_parts(batch)
+        read = state._replace(opt_state=None)
+        model_state, total = self._part(read, batch, np.int32(0), state.model_state)
+        for part in range(1, self.accumulate):
+            model_state, sums = self._part(read, batch, np.int32(part), model_state)
+            total = self._add(total, sums)
+            del sums  # its memory is that of the next part's: addresses settle, and launches can be captured
+        return self._update(state, batch, model_state, total)
 
-    def compute_loss(self, params: Tree, batch: Tree, key: Any) -> tuple[Any, Any]:
-        """The loss at one batch, in float32 or wider, and aux."""
-        named = {"key": key} if self.takes_key else {}
-        result = self.loss(narrowed(params, self._narrow), *as_arguments(narrowed(batch, self._narrow)), **named)
-        loss, aux = self._parted(result)
-        aval = as_operand(loss, self.name).aval
-        if aval.shape or not aval.is_float:
-            raise TypeError(
-                f"{where()}the loss of a training is one float, but {self.name} returns {aval}. "
-                + ("Average it: return gnp.mean(loss)." if aval.shape else "Convert it: loss.astype(float).")
-            )
-        return (gnp.astype(loss, np.float32) if aval.dtype.bits < 32 else loss), aux
+    def gradient(self, state: TrainState, batch: Tree) -> tuple[Tree, Sums]:
+        """The model's state after the batch, and the sums over its parts, for a trace that is to hold them all."""
+        self._check_parts(batch)
+        model_state, total = self._of_part(state, batch, 0, state.model_state)
+        for part in range(1, self.accumulate):
+            model_state, sums = self._of_part(state, batch, part, model_state)
+            total = added(total, sums)
+        return model_state, total
 
-    def loss_and_grads(
-        self, params: Tree, batch: Tree, key: Any, scale: LossScale | None
-    ) -> tuple[tuple[Any, Any], Tree]:
-        """``((loss, aux), gradient)``: averages over the parts of the batch, the loss scale taken out again."""
+    def explain(
+        self, state: TrainState, batch: Tree, device: str | Device | None = None, architecture: str | None = None
+    ) -> dict[str, Explanation]:
+        """What each compiled program of the step does; ``device`` and ``architecture`` as for compiled functions.
 
-        def scaled(params: Tree, part: Tree, key: Any) -> tuple[Any, Any]:
-            loss, aux = self.compute_loss(params, part, key)
-            return (loss if scale is None else loss * scale.value), (loss, aux)
+        Returns
+        -------
+        dict
+            ``step`` alone; if gradients are accumulated ``part``, ``add`` and ``update``.
 
-        gradient = value_and_grad(scaled, has_aux=True)
-        total: Any = None
-        for k, part in enumerate(_parts(batch, self.accumulate)):
-            (_, results), grads = gradient(params, part, key if self.accumulate == 1 else fold_in(key, k))
-            total = (results, grads) if total is None else tree_map(gnp.add, total, (results, grads))
-        results, grads = total
+        Examples
+        --------
+        >>> import graphad
+        >>> step = make_step(lambda w, x: gnp.mean((x - w) ** 2), graphad.optim.sgd(0.5))
+        >>> print(step.explain(step.init(0.0), np.ones(4, np.float32))["step"])
+        train_step on the CPU: ...
+        """
+        options: dict[str, Any] = {"device": device, "architecture": architecture}
+        if self.accumulate == 1:
+            return {"step": self._program.explain(state, batch, **options)}
+        read = state._replace(opt_state=None)
+        first = (read, batch, np.int32(0), state.model_state)
+        self._check_parts(batch)
+        model_state, sums = self._part(*first)
+        return {
+            "part": self._part.explain(*first, **options),
+            "add": self._add.explain(sums, sums, **options),
+            "update": self._update.explain(state, batch, model_state, sums, **options),
+        }
+
+    def _of_part(self, state: TrainState, batch: Tree, part: Any, model_state: Tree) -> tuple[Tree, Sums]:
+        """The model's state after part number ``part``, and its loss and gradient."""
+        scale, key = state.loss_scale, fold_in(state.key, state.step)
         if self.accumulate > 1:
-            results, grads = tree_map(lambda x: x / self.accumulate, (results, grads))
-        return results, grads if scale is None else tree_map(lambda g: g / scale.value, grads)
+            size = as_operand(flatten(batch)[0][0]).shape[0] // self.accumulate
+            batch = tree_map(lambda x: dynamic_slice_in_dim(x, part * size, size), batch)
+            key = fold_in(key, part)
 
-    def _advanced(self, state: TrainState, batch: Tree) -> tuple[TrainState, Any]:
-        params, opt_state, step, key, scale, halted = state
+        def scaled(params: Tree) -> tuple[Any, Outcome]:
+            outcome = self.loss(params, model_state, batch, key)
+            return (outcome.loss if scale is None else outcome.loss * scale.value), outcome
+
+        (_, outcome), grads = value_and_grad(scaled, has_aux=True)(state.params)
+        aux = outcome.aux if self.accumulate == 1 else tree_map(_summable, outcome.aux)
+        return outcome.state, Sums(outcome.loss, aux, grads)
+
+    def _averages(self, sums: Sums, scale: LossScale | None) -> Sums:
+        """Of all parts, the loss scale taken out again."""
+        loss, aux, grads = sums if self.accumulate == 1 else tree_map(lambda x: x / self.accumulate, sums)
+        return Sums(loss, aux, grads if scale is None else tree_map(lambda g: g / scale.value, grads))
+
+    def _updated(self, state: TrainState, batch: Tree, model_state: Tree, sums: Sums) -> tuple[TrainState, Any]:
+        """The state after the step, and its result."""
+        params, opt_state, step, key, scale, halted, old_model_state = state
+        loss, aux, grads = self._averages(sums, scale)
         step_key = fold_in(key, step)
-        (loss, aux), grads = self.loss_and_grads(params, batch, step_key, scale)
         updates, new_opt_state = self.optimizer.update(
             grads,
             opt_state,
             params,
             value=loss,
             grad=grads,
-            value_fn=lambda p: self.compute_loss(p, batch, step_key)[0],
+            value_fn=lambda p: self.loss(p, old_model_state, batch, step_key).loss,
         )
-        new = (apply_updates(params, updates), new_opt_state)
-        result = (loss, aux) if self.has_aux else loss
+        new = (apply_updates(params, updates), new_opt_state, model_state)
+        result = (loss, aux) if self.loss.has_aux else loss
         if scale is None and not self.halt:
-            return TrainState(new[0], new[1], step + 1, key, None, halted), result
+            return TrainState(new[0], new[1], step + 1, key, None, halted, new[2]), result
         finite = all_finite((loss, grads))
         running = halted < 0
         if self.halt:
@@ -154,27 +227,38 @@ class Step:
                 hopeless = gnp.logical_or(scale.exhausted, gnp.logical_not(gnp.isfinite(loss)))
                 failed = gnp.logical_and(failed, hopeless)
             halted = gnp.where(gnp.logical_and(running, failed), step, halted)
-        params, opt_state = _selected(gnp.logical_and(finite, running), new, (params, opt_state))
+        taken = gnp.logical_and(finite, running)
+        params, opt_state, model_state = _selected(taken, new, (params, opt_state, old_model_state))
         if scale is not None:
             scale = _selected(running, scale.adjusted(finite), scale)
-        return TrainState(params, opt_state, gnp.where(halted < 0, step + 1, step), key, scale, halted), result
+        step = gnp.where(halted < 0, step + 1, step)
+        return TrainState(params, opt_state, step, key, scale, halted, model_state), result
 
-    def _parted(self, result: Any) -> tuple[Any, Any]:
-        if not self.has_aux:
-            if len(flatten(result)[0]) != 1 or isinstance(result, (tuple, list, dict)):
-                raise TypeError(
-                    f"{where()}the loss of a training is one float, but {self.name} returns a {type(result).__name__}. "
-                    "To pass other results along: make_step(loss, optimizer, has_aux=True)."
-                )
-            return result, None
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError(f"{where()}make_step({self.name}, has_aux=True): {self.name} must return (loss, aux).")
-        return result
+    def _check_parts(self, batch: Tree) -> None:
+        """Refuse a batch that cannot be cut into parts of one size."""
+        if self.accumulate > 1 and (n := count_examples(batch, "accumulate")) % self.accumulate:
+            count = self.accumulate
+            raise ValueError(
+                f"{where()}accumulate={count} does not divide the batch of {n} examples. "
+                f"Choose a batch size of {n - n % count or count} or another multiple of {count}."
+            )
+
+    def _check_model_state(self, state: Tree) -> None:
+        if self.loss.has_state and state is None:
+            raise TypeError(
+                f"{where()}{self.loss.name} takes a state beside the parameters: pass the initial one, "
+                "step.init(params, key, state) or fit(..., state=initial)."
+            )
+        if not self.loss.has_state and state is not None:
+            raise TypeError(
+                f"{where()}there is an initial state, but {self.loss.name} takes none. Write it as a "
+                "loss(params, state, *batch) that returns (loss, state), and make_step(..., has_state=True)."
+            )
 
     def __repr__(self) -> str:
         extras = [f"accumulate={self.accumulate}"] * (self.accumulate > 1)
         extras += [f"precision={self.precision!r}"] * (self.precision is not None)
-        return f"<training step of {', '.join([self.name, *extras])}>"
+        return f"<training step of {', '.join([self.loss.name, *extras])}>"
 
 
 def make_step(
@@ -184,6 +268,7 @@ def make_step(
     accumulate: int = 1,
     precision: Precision | None = None,
     loss_scale: LossScale | None = None,
+    has_state: bool = False,
     has_aux: bool = False,
     donate: bool = True,
     halt: bool = True,
@@ -198,14 +283,19 @@ def make_step(
     optimizer
         From `graphad.optim`, or made like those.
     accumulate
-        Compute each batch in so many parts and average: the memory of one part is enough. It must divide the batch.
+        Compute each batch in so many parts and average: the memory of one part is enough, and so are its programs,
+        whatever their number. It must divide the batch.
     precision
         ``"float16"`` or ``"bfloat16"``: loss and gradient are computed in 16 bits, on parameters that are kept and
         updated in their own dtype.
     loss_scale
         The factor to start from; for float16 it is ``LossScale()`` by default.
+    has_state
+        The model has a state that is not trained, such as running averages: ``loss(params, state, *batch)`` returns
+        ``(loss, state)``. It goes from step to step, and from part to part of a batch; steps that are skipped leave it
+        as it was.
     has_aux
-        The loss returns ``(loss, aux)``; aux is passed along, averaged over the parts.
+        The loss returns ``(loss, aux)``, or ``(loss, state, aux)``; aux is passed along, averaged over the parts.
     donate
         The state that goes in is used up.
     halt
@@ -215,7 +305,8 @@ def make_step(
     Returns
     -------
     Step
-        ``step.init(params, key)`` gives the state, ``step(state, batch)`` the next one and the loss.
+        ``step.init(params, key)``, for a model with a state ``step.init(params, key, state)``, gives what the training
+        is at the start; ``step(state, batch)`` what it is after one step more, and the loss.
 
     Examples
     --------
@@ -226,6 +317,15 @@ def make_step(
     ...     state, loss = step(state, (np.float32([1, -1]), np.float32([3, -3])))
     >>> print(f"{state.params['w']:.4f} after {state.step} steps")
     3.0000 after 20 steps
+
+    A state that counts the examples seen:
+
+    >>> def loss(w, seen, x):
+    ...     return gnp.mean((w - x) ** 2), seen + len(x)
+    >>> step = make_step(loss, graphad.optim.sgd(0.25), has_state=True)
+    >>> state, _ = step(step.init(0.0, state=0), np.ones(8, np.float32))
+    >>> print(state.model_state)
+    8
     """
     return Step(
         loss,
@@ -233,15 +333,11 @@ def make_step(
         accumulate=accumulate,
         precision=precision,
         loss_scale=loss_scale,
+        has_state=has_state,
         has_aux=has_aux,
         donate=donate,
         halt=halt,
     )
-
-
-def as_arguments(batch: Tree) -> tuple[Any, ...]:
-    """What a function of a batch is called with: the parts of a tuple are arguments of their own."""
-    return tuple(batch) if isinstance(batch, tuple) else (batch,)
 
 
 def check_params(params: Tree) -> None:
@@ -263,25 +359,26 @@ def _own(leaf: Any) -> Array:
     return Array(np.array(as_operand(leaf), order="C"))
 
 
-def _takes_key(loss: Loss) -> bool:
-    try:
-        return "key" in inspect.signature(loss).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False
-
-
-def _parts(batch: Tree, count: int) -> list[Tree]:
-    """The batch cut into ``count`` equal parts along the first axes."""
-    if count == 1:
-        return [batch]
-    n = as_operand(flatten(batch)[0][0]).shape[0]
-    if n % count:
-        raise ValueError(
-            f"{where()}accumulate={count} does not divide the batch of {n} examples. "
-            f"Choose a batch size of {n - n % count or count} or another multiple of {count}."
+def check_optimizer(optimizer: Any, name: str) -> None:
+    """Refuse what is no optimiser; `name` is the function's, for the error."""
+    if isinstance(optimizer, type) or not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
+        raise TypeError(
+            f"{where()}{name} takes an optimizer, with init and update, not {optimizer!r}: write "
+            "graphad.optim.adam(1e-3), say."
         )
-    size = n // count
-    return [tree_map(lambda x, k=k: x[k * size : (k + 1) * size], batch) for k in range(count)]
+
+
+def added(a: Sums, b: Sums) -> Sums:
+    """Element by element."""
+    return tree_map(gnp.add, a, b)
+
+
+def _summable(x: Any) -> Any:
+    """``x`` in a dtype of which a few can be added: of a truth value that is a number, of 16 bits that is 32."""
+    x = as_operand(x)
+    if x.aval.is_float:
+        return gnp.astype(x, np.float32) if x.aval.dtype.bits < 32 else x
+    return x if x.aval.dtype.bits >= 32 else gnp.astype(x, np.int32)
 
 
 def _selected(condition: Any, new: Tree, old: Tree) -> Any:

@@ -70,3 +70,13 @@ def test_the_line_of_a_nan_there():
 def test_mixed_precision_there():
     here, there = (train(precision="float16", device=d, epochs=1) for d in ("cpu", DEVICE))
     np.testing.assert_allclose(there.losses, here.losses, rtol=5e-3)
+
+
+def test_rounded_products_are_finite_there():
+    """A gradient that is a product is not compared with the exact product."""
+
+    def loss(params, x):
+        return gnp.mean((params["a"] * params["b"] * x - 1) ** 2)
+
+    result = train(loss, {"a": 1.0, "b": 1.0}, line_data()[0], optim.sgd(0.1), batch_size=16, device=DEVICE)
+    assert result.steps == 8

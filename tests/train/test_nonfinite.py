@@ -153,3 +153,12 @@ def test_nothing_is_kept_of_a_training_that_fails(tmp_path):
     step = make_step(loss, optim.sgd(0.1), halt=False)
     result = fit(step, {"w": 1.0}, x, batch_size=1, progress=False)
     assert np.isnan(float(result.params["w"]))
+
+
+def test_parameters_that_an_update_has_spoilt():
+    error = failure(
+        lambda params, x: gnp.mean(params["w"] * x), {"w": 1.0}, np.full(3, 1e30, np.float32), optim.sgd(1e30)
+    )
+    assert "step 1: the loss is -inf: params['w'] holds -inf already. An update made it so: lower the" in str(error)
+    error = failure(lambda params, x: gnp.mean(params["w"] * x), {"w": np.nan}, np.ones(3, np.float32))
+    assert str(error).endswith("params['w'] holds nan already. Remove or replace it there.")
