@@ -3,7 +3,8 @@
 Freed blocks are kept by size. The one at the lowest address is handed out first, so a loop that allocates and drops the
 same sizes in each round soon sees the same addresses, in the same order, in every second round: captured launches can
 then be replayed. All work of a runtime is queued on one stream, in order, so a block may be handed out again while work
-that was queued before still reads it.
+that was queued before still reads it. Other libraries have streams of their own: blocks that were lent to one wait for
+all work of the device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphad.backends.cuda.pointers import wait_for_all
 from graphad.backends.cuda.runtime import Runtime
 from graphad.device import Device
 
@@ -27,6 +29,8 @@ ALIGNMENT: Final = 256
 WORD: Final = 4
 _SMALL: Final = 16 << 10
 _STEPS: Final = 8  # sizes between a power of two and the next, for blocks that are not small
+
+_Returned = tuple[int, int, bool]  # block, address, and whether another library may be at work on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,10 @@ class DeviceMemory:
         Where it is, and how many bytes were asked for.
     """
 
-    __slots__ = ("__weakref__", "_block", "_give_back", "_runtime", "address", "device", "nbytes")
+    __slots__ = ("__weakref__", "_block", "_give_back", "_is_lent", "_runtime", "address", "device", "nbytes")
 
     def __init__(
-        self, runtime: Runtime, address: int, nbytes: int, block: int, give_back: Callable[[tuple[int, int]], None]
+        self, runtime: Runtime, address: int, nbytes: int, block: int, give_back: Callable[[_Returned], None]
     ) -> None:
         self.device: Device = runtime.device
         self.address = address
@@ -58,6 +62,7 @@ class DeviceMemory:
         self._runtime = runtime
         self._block = block
         self._give_back = give_back
+        self._is_lent = False
 
     def download(self, target: NDArray) -> None:
         """Fill ``target``, C-contiguous and of as many bytes, once all work that writes to this memory has ended."""
@@ -67,8 +72,12 @@ class DeviceMemory:
         """Wait until all work that was queued on the device has ended."""
         self._runtime.synchronize()
 
+    def lend(self) -> None:
+        """Say that another library has been told the address."""
+        self._is_lent = True
+
     def __del__(self) -> None:
-        self._give_back((self._block, self.address))
+        self._give_back((self._block, self.address, self._is_lent))
 
     def __repr__(self) -> str:
         return f"<DeviceMemory {self.nbytes} bytes at {self.address:#x} of {self.device}>"
@@ -95,6 +104,9 @@ class BorrowedMemory:
         """Wait until all work that was queued on the device has ended."""
         self.runtime.synchronize()
 
+    def lend(self) -> None:
+        """Nothing to do: the memory is another library's already."""
+
 
 class Allocator:
     """The memory of one runtime."""
@@ -103,7 +115,7 @@ class Allocator:
         self.runtime = runtime
         self._free: dict[int, list[int]] = {}
         # Memory can be dropped at any time, by the garbage collector within `allocate` for one: it is only noted here.
-        self._returned: deque[tuple[int, int]] = deque()
+        self._returned: deque[_Returned] = deque()
         self._in_use = self._peak = self._reserved = 0
         self._scratch: DeviceMemory | None = None
 
@@ -160,7 +172,9 @@ class Allocator:
     def _collect(self) -> None:
         """File what was dropped since the last time."""
         while self._returned:
-            block, address = self._returned.popleft()
+            block, address, was_lent = self._returned.popleft()
+            if was_lent:
+                wait_for_all(self.runtime)
             heapq.heappush(self._free.setdefault(block, []), address)
             self._in_use -= block
 

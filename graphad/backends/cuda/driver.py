@@ -1,17 +1,19 @@
-"""A GPU through NVIDIA's driver.
+"""A GPU through NVIDIA's driver, which ``cuda.core`` calls for us. All work goes to one stream of our own.
 
-The calls are those of ``cuda.bindings.driver``, one to one with the driver's C interface. All work goes to one stream
-of our own, which does not wait for the default stream.
+What ``cuda.core`` does not offer goes to ``cuda.bindings.driver``, one to one the driver's C interface (`Calls`):
+making a context current for a while only, asking how much memory is free, allowing a kernel more shared memory,
+page-locked memory (`pinned`), and loading machine code, for ``cuda.core`` never unloads what it has loaded
+(NVIDIA/cuda-python#1670).
 """
 
 from __future__ import annotations
 
-import ctypes
+import re
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -21,7 +23,7 @@ from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.blas import WORKSPACE_BYTES, CublasLt
 from graphad.backends.cuda.cubins import cubin
 from graphad.backends.cuda.nvptx import PTX_VERSIONS
-from graphad.backends.cuda.pinned import NO_TIMING, PinnedBuffers
+from graphad.backends.cuda.pinned import PinnedBuffers
 from graphad.backends.cuda.runtime import Launch
 from graphad.backends.loops import Gemm
 from graphad.device import Device
@@ -33,6 +35,8 @@ NDArray = np.ndarray[Any, Any]
 _OLDEST_DRIVER: Final = 13_000
 #: Dynamic shared memory that a kernel may have without asking for it.
 _SHARED_UNASKED: Final = 48 << 10
+#: How errors of ``cuda.core`` begin: the name of the status, and a sentence about it.
+_STATUS: Final = re.compile(r"(CUDA_ERROR_\w+): (.*?)(?:\.(?=\s|$)|$)", re.DOTALL)
 _FAULTS: Final = ("ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "ILLEGAL_INSTRUCTION", "LAUNCH_FAILED", "ASSERT")
 
 
@@ -47,51 +51,64 @@ class Calls:
         """The result of a call: None, a value, or a tuple of values."""
         status, *values = getattr(self.module, name)(*arguments)
         if int(status):
-            raise self._error(name, status)
+            title, text = [getattr(self.module, f)(status)[1] for f in ("cuGetErrorName", "cuGetErrorString")]
+            raise _error(self.device, title.decode(), f"{text.decode()} ({name})")
         return values[0] if len(values) == 1 else tuple(values) or None
 
-    def _error(self, name: str, status: Any) -> Exception:
-        title, text = [_decoded(getattr(self.module, f)(status)) for f in ("cuGetErrorName", "cuGetErrorString")]
-        message = f"{self.device}: {name} failed with {title}: {text}."
-        if title == "CUDA_ERROR_OUT_OF_MEMORY":
-            return MemoryError(message)
-        if any(title.endswith(fault) for fault in _FAULTS):
-            message += " A kernel did what it must not; device='cuda:emulated' names the kernel and the line."
-        return DeviceError(message)
 
-
-def _decoded(result: Any) -> str:
-    """The text in what ``cuGetErrorName`` and its like return."""
-    text = result[1]
-    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+def _error(device: Device, title: str, text: str) -> Exception:
+    """What a status of the driver is raised as."""
+    message = f"{device}: the driver reports {title}: {text}."
+    if title == "CUDA_ERROR_OUT_OF_MEMORY":
+        return MemoryError(message)
+    if title.endswith(_FAULTS):
+        message += " A kernel did what it must not; device='cuda:emulated' names the kernel and the line."
+    return DeviceError(message)
 
 
 class Function:
     """A kernel of a loaded module, which it keeps loaded."""
 
-    def __init__(self, name: str, handle: Any, module: _Handle) -> None:
-        self.name = name
-        self.handle = handle
+    def __init__(self, kernel: Any, module: _Held) -> None:
+        self.kernel = kernel
         self.module = module
         self.shared_bytes = _SHARED_UNASKED  # dynamic shared memory that it may have
 
 
-class _Handle:
+class _Held:
     """Something of the driver's that is given back when nobody holds it: later, for now may be a bad moment."""
 
-    def __init__(self, handle: Any, release: str, dropped: deque[tuple[str, Any]]) -> None:
-        self.handle = handle
+    def __init__(self, thing: Any, release: Callable[[], object], dropped: deque[Callable[[], object]]) -> None:
+        self.thing = thing
         self._release = release
         self._dropped = dropped
 
     def __del__(self) -> None:
-        self._dropped.append((self._release, self.handle))
+        self._dropped.append(self._release)
 
 
-class _Current:
+class _Reporting:
+    """Errors of ``cuda.core`` within a ``with`` are raised as ours."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        status = None if error is None or isinstance(error, DeviceError) else _STATUS.match(str(error))
+        if status:
+            raise _error(self._device, status[1], status[2]) from error
+
+
+class _Current(_Reporting):
     """Makes a context the current one of this thread for the time of a ``with``, and locks the stream; re-entrant."""
 
     def __init__(self, calls: Calls, context: Any) -> None:
+        super().__init__(calls.device)
         self._calls = calls
         self._context = context
         self._lock = threading.RLock()
@@ -117,6 +134,7 @@ class _Current:
                 self._calls("cuCtxPopCurrent")
         finally:
             self._lock.release()
+        super().__exit__(kind, error, traceback)
 
 
 class Driver:
@@ -136,62 +154,69 @@ class Driver:
         self.device = device
         self.has_gemm = True
         self._calls = Calls(device, toolkit.driver())
-        cuda = self._calls.module
+        self._core = core = toolkit.core()
         self._check_presence()
-        ordinal = self._calls("cuDeviceGet", device.index)
-        attributes = cuda.CUdevice_attribute
-        major, minor = [
-            int(self._calls("cuDeviceGetAttribute", getattr(attributes, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal))
-            for which in ("COMPUTE_CAPABILITY_MAJOR", "COMPUTE_CAPABILITY_MINOR")
-        ]
-        self.name = _decoded((0, self._calls("cuDeviceGetName", 256, ordinal))).rstrip("\0")
+        gpu = core.Device(device.index)
+        self.name = str(gpu.name)
+        major, minor = gpu.compute_capability
         self.architecture = architecture_for(major, minor, f"{device} ({self.name})")
-        self._context = self._calls("cuDevicePrimaryCtxRetain", ordinal)
+        # `gpu.set_current` would leave the GPU the current one of this thread, whatever other libraries had chosen.
+        self._context = self._calls("cuDevicePrimaryCtxRetain", self._calls("cuDeviceGet", device.index))
         self.lock = _Current(self._calls, self._context)
-        self._events: list[Any] = []  # that nobody waits for
-        self._dropped: deque[tuple[str, Any]] = deque()
         with self.lock:
-            self._stream = self._calls("cuStreamCreate", cuda.CUstream_flags.CU_STREAM_NON_BLOCKING)
-            self._pinned = PinnedBuffers(self._calls)
-        self.stream = int(self._stream)
+            gpu.set_current()
+            self._stream = gpu.create_stream(options=core.StreamOptions(nonblocking=True))
+            # A pool of our own gives back to the system what is freed; `Allocator` keeps what will be used again.
+            self._pool = core.DeviceMemoryResource(gpu, core.DeviceMemoryResourceOptions())
+            self._events = deque([gpu.create_event()])  # that nobody waits for
+        self.stream = int(self._stream.handle)
+        self._buffers: dict[int, Any] = {}  # by address
+        self._pinned = PinnedBuffers(self._calls, self._stream)
+        self._dropped: deque[Callable[[], object]] = deque()
+        self._config = lru_cache(maxsize=1024)(partial(_launch_config, core.LaunchConfig))
         self._products: CublasLt | None = None
 
     # ---- memory
 
     def allocate(self, nbytes: int) -> int:
         """Memory on the device, 256-byte aligned."""
-        with self.lock:
-            try:
-                return int(self._calls("cuMemAllocAsync", nbytes, self._stream))
-            except MemoryError:
+        try:
+            with self.lock:
+                buffer = self._pool.allocate(nbytes, stream=self._stream)
+                address = int(buffer.handle)
+                self._buffers[address] = buffer
+                return address
+        except MemoryError:
+            with self.lock:
                 free, total = self._calls("cuMemGetInfo")
-                raise MemoryError(
-                    f"{self.device} ({self.name}) has no {nbytes:,} bytes left: {total - free:,} of {total:,} are in "
-                    "use. Use smaller batches, or drop arrays that are not needed any more."
-                ) from None
+            raise MemoryError(
+                f"{self.device} ({self.name}) has no {nbytes:,} bytes left: {total - free:,} of {total:,} are in "
+                "use. Use smaller batches, or drop arrays that are not needed any more."
+            ) from None
 
     def free(self, address: int) -> None:
         """Give memory back; work queued before may still use it."""
         with self.lock:
-            self._calls("cuMemFreeAsync", address, self._stream)
+            self._buffers.pop(address).close(self._stream)
 
     def upload(self, address: int, source: NDArray) -> None:
         """Copy a C-contiguous array of the host to the device; the array may be changed once this returns."""
         with self.lock:
-            for start, piece, nbytes in self._pinned.pieces(source, self._stream):
-                self._calls("cuMemcpyHtoDAsync", address + start, piece, nbytes, self._stream)
+            for start, piece, nbytes in self._pinned.pieces(source):
+                self.copy(address + start, piece, nbytes)
 
     def download(self, target: NDArray, address: int) -> None:
         """Copy to a C-contiguous array of the host, after all work queued before; returns when it is there."""
         self.synchronize()
         with self.lock:
-            self._calls("cuMemcpyDtoHAsync", target.ctypes.data, address, target.nbytes, self._stream)
-            self._calls("cuStreamSynchronize", self._stream)
+            self.copy(target.ctypes.data, address, target.nbytes)
+            self._stream.sync()
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
-        """Copy within the device."""
+        """Copy within the device, or from and to it: which of these, the driver knows from the addresses."""
+        at = self._core.Buffer.from_handle
         with self.lock:
-            self._calls("cuMemcpyDtoDAsync", target, source, nbytes, self._stream)
+            at(source, nbytes).copy_to(at(target, nbytes), stream=self._stream)
 
     # ---- kernels
 
@@ -200,11 +225,10 @@ class Driver:
         code = cubin(ptx, self.architecture).cubin
         with self.lock:
             self._release_dropped()
-            module = _Handle(self._calls("cuModuleLoadData", code), "cuModuleUnload", self._dropped)
-            return {
-                name: Function(name, self._calls("cuModuleGetFunction", module.handle, name.encode()), module)
-                for name in names
-            }
+            library = self._calls("cuLibraryLoadData", code, [], [], 0, [], [], 0)
+            module = _Held(library, partial(self._calls, "cuLibraryUnload", library), self._dropped)
+            found = {name: self._calls("cuLibraryGetKernel", library, name.encode()) for name in names}
+            return {name: Function(self._core.Kernel.from_handle(int(k)), module) for name, k in found.items()}
 
     def launch(self, launch: Launch) -> None:
         """Queue a kernel."""
@@ -212,55 +236,49 @@ class Driver:
         with self.lock:
             if launch.shared_bytes > function.shared_bytes:
                 self._allow_shared(function, launch.shared_bytes)
-            arguments = _packed(launch.arguments)
-            self._calls(
-                "cuLaunchKernel", function.handle, launch.blocks, 1, 1, launch.threads, 1, 1, launch.shared_bytes,
-                self._stream, arguments.address, 0,
-            )  # fmt: skip
+            config = self._config(launch.blocks, launch.threads, launch.shared_bytes)
+            self._core.launch(self._stream, config, function.kernel, *launch.arguments)
 
     def gemm(self, g: Gemm, a: int, b: int, c: int, bias: int | None = None) -> None:
         """Queue a matrix product over buffers that start at these addresses; ``bias`` is None where it has none."""
         with self.lock:
             if self._products is None:
-                workspace = int(self._calls("cuMemAllocAsync", WORKSPACE_BYTES, self._stream))
-                self._products = CublasLt(self.stream, workspace)
+                self._products = CublasLt(self.stream, self.allocate(WORKSPACE_BYTES))
             self._products.gemm(g, a, b, c, bias)
 
     def capture(self, work: Callable[[], None]) -> Any:
         """Record what ``work`` queues instead of running it; the result is for `replay`."""
-        mode = self._calls.module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         with self.lock:
             self._release_dropped()
-            self._calls("cuStreamBeginCapture", self._stream, mode)
+            builder = self._stream.create_graph_builder().begin_building(mode="thread_local")
             try:
                 work()
+                graph = builder.end_building().complete()
             except BaseException:
-                status, graph = self._calls.module.cuStreamEndCapture(self._stream)
-                if not int(status):
-                    self._calls("cuGraphDestroy", graph)
+                del builder  # which ends the recording, broken or not; `close` would complain of a broken one
                 raise
-            graph = self._calls("cuStreamEndCapture", self._stream)
-            try:
-                return _Handle(self._calls("cuGraphInstantiate", graph, 0), "cuGraphExecDestroy", self._dropped)
-            finally:
-                self._calls("cuGraphDestroy", graph)
+            builder.close()
+            return _Held(graph, graph.close, self._dropped)
 
     def replay(self, captured: Any) -> None:
         """Queue all that was captured, as one launch."""
         with self.lock:
-            self._calls("cuGraphLaunch", captured.handle, self._stream)
+            captured.thing.launch(self._stream)
 
     def synchronize(self) -> None:
         """Wait for all queued work; what went wrong in it is raised here. Others may queue more in the meantime."""
         with self.lock:
-            event = self._events.pop() if self._events else self._calls("cuEventCreate", NO_TIMING)
-            self._calls("cuEventRecord", event, self._stream)
+            free = self._events[0] if self._events else None
+            event = self._stream.record(free)
+            if free is not None:
+                self._events.popleft()
         self._calls("cuCtxPushCurrent", self._context)
         try:
-            self._calls("cuEventSynchronize", event)
+            with _Reporting(self.device):
+                event.sync()
         finally:
+            self._events.append(event)
             self._calls("cuCtxPopCurrent")
-        self._events.append(event)
 
     # ---- inside
 
@@ -279,33 +297,20 @@ class Driver:
 
     def _allow_shared(self, function: Function, nbytes: int) -> None:
         attribute = self._calls.module.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        self._calls("cuFuncSetAttribute", function.handle, attribute, nbytes)
+        ordinal = self._calls("cuDeviceGet", self.device.index)
+        self._calls("cuKernelSetAttribute", attribute, nbytes, function.kernel.handle, ordinal)
         function.shared_bytes = nbytes
 
     def _release_dropped(self) -> None:
         """Unload modules and destroy captured graphs that nobody holds any more, once they have run."""
         if self._dropped and not sys.is_finalizing():
-            self._calls("cuStreamSynchronize", self._stream)
+            self._stream.sync()
             while self._dropped:
-                self._calls(*self._dropped.popleft())
+                self._dropped.popleft()()
 
 
-class _Packed:
-    """Arguments as the driver reads them: an array of pointers to the values."""
-
-    __slots__ = ("_pointers", "_values", "address")
-
-    def __init__(self, arguments: tuple[int, ...]) -> None:
-        count = len(arguments)
-        self._values = (ctypes.c_uint64 * count)(*arguments)
-        first = ctypes.addressof(self._values)
-        self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
-        self.address = ctypes.addressof(self._pointers)
-
-
-@lru_cache(maxsize=4096)
-def _packed(arguments: tuple[int, ...]) -> _Packed:
-    return _Packed(arguments)
+def _launch_config(make: Callable[..., Any], blocks: int, threads: int, shared_bytes: int) -> Any:
+    return make(grid=blocks, block=threads, shmem_size=shared_bytes)
 
 
 def architecture_for(major: int, minor: int, device: str) -> str:

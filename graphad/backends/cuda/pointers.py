@@ -1,10 +1,11 @@
-"""Questions to the driver about memory and streams that other libraries own."""
+"""Questions to the driver about memory and streams that other libraries own, and waiting for their work."""
 
 from __future__ import annotations
 
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.runtime import Runtime
 from graphad.device import Device, parse
+from graphad.errors import DeviceError
 
 
 def device_of(address: int) -> Device:
@@ -24,3 +25,12 @@ def wait_for(runtime: Runtime, stream: int) -> None:
         (status,) = driver.cuStreamSynchronize(stream)
     if int(status):
         raise ValueError(f"{runtime.device}: waiting for the stream {stream:#x} of another library failed: {status}")
+
+
+def wait_for_all(runtime: Runtime) -> None:
+    """Wait for all work on the device, that of other libraries included."""
+    driver = toolkit.driver()
+    with runtime.lock:
+        (status,) = driver.cuCtxSynchronize()
+    if int(status):
+        raise DeviceError(f"{runtime.device}: waiting for the work of other libraries failed: {status}")

@@ -17,6 +17,7 @@ from graphad.errors import DeviceError
 
 #: What ``pip install graphad[cuda]`` brings, and what each is for.
 PACKAGES: Final = {
+    "cuda-core": "the driver's objects",
     "cuda-bindings": "calls of the driver",
     "nvidia-nvjitlink": "the assembler",
     "nvidia-cublas": "matrix products",
@@ -69,6 +70,15 @@ def driver() -> Any:
     if status:
         unavailable("A GPU")
     return module
+
+
+@lru_cache
+def core() -> Any:
+    """The module ``cuda.core``."""
+    try:
+        return importlib.import_module("cuda.core")
+    except ImportError:
+        unavailable("The driver of a GPU")
 
 
 @lru_cache

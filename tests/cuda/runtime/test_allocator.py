@@ -151,3 +151,22 @@ def test_memory_held_at_the_end_of_the_process():
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_memory_that_was_lent_waits_for_the_work_of_others(memory, monkeypatch):
+    waited = []
+    monkeypatch.setattr("graphad.backends.cuda.allocator.wait_for_all", waited.append)
+    own, lent = memory.allocate(100), memory.allocate(100)
+    lent.lend()
+    address = lent.address
+    del own
+    assert memory.allocate(100).address != address
+    assert not waited
+    del lent
+    again = memory.allocate(100), memory.allocate(100)
+    assert address in [m.address for m in again]
+    assert waited == [memory.runtime]
+    again[0].download(np.empty(100, np.uint8))
+    del again
+    memory.allocate(100)
+    assert len(waited) == 1

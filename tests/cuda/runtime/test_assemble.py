@@ -9,10 +9,11 @@ import pytest
 from graphad.backends.cuda import assemble as assemble_module
 from graphad.backends.cuda import cubins, toolkit
 from graphad.backends.cuda.assemble import Assembled, KernelReport, assemble, parse_reports, sass
-from graphad.backends.cuda.nvptx import PTX_VERSIONS
+from graphad.backends.cuda.nvptx import PTX_VERSIONS, compile_ptx
 from graphad.backends.cuda.occupancy import MULTIPROCESSORS, occupancy
 from graphad.config import config
 from graphad.errors import DeviceError, LoweringError
+from tests.cuda.emulator.harness import entry
 from tests.cuda.runtime.modules import ptx
 
 LOG = """ptxas info    : 0 bytes gmem
@@ -65,7 +66,7 @@ def test_every_architecture(assembler, architecture):
     ("right", "wrong", "said"),
     [
         ("st.shared", "st.shraed", r"line \d+; error.*shraed.*Line \d+ of the module is: st\.shraed"),
-        (".version 8.0", ".version 99.0", r"Unsupported \.version 99\.0"),
+        (".version 8.1", ".version 99.0", r"Unsupported \.version 99\.0"),
         (".target sm_90", ".target sm_100", r"does not support \.target sm_100"),
     ],
 )
@@ -156,3 +157,34 @@ def test_occupancy(case, blocks, limit):
 def test_occupancy_of_an_unknown_architecture():
     with pytest.raises(LoweringError, match="'sm_35' are not known"):
         occupancy("sm_35", 128, 32)
+
+
+@pytest.mark.parametrize("architecture", PTX_VERSIONS)
+def test_kernels_without_shared_memory(assembler, architecture):
+    text = entry("ret;").replace("8.6", "8.8").replace("sm_90", architecture)
+    assert assemble(text, architecture)["k"].shared_bytes == 0
+
+
+def test_products_and_sums_are_fused_where_the_text_says_so(assembler):
+    try:
+        toolkit.disassembler()
+    except DeviceError:
+        pytest.skip("the disassembler is not installed")
+    body = """
+    .reg .b64 %rd<2>; .reg .f32 %f<4>; ld.param.u64 %rd0, [p0];
+    ld.global.f32 %f0, [%rd0]; ld.global.f32 %f1, [%rd0+4]; ld.global.f32 %f2, [%rd0+8];
+    mul.f32 %f3, %f0, %f1; add.f32 %f3, %f3, %f2; st.global.f32 [%rd0], %f3;
+    """
+    code = sass(assemble(entry(body), "sm_90").cubin)
+    assert "FMUL" in code
+    assert "FADD" in code
+    assert "FFMA" not in code
+    fused = body.replace("mul.f32 %f3, %f0, %f1; add.f32 %f3, %f3, %f2;", "fma.rn.f32 %f3, %f0, %f1, %f2;")
+    assert "FFMA" in sass(assemble(entry(fused), "sm_90").cubin)
+
+
+@pytest.mark.parametrize("architecture", PTX_VERSIONS)
+def test_hundreds_of_parameters(assembler, architecture):
+    listed = ", ".join([f"ptr addrspace(1) %p{k}" for k in range(700)])
+    text = f"define ptx_kernel void @k({listed}) {{\n  store i32 1, ptr addrspace(1) %p699\n  ret void\n}}\n"
+    assert assemble(compile_ptx(text, architecture), architecture)["k"].registers

@@ -12,6 +12,7 @@ import pytest
 from graphad.backends.cuda import blas, toolkit
 from graphad.backends.cuda.program import FusedGemm
 from graphad.backends.loops import Gemm, Matrix
+from graphad.errors import DeviceError
 from graphad.ir.types import bf16, f16, f32, f64
 
 GEMMS = [
@@ -88,6 +89,14 @@ def test_descriptors(dtype, data, compute):
 
 
 @needs_library
+@pytest.mark.parametrize(("dtype", "data"), [(f16, 2), (bf16, 14)])
+def test_descriptors_of_a_wide_result(dtype, data):
+    made = blas.Descriptors(Gemm(dtype, 2, 3, 4, *[Matrix(x, 0, 4) for x in "abc"], result=f32))
+    assert [attribute(made, "MatrixLayout", layout, 0, ctypes.c_int32) for layout in made.layouts] == [data, data, 0]
+    assert attribute(made, "MatmulDesc", made.product, 0, ctypes.c_int32) == 68
+
+
+@needs_library
 @pytest.mark.parametrize(("bias", "relu", "number"), [(None, True, 2), ("v", False, 4), ("v", True, 6)])
 def test_epilogues(bias, relu, number):
     a, b, c = Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3)
@@ -134,6 +143,55 @@ def test_calls(monkeypatch):
     assert len(library.of("cublasLtMatmulDescCreate")) == 1
     products.gemm(same, 0x5000, 0x6000, 0x7004)  # aligned otherwise
     assert len(library.of("cublasLtMatmulDescCreate")) == 2
+    batch = replace(same, batch=2, a_step=8, b_step=12, c_step=6)  # the second matrices lie 32, 48 and 24 bytes on
+    products.gemm(batch, 0x5000, 0x6000, 0x7000)
+    alignments = [a[2]._obj.value for a in library.of("cublasLtMatmulPreferenceSetAttribute")[-4:]]
+    assert alignments == [8, 32, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"), [([(0, 1)], 0), ([(15, 1), (0, 64 << 20), (0, 7), (0, 8)], 2), ([], None), ([(15, 0)], None)]
+)
+def test_the_first_algorithm_that_works_is_taken(found, chosen, monkeypatch):
+    class Library(Recorder):
+        def __getattr__(self, name):
+            def heuristic(*arguments):
+                for place, (place.state, place.workspace) in zip(arguments[-2]._obj, found, strict=False):
+                    pass
+                arguments[-1]._obj.value = len(found)
+                return 0
+
+            return heuristic if name == "cublasLtMatmulAlgoGetHeuristic" else super().__getattr__(name)
+
+    monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=Library))
+    product = blas.Descriptors(GEMMS[0])
+    if chosen is None:
+        with pytest.raises(DeviceError, match="no algorithm"):
+            product.algorithm(ctypes.c_void_p(1), (16, 16, 16))
+    else:
+        algorithm = product.algorithm(ctypes.c_void_p(1), (16, 16, 16))
+        assert (algorithm.state, algorithm.workspace) == found[chosen]
+
+
+@pytest.mark.parametrize("dtype", [f16, bf16])
+def test_calls_with_halves(dtype, monkeypatch):
+    """Offsets, steps and alignments count in bytes: of factors, and of result and bias."""
+    library = Recorder()
+    monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=lambda: library))
+    products = blas.CublasLt(stream=99, workspace=1 << 20)
+    g = Gemm(dtype, 2, 3, 4, Matrix("a", 8, 4), Matrix("b", 2, 3), Matrix("c", 64, 3), 1.0, 0.0, 2, 8, 12, 6)
+    wide = FusedGemm(*[getattr(g, name) for name in Gemm.__slots__[:-1]], f32, bias="v", bias_offset=4)
+    products.gemm(g, 0x1000, 0x2000, 0x3000)
+    products.gemm(wide, 0x1000, 0x2000, 0x3000, 0x4000)
+    calls = [[call[k].value for k in (3, 5, 8, 10)] for call in library.of("cublasLtMatmul")]
+    assert calls == [[0x2004, 0x1010, 0x3080, 0x3080], [0x2004, 0x1010, 0x3100, 0x3100]]
+    alignments = [a[2]._obj.value for a in library.of("cublasLtMatmulPreferenceSetAttribute")]
+    assert [alignments[1:5], alignments[6:]] == [[4, 16, 4, 4], [4, 16, 8, 8]]
+    data = blas._TYPES[dtype][0]
+    kinds = [call[1] for call in library.of("cublasLtMatrixLayoutCreate")]
+    assert kinds == [data, data, data, data, data, blas._TYPES[f32][0]]
+    (bias,) = [a[2]._obj.value for a in library.of("cublasLtMatmulDescSetAttribute") if a[1] == 8]
+    assert bias == 0x4010
 
 
 def test_calls_with_a_bias(monkeypatch):

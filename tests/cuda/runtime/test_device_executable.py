@@ -25,7 +25,7 @@ from graphad.primitives.contract import dot_general
 from graphad.primitives.effects import debug_print, guard
 from graphad.primitives.elementwise import add, exp, gt, mul, ne, neg, tanh
 from graphad.primitives.reduce import reduce_sum
-from tests.cuda.runtime.fake_driver import fake
+from tests.cuda.runtime.runtimes import RUNTIMES
 
 assert graphad.primitives
 DEVICE = Device("cuda:emulated")
@@ -39,10 +39,10 @@ def memory(monkeypatch):
     return own
 
 
-@pytest.fixture(params=["emulated", "driver"])
+@pytest.fixture(params=RUNTIMES)
 def any_memory(request, monkeypatch):
-    """The same for the driver's runtime as well, on a stand-in for the driver."""
-    own = Allocator(Emulated() if request.param == "emulated" else fake(monkeypatch)[0])
+    """The same for the driver's runtime as well, where there is a GPU."""
+    own = Allocator(RUNTIMES[request.param]())
     monkeypatch.setattr(executable_module, "allocator", lambda device: own)
     return own
 
@@ -265,17 +265,19 @@ def test_wrong_arguments(memory):
         run.run([memory.upload(np.zeros(4, np.float32))])
 
 
-def test_code_is_shared_by_equal_graphs(memory, monkeypatch):
+def test_code_is_shared_by_equal_graphs(any_memory):
     """On a GPU; the emulated device shares it only if the user's lines are the same, which it names in errors."""
-    gpu = Allocator(fake(monkeypatch)[0])
-    monkeypatch.setattr(executable_module, "allocator", lambda device: memory if device == DEVICE else gpu)
-    graphs = [located_graph(f, aval((7,), f32)) for f in (lambda x: exp(x), lambda x: exp(x))]
-    f, g = [compile_graph(graph, Device("cuda:0")) for graph in graphs]
+    device = any_memory.runtime.device
+    functions = [
+        lambda x: exp(x),
+        lambda x: exp(x),  # on another line
+    ]
+    graphs = [located_graph(f, aval((7,), f32)) for f in functions]
+    f, other, g = [compile_graph(graph, device) for graph in (*graphs, graphs[0])]
     assert f._code is g._code
-    emulated = [compile_graph(graph, DEVICE)._code for graph in (*graphs, graphs[0])]
-    assert emulated[0] is emulated[2]
+    assert (other._code is f._code) is not device.is_emulated
     code = weakref.ref(f._code)
-    del f
+    del f, other
     gc.collect()
     assert code() is g._code
     del g

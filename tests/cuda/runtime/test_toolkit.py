@@ -38,6 +38,7 @@ def missing(name):
     ("find", "what"),
     [
         (toolkit.driver, "The driver of a GPU"),
+        (toolkit.core, "The driver of a GPU"),
         (toolkit.nvjitlink, "The assembler"),
         (toolkit.cublaslt, "cuBLASLt"),
         (toolkit.disassembler, "The disassembler"),
