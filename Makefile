@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --d
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo demo-cuda test lint check format test-slow test-newest test-numba-cuda clean
+.PHONY: demo demo-cuda test lint check format test-slow test-newest test-numba-cuda test-numba-cuda-mlir clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/python examples/demo.py
@@ -57,13 +57,16 @@ test-newest: $(VENV)/dev.installed
 	  echo "No Python newer than $$($(BIN)/python -V) that graphad supports is on this machine."; \
 	fi
 
-# The readable form of CUDA kernels, compiled by numba-cuda. In an environment of its own: numba-cuda hooks into every
-# start of Python.
+# The readable form of CUDA kernels, compiled by numba-cuda, and by its successor. In environments of their own: numba-cuda
+# hooks into every start of Python, and both are large.
 test-numba-cuda:
 	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda EXTRAS=dev,cuda-numba PYTEST_ARGS=tests/cuda/numba
 
+test-numba-cuda-mlir:
+	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda-mlir EXTRAS=dev,cuda-numba-mlir PYTEST_ARGS=tests/cuda/numba
+
 clean:
-	rm -rf .venv .venv-newest .venv-numba-cuda .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-newest .venv-numba-cuda .venv-numba-cuda-mlir .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:

@@ -108,7 +108,7 @@ def clz(a: Any, width: Any) -> Any:
 
 def _saturating(integer: Any) -> Callable[[Any], Any]:
     info = np.iinfo(integer)
-    least, greatest, zero = integer(info.min), integer(info.max), integer(0)
+    least, zero = integer(info.min), integer(0)
     # Both bounds are 0 or powers of two, hence exact in every float type.
     low, high = float(info.min), float(info.max // 2 + 1) * 2.0
 
@@ -119,7 +119,7 @@ def _saturating(integer: Any) -> Callable[[Any], Any]:
         if x <= low:
             return least
         if x >= high:
-            return greatest
+            return integer(~least)  # the greatest
         return integer(x)
 
     cast.__doc__ = f"A float as {info.dtype}: cut off toward zero, saturated at both ends, nan to 0."

@@ -1,9 +1,11 @@
-"""Kernels in Numba source -> PTX, without a GPU. numba-cuda is known to `graphad_kernels.cuda.compiler` alone."""
+"""Kernels in Numba source -> PTX, without a GPU, by numba-cuda or numba-cuda-mlir (`graphad_kernels.cuda.compiler`)."""
 
 from __future__ import annotations
 
 import linecache
 from typing import Any
+
+from graphad_kernels.cuda.compiler import compile_ptx
 
 from graphad.backends.cuda.emit_cuda_numba import source
 from graphad.backends.cuda.nvptx import PTX_VERSIONS
@@ -12,7 +14,14 @@ from graphad.backends.loops import is_half
 from graphad.errors import DeviceError, LoweringError, did_you_mean
 
 
-def ptx(program: DeviceProgram, kernel: str, architecture: str = "sm_90", *, flush_denormals: bool = True) -> str:
+def ptx(
+    program: DeviceProgram,
+    kernel: str,
+    architecture: str = "sm_90",
+    *,
+    flush_denormals: bool = True,
+    compiler: str | None = None,
+) -> str:
     """PTX of one kernel of `source`: a module with an entry of that name, which takes the addresses of its arrays.
 
     Parameters
@@ -25,13 +34,15 @@ def ptx(program: DeviceProgram, kernel: str, architecture: str = "sm_90", *, flu
         Of the GPU: one of `PTX_VERSIONS`.
     flush_denormals
         Whether float32 operations take and give 0 for denormals.
+    compiler
+        ``"numba-cuda"`` or ``"numba-cuda-mlir"``; by default the first that is installed.
 
     Raises
     ------
     DeviceError
-        If numba-cuda is not installed.
+        If that compiler, or any, is not installed.
     """
-    kernels = {k.name: k for k in program.kernels if k.blocks}
+    kernels = {launch.name: launch for launch in program.launches if launch.blocks}
     if kernel not in kernels:
         raise LoweringError(f"{program.name} has no kernel {kernel}. {did_you_mean(kernel, kernels)}")
     if architecture not in PTX_VERSIONS:
@@ -42,14 +53,16 @@ def ptx(program: DeviceProgram, kernel: str, architecture: str = "sm_90", *, flu
     for name in kernels[kernel].parameters:
         b = buffers[name]
         parameters.append(("uint16" if is_half(b.dtype) else b.dtype.numpy.name, b.size))
-    from graphad_kernels.cuda.compiler import compile_ptx  # it brings in Numba
-
+    function = load(program)[kernel]
     try:
-        return compile_ptx(load(program)[kernel], kernel, parameters, architecture, flush_denormals=flush_denormals)
+        return compile_ptx(
+            function, kernel, parameters, architecture, flush_denormals=flush_denormals, compiler=compiler
+        )
     except ImportError as error:
         raise DeviceError(
-            f"Compiling CUDA kernels in Numba source needs numba-cuda: {error}. `pip install graphad[cuda-numba]` "
-            "brings it. (engine='llvm' needs neither it nor a GPU.)"
+            f"Compiling CUDA kernels in Numba source needs numba-cuda or numba-cuda-mlir: {error}. "
+            "`pip install graphad[cuda-numba]` brings the one, `pip install graphad[cuda-numba-mlir]` the other. "
+            "(engine='llvm' needs neither, nor a GPU.)"
         ) from None
 
 

@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
-from graphad_kernels.scalar import bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, maximum, minimum
+from graphad_kernels.cuda.combine import COMBINES
+from graphad_kernels.scalar import bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16
 
 _intrinsic: Any = intrinsic
 
@@ -34,18 +35,18 @@ def atomic(combine: str, dtype: str) -> Callable[[Any, Any, Any], None]:
         E.g. f32, bf16, i8, bool.
     """
     decode, encode = _HALVES.get(dtype) or _WORDS.get(dtype) or _integer(dtype)
-    return _update(_COMBINES[combine], decode, encode, 1 if dtype == "bool" else int(dtype.strip("bfiu")) // 8)
+    return _update(COMBINES[combine], decode, encode, 1 if dtype == "bool" else int(dtype.strip("bfiu")) // 8)
 
 
 def _update(combine: Any, decode: Any, encode: Any, nbytes: int) -> Callable[[Any, Any, Any], None]:
     """Combine with what is thought to be there, until that is right: 0 at first, then what was found."""
     word: Any = np.uint64 if nbytes == 8 else np.uint32
-    aligned, mask = (7 if nbytes == 8 else 3), word((1 << 8 * nbytes) - 1)
+    aligned, unused = (7, 0) if nbytes == 8 else (3, 32 - 8 * nbytes)
 
     @register_jitable
     def update(array: Any, index: Any, value: Any) -> None:
         byte = index * nbytes
-        shift = word(8 * (byte & aligned))
+        shift, mask = word(8 * (byte & aligned)), word(word(~word(0)) >> word(unused))
         thought = word(0)
         while True:
             new = word(encode(combine(value, decode(word((thought >> shift) & mask)))))
@@ -69,26 +70,6 @@ def _swap(_typing: Any, array: Any, byte: Any, old: Any, new: Any) -> Any:
         return builder.extract_value(builder.cmpxchg(pointer, args[2], args[3], "monotonic", "monotonic"), 0)
 
     return old(array, types.intp, old, old), generate
-
-
-@register_jitable
-def _add(a: Any, b: Any) -> Any:
-    return a + b
-
-
-@register_jitable
-def _multiply(a: Any, b: Any) -> Any:
-    return a * b
-
-
-@register_jitable
-def _and(a: Any, b: Any) -> Any:
-    return a & b
-
-
-@register_jitable
-def _or(a: Any, b: Any) -> Any:
-    return a | b
 
 
 @register_jitable
@@ -131,6 +112,5 @@ def _integer(dtype: str) -> tuple[Any, Any]:
     return decode, _as_it_is
 
 
-_COMBINES: Final = {"sum": _add, "prod": _multiply, "max": maximum, "min": minimum, "and": _and, "or": _or}
 _HALVES: Final = {"f16": (f16_to_f32, f32_to_f16), "bf16": (bf16_to_f32, f32_to_bf16)}
 _WORDS: Final = {"f32": (_f32_of, _f32_bits), "f64": (_f64_of, _f64_bits), "bool": (_is_set, _as_it_is)}

@@ -1,27 +1,31 @@
-"""``@cuda.jit`` kernel -> PTX, by numba-cuda, with no driver and no GPU.
+"""``@cuda.jit`` kernel -> PTX, with no driver and no GPU: `compile_ptx`.
 
-This is the one module that knows numba-cuda from the inside, and only when something is compiled; a successor of that
-package would take its place here. Written against numba-cuda 0.30.
+Two packages can do it. Each is known from the inside by one module, imported when it is to compile something:
+numba-cuda by `graphad_kernels.cuda.compiler_nvvm`, numba-cuda-mlir by `graphad_kernels.cuda.compiler_mlir`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
-import numpy as np
-from numba import cuda, types
-from numba.extending import intrinsic
-
-_intrinsic: Any = intrinsic
-#: What numba-cuda asks for and NumPy 2.5 has no more.
-_DROPPED: Final = {"row_stack": np.vstack}
+COMPILERS: Final = {
+    "numba-cuda": ("numba_cuda", "graphad_kernels.cuda.compiler_nvvm"),
+    "numba-cuda-mlir": ("numba_cuda_mlir", "graphad_kernels.cuda.compiler_mlir"),
+}
+"""Compiler -> what it is imported as, and the module that knows it. The first that is installed is the default."""
 
 
 def compile_ptx(
-    kernel: Any, name: str, parameters: Sequence[tuple[str, int]], architecture: str, *, flush_denormals: bool = True
+    kernel: Any,
+    name: str,
+    parameters: Sequence[tuple[str, int]],
+    architecture: str,
+    *,
+    flush_denormals: bool = True,
+    compiler: str | None = None,
 ) -> str:
     """A module with one entry, which takes the addresses of the kernel's arrays.
 
@@ -37,79 +41,25 @@ def compile_ptx(
         E.g. ``sm_90``.
     flush_denormals
         Whether float32 operations take and give 0 for denormals.
+    compiler
+        One of `COMPILERS`.
 
     Raises
     ------
     ImportError
-        If numba-cuda is not installed.
+        If that compiler, or any, is not installed.
     """
-    import_module("numba_cuda")  # Numba has a module numba.cuda of its own
-    number = architecture.removeprefix("sm_")
-    capability = int(number[:-1]), int(number[-1])
-    pointers = [types.CPointer(getattr(types, "boolean" if dtype == "bool" else dtype)) for dtype, _ in parameters]
-    with _compiling_for(capability):
-        library, _ = _module("compiler")._compile_pyfunc_with_fixup(
-            _entry(kernel, [size for _, size in parameters]), types.void(*pointers),
-            debug=False, lineinfo=False, device=False, fastmath=False, cc=capability, opt=True,
-            abi="numba", abi_info={"abi_name": name}, forceinline=False, launch_bounds=None, lto=False,
-        )  # fmt: skip
-        # Multiply-adds are fused where the text says so: the elementary functions rely on that.
-        text: bytes = _module("cudadrv.nvvm").compile_ir(
-            library.llvm_strs,
-            arch=f"compute_{number}",
-            opt=3,
-            fma=False,
-            ftz=flush_denormals,
-            prec_div=True,
-            prec_sqrt=True,
-        )
-    return text.decode().rstrip("\0\n") + "\n"
+    module: Any = import_module(COMPILERS[installed(compiler)][1])
+    text: str = module.compile_ptx(kernel.py_func, name, parameters, architecture, flush_denormals)
+    return text
 
 
-def _module(name: str) -> Any:
-    return import_module(f"numba.cuda.{name}")
-
-
-def _entry(kernel: Any, sizes: Sequence[int]) -> Callable[..., None]:
-    """A function of pointers that calls ``kernel`` with arrays."""
-    names = [f"p{k}" for k in range(len(sizes))]
-    arrays = ", ".join([f"as_array({name}, {size})" for name, size in zip(names, sizes, strict=True)])
-    namespace: dict[str, Any] = {"body": cuda.jit(device=True)(kernel.py_func), "as_array": _as_array}
-    exec(f"def entry({', '.join(names)}):\n    body({arrays})", namespace)
-    return namespace["entry"]
-
-
-@_intrinsic
-def _as_array(_typing: Any, pointer: Any, size: Any) -> Any:
-    """The array of so many elements at an address."""
-    kind = types.Array(pointer.dtype, 1, "C")
-
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        data, count = args
-        arrays = _module("np.arrayobj")
-        array = arrays.make_array(kind)(context, builder)
-        stride = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
-        arrays.populate_array(array, data, [count], [stride], stride, None)
-        return array._getvalue()
-
-    return kind(pointer, types.intp), generate
-
-
-@contextmanager
-def _compiling_for(capability: tuple[int, int]) -> Generator[None]:
-    """Device functions are compiled for the GPU at hand: give numba-cuda one of this capability."""
-
-    class Named:
-        compute_capability = capability
-
-    dispatcher = _module("dispatcher")
-    before, dispatcher.get_current_device = dispatcher.get_current_device, Named
-    dropped = [name for name in _DROPPED if name not in vars(np)]
-    for name in dropped:
-        setattr(np, name, _DROPPED[name])
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = before
-        for name in dropped:
-            delattr(np, name)
+def installed(compiler: str | None = None) -> str:
+    """The compiler of that name, or by default the first that is installed."""
+    if compiler is not None and compiler not in COMPILERS:
+        raise ValueError(f"there is no compiler {compiler!r} of kernels in Numba source, but {' and '.join(COMPILERS)}")
+    names = list(COMPILERS) if compiler is None else [compiler]
+    for name in names:
+        if find_spec(COMPILERS[name][0]) is not None:
+            return name
+    raise ImportError(f"{' and '.join(names)}: not installed")

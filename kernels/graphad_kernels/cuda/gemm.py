@@ -10,12 +10,10 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import cuda as numba_cuda
 from numba.extending import register_jitable
 
 from graphad_kernels.scalar import bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16
 
-cuda: Any = numba_cuda  # whose declarations are not those of the words that kernels use
 TILE: Final = 16
 
 # A matrix in a flat array: (array, offset, distance of rows, whether it is read as its transpose).
@@ -23,14 +21,15 @@ Matrix = tuple[Any, int, int, bool]
 
 
 @cache
-def gemm(dtype: str, bias: bool = False, relu: bool = False) -> Callable[..., None]:
+def gemm(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: bool = False) -> Callable[..., None]:
     """``product(m, n, k, alpha, a, b, beta, c, stream)``: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``.
 
     ``a`` and ``b`` are `Matrix`, ``c`` is (array, offset, distance of rows); 16-bit floats are held as their bits and
-    summed as float32. With ``bias`` there is one more argument, the array of what is added to each column; with
-    ``relu`` what is below 0 becomes 0.
+    summed as float32. ``result`` is the dtype of ``c`` if that is another. With ``bias`` there is one more argument,
+    the array, of that dtype, of what is added to each column; with ``relu`` what is below 0 becomes 0. ``cuda`` has the
+    words of the kernel: ``numba.cuda``, or `graphad_kernels.cuda.mlir`.
     """
-    kernel: Any = tiled(dtype, bias, relu)
+    kernel: Any = tiled(cuda, dtype, result, bias, relu)
 
     def product(
         m: int, n: int, k: int, alpha: Any, a: Matrix, b: Matrix, beta: Any, c: tuple[Any, int, int], stream: Any,
@@ -39,9 +38,8 @@ def gemm(dtype: str, bias: bool = False, relu: bool = False) -> Callable[..., No
         if m and n:
             array, offset, row = c
             blocks = -(-n // TILE), -(-m // TILE)
-            result = array[offset:], row
             added = added if bias else array  # which then is not read
-            kernel[blocks, (TILE, TILE), stream](m, n, k, alpha, *_view(a), *_view(b), beta, *result, added)
+            kernel[blocks, (TILE, TILE), stream](m, n, k, alpha, *_view(a), *_view(b), beta, array[offset:], row, added)
 
     return product
 
@@ -52,10 +50,11 @@ def _view(matrix: Matrix) -> tuple[Any, int, int]:
     return (array[offset:], 1, row) if transposed else (array[offset:], row, 1)
 
 
-def tiled(dtype: str, bias: bool = False, relu: bool = False) -> Any:
+def tiled(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: bool = False) -> Any:
     """The kernel, launched over blocks of ``TILE`` by ``TILE`` threads."""
     kind: Any = np.float64 if dtype == "f64" else np.float32
-    load, store = _HALVES.get(dtype, (_as_it_is, _as_it_is))
+    load, _ = _HALVES.get(dtype, (_as_it_is, _as_it_is))
+    load_result, store = _HALVES.get(result or dtype, (_as_it_is, _as_it_is))
 
     @cuda.jit
     def product(
@@ -78,9 +77,9 @@ def tiled(dtype: str, bias: bool = False, relu: bool = False) -> Any:
             at = i * c_row + j
             value = kind(alpha) * total
             if beta != 0:
-                value += kind(beta) * load(c[at])
+                value += kind(beta) * load_result(c[at])
             if bias:
-                value += load(added[j])
+                value += load_result(added[j])
             if relu and value <= 0:  # nan stays
                 value = kind(0)
             c[at] = store(value)

@@ -16,22 +16,35 @@ A sum over each row by a warp is::
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from llvmlite import ir
 from numba import cuda as numba_cuda
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
+from graphad_kernels.cuda.combine import add, both, either, multiply
+from graphad_kernels.numba_math import compiled
 from graphad_kernels.scalar import maximum, minimum
 
 cuda: Any = numba_cuda  # whose declarations are not those of the words that kernels use
 WARP = 32
-_overload: Any = overload
 _intrinsic: Any = intrinsic
 _WHOLE_WARP = 0xFFFFFFFF
 _WORD, _LONG = ir.IntType(32), ir.IntType(64)
+
+TEXTS: Final[dict[Any, Callable[..., Any]]] = {}
+"""Functions whose text depends on the types of their arguments -> what gives the text for Numba's types."""
+
+
+def _by_types(function: Any) -> Callable[[Any], Any]:
+    def declare(text: Any) -> Any:
+        TEXTS[function] = text
+        return overload(function, strict=False)(text)
+
+    return declare
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,7 +128,7 @@ def value_of(value: Any, like: Any) -> Any:
     return type(like)(value)
 
 
-@_overload(value_of, strict=False)
+@_by_types(value_of)
 def _value_of(value: Any, like: Any) -> Any:
     kind = like
     return lambda value, like: kind(value)
@@ -225,36 +238,111 @@ def _scans(combine: Callable[[Any, Any], Any]) -> tuple[Any, Any, Any]:
     return segment, warp, block
 
 
-@register_jitable
-def _add(a: Any, b: Any) -> Any:
-    return a + b
+def _recurrence_scans() -> tuple[Any, Any, Any]:
+    """As `_scans`, for ``decay * total + value``: each thread has a ``decay`` besides its ``value``.
+
+    A part is a pair: what some neighbouring threads make of ``total`` is ``decay * total + value``, whatever that is.
+    """
+
+    @register_jitable
+    def along(decay: Any, value: Any, mask: Any, width: Any) -> Any:
+        _together()
+        value = value_of(decay * value_of(0, decay) + value, value)  # nan, if the decay is infinite
+        decay, distance = bounded(decay), 1
+        while distance < width:
+            factor, is_there = _from_below(mask, decay, distance, width)
+            before, _ = _from_below(mask, value, distance, width)
+            if is_there:
+                value = value_of(decay * before + value, value)
+                decay = bounded(value_of(decay * factor, decay))
+            distance *= 2
+        return decay, value
+
+    @register_jitable
+    def shifted(decay: Any, value: Any, total: Any, mask: Any, width: Any) -> Any:
+        _together()
+        factor, is_there = _from_below(mask, decay, 1, width)
+        before, _ = _from_below(mask, value, 1, width)
+        return value_of(factor * total + before, value) if is_there else total
+
+    @register_jitable
+    def segment(decay: Any, value: Any, total: Any, width: Any) -> Any:
+        _together()
+        mask, last = segment_mask(width), cuda.laneid - cuda.laneid % width + width - 1
+        decay, upto = along(decay, value, mask, width)
+        before = shifted(decay, upto, total, mask, width)
+        whole = value_of(_from_thread(mask, decay, last) * total + _from_thread(mask, upto, last), value)
+        return before, value_of(decay * total + upto, value), whole
+
+    @register_jitable
+    def warp(decay: Any, value: Any, total: Any) -> Any:
+        _together()
+        return segment(decay, value, total, WARP)
+
+    @register_jitable
+    def block(decay: Any, value: Any, total: Any, decays: Any, parts: Any) -> Any:
+        _together()
+        this = cuda.threadIdx.x // WARP
+        decay, upto = along(decay, value, _WHOLE_WARP, WARP)
+        if cuda.laneid == WARP - 1:
+            decays[this] = decay
+            parts[this] = upto
+        cuda.syncthreads()
+        start = total
+        for k in range(parts.size):
+            total = value_of(decays[k] * total + parts[k], value)
+            if k < this:
+                start = total
+        cuda.syncthreads()  # before the next round writes
+        return shifted(decay, upto, start, _WHOLE_WARP, WARP), value_of(decay * start + upto, value), total
+
+    return segment, warp, block
 
 
-@register_jitable
-def _multiply(a: Any, b: Any) -> Any:
-    return a * b
+def bounded(decay: Any) -> Any:
+    """A finite decay: a product that overflows must not make nan of a running value of 0."""
+    return min(max(decay, -np.finfo(type(decay)).max), np.finfo(type(decay)).max)
 
 
-@register_jitable
-def _and(a: Any, b: Any) -> Any:
-    return a & b
+@_by_types(bounded)
+def _bounded(decay: Any) -> Any:
+    if not isinstance(decay, types.Float):
+        return lambda decay: decay
+    most = np.finfo(np.float32 if decay == types.float32 else np.float64).max
+    return lambda decay: min(max(decay, -most), most)
 
 
-@register_jitable
-def _or(a: Any, b: Any) -> Any:
-    return a | b
+def _log_add_exp(a: Any, b: Any) -> Any:
+    """``log(exp(a) + exp(b))`` without overflow."""
+    return np.logaddexp(a, b)
 
 
-segment_sum, warp_sum, block_sum = _reductions(_add)
-segment_prod, warp_prod, block_prod = _reductions(_multiply)
+@_by_types(_log_add_exp)
+def _overload_log_add_exp(a: Any, b: Any) -> Any:
+    dtype = "f32" if a == types.float32 else "f64"
+    exp, log1p = compiled("exp", dtype), compiled("log1p", dtype)
+
+    def combined(a: Any, b: Any) -> Any:
+        difference = b - a
+        if difference == difference:
+            return maximum(b, a) + log1p(exp(-abs(difference)))
+        return b + a  # both are the same infinity, or one is nan
+
+    return combined
+
+
+segment_sum, warp_sum, block_sum = _reductions(add)
+segment_prod, warp_prod, block_prod = _reductions(multiply)
 segment_max, warp_max, block_max = _reductions(maximum)
 segment_min, warp_min, block_min = _reductions(minimum)
-segment_and, warp_and, block_and = _reductions(_and)
-segment_or, warp_or, block_or = _reductions(_or)
+segment_and, warp_and, block_and = _reductions(both)
+segment_or, warp_or, block_or = _reductions(either)
 
-segment_scan_sum, warp_scan_sum, block_scan_sum = _scans(_add)
-segment_scan_prod, warp_scan_prod, block_scan_prod = _scans(_multiply)
+segment_scan_sum, warp_scan_sum, block_scan_sum = _scans(add)
+segment_scan_prod, warp_scan_prod, block_scan_prod = _scans(multiply)
 segment_scan_max, warp_scan_max, block_scan_max = _scans(maximum)
 segment_scan_min, warp_scan_min, block_scan_min = _scans(minimum)
-segment_scan_and, warp_scan_and, block_scan_and = _scans(_and)
-segment_scan_or, warp_scan_or, block_scan_or = _scans(_or)
+segment_scan_and, warp_scan_and, block_scan_and = _scans(both)
+segment_scan_or, warp_scan_or, block_scan_or = _scans(either)
+segment_scan_logsumexp, warp_scan_logsumexp, block_scan_logsumexp = _scans(_log_add_exp)
+segment_scan_linear, warp_scan_linear, block_scan_linear = _recurrence_scans()

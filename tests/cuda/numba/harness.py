@@ -20,10 +20,10 @@ from tests.cuda.emit import harness
 def run(p: DeviceProgram, inputs: Sequence[Any] = (), *, architecture: str = "sm_90", **options: Any) -> Arrays:
     """The outputs. Matrix products, which are no kernels of the program, are those of `emit_ptx`."""
     module = emit(p, architecture=architecture, **options)
-    shared = {k.name: dynamic_shared(k) for k in p.kernels}
+    shared = {k.name: dynamic_shared(k) for k in p.launches}
     launches = [replace(s, shared_bytes=shared[s.entry]) if _is_kernel(s, shared) else s for s in module.launches]
     products = Module(module.ptx).kernels
-    kernels = {k.name: _kernel(p, k.name, architecture, options) for k in p.kernels if k.blocks}
+    kernels = {k.name: _kernel(p, k.name, architecture, options) for k in p.launches if k.blocks}
     loaded = SimpleNamespace(kernels=products | kernels)
     with mock.patch.object(harness, "Module", return_value=loaded):
         return harness.run_module(p, replace(module, launches=tuple(launches)), inputs)

@@ -1,15 +1,16 @@
-"""Kernels from Numba source, compiled by numba-cuda, on the emulator: what is asked of PTX is asked of them."""
+"""Kernels from Numba source, compiled by numba-cuda or numba-cuda-mlir, on the emulator: asked what PTX is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from graphad_kernels.cuda import gemm
-from graphad_kernels.cuda.compiler import compile_ptx
+from graphad_kernels.cuda.compiler import COMPILERS, compile_ptx
 from numba import cuda
 
 from graphad.backends.cuda.emulator import Memory, Module, launch
@@ -17,19 +18,26 @@ from graphad.backends.cuda.schedule import schedule
 from graphad.ir.types import DTYPES
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.emit import test_emit_atomics as atomics
+from tests.cuda.emit import test_emit_bundles as bundles
 from tests.cuda.emit import test_emit_elementwise as elementwise
 from tests.cuda.emit import test_emit_groups as groups
 from tests.cuda.emit import test_emit_scalar as scalars
+from tests.cuda.emit import test_emit_scans as scans
 from tests.cuda.numba.harness import run
 from tests.cuda.programs import lowered, programs
 
-pytest.importorskip("numba_cuda")
+if not any(find_spec(package) for package, _ in COMPILERS.values()):
+    pytest.skip("needs numba-cuda or numba-cuda-mlir", allow_module_level=True)
 
 #: Tests of `emit_ptx` that look at nothing but results.
 BORROWED = [
     (atomics, atomics.test_every_combination),
     (atomics, atomics.test_nan_wins),
     (atomics, atomics.test_a_histogram_in_shared_memory),
+    (bundles, bundles.test_parts_of_many_sizes_and_dtypes),
+    (bundles, bundles.test_parts_that_work_in_groups),
+    (bundles, bundles.test_a_bundle_of_one),
+    (bundles, bundles.test_nobody_has_any_points),
     (elementwise, elementwise.test_lanes),
     (elementwise, elementwise.test_masks_and_computed_positions),
     (elementwise, elementwise.test_loops_of_one_thread),
@@ -40,6 +48,11 @@ BORROWED = [
     (groups, groups.test_running_sums),
     (groups, groups.test_scans_of_every_kind),
     (groups, groups.test_two_scans_and_a_sum_in_one_loop),
+    (scans, scans.test_recurrences),
+    (scans, scans.test_recurrences_of_every_kind),
+    (scans, scans.test_zeros_stay_zeros_where_products_of_decays_overflow),
+    (scans, scans.test_infinite_decays_leave_nothing_finite_behind),
+    (scans, scans.test_log_sum_exps),
     (groups, groups.test_values_go_from_thread_to_thread_through_memory),
     (groups, groups.test_shared_memory_beyond_what_a_kernel_can_declare),
     (groups, groups.test_empty_loops_and_grids),
@@ -104,7 +117,8 @@ def check_program(name: str) -> None:
     _, want = run_llvm(program, args)
     for got, expected in zip(run(schedule(program), args), want, strict=True):
         scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * scale)
+        # The CPU adds up one after the other, and is the less exact one in long sums.
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("name", FIRST)
@@ -118,21 +132,26 @@ def test_all_programs(name):
     check_program(name)
 
 
-@pytest.mark.parametrize(("dtype", "transposed"), [("f32", False), ("f64", True), ("f16", False)])
-def test_products(dtype, transposed):
+@pytest.mark.parametrize(
+    ("dtype", "result", "transposed"),
+    [("f32", "f32", False), ("f64", "f64", True), ("f16", "f16", False), ("f16", "f32", True), ("bf16", "f32", False)],
+)
+def test_products(dtype, result, transposed):
     """The kernel alone, over blocks of two axes."""
     m, n, k = 20, 37, 19
     rng = np.random.default_rng(0)
-    a, b, c, bias = (rng.integers(-3, 4, shape).astype(DTYPES[dtype].numpy) for shape in ((m, k), (k, n), (m, n), (n,)))
+    a, b = (rng.integers(-3, 4, shape).astype(DTYPES[dtype].numpy) for shape in ((m, k), (k, n)))
+    c, bias = (rng.integers(-3, 4, shape).astype(DTYPES[result].numpy) for shape in ((m, n), (n,)))
     arrays = [a, b.T if transposed else b, c, bias]
-    body = cuda.jit(device=True)(gemm.tiled(dtype, bias=True, relu=True).py_func)
+    body = cuda.jit(device=True)(gemm.tiled(cuda, dtype, result, bias=True, relu=True).py_func)
     b_row, b_column = (1, k) if transposed else (n, 1)
 
     def example(a, b, c, bias):
         body(m, n, k, 2.0, a, k, 1, b, b_row, b_column, 0.5, c, n, bias)
 
-    kind = "uint16" if dtype == "f16" else DTYPES[dtype].numpy.name
-    text = compile_ptx(cuda.jit(example), "example", [(kind, x.size) for x in arrays], "sm_90")
+    kinds = ["uint16" if x.dtype.itemsize == 2 else x.dtype.name for x in arrays]
+    sizes = [x.size for x in arrays]
+    text = compile_ptx(cuda.jit(example), "example", list(zip(kinds, sizes, strict=True)), "sm_90")
     memory = Memory()
     addresses = [memory.allocate(x.nbytes) for x in arrays]
     for x, address in zip(arrays, addresses, strict=True):
@@ -140,7 +159,8 @@ def test_products(dtype, transposed):
     blocks = (-(-n // gemm.TILE), -(-m // gemm.TILE), 1)
     launch(Module(text).kernels["example"], memory, blocks, (gemm.TILE, gemm.TILE, 1), 0, tuple(addresses))
     got = memory.view(addresses[2], c.nbytes).view(c.dtype).reshape(m, n)
-    np.testing.assert_array_equal(got, np.maximum(2 * (a @ b) + c / 2 + bias, 0).astype(c.dtype))
+    a, b, want, bias = (x.astype(np.float64) for x in (a, b, c, bias))
+    np.testing.assert_array_equal(got, np.maximum(2 * (a @ b) + want / 2 + bias, 0).astype(c.dtype))
 
 
 def test_barriers_of_part_of_a_warp(monkeypatch):

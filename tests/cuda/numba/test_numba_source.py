@@ -5,19 +5,22 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
+from graphad_kernels.cuda.compiler import COMPILERS
 
 from graphad.backends.cuda.emit_cuda_numba import source
 from graphad.backends.cuda.numba_adapter import ptx
 from graphad.backends.cuda.numba_kernel import DEVICE_FUNCTIONS
-from graphad.backends.cuda.program import FusedGemm, Kernel
+from graphad.backends.cuda.program import Bundle, FusedGemm
 from graphad.backends.cuda.schedule import schedule
 from graphad.backends.loops import Copy, Gemm, GuardStep, Let, Load, Matrix, Store
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.loc import format_loc
-from graphad.ir.types import b1, f32
+from graphad.ir.types import b1, f16, f32
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, spread
 from tests.cuda.emit.programs import affine
 from tests.cuda.numba.models import arguments, loop_program
@@ -45,12 +48,21 @@ def test_the_text_is_a_module_of_kernels_and_their_launches(name):
     text = source(device)
     tree = ast.parse(text)
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
-    assert list(functions) == [*[k.name for k in device.kernels], device.name]
+    bundles = [s for s in device.steps if isinstance(s, Bundle)]
+    parts = {p.name for b in bundles for p in b.parts}
+    written = [k for k in (*device.kernels, *bundles) if k.name in functions]
+    assert {k.name for k in device.launches} <= set(functions)
     launch = ast.unparse(functions[device.name])
-    for k in device.kernels:
-        assert [ast.unparse(d) for d in functions[k.name].decorator_list] == ["cuda.jit"]
-        assert re.search(rf"\b{k.name}\[{k.blocks}, {k.threads}, stream(, \d+)?\]\(", launch)
-    steps = [s.name if isinstance(s, Kernel) else product_of(s) for s in device.steps if isinstance(s, (Kernel, Gemm))]
+    for k in written:
+        kind = "cuda.jit(device=True)" if k.name in parts else "cuda.jit"
+        assert [ast.unparse(d) for d in functions[k.name].decorator_list] == [kind]
+        launched = re.search(rf"\b{k.name}\[{k.blocks}, {k.threads}, stream(, \d+)?\]\(", launch)
+        assert (launched is None) == (k.name in parts)
+    for b in bundles:
+        called = re.findall(r"\w+(?=\(block\b)", ast.unparse(functions[b.name]))
+        assert len(called) == len(b.parts)
+        assert set(called) <= parts & set(functions)
+    steps = [product_of(s) if isinstance(s, Gemm) else s.name for s in device.steps if not isinstance(s, Copy)]
     assert re.findall(r"^    (\w+)[\[(].*stream", launch, re.MULTILINE) == steps
 
 
@@ -119,9 +131,15 @@ def test_errors_say_what_is_known(monkeypatch):
         ptx(p, "exmaple")
     with pytest.raises(LoweringError, match=r"no code can be generated for the architecture 'sm_9'"):
         ptx(p, "example", "sm_9")
-    monkeypatch.setitem(__import__("sys").modules, "numba_cuda", None)
-    with pytest.raises(DeviceError, match=r"needs numba-cuda: .*pip install graphad\[cuda-numba\]"):
+    with pytest.raises(ValueError, match=r"no compiler 'nvcc' of kernels in Numba source, but numba-cuda and numba-c"):
+        ptx(p, "example", compiler="nvcc")
+    for package, _ in COMPILERS.values():
+        monkeypatch.setitem(sys.modules, package, None)
+    extras = r"pip install graphad\[cuda-numba\]` .*pip install graphad\[cuda-numba-mlir\]`"
+    with pytest.raises(DeviceError, match=rf": numba-cuda and numba-cuda-mlir: not installed\. `{extras}"):
         ptx(p, "example")
+    with pytest.raises(DeviceError, match=rf": numba-cuda-mlir: not installed\. `{extras}"):
+        ptx(p, "example", compiler="numba-cuda-mlir")
 
 
 def test_products_say_what_they_add():
@@ -129,13 +147,23 @@ def test_products_say_what_they_add():
     g = FusedGemm(f32, 3, 7, 5, a, b, c, batch=2, a_step=15, b_step=35, c_step=21, bias="v", bias_offset=2, relu=True)
     inputs = buffers("input", a=(f32, 34), b=(f32, 70), v=(f32, 9))
     text = source(program(inputs, buffers("output", c=(f32, 42)), g))
-    assert 'gemm_f32_bias_relu = gemm("f32", bias=True, relu=True)' in text
+    assert 'gemm_f32_bias_relu = gemm(cuda, "f32", bias=True, relu=True)' in text
     assert "    for member in range(2):" in text
     call = next(line for line in text.splitlines() if "gemm_f32_bias_relu(3" in line)
     assert call.split("(3, 7, 5, ")[1] == (
         "np.float32(1.0), (a, 15 * member + 4, 5, False), (b, 35 * member, 5, True), np.float32(0.0), "
         "(c, 21 * member, 7), stream, v[2:])"
     )
+
+
+def test_products_say_what_they_make():
+    g = Gemm(f16, 3, 7, 5, Matrix("a", 0, 5), Matrix("b", 0, 7), Matrix("c", 0, 7), result=f32)
+    inputs = buffers("input", a=(f16, 15), b=(f16, 35))
+    text = source(program(inputs, buffers("output", c=(f32, 21)), g))
+    assert 'gemm_f16_f32 = gemm(cuda, "f16", result="f32")' in text
+    assert "    # gemm f16 to f32 c[3,7; row 7] = a[3,5; row 5] @ b[5,7; row 7]" in text
+    same = source(program(inputs, buffers("output", c=(f16, 21)), replace(g, result=None)))
+    assert 'gemm_f16 = gemm(cuda, "f16")' in same
 
 
 def test_guards_and_copies_are_steps():
