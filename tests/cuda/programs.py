@@ -108,7 +108,11 @@ def programs():
         "scatter_set": (lambda x, i: gnp.zeros((50, 48), "float32").at[i].set(x), (x, labels)),
         "scatter_max": (lambda x, i: gnp.zeros(50, "float32").at[i].max(x[:, 0]), (x, labels)),
         "normals": (lambda k: graphad.random.normal(k, (1001,)), (np.array([0, 7], np.uint32),)),
+        "recurrences": (
+            lambda x: (lax.cumlogsumexp(x), graphad.grad(lambda x: (lax.cummax(x) ** 2).sum())(x)), (normal(9001),),
+        ),
         "transposed": (lambda x: (x.T * 2.0).reshape(-1), (x,)),
+        "transposed_wide": (lambda x, y: x.T + y, (normal(67, 131), normal(131, 67))),
         "max_gradient": (graphad.grad(lambda x: x.max(1).sum()), (x,)),
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from graphad.backends.cuda.assemble import assemble
 from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
 from graphad.backends.cuda.schedule import schedule
 from graphad.backends.fuse import lower
+from graphad.backends.loops import Gemm
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
 from graphad.train import make_step
@@ -96,7 +97,7 @@ def example(name):
 
 
 @cache
-def training_step(name):
+def training_step(name, precision=None):
     """The loop program of an example's whole training step: loss, adjoint, update by Adam."""
     normal = np.random.default_rng(0).standard_normal
     labels = np.arange(64, dtype=np.int32) % 10
@@ -111,7 +112,7 @@ def training_step(name):
     else:
         loss, params = example("many_clicks").loss, {"w": np.zeros(20, np.float32), "b": np.zeros((), np.float32)}
         batch = normal((1000, 20)).astype(np.float32), np.ones(1000, np.float32)
-    step = make_step(loss, graphad.optim.adam(1e-3), donate=False)
+    step = make_step(loss, graphad.optim.adam(1e-3), donate=False, precision=precision)
     return lower(step._program.graph(step.init(params), batch)).program
 
 
@@ -122,6 +123,16 @@ def training_step(name):
 )
 def test_training_steps_of_the_examples_assemble(name, architecture):
     check(training_step(name), architecture, MORE_REGISTERS["convolution_gradient"] if name == "lenet" else REGISTERS)
+
+
+@assembler
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
+@pytest.mark.parametrize(("name", "precision"), [("mlp", "float16"), ("mlp", "bfloat16"), ("lenet", "bfloat16")])
+def test_training_steps_in_16_bits_assemble(name, precision, architecture):
+    program = training_step(name, precision)
+    products = [s for s in schedule(program).steps if isinstance(s, Gemm)]
+    assert {g.dtype.bits for g in products} == {16}
+    check(program, architecture, MORE_REGISTERS["convolution_gradient"] if name == "lenet" else REGISTERS)
 
 
 @assembler

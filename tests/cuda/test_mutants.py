@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.program import Barrier, Kernel, Scan, Spread
+from graphad.backends.cuda.program import Barrier, Bundle, Scan, Spread
 from graphad.backends.cuda.schedule import schedule
 from graphad.backends.loops import Store
 from tests.cuda.emit.harness import run
@@ -21,18 +21,26 @@ def mutants(program):
     A combination over the group before it brings barriers of its own; and in front of a store, which one thread does,
     the compiler may move the load of what is stored to that thread.
     """
-    for n, kernel in enumerate(program.steps):
-        if not isinstance(kernel, Kernel):
-            continue
+    for kernel in program.kernels:
         combined = False
         for k, statement in enumerate(kernel.body):
             if isinstance(statement, Spread):
                 combined = combined or bool(statement.carries) or any(isinstance(s, Scan) for s in statement.body)
             elif isinstance(statement, Barrier):
                 if not combined and not isinstance(kernel.body[k + 1], Store):
-                    mutant = replace(kernel, body=kernel.body[:k] + kernel.body[k + 1 :])
-                    yield replace(program, steps=(*program.steps[:n], mutant, *program.steps[n + 1 :]))
+                    yield with_body(program, kernel, kernel.body[:k] + kernel.body[k + 1 :])
                 combined = False
+
+
+def with_body(program, kernel, body):
+    """The program with another body for one of its kernels."""
+
+    def changed(step):
+        if isinstance(step, Bundle):
+            return replace(step, parts=tuple(map(changed, step.parts)))
+        return replace(step, body=body) if step is kernel else step
+
+    return replace(program, steps=tuple(map(changed, program.steps)))
 
 
 SMALL = ("cross_entropy_gradient", "mlp_gradient", "sort")

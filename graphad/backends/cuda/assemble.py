@@ -15,6 +15,9 @@ from graphad.backends.cuda.nvptx import PTX_VERSIONS
 from graphad.backends.cuda.occupancy import RESERVED_SHARED
 from graphad.errors import LoweringError, did_you_mean
 
+#: Products and sums are fused where the PTX says so, and not at the assembler's discretion: a GPU computes the digits
+#: that the emulator computes. (LLVM has fused what may be fused: the machine code is as short as it would be without.)
+_OPTIONS: Final = ("-Xptxas=--fmad=false", "-Xptxas=-v", "-verbose")
 _ENTRY: Final = re.compile(r"^ptxas info.*Compiling entry function '([^']+)'", re.MULTILINE)
 _LINKED: Final = re.compile(r"^info.*Function properties for '([^']+)':\ninfo.*?(\d+) bytes smem", re.MULTILINE)
 _NUMBERS: Final = {
@@ -91,7 +94,7 @@ def assemble(ptx: str, architecture: str) -> Assembled:
         known = did_you_mean(architecture, PTX_VERSIONS)
         raise LoweringError(f"there is no assembling for the architecture {architecture!r}. {known}")
     linker = toolkit.nvjitlink()
-    options = [f"-arch={architecture}", "-Xptxas=-v", "-verbose"]
+    options = [f"-arch={architecture}", *_OPTIONS]
     handle: Any = None
     try:
         handle = linker.create(len(options), options)
@@ -125,9 +128,10 @@ def parse_reports(log: str) -> tuple[KernelReport, ...]:
     """
     compiled, *linked = re.split("^info", log, maxsplit=1, flags=re.MULTILINE)
     # Only the linker has counted variables that several kernels share; for this one architecture, it counts what the
-    # system reserves as well.
+    # system reserves as well, but for kernels that have none.
     reserved = RESERVED_SHARED if "for 'sm_90'" in compiled else 0
-    shared = {name: int(nbytes) - reserved for name, nbytes in _LINKED.findall("info".join(["", *linked]))}
+    counted = _LINKED.findall("info".join(["", *linked]))
+    shared = {name: max(int(nbytes) - reserved, 0) for name, nbytes in counted}
     pieces = _ENTRY.split(compiled)
     reports: list[KernelReport] = []
     for name, said in zip(pieces[1::2], pieces[2::2], strict=True):

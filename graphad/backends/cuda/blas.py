@@ -28,7 +28,7 @@ _EPILOGUE_DEFAULT, _EPILOGUE_RELU, _EPILOGUE_BIAS = 1, 2, 4  # the last two can 
 _LAYOUT_BATCH_COUNT, _LAYOUT_BATCH_OFFSET = 5, 6
 _PREF_WORKSPACE, _PREF_ALIGNMENT_A = 1, 5  # those of B, C and D follow
 
-#: Of each dtype: that of the data, that of the sums, and that of alpha and beta.
+#: For factors of each dtype: how they are told, the sums, and alpha and beta.
 _TYPES: Final[dict[DType, tuple[int, int, int]]] = {
     f32: (_R_32F, _COMPUTE_32F, _R_32F),
     f64: (_R_64F, _COMPUTE_64F, _R_64F),
@@ -36,6 +36,7 @@ _TYPES: Final[dict[DType, tuple[int, int, int]]] = {
     bf16: (_R_16BF, _COMPUTE_32F, _R_32F),
 }
 _ALIGNED_AT_MOST: Final = 256
+_CANDIDATES: Final = 4
 _STATUS: Final = {
     1: "not initialised", 3: "out of memory", 7: "invalid value", 8: "not for this architecture",
     13: "execution failed", 14: "internal error", 15: "not supported",
@@ -95,6 +96,7 @@ class Descriptors:
 
     def __init__(self, g: Gemm) -> None:
         data, compute, scale = _TYPES[g.dtype]
+        kinds = data, data, _TYPES[g.c_dtype][0]
         self.library = toolkit.cublaslt()
         first, second, result = operands(g)
         self.product = self._make("MatmulDesc", compute, scale)
@@ -102,9 +104,9 @@ class Descriptors:
             self._set("MatmulDesc", self.product, attribute, ctypes.c_int32(_OP_T if operand.transposed else _OP_N))
         self._set("MatmulDesc", self.product, _DESC_EPILOGUE, ctypes.c_int32(_epilogue(g)))
         self.layouts: list[ctypes.c_void_p] = []
-        for o in (first, second, result):
+        for o, kind in zip((first, second, result), kinds, strict=True):
             shape = [ctypes.c_uint64(o.rows), ctypes.c_uint64(o.columns), ctypes.c_int64(o.leading)]
-            layout = self._make("MatrixLayout", data, *shape)
+            layout = self._make("MatrixLayout", kind, *shape)
             self._set("MatrixLayout", layout, _LAYOUT_BATCH_COUNT, ctypes.c_int32(g.batch))
             self._set("MatrixLayout", layout, _LAYOUT_BATCH_OFFSET, ctypes.c_int64(o.step))
             self.layouts.append(layout)
@@ -122,20 +124,21 @@ class Descriptors:
         for k, alignment in enumerate((*alignments, alignments[2])):
             self._set("MatmulPreference", preference, _PREF_ALIGNMENT_A + k, ctypes.c_uint32(alignment))
         first, second, result = self.layouts
-        found, count = _Algorithm(), ctypes.c_int(0)
+        found, count = (_Algorithm * _CANDIDATES)(), ctypes.c_int(0)
         try:
             _check(
                 self.library.cublasLtMatmulAlgoGetHeuristic(
-                    handle, self.product, first, second, result, result, preference, 1, ctypes.byref(found),
-                    ctypes.byref(count),
+                    handle, self.product, first, second, result, result, preference, _CANDIDATES,
+                    ctypes.byref(found), ctypes.byref(count),
                 ),
                 "cublasLtMatmulAlgoGetHeuristic",
             )  # fmt: skip
         finally:
             self.library.cublasLtMatmulPreferenceDestroy(preference)
-        if not count.value:
-            raise DeviceError("cuBLASLt has no algorithm for this matrix product; please report its shapes.")
-        return found
+        for candidate in found[: count.value]:  # best first; those that it has looked at and found wanting say so
+            if candidate.state == 0 and candidate.workspace <= WORKSPACE_BYTES:
+                return candidate
+        raise DeviceError("cuBLASLt has no algorithm for this matrix product; please report its shapes.")
 
     def _make(self, kind: str, *arguments: Any) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()
@@ -172,12 +175,16 @@ class CublasLt:
 
     def gemm(self, g: Gemm, a: int, b: int, c: int, bias: int | None = None) -> None:
         """Queue a product over buffers that start at these addresses; ``bias`` is None where it has none."""
-        size = g.dtype.bits // 8
-        first, second, result = [at + m.offset * size for at, m in ((b, g.b), (a, g.a), (c, g.c))]
+        size, result_size = g.dtype.bits // 8, g.c_dtype.bits // 8
+        first, second, result = b + g.b.offset * size, a + g.a.offset * size, c + g.c.offset * result_size
         if isinstance(g, FusedGemm) and bias is not None:
-            bias += g.bias_offset * size
-        # What algorithms ask of the result's alignment they ask of the bias, which is added to its columns.
-        alignments = _alignment(first), _alignment(second), _alignment(result | (bias or 0))
+            bias += g.bias_offset * result_size
+        # What algorithms ask of the result's alignment they ask of the bias, which is added to its columns. All the
+        # matrices of a batch must be aligned.
+        steps = [g.b_step * size, g.a_step * size, g.c_step * result_size] if g.batch > 1 else [0, 0, 0]
+        alignments = (
+            _alignment(first | steps[0]), _alignment(second | steps[1]), _alignment(result | steps[2] | (bias or 0))
+        )  # fmt: skip
         plan, algorithm = self._plan(g, alignments, bias)
         left, right, out = plan.layouts
         status = self._library.cublasLtMatmul(
@@ -201,7 +208,7 @@ class CublasLt:
 
 def _alignment(address: int) -> int:
     """The greatest power of two that divides an address, up to what matters."""
-    return min(address & -address, _ALIGNED_AT_MOST)
+    return min(address & -address or _ALIGNED_AT_MOST, _ALIGNED_AT_MOST)
 
 
 def _epilogue(g: Gemm) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 from graphad.backends.cuda.footprint import Access, accesses, value_ranges
 from graphad.backends.cuda.nest import Nest, arranged, points_independent
 from graphad.backends.cuda.program import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread
-from graphad.backends.cuda.rewrites import forward, needed
+from graphad.backends.cuda.rewrites import forward, needed, used
 from graphad.backends.cuda.scans import scan_of
 from graphad.backends.loops import Buffer, Carry, Let, Load, Loop, Position, Statement, Store, walk
 from graphad.backends.scalars import identity_of
@@ -24,8 +24,8 @@ THREADS: Final = 128
 _MANY: Final = 1 << 18
 
 
-def kernel_of(nest: Nest, name: str, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
-    """The kernel in which ``group`` threads work on each point of ``nest``.
+def kernel_of(nest: Nest, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
+    """The kernel, without a name yet, in which ``group`` threads work on each point of ``nest``.
 
     Private temporaries become shared memory: with ``group`` 1 there must be none.
     """
@@ -38,10 +38,10 @@ def kernel_of(nest: Nest, name: str, group: int, buffers: Mapping[str, Buffer]) 
         body: tuple[DeviceStatement, ...] = nest.body
     else:
         lanes, threads = 1, max(group, THREADS)
-        body = with_barriers([s for t in nest.body for s in _shared_out(t, nest)], nest)
+        body = with_barriers([s for t in nest.body for s in _shared_out(t, nest)], nest, group)
     touched = dict.fromkeys(s.buffer for s in walk(nest.body) if isinstance(s, (Load, Store)))
     parameters = tuple([b for b in touched if b not in nest.private])
-    return Kernel(name, parameters, shared, nest.grid, body, group, lanes, threads, nest.loc)
+    return Kernel("", parameters, shared, nest.grid, body, group, lanes, threads, nest.loc)
 
 
 # ---- one thread for several points
@@ -111,11 +111,14 @@ def _shared_out(s: Statement, nest: Nest) -> Iterable[DeviceStatement]:
     if scan is None:
         axes, body, carries = _collapsed(loop, nest)
         return (Spread(axes, body, carries, loc=loop.loc),)
-    carry = scan.carry
-    before = needed({scan.value} if isinstance(scan.value, str) else (), loop.body)
-    after = [t for t in loop.body if t is not scan.let and not any(t is b for b in before)]
-    step = Scan(carry.name, scan.let.name, carry.dtype, scan.combine, carry.init, scan.value, scan.let.loc)
-    return (Spread((Axis(loop.var, loop.extent),), (*before, step, *after), loc=loop.loc),)
+    carry, others = scan.carry, tuple([c for c in loop.carries if c is not scan.carry])
+    before = needed(scan.operands, loop.body)
+    after = [t for t in loop.body if not any(t is b for b in (*before, *scan.steps))]
+    shared = needed(used((replace(loop, body=tuple(after), carries=others),)), scan.steps[:-1])
+    step = Scan(
+        carry.name, scan.inclusive, carry.dtype, scan.combine, carry.init, scan.value, scan.decay, scan.loc
+    )  # fmt: skip
+    return (Spread((Axis(loop.var, loop.extent),), (*before, step, *shared, *after), others, loc=loop.loc),)
 
 
 def _collapsed(loop: Loop, nest: Nest) -> tuple[tuple[Axis, ...], tuple[Statement, ...], tuple[Carry, ...]]:
@@ -154,7 +157,7 @@ def _is_identity(c: Carry) -> bool:
 # ---- barriers
 
 
-def with_barriers(statements: Sequence[DeviceStatement], nest: Nest) -> tuple[DeviceStatement, ...]:
+def with_barriers(statements: Sequence[DeviceStatement], nest: Nest, group: int) -> tuple[DeviceStatement, ...]:
     """``statements`` with a barrier wherever one touches what other threads have written, or writes what they read."""
     out: list[DeviceStatement] = []
     since: list[tuple[DeviceStatement, list[Access]]] = []
@@ -164,7 +167,7 @@ def with_barriers(statements: Sequence[DeviceStatement], nest: Nest) -> tuple[De
     ranges = value_ranges(plain, {**nest.extents, **spread})
     for s in statements:
         touched = _accesses_of(s, ranges)
-        if any(_crosses(before, theirs, s, touched) for before, theirs in since):
+        if any(_crosses(before, theirs, s, touched, group) for before, theirs in since):
             out.append(Barrier(s.loc))
             since = []
         if touched:
@@ -180,16 +183,18 @@ def _accesses_of(s: DeviceStatement, ranges: Mapping[str, tuple[int, int]]) -> l
     return accesses([s], ranges) if isinstance(s, (Load, Store, Loop)) else []
 
 
-def _crosses(s: DeviceStatement, ours: Sequence[Access], t: DeviceStatement, theirs: Sequence[Access]) -> bool:
+def _crosses(
+    s: DeviceStatement, ours: Sequence[Access], t: DeviceStatement, theirs: Sequence[Access], group: int
+) -> bool:
     """Whether a thread in ``t`` may touch what another one touched in ``s``, one of them writing."""
     for a in ours:
         for b in theirs:
-            if a.buffer == b.buffer and (a.writes or b.writes) and not _same_thread(s, a, t, b):
+            if a.buffer == b.buffer and (a.writes or b.writes) and not _same_thread(s, a, t, b, group):
                 return True
     return False
 
 
-def _same_thread(s: DeviceStatement, a: Access, t: DeviceStatement, b: Access) -> bool:
+def _same_thread(s: DeviceStatement, a: Access, t: DeviceStatement, b: Access, group: int) -> bool:
     """Whether both accesses of one element are made by one thread: two loops shared out alike, and equal indices."""
     if (
         not isinstance(s, Spread)
@@ -197,6 +202,8 @@ def _same_thread(s: DeviceStatement, a: Access, t: DeviceStatement, b: Access) -
         or [x.extent for x in s.axes] != [x.extent for x in t.axes]
     ):
         return not isinstance(s, Spread) and not isinstance(t, Spread) and not (a.writes or b.writes)
+    if s.extent % group and any(isinstance(x, Scan) for x in (*s.body, *t.body)):
+        return False  # threads without a point of their own take the last one, and look at what it reads
     if a.inner or b.inner or a.constant is None or a.constant != b.constant or a.constant[0] != a.constant[1]:
         return False
     places = {x.var: k for k, x in enumerate(s.axes)}, {x.var: k for k, x in enumerate(t.axes)}

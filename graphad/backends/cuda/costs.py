@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphad.backends.costs import Cost, Tally, total_cost
-from graphad.backends.cuda.program import Atomic, DeviceProgram, FusedGemm, Kernel, Scan, Spread
+from graphad.backends.cuda.program import Atomic, Bundle, DeviceProgram, FusedGemm, Kernel, Scan, Spread
 from graphad.backends.loops import Index
 
 
@@ -20,8 +20,9 @@ class _DeviceTally(Tally):
 
     def step(self, step: Any) -> str:
         match step:
-            case Kernel():
-                self.statements(step.body, {axis.var: axis.extent for axis in step.grid})
+            case Kernel() | Bundle():
+                for part in step.parts:
+                    self.statements(part.body, {axis.var: axis.extent for axis in part.grid})
                 return step.name
             case FusedGemm():
                 return super().step(step) + self._epilogue(step)

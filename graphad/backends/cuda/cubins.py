@@ -8,8 +8,8 @@ from graphad.backends.cache import key_of, object_cache
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.assemble import Assembled, assemble
 
-#: To be changed with the form of the files.
-_FORM: Final = "1"
+#: To be changed with the form of the files, and with what the assembler is told.
+_FORM: Final = "2"
 
 
 def cubin(ptx: str, architecture: str) -> Assembled:

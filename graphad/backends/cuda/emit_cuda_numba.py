@@ -1,8 +1,8 @@
 """Numba source of a device program: ``@cuda.jit`` kernels that a person can read, run and change.
 
 It computes what the PTX of `emit_ptx` computes, in Numba's own words, and is the oracle of the other. The module needs
-``graphad_kernels`` and numba-cuda; `numba_adapter` compiles its kernels without a GPU. Walk of one example, the softmax
-of `graphad.backends.cuda.program`::
+``graphad_kernels`` and numba-cuda, or with one line changed numba-cuda-mlir; `numba_adapter` compiles its kernels
+without a GPU. Walk of one example, the softmax of `graphad.backends.cuda.program`::
 
     @cuda.jit
     def softmax_0(in0, out0):
@@ -20,15 +20,17 @@ of `graphad.backends.cuda.program`::
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from graphad.backends.cuda.numba_kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource
-from graphad.backends.cuda.program import DeviceProgram, DeviceStep, FusedGemm, Kernel
-from graphad.backends.cuda.program_text import format_product
-from graphad.backends.loops import Copy, Gemm, GuardStep
+from graphad.backends.cuda.alike import Kind, kinds_of
+from graphad.backends.cuda.numba_kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource, dynamic_shared
+from graphad.backends.cuda.program import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
+from graphad.backends.cuda.program_text import format_blocks, format_product
+from graphad.backends.loops import Buffer, Copy, Gemm, GuardStep
 from graphad.backends.numba_nest import NestSource, arrays_text
 from graphad.backends.numba_scalar import FUNCTIONS, HELPERS, array_type, constant
+from graphad.ir.loc import format_loc
 
 _RESERVED: Final = frozenset(
     {"np", "cuda", "compiled", "atomic", "gemm", "stream", "abs", "min", "max", "range", "len"}
@@ -51,16 +53,25 @@ class _Module:
     def __init__(self, program: DeviceProgram) -> None:
         self.program = program
         self.expressions = DeviceExpressions()
-        self.reserved = {*_RESERVED, program.name, *[k.name for k in program.kernels]}
+        self.reserved = {*_RESERVED, program.name, *[k.name for k in (*program.kernels, *program.launches)]}
 
     def text(self) -> str:
-        buffers = {b.name: b for b in self.program.buffers}
-        kernels = [KernelSource(k, buffers, self.reserved, self.expressions) for k in self.program.kernels if k.blocks]
-        functions = [k.function() for k in kernels]
-        shared = {k.kernel.name: k.dynamic_shared for k in kernels}
-        launches = _Launches(self.program, shared, self.reserved, self.expressions)
+        functions = [f for launch in self.program.launches if launch.blocks for f in self.functions(launch)]
+        launches = _Launches(self.program, self.reserved, self.expressions)
         functions.append(launches.function())
         return "\n".join([*self.head(launches.gemms), *[f"\n\n{text}".rstrip("\n") for text in functions], ""])
+
+    def functions(self, launch: Kernel | Bundle) -> list[str]:
+        """The text of a kernel; of a bundle, of each kind of part and the kernel that calls them."""
+        buffers = {b.name: b for b in self.program.buffers}
+        is_bundle = isinstance(launch, Bundle)
+        functions: list[str] = []
+        for kind in (kinds := kinds_of(launch, buffers)):
+            part = KernelSource(
+                kind.kernel, buffers, self.reserved, self.expressions, part=is_bundle, varies=kind.varies
+            )
+            functions.append(part.function())
+        return [*functions, _BundleSource(launch, kinds, buffers, self.reserved).function()] if is_bundle else functions
 
     def head(self, gemms: dict[str, str]) -> list[str]:
         """What stands above the first function."""
@@ -72,7 +83,7 @@ class _Module:
             '"""',
             "",
             "import numpy as np",
-            "from numba import cuda",
+            "from numba import cuda  # for numba-cuda-mlir: from graphad_kernels.cuda import mlir as cuda",
         ]
         imports = [
             *_import("cuda.atomic", ["atomic"] if x.atomics else []),
@@ -96,15 +107,40 @@ def _import(module: str, names: Iterable[str]) -> list[str]:
     return [line] if wanted else []
 
 
+class _BundleSource(NestSource):
+    """The kernel that has each block run its part."""
+
+    def __init__(
+        self, bundle: Bundle, kinds: Iterable[Kind], buffers: Mapping[str, Buffer], reserved: Iterable[str]
+    ) -> None:
+        super().__init__(buffers, reserved, DeviceExpressions())
+        self.bundle = bundle
+        self.kinds = {own.start: kind for kind in kinds for _, own in kind.members}
+
+    def function(self) -> str:
+        bundle, block = self.bundle, self.name("block", "index")
+        parameters = [self.name(p, "buffer") for p in bundle.parameters]
+        self.line(1, f'"""{len(bundle.ranges)} kernels side by side: {format_blocks(bundle)}."""')
+        self.line(1, f"{block} = cuda.blockIdx.x")
+        for part, own in bundle.ranges:
+            first, last = own.start == 0, own.stop == bundle.blocks
+            self.line(1, "else:" if last and not first else f"{'el' * (not first)}if {block} < {own.stop}:")
+            kind = self.kinds[own.start]
+            counts = [f"{block} - {own.start}" if own.start else block]
+            counts += [str(part.points // part.lanes)] * kind.varies
+            arguments = ", ".join([*counts, *[self.name(p, "buffer") for p in part.parameters]])
+            self.line(2, f"{kind.kernel.name}({arguments})", part.loc)
+        where = f"  # {format_loc(bundle.loc)}" if format_loc(bundle.loc) else ""
+        head = f"def {bundle.name}({', '.join(parameters)}):{where}"
+        return "\n".join(["@cuda.jit", head, *self.lines, ""])
+
+
 class _Launches(NestSource):
     """The function that makes all launches."""
 
-    def __init__(
-        self, program: DeviceProgram, shared: dict[str, int], reserved: Iterable[str], expressions: DeviceExpressions
-    ) -> None:
+    def __init__(self, program: DeviceProgram, reserved: Iterable[str], expressions: DeviceExpressions) -> None:
         super().__init__({b.name: b for b in program.buffers}, reserved, expressions)
         self.program = program
-        self.shared = shared  # bytes that a launch must ask for
         self.gemms: dict[str, str] = {}  # name -> how it is made
 
     def function(self) -> str:
@@ -122,11 +158,12 @@ class _Launches(NestSource):
 
     def step(self, step: DeviceStep) -> None:
         match step:
-            case Kernel(name=name, parameters=parameters, blocks=blocks, threads=threads, loc=loc):
-                if blocks:
-                    arrays = ", ".join([self.name(p, "buffer") for p in parameters])
-                    shared = f", {self.shared[name]}" if self.shared[name] else ""
-                    self.line(1, f"{name}[{blocks}, {threads}, stream{shared}]({arrays})", loc)
+            case Kernel() | Bundle():
+                if step.blocks:
+                    arrays = ", ".join([self.name(p, "buffer") for p in step.parameters])
+                    nbytes = dynamic_shared(step)
+                    shared = f", {nbytes}" if nbytes else ""
+                    self.line(1, f"{step.name}[{step.blocks}, {step.threads}, stream{shared}]({arrays})", step.loc)
             case Gemm():
                 self.product(step)
             case Copy(target=target, source=of, loc=loc):
@@ -141,12 +178,13 @@ class _Launches(NestSource):
     def product(self, g: Gemm) -> None:
         """A matrix product, by a function for its dtype and for what is done to its elements."""
         chosen, more = list[str](), ["stream"]
+        result = [g.c_dtype.name] if g.c_dtype is not g.dtype else []
         if isinstance(g, FusedGemm):
             chosen = ["bias"] * (g.bias is not None) + ["relu"] * g.relu
             if g.bias is not None:
                 start = f"[{g.bias_offset}:]" if g.bias_offset else ""
                 more.append(self.name(g.bias, "buffer") + start)
-        name = "_".join(["gemm", g.dtype.name, *chosen])
-        options = "".join([f", {c}=True" for c in chosen])
-        self.gemms[name] = f'gemm("{g.dtype.name}"{options})'
+        name = "_".join(["gemm", g.dtype.name, *result, *chosen])
+        options = "".join([*[f', result="{r}"' for r in result], *[f", {c}=True" for c in chosen]])
+        self.gemms[name] = f'gemm(cuda, "{g.dtype.name}"{options})'
         self.gemm(g, name, *more, text=format_product(g))

@@ -1,6 +1,7 @@
-"""PTX of a device program: one module with an entry for each kernel, and what to launch in which order.
+"""PTX of a device program: one module with an entry for each launch, and what to launch in which order.
 
-``DeviceProgram -> LLVM text -> PTX``; the kernels are in `ptx_kernel`, matrix products in `ptx_gemm`.
+``DeviceProgram -> LLVM text -> PTX``; launches are in `ptx_entry`, their kernels in `ptx_kernel`, matrix products in
+`ptx_gemm`.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphad.backends.cuda import nvptx
-from graphad.backends.cuda.program import DeviceProgram, FusedGemm, Kernel
+from graphad.backends.cuda.program import Bundle, DeviceProgram, FusedGemm, Kernel
+from graphad.backends.cuda.ptx_entry import KernelText, emit_launch
 from graphad.backends.cuda.ptx_functions import definitions
 from graphad.backends.cuda.ptx_gemm import GemmKernels
-from graphad.backends.cuda.ptx_kernel import KernelText, emit_kernel
 from graphad.backends.cuda.ptx_lines import SourceLines
 from graphad.backends.loops import Copy, Gemm, GuardStep
 from graphad.ir.loc import Loc
@@ -88,9 +89,9 @@ def emit(
     lines = SourceLines() if comments else None
     for step in program.steps:
         match step:
-            case Kernel():
+            case Kernel() | Bundle():
                 if step.blocks:
-                    text = emit_kernel(step, buffers, lines)
+                    text = emit_launch(step, buffers, lines, flush_denormals=flush_denormals)
                     texts.append(text)
                     parameters = tuple([(name, 0) for name in step.parameters])
                     launches.append(
@@ -110,10 +111,11 @@ def emit(
 
 def _launch_of(products: GemmKernels, g: Gemm) -> KernelLaunch:
     entry = products.entry(g)
-    size = g.dtype.bits // 8
-    parameters = [(m.buffer, m.offset * size) for m in (g.a, g.b, g.c)]
+    size, result_size = g.dtype.bits // 8, g.c_dtype.bits // 8
+    parameters = [(m.buffer, m.offset * size) for m in (g.a, g.b)]
+    parameters.append((g.c.buffer, g.c.offset * result_size))
     if isinstance(g, FusedGemm) and g.bias is not None:
-        parameters.append((g.bias, g.bias_offset * size))
+        parameters.append((g.bias, g.bias_offset * result_size))
     return KernelLaunch(entry.name, entry.blocks, entry.threads, 0, tuple(parameters), g.loc)
 
 

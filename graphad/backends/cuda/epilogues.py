@@ -24,8 +24,9 @@ from graphad.backends.loops import (
     Statement,
     Step,
     Store,
+    is_half,
 )
-from graphad.ir.types import DType, f32, f64, literal
+from graphad.ir.types import DType, literal
 
 #: cuBLASLt reads a bias by words of so many bytes.
 _BIAS_ALIGNMENT: Final = 16
@@ -41,7 +42,7 @@ def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -
     has_gemm
         Whether a library computes the products; else it is kernels of our own, which do all that a `FusedGemm` says.
     fast_math
-        Take it that there is no nan.
+        Take it that there is no nan, and round a 16-bit product and its bias together, once.
     """
     users = Counter(name for s in program.steps for name in reads(s) | writes(s))
     own = {b.name for b in program.buffers if b.role == "temporary" and users[b.name] == 2}  # one writes, one reads
@@ -50,11 +51,11 @@ def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -
     for step in program.steps:
         product = _product_before(step, done, own)
         fused = None if product is None else _fused(product, step)
-        if product is None or fused is None or (has_gemm and not _in_library(fused, fast_math=fast_math)):
+        if product is None or fused is None or not _allowed(fused, has_gemm=has_gemm, fast_math=fast_math):
             done.append(step)
         else:
             done.remove(product)
-            done.append(fused)
+            done.append(fused if fused.relu or fused.bias is not None else fused.alone)
     return tuple(done)
 
 
@@ -71,11 +72,19 @@ def _product_before(step: Step, done: Sequence[Step], own: set[str]) -> Gemm | N
     return None
 
 
+def _allowed(g: FusedGemm, *, has_gemm: bool, fast_math: bool) -> bool:
+    """Whether this is what the program says, and cuBLASLt can be asked for all of it if that is to compute it."""
+    if g.bias is None and not g.relu:
+        return True  # it only goes elsewhere
+    if g.bias is not None and is_half(g.c_dtype) and not fast_math:
+        return False  # the bias is added to the sum as it is, but to the product after it was rounded
+    return not has_gemm or _in_library(g, fast_math=fast_math)
+
+
 def _in_library(g: FusedGemm, *, fast_math: bool) -> bool:
-    """Whether cuBLASLt can be asked for all of it."""
     if g.relu and not fast_math:
         return False  # its documentation has max(x, 0), and does not say what that is of nan
-    return g.n > 1 and g.bias_offset * g.dtype.bits // 8 % _BIAS_ALIGNMENT == 0
+    return g.n > 1 and g.bias_offset * g.c_dtype.bits // 8 % _BIAS_ALIGNMENT == 0
 
 
 # ---- what a nest does to each element
@@ -118,7 +127,7 @@ def _fused(g: Gemm, step: Step) -> FusedGemm | None:
     """``g`` with the nest that reads its result in it, if that does nothing else to each element than a product can."""
     size = g.batch * g.m * g.n
     packed = g.c.row_stride == g.n and (g.batch == 1 or g.c_step == g.m * g.n)
-    if not isinstance(step, LoopNest) or g.dtype not in (f32, f64) or g.beta or not packed or not size or not g.k:
+    if not isinstance(step, LoopNest) or not g.c_dtype.is_float or g.beta or not packed or not size or not g.k:
         return None
     elements = _elements(step)
     whole = elements.strides(size)
@@ -126,7 +135,7 @@ def _fused(g: Gemm, step: Step) -> FusedGemm | None:
     if not isinstance(store, Store) or store.mask is not None or store.buffer in reads(g):
         return None
     made = {s.name: s for s in elements.body if isinstance(s, (Let, Load))}
-    value, of_relu = _without_relu(store.value, made, g.dtype)
+    value, of_relu = _without_relu(store.value, made, g.c_dtype)
     loads = _summands(value, made)
     result = next((s for s in loads if s.buffer == g.c.buffer), None)
     bias = next((s for s in loads if s is not result), None)

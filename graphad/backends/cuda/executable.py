@@ -23,7 +23,6 @@ from graphad.backends.cuda.runtimes import allocator
 from graphad.backends.cuda.schedule import schedule
 from graphad.backends.fuse import Lowered, lower
 from graphad.backends.loops import KernelProgram
-from graphad.backends.loops_check import check_program
 from graphad.backends.memory import buffer_bytes
 from graphad.backends.outcome import GuardFailure, guard_error
 from graphad.config import config
@@ -120,10 +119,7 @@ class DeviceExecutable:
     @cached_property
     def lowered(self) -> Lowered:
         """The loop program, and the meaning of its outputs."""
-        lowered = lower(self.graph, self.name)
-        if config.verify >= 2:
-            check_program(lowered.program)
-        return lowered
+        return lower(self.graph, self.name)
 
     @property
     def program(self) -> KernelProgram:

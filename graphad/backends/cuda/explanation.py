@@ -17,7 +17,7 @@ from graphad.backends.cuda.cross import CrossCompiled
 from graphad.backends.cuda.emit_ptx import KernelLaunch
 from graphad.backends.cuda.launches import plan_arena
 from graphad.backends.cuda.occupancy import Occupancy, occupancy
-from graphad.backends.cuda.program import DeviceStep, Kernel, walk
+from graphad.backends.cuda.program import Bundle, DeviceStep, Kernel, walk
 from graphad.backends.explanation import KINDS, Column, Explanation, StepExplanation, format_bytes, lines_of
 from graphad.backends.loops import Gemm
 from graphad.errors import DeviceError
@@ -33,8 +33,11 @@ class KernelExplanation(StepExplanation):
     ----------
     blocks, threads
         Blocks in the grid, and threads in a block.
+    parts
+        Kernels in the launch.
     group, lanes
-        Threads that work on one point of the grid together, or points that one thread takes.
+        Threads that work on one point of the grid together, or points that one thread takes; of the kernel, if it is
+        one.
     shared_bytes
         Shared memory of a block.
     registers, spill_bytes
@@ -45,6 +48,7 @@ class KernelExplanation(StepExplanation):
 
     blocks: int = 0
     threads: int = 0
+    parts: int = 1
     group: int = 1
     lanes: int = 1
     shared_bytes: int = 0
@@ -119,7 +123,7 @@ def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str
 
 def _has_work(step: DeviceStep, cost: StepCost) -> bool:
     """Whether anything is launched for a step."""
-    return step.blocks > 0 if isinstance(step, Kernel) else cost.written_bytes > 0 or cost.name == "guard"
+    return step.blocks > 0 if isinstance(step, (Kernel, Bundle)) else cost.written_bytes > 0 or cost.name == "guard"
 
 
 def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
@@ -127,6 +131,9 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
     if isinstance(step, Kernel):
         lines = lines_of([step.loc, *[s.loc for s in walk(step.body)]])
         return KernelExplanation("kernel", step.name, lines, *counted, group=step.group, lanes=step.lanes)
+    if isinstance(step, Bundle):
+        lines = lines_of([step.loc, *[s.loc for part in step.parts for s in (part, *walk(part.body))]])
+        return KernelExplanation("kernel", step.name, lines, *counted, parts=len(step.parts))
     if isinstance(step, Gemm):
         return KernelExplanation(KINDS[Gemm], cost.name, lines_of([step.loc]), *counted)
     return KernelExplanation(KINDS[type(step)], "", lines_of([step.loc]), *counted)
@@ -148,6 +155,8 @@ def _launched(
 
 
 def _share(step: KernelExplanation) -> str:
+    if step.parts > 1:
+        return f"{step.parts} kernels side by side"
     if step.group > 1:
         return f"{step.group} threads a point"
     return f"{step.lanes} points a thread" if step.lanes > 1 else ""

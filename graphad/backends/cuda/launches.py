@@ -18,6 +18,7 @@ from graphad.backends.cuda.runtime import Launch, Runtime
 from graphad.backends.cuda.stands import Stands
 from graphad.backends.loops import Copy, Gemm, GuardStep
 from graphad.backends.memory import Arena, buffer_bytes, lay_out
+from graphad.ir.collector import without_collector
 
 #: Sets of addresses that are remembered, with their captured launches.
 MOST_CAPTURED: Final = 16
@@ -125,8 +126,12 @@ class Sequences:
             segment.ran = True
             return
         if segment.captured is None:
-            segment.captured = self._runtime.capture(lambda: self._queue_steps(segment))
+            segment.captured = self._captured(segment)
         self._runtime.replay(segment.captured)
+
+    @without_collector  # what it drops may be memory of another library, which waits for the device: not in a capture
+    def _captured(self, segment: _Segment) -> Any:
+        return self._runtime.capture(lambda: self._queue_steps(segment))
 
     def _queue_steps(self, segment: _Segment) -> None:
         runtime = self._runtime

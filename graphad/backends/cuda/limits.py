@@ -23,12 +23,20 @@ class Limits:
         ... which is worth another kernel if each point has more iterations than this.
     chunks, chunk
         A reduction is cut into at most ``chunks`` parts, of at least ``chunk`` iterations.
+    columns, column
+        Sums over columns of at least so many elements in all are cut into chunks as well, of at least ``column`` rows:
+        a thread sums one column of a chunk, so that neighbours read neighbours.
     shared
         Bytes of shared memory that one group may fill.
     rows
         Consecutive nests over the same rows become one kernel if there are at least so many.
     small
         Consecutive nests of at most so many iterations become one kernel of one block; 0: never.
+    tile
+        Transposed reads go by square tiles of so many rows.
+    crowd
+        Threads of a bundle of unlike kernels at most; 0: no bundles. A device of 100 multiprocessors or more runs so
+        many at once even if each has 96 registers.
     """
 
     spread: int = 16
@@ -39,9 +47,13 @@ class Limits:
     long: int = 8192
     chunks: int = 512
     chunk: int = 2048
+    columns: int = 1 << 19
+    column: int = 64
     shared: int = 16384
     rows: int = 64
     small: int = 2048
+    tile: int = 32
+    crowd: int = 1 << 16
 
 
 LIMITS = Limits()

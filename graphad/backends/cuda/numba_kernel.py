@@ -8,26 +8,40 @@ from itertools import groupby
 from math import prod
 from typing import Final
 
-from graphad.backends.cuda.program import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread
-from graphad.backends.loops import Buffer, Carry, Combine, Store, is_half
+from graphad.backends.cuda.program import (
+    WARP,
+    Atomic,
+    Axis,
+    Barrier,
+    Bundle,
+    DeviceStatement,
+    Kernel,
+    Scan,
+    ScanCombine,
+    Spread,
+    aligned,
+)
+from graphad.backends.cuda.program_text import format_blocks
+from graphad.backends.cuda.scans import scan_steps
+from graphad.backends.loops import Buffer, Carry, Combine, Operand, Store, is_half
 from graphad.backends.numba_nest import PLAIN_SUM, NestSource, is_widened
 from graphad.backends.numba_scalar import Expressions, array_type, scalar_type
 from graphad.backends.scalars import identity_of
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DTYPES, DType, Literal, b1, f64, literal
 
-WARP: Final = 32
 STATIC_SHARED: Final = 48 * 1024  # bytes that a kernel can declare
 #: Updates that Numba has a function for, of integers of 32 and 64 bits; of floats of that width it has the first.
 _UPDATES: Final[dict[Combine, str]] = {"sum": "add", "max": "max", "min": "min", "and": "and_", "or": "or_"}
-
 _COMBINES: Final = ("sum", "prod", "max", "min", "and", "or")
+_GROUPS: Final = ("segment", "warp", "block")
 #: What the source may call by these names.
 DEVICE_FUNCTIONS: Final = frozenset(
     {"sqrt", "floor", "ceil", "trunc", "rint", "copysign", "fmod", "segment_mask"}
-    | {f"{kind}_{scan}{c}" for kind in ("segment", "warp", "block") for scan in ("", "scan_") for c in _COMBINES}
+    | {f"{kind}_{c}" for kind in _GROUPS for c in _COMBINES}
+    | {f"{kind}_scan_{c}" for kind in _GROUPS for c in (*_COMBINES, "logsumexp", "linear")}
     | {f"atomic_{c}_{dtype}" for c in _COMBINES for dtype in DTYPES}
-    | {f"gemm_{dtype}{ending}" for dtype in DTYPES for ending in ("", "_bias", "_relu", "_bias_relu")}
+    | {f"gemm_{d}{end}" for d in (*DTYPES, "f16_f32", "bf16_f32") for end in ("", "_bias", "_relu", "_bias_relu")}
 )
 
 
@@ -71,25 +85,41 @@ class DeviceExpressions(Expressions):
         return f"{name}({array}, {at}, {value})"
 
 
-def dynamic_shared(kernel: Kernel) -> int:
-    """Bytes of shared memory that a launch must ask for, where there is more than a kernel can declare."""
-    copies = kernel.threads // kernel.group
-    buffers = sum([_aligned(copies * b.size * b.dtype.bits // 8) for b in kernel.shared])
-    spreads = [s for s in kernel.body if isinstance(s, Spread)]
-    values = sum([len(s.carries) + sum(isinstance(x, Scan) for x in s.body) for s in spreads])
-    parts = values * _aligned(8 * kernel.group // WARP) if kernel.group > WARP else 0
-    return buffers if buffers + parts > STATIC_SHARED else 0
+def dynamic_shared(launch: Kernel | Bundle) -> int:
+    """Bytes of shared memory that a launch must ask for, where there is more than a kernel can declare.
+
+    The parts of a bundle declare theirs.
+    """
+    if isinstance(launch, Bundle) or launch.shared_bytes <= STATIC_SHARED:
+        return 0
+    copies = launch.threads // launch.group
+    return sum([aligned(copies * b.size * b.dtype.bits // 8) for b in launch.shared])
 
 
 class KernelSource(NestSource):
-    """The lines of one kernel. ``writer`` is the condition under which a thread stores, None if it always does."""
+    """The lines of one kernel. ``writer`` is the condition under which a thread stores, None if it always does.
+
+    A ``part`` of a bundle is a function that the bundle's kernel calls, with the number of the block among the part's;
+    if it ``varies``, also with the number of threads that have a point.
+    """
 
     def __init__(
-        self, kernel: Kernel, buffers: Mapping[str, Buffer], reserved: Iterable[str], expressions: DeviceExpressions
+        self,
+        kernel: Kernel,
+        buffers: Mapping[str, Buffer],
+        reserved: Iterable[str],
+        expressions: DeviceExpressions,
+        *,
+        part: bool = False,
+        varies: bool = False,
     ) -> None:
         super().__init__({**buffers, **{b.name: b for b in kernel.shared}}, reserved, expressions)
         self.expressions: DeviceExpressions
         self.kernel = kernel
+        self.part = part
+        self.block = self.name("block", "index") if part else "cuda.blockIdx.x"
+        self.units = self.name("units", "index") if varies else None
+        self.counts = [name for name in (self.block if part else None, self.units) if name is not None]
         self.parameters = [self.name(name, "buffer") for name in kernel.parameters]
         self.axes = kernel.grid
         if kernel.lanes > 1:
@@ -114,8 +144,8 @@ class KernelSource(NestSource):
             self.line(depth, "pass")
         self.lines[begin:begin] = self.declared
         where = f"  # {format_loc(kernel.loc)}" if format_loc(kernel.loc) else ""
-        head = f"def {kernel.name}({', '.join(self.parameters)}):{where}"
-        return "\n".join(["@cuda.jit", head, *self.lines, ""])
+        head = f"def {kernel.name}({', '.join([*self.counts, *self.parameters])}):{where}"
+        return "\n".join(["@cuda.jit(device=True)" if self.part else "@cuda.jit", head, *self.lines, ""])
 
     # ---- the frame
 
@@ -125,8 +155,8 @@ class KernelSource(NestSource):
         several = f"{kernel.lanes} neighbouring points a thread" if kernel.lanes > 1 else "a thread for each point"
         several = several if kernel.group == 1 else f"{kernel.group} threads for each point"
         points = f"{kernel.points} point{'s' * (kernel.points != 1)}"
-        blocks = f"{kernel.blocks} block{'s' * (kernel.blocks != 1)} of {kernel.threads} threads"
-        self.line(1, f'"""{points}, {several}: {blocks}."""')
+        all_threads = f"{points}, {several}: {format_blocks(kernel)}"
+        self.line(1, f'"""{all_threads if self.units is None else several.capitalize()}."""')
         self.place_in_grid()
         self.place_shared()
         return self.place_point()
@@ -135,16 +165,18 @@ class KernelSource(NestSource):
         kernel = self.kernel
         if kernel.group == kernel.threads:
             if kernel.points > 1:
-                self.line(1, f"{self.point} = cuda.blockIdx.x")
+                self.line(1, f"{self.point} = {self.block}")
             self.line(1, f"{self.thread} = cuda.threadIdx.x")
             return
-        over = f" // {kernel.group}" if kernel.group > 1 else ""
-        self.line(1, f"{self.point} = cuda.grid(1){over}")
-        if over:
+        number = f"{self.block} * {kernel.threads} + cuda.threadIdx.x" if self.part else "cuda.grid(1)"
+        if kernel.group > 1:
+            number = f"({number}) // {kernel.group}" if self.part else f"{number} // {kernel.group}"
+        self.line(1, f"{self.point} = {number}")
+        if kernel.group > 1:
             self.line(1, f"{self.thread} = cuda.threadIdx.x % {kernel.group}")
         units = kernel.points // kernel.lanes
-        if units % (kernel.threads // kernel.group):
-            self.line(1, f"if {self.point} >= {units}:")
+        if self.units is not None or units % (kernel.threads // kernel.group):
+            self.line(1, f"if {self.point} >= {self.units or units}:")
             self.line(2, "return")
 
     def place_shared(self) -> None:
@@ -161,7 +193,7 @@ class KernelSource(NestSource):
             else:
                 text = f"cuda.shared.array({b.size}, {kind})"
             self.line(1, f"{name} = {text}")
-            start += _aligned(copies * b.size * itemsize)
+            start += aligned(copies * b.size * itemsize)
 
     def place_point(self) -> int:
         """The coordinates of the point; with several for a thread, the loop over them."""
@@ -335,31 +367,32 @@ class KernelSource(NestSource):
 
     def scan(self, x: Scan, depth: int) -> None:
         """One step of a running combination."""
-        value, total, size = self.operand(x.value), self.total(x), self.kernel.group
-        before, upto = self.define(x.exclusive, x.dtype), self.define(x.inclusive, x.dtype)
+        total, size = self.total(x), self.kernel.group
         if size == 1:
-            carry = Carry(x.exclusive, x.dtype, x.combine, x.init, x.value)
-            self.line(depth, f"{upto} = {self.combined(carry, value, total)}", x.loc)
+            for step in scan_steps(x.combine, x.inclusive, x.dtype, x.exclusive, x.value, x.decay, x.loc):
+                self.let(step, depth)
             return
-        if self.live is not None:
-            value = f"{value} if {self.live} else {self.operand(_neutral(x.combine, x.dtype))}"
-        args = [value, total, *self.parts(x.exclusive, x.dtype)]
-        what = f"scan_{_combination(x.combine, x.dtype)}"
-        call = self.expressions.together(size, self.kernel.threads, what, *args)
+        before, upto = (self.define(name, x.dtype) for name in (x.exclusive, x.inclusive))
+        args = [] if x.decay is None else [self.unless_live(x.decay, literal(1, x.dtype))]
+        args += [self.unless_live(x.value, _neutral(x.combine, x.dtype)), total]
+        args += [] if x.decay is None else self.parts(f"{x.exclusive}_decay", x.dtype)
+        args += self.parts(x.exclusive, x.dtype)
+        call = self.expressions.together(size, self.kernel.threads, f"scan_{_combination(x.combine, x.dtype)}", *args)
         self.line(depth, f"{before}, {upto}, {total} = {call}", x.loc)
         for name in (before, upto, total) if is_half(x.dtype) else ():
             self.line(depth, f"{name} = {self.expressions.rounded(name, x.dtype)}", x.loc)
 
+    def unless_live(self, value: Operand, otherwise: Literal) -> str:
+        """An operand, or in a thread without a point what changes nothing."""
+        text = self.operand(value)
+        return text if self.live is None else f"{text} if {self.live} else {self.operand(otherwise)}"
 
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // 16) * 16
 
-
-def _neutral(combine: Combine, dtype: DType) -> Literal:
+def _neutral(combine: ScanCombine, dtype: DType) -> Literal:
     """What changes nothing it is combined with: 0.0 would make 0.0 of -0.0."""
-    return literal(-0.0, dtype) if combine == "sum" and dtype.is_float else identity_of(combine, dtype)
+    return literal(-0.0, dtype) if combine in ("sum", "linear") and dtype.is_float else identity_of(combine, dtype)
 
 
-def _combination(combine: Combine, dtype: DType) -> str:
+def _combination(combine: ScanCombine, dtype: DType) -> str:
     """The function of `graphad_kernels.cuda.group`: the greater of two booleans is one of bits."""
     return {"max": "or", "min": "and"}.get(combine, combine) if dtype is b1 else combine

@@ -16,10 +16,14 @@ from graphad.errors import LoweringError
 TRIPLE: Final = "nvptx64-nvidia-cuda"
 
 PTX_VERSIONS: Final = {
-    "sm_75": 70, "sm_80": 70, "sm_86": 71, "sm_87": 74, "sm_89": 78, "sm_90": 80,
+    "sm_75": 81, "sm_80": 81, "sm_86": 81, "sm_87": 81, "sm_89": 81, "sm_90": 81,
     "sm_100": 86, "sm_103": 88, "sm_120": 87, "sm_121": 88,
 }  # fmt: skip
-"""Architectures that code is generated for, each with the first version of PTX that a driver for it reads."""
+"""Architectures that code is generated for, each with the version of PTX that is written for it.
+
+Of those that know the architecture the first from 8.1 on, where kernels may take 32,764 bytes of parameters (until then
+4,352: no more than 544 pointers).
+"""
 
 #: For keys: to be changed with what is done to the text.
 _FLAGS: Final = "speed_level=2 opt=3 no vectorizers"

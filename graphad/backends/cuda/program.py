@@ -1,7 +1,8 @@
 """What runs on a device: kernels over a grid of threads, matrix products, copies and guards. Plain data.
 
 ``KernelProgram -> DeviceProgram`` is `schedule`; ``DeviceProgram -> text`` is `emit_ptx` and `emit_cuda_numba`. A
-`Kernel` is one launch. Its ``grid`` is what the program loops over outermost, run by all threads at once:
+`Kernel` is one launch, or with others part of one, a `Bundle`. Its ``grid`` is what the program loops over outermost,
+run by all threads at once:
 
 - with ``group`` 1, each thread runs ``body`` for one point of the grid (or for ``lanes`` neighbouring ones: then every
   access of its body moves by 0 or 1 along the last axis, and those that move are vector accesses);
@@ -31,6 +32,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Final
+from typing import Literal as OneOf
 
 from graphad.backends.loops import (
     Buffer,
@@ -54,6 +56,8 @@ from graphad.ir.types import DType
 
 #: Bytes of shared memory that every block can have without asking for more.
 MOST_SHARED: Final = 48 * 1024
+#: Threads of a warp.
+WARP: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +86,26 @@ class Atomic(Store):
     combine: Combine = "sum"
 
 
+#: How a `Scan` combines: as carries do (but for ``last``), or in a way that would not be right in any order.
+ScanCombine = Combine | OneOf["logsumexp", "linear"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """Running combination over the iterations of the `Spread` loop around (which holds it directly).
 
     ``inclusive`` is the combination of ``init`` and the ``value`` of all iterations up to this one, ``exclusive`` that
-    without this one's. After the loop, ``exclusive`` is the name of the total.
+    without this one's. After the loop, ``exclusive`` is the name of the total. With ``linear``, which alone has a
+    ``decay``, ``inclusive = decay * exclusive + value``.
     """
 
     exclusive: str
     inclusive: str
     dtype: DType
-    combine: Combine  # any but ``last``
+    combine: ScanCombine
     init: Operand
     value: Operand
+    decay: Operand | None = None
     loc: Loc = field(default=None, compare=False)
 
 
@@ -170,6 +180,76 @@ class Kernel:
         needed = self.points // self.lanes * self.group
         return -(-needed // self.threads)
 
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block: its groups' buffers, and room for what the warps of a group combine."""
+        copies = self.threads // self.group
+        buffers = sum([aligned(copies * b.size * b.dtype.bits // 8) for b in self.shared])
+        spreads = [s for s in self.body if isinstance(s, Spread)]
+        values = sum([len(s.carries) for s in spreads])
+        values += sum([2 + 2 * (x.decay is not None) for s in spreads for x in s.body if isinstance(x, Scan)])
+        return buffers + (values * aligned(8 * self.group // WARP) if self.group > WARP else 0)
+
+    @property
+    def parts(self) -> tuple[Kernel, ...]:
+        """The kernels of the launch: this one."""
+        return (self,)
+
+    @property
+    def ranges(self) -> tuple[tuple[Kernel, range], ...]:
+        """The kernels of the launch, each with its blocks."""
+        return ((self, range(self.blocks)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A step: several kernels in one launch, each by a range of its blocks.
+
+    No part touches what another one writes. To whoever launches it, it is a kernel.
+
+    Attributes
+    ----------
+    name
+        Unique in the program, among the names of kernels too.
+    parts
+        At least one. The first has the first of the blocks. All have blocks of one size.
+    """
+
+    name: str
+    parts: tuple[Kernel, ...]
+    loc: Loc = field(default=None, compare=False)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The buffers that some part is handed, in the order in which they appear first."""
+        return tuple(dict.fromkeys([name for part in self.parts for name in part.parameters]))
+
+    @property
+    def threads(self) -> int:
+        """Threads in a block."""
+        return self.parts[0].threads if self.parts else 0
+
+    @property
+    def blocks(self) -> int:
+        """Blocks to launch."""
+        return sum([part.blocks for part in self.parts])
+
+    @property
+    def ranges(self) -> tuple[tuple[Kernel, range], ...]:
+        """Every part that has any with its blocks."""
+        found: list[tuple[Kernel, range]] = []
+        first = 0
+        for part in self.parts:
+            if part.blocks:
+                found.append((part, range(first, first + part.blocks)))
+            first += part.blocks
+        return tuple(found)
+
+
+def aligned(nbytes: int) -> int:
+    """``nbytes`` rounded up to where anything may follow."""
+    return -(-nbytes // 16) * 16
+
 
 @dataclass(frozen=True, slots=True)
 class FusedGemm(Gemm):
@@ -190,7 +270,7 @@ class FusedGemm(Gemm):
         return Gemm(*[getattr(self, f.name) for f in fields(Gemm)])
 
 
-DeviceStep = Kernel | Gemm | Copy | GuardStep
+DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +283,21 @@ class DeviceProgram:
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
-        """The steps that are kernels."""
-        return tuple([s for s in self.steps if isinstance(s, Kernel)])
+        """All kernels, those in bundles too."""
+        return tuple([k for s in self.launches for k in s.parts])
+
+    @property
+    def launches(self) -> tuple[Kernel | Bundle, ...]:
+        """The steps that are launches of kernels."""
+        return tuple([s for s in self.steps if isinstance(s, (Kernel, Bundle))])
 
 
 def reads(step: Step | DeviceStep) -> set[str]:
-    """Names of the buffers in global memory that a step reads; of a kernel those that it is handed."""
+    """Names of the buffers in global memory that a step reads."""
     match step:
-        case Kernel(parameters=parameters):
-            return set(parameters)
+        case Kernel() | Bundle():
+            found = {s.buffer for k in step.parts for s in walk(k.body) if isinstance(s, (Load, Atomic))}
+            return found.intersection(step.parameters)
         case FusedGemm(bias=str(bias)):
             return {*buffers_read(step), bias}
         case _:
@@ -219,8 +305,11 @@ def reads(step: Step | DeviceStep) -> set[str]:
 
 
 def writes(step: Step | DeviceStep) -> set[str]:
-    """Names of the buffers in global memory that a step writes; of a kernel those that it is handed."""
-    return set(step.parameters) if isinstance(step, Kernel) else buffers_written(step)
+    """Names of the buffers in global memory that a step writes."""
+    if isinstance(step, (Kernel, Bundle)):
+        found = {s.buffer for k in step.parts for s in walk(k.body) if isinstance(s, Store)}
+        return found.intersection(step.parameters)
+    return buffers_written(step)
 
 
 def walk(statements: Iterable[DeviceStatement]) -> Iterator[DeviceStatement]:

@@ -5,37 +5,76 @@ Names, dtypes and bounds are checked on the program written back as loops (`sequ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 
+from graphad.backends.cuda.bundles import MOST_PARAMETERS, independent
 from graphad.backends.cuda.program import (
     MOST_SHARED,
     Barrier,
+    Bundle,
     DeviceProgram,
     DeviceStatement,
+    FusedGemm,
     Kernel,
     Scan,
     Spread,
     walk,
 )
-from graphad.backends.cuda.program_text import format_device_program
+from graphad.backends.cuda.program_text import format_device_program, format_product
 from graphad.backends.cuda.sequential import as_loops
-from graphad.backends.loops import Load, Loop, Store
+from graphad.backends.loops import Gemm, Load, Loop, Store, is_half
 from graphad.backends.loops_check import check_program
 from graphad.errors import VerifyError
+from graphad.ir.types import DType, f32
 
 #: The most threads that a block can have.
 _MOST_THREADS = 1024
 
 
 def check_device_program(program: DeviceProgram) -> None:
-    """Raise `VerifyError`, with the program printed, unless ``program`` keeps the rules of `Kernel`."""
+    """Raise `VerifyError`, with the program printed, unless ``program`` keeps the rules of `Kernel` and `Bundle`."""
+    bundles = [s for s in program.steps if isinstance(s, Bundle)]
+    for bundle in bundles:
+        for fault in _faults_of_bundle(bundle):
+            raise VerifyError(f"bundle {bundle.name}: {fault}\n{format_device_program(program)}")
+    dtypes = {b.name: b.dtype for b in program.buffers}
+    for product in [s for s in program.steps if isinstance(s, Gemm)]:
+        for fault in _faults_of_product(product, dtypes):
+            raise VerifyError(f"{format_product(product)}: {fault}\n{format_device_program(program)}")
     check_program(as_loops(program))
-    names = [k.name for k in program.kernels]
     for kernel in program.kernels:
         for fault in _faults(kernel):
             raise VerifyError(f"kernel {kernel.name}: {fault}\n{format_device_program(program)}")
+    names = [s.name for s in (*program.kernels, *bundles)]
     if len(set(names)) < len(names):
         raise VerifyError(f"two kernels have one name\n{format_device_program(program)}")
+
+
+def _faults_of_bundle(bundle: Bundle) -> Iterable[str]:
+    if not bundle.parts:
+        yield "it has no parts"
+    if len({part.threads for part in bundle.parts}) > 1:
+        yield "its parts have blocks of several sizes"
+    if len(bundle.parts) > 1 and sum([part.shared_bytes for part in bundle.parts]) > MOST_SHARED:
+        yield f"its parts need more shared memory than {MOST_SHARED} bytes"
+    if len(bundle.parameters) > MOST_PARAMETERS:
+        yield f"it is handed more than {MOST_PARAMETERS} buffers"
+    for a, b in combinations(bundle.parts, 2):
+        if not independent(a, b):
+            yield f"{a.name} and {b.name} run at once, but one touches what the other writes"
+
+
+def _faults_of_product(g: Gemm, dtypes: Mapping[str, DType]) -> Iterable[str]:
+    """What `check_program` cannot see of products of 16-bit floats, whose buffers it is shown copies of."""
+    given = [(g.a.buffer, g.dtype), (g.b.buffer, g.dtype), (g.c.buffer, g.c_dtype)]
+    if isinstance(g, FusedGemm) and g.bias is not None:
+        given.append((g.bias, g.c_dtype))
+    for name, dtype in given:
+        if dtypes.get(name) is not dtype:
+            yield f"{name} is {dtypes.get(name, 'no buffer')} in a gemm of {dtype}"
+    if g.c_dtype not in ((g.dtype, f32) if is_half(g.dtype) else (g.dtype,)):
+        yield f"a product of {g.dtype} is not stored as {g.c_dtype}"
 
 
 def _faults(kernel: Kernel) -> Iterable[str]:

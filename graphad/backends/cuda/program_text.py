@@ -8,6 +8,7 @@ from graphad.backends.cuda.program import (
     Atomic,
     Axis,
     Barrier,
+    Bundle,
     DeviceProgram,
     DeviceStatement,
     DeviceStep,
@@ -61,6 +62,8 @@ def _step(step: DeviceStep) -> Iterator[_Line]:
     match step:
         case Kernel():
             yield from _kernel(step)
+        case Bundle():
+            yield from _bundle(step)
         case Gemm():
             yield 1, format_product(step), step.loc
         case Copy(target=target, source=source, loc=loc):
@@ -79,11 +82,23 @@ def format_product(g: Gemm) -> str:
     return text
 
 
+def _bundle(bundle: Bundle) -> Iterator[_Line]:
+    kernels = f"{len(bundle.parts)} kernel{'s' * (len(bundle.parts) != 1)}"
+    yield 1, f"bundle {bundle.name}: {kernels} in {format_blocks(bundle)}", bundle.loc
+    for part in bundle.parts:
+        for depth, text, loc in _kernel(part):
+            yield depth + 1, text, loc
+
+
+def format_blocks(launch: Kernel | Bundle) -> str:
+    """``4 blocks of 128 threads``."""
+    return f"{launch.blocks} block{'s' * (launch.blocks != 1)} of {launch.threads} threads"
+
+
 def _kernel(kernel: Kernel) -> Iterator[_Line]:
-    blocks = f"{kernel.blocks} block{'s' * (kernel.blocks != 1)} of {kernel.threads} threads"
     many = f", {kernel.lanes} points a thread" if kernel.lanes > 1 else ""
     many = f", {kernel.group} threads a point" if kernel.group > 1 else many
-    yield 1, f"kernel {kernel.name}({', '.join(kernel.parameters)}): {blocks}{many}", kernel.loc
+    yield 1, f"kernel {kernel.name}({', '.join(kernel.parameters)}): {format_blocks(kernel)}{many}", kernel.loc
     for buffer in kernel.shared:
         yield 2, f"shared {_buffer(buffer)}", None
     depth = 2
@@ -106,7 +121,8 @@ def _statements(statements: Iterable[DeviceStatement], depth: int) -> Iterator[_
                 yield from _statements(body, depth + 1)
             case Scan():
                 names = f"{s.inclusive}: {s.dtype.name}, before {s.exclusive}"
-                yield depth, f"{names} = scan {s.combine}({operand(s.init)}, {operand(s.value)})", s.loc
+                decay = "" if s.decay is None else f", decay {operand(s.decay)}"
+                yield depth, f"{names} = scan {s.combine}({operand(s.init)}, {operand(s.value)}{decay})", s.loc
             case Atomic():
                 where = "" if s.mask is None else f" where {s.mask}"
                 place = f"{s.buffer}[{format_index(s.index, s.dynamic)}]"

@@ -11,7 +11,7 @@ from graphad.backends.cuda.ptx_scalar import DeviceAccess, DeviceScalars
 from graphad.backends.llvm_access import Place
 from graphad.backends.llvm_text import Code, element_type, storage_type
 from graphad.backends.loops import Combine
-from graphad.ir.types import DType
+from graphad.ir.types import DType, f64
 
 _SIGNED: Final = {"sum": "add", "max": "max", "min": "min", "and": "and", "or": "or"}
 _UNSIGNED: Final = {**_SIGNED, "max": "umax", "min": "umin"}
@@ -19,12 +19,17 @@ _ORDER: Final = 'syncscope("device") monotonic'
 
 
 class Atomics:
-    """Emits atomic updates into ``code``."""
+    """Emits atomic updates of global memory into ``code``.
 
-    def __init__(self, code: Code, scalars: DeviceScalars, access: DeviceAccess) -> None:
+    With ``flush_denormals``, sums of f32 may take denormals as 0: the machine's instruction does, whatever it is told
+    ("atom" in the PTX ISA).
+    """
+
+    def __init__(self, code: Code, scalars: DeviceScalars, access: DeviceAccess, flush_denormals: bool) -> None:
         self.code = code
         self.scalars = scalars
         self.access = access
+        self.flush_denormals = flush_denormals
 
     def update(self, place: Place, dtype: DType, combine: Combine, value: str) -> None:
         """``place = combine(place, value)``."""
@@ -40,7 +45,8 @@ class Atomics:
         if dtype.bits < 32:
             return None
         if dtype.is_float:  # the machine's max and min drop nan
-            return "fadd" if combine == "sum" else None
+            exact = dtype is f64 or self.flush_denormals
+            return "fadd" if combine == "sum" and exact else None
         return (_SIGNED if dtype.kind == "i" else _UNSIGNED).get(combine)
 
     def _swap(self, place: Place, dtype: DType, combine: Combine, value: str) -> None:

@@ -1,7 +1,8 @@
 """Matrix products as kernels, for devices without a library: tiles of both operands go through shared memory.
 
 A block computes one tile of the result, each of its threads some neighbouring elements. What lies beyond the edge of an
-operand counts as 0. The 16-bit floats are summed in f32. What a `FusedGemm` does to an element is done to its sum.
+operand counts as 0. The 16-bit floats are widened on their way into shared memory and summed in f32; a result in 16
+bits is rounded once, where it is stored. What a `FusedGemm` does to an element is done to its sum.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from graphad.backends.cuda.program import FusedGemm
+from graphad.backends.cuda.ptx_entry import KernelText
 from graphad.backends.cuda.ptx_group import SharedMemory, register_storage
-from graphad.backends.cuda.ptx_kernel import GLOBAL, SHARED, KernelText
+from graphad.backends.cuda.ptx_kernel import GLOBAL, SHARED
 from graphad.backends.cuda.ptx_scalar import DeviceAccess, DeviceScalars, when
 from graphad.backends.llvm_access import Place
 from graphad.backends.llvm_nest import NestEmitter
@@ -254,16 +256,16 @@ class _GemmEmitter:
                 factor = f"{element_type(self.dtype)} {value}, {self._number(self.g.alpha)}"
                 value = self.code.let(f"{'fmul' if self.dtype.is_float else 'mul'} {factor}", "scaled")
             if self.g.beta != 0:
-                before = self.access.load_one(place, self.g.dtype, "before")
+                before = self.access.load_one(place, self.g.c_dtype, "before")
                 value = self._multiply_add(before, self._number(self.g.beta), value)
             if self.has_bias:
-                bias = self.access.load_one(Place("%bias", column, 0, None, GLOBAL), self.g.dtype, "bias")
+                bias = self.access.load_one(Place("%bias", column, 0, None, GLOBAL), self.g.c_dtype, "bias")
                 value = self.code.let(f"fadd {element_type(self.dtype)} {value}, {bias}", "biased")
             if self.has_relu:
                 kind = element_type(self.dtype)
                 negative = self.code.let(f"fcmp ole {kind} {value}, {self._number(0)}", "negative")
                 value = self.code.let(f"select i1 {negative}, {kind} {self._number(0)}, {kind} {value}", "relu")
-            self.access.store_one(place, self.g.dtype, value)
+            self.access.store_one(place, self.g.c_dtype, value)
 
         return store
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphad.backends.cuda.program import aligned
 from graphad.backends.cuda.ptx_scalar import DeviceScalars, when
+from graphad.backends.cuda.ptx_scan import Part, ScanParts
 from graphad.backends.llvm_reduce import Accumulators
 from graphad.backends.llvm_text import Code, element_type, storage_type
-from graphad.backends.loops import Carry, Combine, is_half
+from graphad.backends.loops import Carry, is_half
 from graphad.ir.types import DType, f32
 
 WARP = 32
@@ -20,17 +22,23 @@ STATIC_SHARED = 48 * 1024
 
 
 class SharedMemory:
-    """The layout of a kernel's shared memory, in the order of allocation."""
+    """The layout of shared memory in an entry of the module, in the order of allocation."""
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
         self.size = 0
+        self._used = 0  # in the layout that is being made
 
     def allocate(self, nbytes: int) -> str:
         """The address, a constant of type ``ptr addrspace(3)``, of so many bytes aligned to 16."""
-        offset = self.size
-        self.size += -(-nbytes // 16) * 16
+        offset = self._used
+        self._used += aligned(nbytes)
+        self.size = max(self.size, self._used)
         return f"getelementptr (i8, ptr addrspace(3) @{self.symbol}, i32 {offset})"
+
+    def overlay(self) -> None:
+        """Begin anew, for threads of blocks that use nothing of what was allocated so far."""
+        self._used = 0
 
     @property
     def dynamic_bytes(self) -> int:
@@ -132,67 +140,71 @@ class Group:
 
     # ---- scans
 
-    def scan(self, combine: Combine, dtype: DType, value: str, running: str, turn: str) -> tuple[str, str, str]:
+    def scan(self, parts: ScanParts, part: Part, running: str, turn: str) -> tuple[str, str, str]:
         """Running combination along the threads of a group of several.
 
         Parameters
         ----------
-        combine, dtype
-            How, and of what.
-        value
+        parts
+            How parts combine.
+        part
             Of this thread.
         running
-            The combination of all that came before the group's turn.
+            What runs before the group's turn.
         turn
             An i32 that is one more each time the same scan is emitted for in a loop.
 
         Returns
         -------
         exclusive, inclusive, total
-            Up to this thread without and with its value, and up to the last one.
+            What runs before this thread's part, what follows it, and what follows that of the last thread.
         """
-        step = self.scalars.combine
         warp, lane = self._warp_and_lane()
-        within, distance = value, 1
+        within, distance = part, 1
         while distance < self.width:
-            before = self.shuffle("up", within, dtype, str(distance), self._clamp(0))
+            before = self._shuffled("up", within, parts.dtype, str(distance), 0)
             far = self.code.let(f"icmp uge i32 {lane}, {distance}", "far")
-            within = self._choose(far, dtype, step(combine, dtype, 1, within, before), within)
+            within = self._chosen(far, parts.dtype, parts.joined(within, before), within)
             distance *= 2
-        earlier = self.shuffle("up", within, dtype, "1", self._clamp(0))
+        earlier = self._shuffled("up", within, parts.dtype, "1", 0)
         if self.warps == 1:
-            sum_ = self.shuffle("idx", within, dtype, str(self.width - 1), self._clamp(WARP - 1))
-            start, total = running, step(combine, dtype, 1, sum_, running)
+            whole = self._shuffled("idx", within, parts.dtype, str(self.width - 1), WARP - 1)
+            start, total = running, parts.applied(whole, running)
         else:
-            start, total = self._scan_warps(combine, dtype, within, running, turn, warp, lane)
-        inclusive = step(combine, dtype, 1, within, start)
+            start, total = self._scan_warps(parts, within, running, turn, warp, lane)
         is_start = self.code.let(f"icmp eq i32 {lane}, 0", "is_start")
-        exclusive = self._choose(is_start, dtype, start, step(combine, dtype, 1, earlier, start))
-        return exclusive, inclusive, total
+        (exclusive,) = self._chosen(is_start, parts.dtype, (start,), (parts.applied(earlier, start),))
+        return exclusive, parts.applied(within, start), total
 
     def _scan_warps(
-        self, combine: Combine, dtype: DType, within: str, running: str, turn: str, warp: str, lane: str
+        self, parts: ScanParts, within: Part, running: str, turn: str, warp: str, lane: str
     ) -> tuple[str, str]:
-        """What came before this warp, and the total. Two sets of slots take turns, so that one barrier will do."""
-        slots = self._slots(register_storage(dtype), 2 * self.warps)
+        """What runs before this warp, and the total. Two sets of slots take turns, so that one barrier will do."""
+        dtype = parts.dtype
+        slots = [self._slots(register_storage(dtype), 2 * self.warps) for _ in within]
         odd = self.code.let(f"and i32 {turn}, 1", "odd")
         base = self.code.let(f"mul i32 {odd}, {self.warps}", "base")
         mine = self.code.let(f"add i32 {base}, {warp}", "mine")
         last = self.code.let(f"icmp eq i32 {lane}, {WARP - 1}", "last")
-        self._write_where(last, slots, mine, dtype, within)
+        for place, text in zip(slots, within, strict=True):
+            self._write_where(last, place, mine, dtype, text)
         self.barrier()
         start = total = running
         for k in range(self.warps):
             place = self.code.let(f"add i32 {base}, {k}", "place") if k else base
-            total = self.scalars.combine(combine, dtype, 1, self._read(slots, place, dtype), total)
+            total = parts.applied(tuple([self._read(s, place, dtype) for s in slots]), total)
             if k + 1 < self.warps:
                 past = self.code.let(f"icmp ugt i32 {warp}, {k}", "past")
-                start = self._choose(past, dtype, total, start)
+                (start,) = self._chosen(past, dtype, (total,), (start,))
         return start, total
 
-    def _choose(self, condition: str, dtype: DType, a: str, b: str) -> str:
+    def _shuffled(self, mode: str, part: Part, dtype: DType, by: str, last: int) -> Part:
+        return tuple([self.shuffle(mode, text, dtype, by, self._clamp(last)) for text in part])
+
+    def _chosen(self, condition: str, dtype: DType, a: Part, b: Part) -> Part:
         kind = element_type(dtype)
-        return self.code.let(f"select i1 {condition}, {kind} {a}, {kind} {b}", "chosen")
+        rows = [f"select i1 {condition}, {kind} {x}, {kind} {y}" for x, y in zip(a, b, strict=True)]
+        return tuple([self.code.let(row, "chosen") for row in rows])
 
     # ---- shared memory
 

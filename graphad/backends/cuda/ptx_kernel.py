@@ -7,7 +7,6 @@ and 32-bit indices where those do. With ``lanes``, a thread's neighbouring point
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
 
 from graphad.backends.cuda.program import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread, walk
@@ -15,6 +14,7 @@ from graphad.backends.cuda.ptx_atomic import Atomics
 from graphad.backends.cuda.ptx_group import Group, SharedMemory
 from graphad.backends.cuda.ptx_lines import LocatedCode, SourceLines
 from graphad.backends.cuda.ptx_scalar import DeviceAccess, DeviceScalars, when
+from graphad.backends.cuda.ptx_scan import ScanParts
 from graphad.backends.llvm_access import Lanes
 from graphad.backends.llvm_nest import NestEmitter
 from graphad.backends.llvm_reduce import Accumulators
@@ -26,50 +26,62 @@ from graphad.ir.types import DType, i32, i64
 GLOBAL, SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 
 
-@dataclass(frozen=True, slots=True)
-class KernelText:
-    """LLVM text of one entry, what must stand around it, and what its launch must ask for."""
+class KernelEmitter(NestEmitter):
+    """`NestEmitter` in the body of a kernel; beyond that, its state is how the threads share the work.
 
-    text: str
-    globals: tuple[str, ...]
-    declarations: tuple[str, ...]
-    dynamic_shared: int
+    Parameters
+    ----------
+    kernel
+        What to emit.
+    buffers
+        Of the program, by name.
+    code
+        The function that it becomes part of.
+    parameters
+        Pointers to the buffers that it is handed.
+    shared
+        Where memory of its blocks lies.
+    lines
+        What collects the user's lines, and the scope of this function among them; None: they are not wanted.
+    flush_denormals
+        Whether float32 operations take and give 0 for denormals.
+    """
 
-
-def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], lines: SourceLines | None) -> KernelText:
-    """The text of ``kernel``, whose attributes are ``#0``; ``lines`` collects the user's lines, if wanted."""
-    return _KernelEmitter(kernel, buffers, lines).run()
-
-
-class _KernelEmitter(NestEmitter):
-    """`NestEmitter` in the body of a kernel; beyond that, its state is how the threads share the work."""
-
-    def __init__(self, kernel: Kernel, buffers: Mapping[str, Buffer], lines: SourceLines | None) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        buffers: Mapping[str, Buffer],
+        code: LocatedCode,
+        parameters: Mapping[str, str],
+        shared: SharedMemory,
+        lines: tuple[SourceLines, int | None] | None,
+        flush_denormals: bool,
+    ) -> None:
         self.code: LocatedCode
-        code = LocatedCode()
-        code.fresh("entry")
         everything = {**buffers, **{b.name: b for b in kernel.shared}}
         super().__init__(code, 16, everything, {}, lines is not None)
-        self.lines = lines
-        self.line_scope = lines.scope(kernel.name, _line_of(kernel)) if lines else None
+        self.lines, self.line_scope = lines or (None, None)
         self.kernel = kernel
         self.index_dtype: DType = i32 if _fits_32_bits(kernel, everything) else i64
         self.scalars: DeviceScalars = DeviceScalars(code)
         self.accumulators = Accumulators(code, self.scalars)
         self.access: DeviceAccess = DeviceAccess(code, self.scalars, self.index_dtype)
-        self.atomics = Atomics(code, self.scalars, self.access)
-        self.shared = SharedMemory(f"{kernel.name}_shared")
-        self.parameters = {name: "%" + code.fresh(name) for name in kernel.parameters}
+        self.atomics = Atomics(code, self.scalars, self.access, flush_denormals)
+        self.shared = shared
+        self.pointers.update(parameters)
+        self.kinds.update(dict.fromkeys(parameters, GLOBAL))
         self.writer: str | None = None  # the condition under which this thread stores; None: always
         self.turn = "0"  # number of the round of the `Spread` loop around
         self.running: dict[str, str] = {}  # of each scan in that loop
 
-    def run(self) -> KernelText:
+    def run(self, block: str, units: str | None = None) -> None:
+        """Emit the kernel for the block of this number among its own, and the end of the function.
+
+        ``units`` is how many threads have a point, where the kernel does not say it.
+        """
         kernel, code = self.kernel, self.code
-        for name, text in self.parameters.items():
-            self.pointers[name], self.kinds[name] = text, GLOBAL
         self.note(kernel.loc)
-        unit, in_block, member = self.place_in_grid()
+        unit, in_block, member = self.place_in_grid(block, units)
         self.group = Group(code, self.scalars, self.shared, kernel.group, member)
         self.place_shared(in_block)
         self.place_point(unit)
@@ -77,10 +89,6 @@ class _KernelEmitter(NestEmitter):
             self.writer = self.group.is_first()
         self.statements(kernel.body)
         code.do("ret void")
-        header = f"define ptx_kernel void @{kernel.name}({', '.join(self.parameter_list())}) #0 {self.limits()}"
-        scope = "" if self.line_scope is None else f" !dbg !{self.line_scope}"
-        text = "\n".join([f"{header}{scope} {{", "entry:", *code.lines, "}"])
-        return KernelText(text, tuple(self.shared.definition()), tuple(code.declarations), self.shared.dynamic_bytes)
 
     def note(self, loc: Loc) -> None:
         super().note(loc)
@@ -89,32 +97,10 @@ class _KernelEmitter(NestEmitter):
 
     # ---- the frame
 
-    def limits(self) -> str:
-        """How many threads a block has, which decides how many registers one may use."""
-        return f'"nvvm.maxntid"="{self.kernel.threads}"'
-
-    def parameter_list(self) -> list[str]:
-        """Pointers; LLVM reads through the read-only cache what it knows that nobody writes.
-
-        Memory by which threads talk to each other must not be ``noalias``: barriers would not order accesses to it.
-        """
-        read, written = set[str](), set[str]()
-        for s in walk(self.kernel.body):
-            if isinstance(s, Load):
-                read.add(s.buffer)
-            elif isinstance(s, (Store, Atomic)):
-                written.add(s.buffer)
-        rows = []
-        for name, text in self.parameters.items():
-            flags = " noalias readonly" if name not in written else "" if name in read else " noalias"
-            rows.append(f"{GLOBAL}{flags} {text}")
-        return rows
-
-    def place_in_grid(self) -> tuple[str, str, str]:
+    def place_in_grid(self, block: str, units: str | None) -> tuple[str, str, str]:
         """The number of this thread's point, of its group in the block, and of the thread in the group."""
         kernel, code = self.kernel, self.code
         thread = code.call("llvm.nvvm.read.ptx.sreg.tid.x", "i32", [], "thread")
-        block = code.call("llvm.nvvm.read.ptx.sreg.ctaid.x", "i32", [], "block")
         if kernel.group == kernel.threads:
             return self.scalars.cast(block, i32, self.index_dtype, 1, "unit"), "0", thread
         in_block, member = thread, "0"
@@ -125,10 +111,10 @@ class _KernelEmitter(NestEmitter):
         wide = [self.scalars.cast(text, i32, self.index_dtype, 1, "wide") for text in (block, in_block)]
         first = code.let(f"mul nuw nsw {kind} {wide[0]}, {per_block}", "first_unit")
         unit = code.let(f"add nuw nsw {kind} {first}, {wide[1]}", "unit")
-        units = kernel.points // kernel.lanes
-        if units % per_block:
+        count = kernel.points // kernel.lanes
+        if units is not None or count % per_block:
             inside, outside = code.fresh("inside"), code.fresh("outside")
-            test = code.let(f"icmp ult {kind} {unit}, {units}", "is_inside")
+            test = code.let(f"icmp ult {kind} {unit}, {units or count}", "is_inside")
             code.do(f"br i1 {test}, label %{inside}, label %{outside}")
             code.start(outside)
             code.do("ret void")
@@ -202,7 +188,7 @@ class _KernelEmitter(NestEmitter):
         if self.writer is None:
             super().store(s)
         else:
-            self.when_writer(lambda: super(_KernelEmitter, self).store(s))
+            self.when_writer(lambda: super(KernelEmitter, self).store(s))
 
     def when_writer(self, body: Callable[[], None]) -> None:
         """Emit ``body``, which makes no value that is used later, for the threads that store."""
@@ -344,23 +330,23 @@ class _KernelEmitter(NestEmitter):
 
     def scan(self, s: Scan) -> None:
         """One step of a running combination, by all threads of the group."""
-        lanes, running = self.lanes.count, self.running[s.exclusive]
-        value = self.operand(s.value, lanes).text
+        running, parts = self.running[s.exclusive], ScanParts(self.code, self.scalars, s)
+        value = self.operand(s.value, 1).text
+        decay = None if s.decay is None else self.operand(s.decay, 1).text
         if self.kernel.group == 1:
-            exclusive, inclusive = running, self.scalars.combine(s.combine, s.dtype, lanes, value, running)
+            exclusive, inclusive = running, parts.step(running, value, decay)
             total = inclusive
         else:
-            value = self.if_live(Carry(s.exclusive, s.dtype, s.combine, s.init, s.value), value)
+            part = parts.of_point(value, decay)
+            if self.writer is not None:
+                kind = element_type(s.dtype)
+                rows = [f"{kind} {x}, {kind} {y}" for x, y in zip(part, parts.of_none(), strict=True)]
+                part = tuple([self.code.let(f"select i1 {self.writer}, {row}", "live") for row in rows])
             turn = self.scalars.cast(self.turn, self.index_dtype, i32, 1, "turn") if "%" in self.turn else self.turn
-            exclusive, inclusive, total = self.group.scan(s.combine, s.dtype, value, running, turn)
-        self.values[s.exclusive] = Val(exclusive, s.dtype, lanes)
-        self.values[s.inclusive] = Val(inclusive, s.dtype, lanes)
+            exclusive, inclusive, total = self.group.scan(parts, part, running, turn)
+        self.values[s.exclusive] = Val(exclusive, s.dtype, 1)
+        self.values[s.inclusive] = Val(inclusive, s.dtype, 1)
         self.running[s.exclusive] = total
-
-
-def _line_of(kernel: Kernel) -> Loc:
-    """Where a kernel comes from: what it says, or its first statement that says something."""
-    return next((loc for loc in (kernel.loc, *[s.loc for s in walk(kernel.body)]) if loc is not None), None)
 
 
 def _fits_32_bits(kernel: Kernel, buffers: Mapping[str, Buffer]) -> bool:

@@ -87,6 +87,17 @@ def is_pure(statement: Statement) -> bool:
     return isinstance(statement, (Let, Position, Load))
 
 
+def loops_around(body: Sequence[Statement]) -> tuple[tuple[Loop, ...], tuple[Statement, ...]]:
+    """Loops around each other with nothing but scalars beside them, and the scalars outside of the innermost."""
+    loops: list[Loop] = []
+    scalars: list[Statement] = []
+    while body and isinstance(body[-1], Loop) and all(map(is_pure, body[:-1])):
+        scalars += body[:-1]
+        loops.append(body[-1])
+        body = body[-1].body
+    return tuple(loops), tuple(scalars)
+
+
 # ---- statements changed throughout
 
 
@@ -191,9 +202,10 @@ def alive(statements: Sequence[Statement]) -> tuple[Statement, ...]:
 
 
 def handed_on(statements: Sequence[Statement]) -> tuple[Statement, ...]:
-    """``statements`` in which what was stored outside of loops is not loaded again there."""
+    """``statements`` in which what was stored or loaded outside of loops is not loaded again there."""
     stores = [s for s in walk(statements) if isinstance(s, Store)]
     once = {name for name, count in Counter([s.buffer for s in stores]).items() if count == 1}
+    written = {s.buffer for s in stores}
     stored: dict[tuple[str, Index], Operand] = {}
     names: dict[str, str] = {}
     kept: list[Statement] = []
@@ -202,7 +214,9 @@ def handed_on(statements: Sequence[Statement]) -> tuple[Statement, ...]:
         if isinstance(s, Load) and isinstance(value, str):
             names[s.name] = names.get(value, value)
             continue
-        if isinstance(s, Store) and s.buffer in once and s.dynamic is None and s.mask is None:
+        if isinstance(s, Load) and s.dynamic is None and s.buffer not in written:
+            stored[s.buffer, s.index] = s.name
+        if type(s) is Store and s.buffer in once and s.dynamic is None and s.mask is None:
             stored[s.buffer, s.index] = s.value
         kept.append(s)
     return renamed(kept, names) if names else tuple(kept)

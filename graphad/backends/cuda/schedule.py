@@ -3,27 +3,38 @@
 For each nest: independent loops go into the grid (`nest.widened`); what is left inside is run by one thread for each
 point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is cut up
 first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests that work row by row on the same rows
-are one kernel (`rows`), and sorting, a hand-written body on the CPU, is a sequence of nests here (`sorting`). Before
-all that, matrix products take over what is done to their elements (`epilogues`).
+are one kernel (`rows`), padding is asked for rather than written (`margins`), what reads a scan is done as it is made
+(`followers`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written body on the CPU, is a nest for short
+rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and write 16-bit
+floats as such (`halves`) and take over what is done to their elements (`epilogues`), and loops that nothing holds
+together become nests of their own (`pieces`); after it, kernels that do not depend on each other share launches
+(`bundles`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from graphad.backends.cuda.build import THREADS, kernel_of, spreadable, work_of
+from graphad.backends.cuda.bundles import bundled, named
 from graphad.backends.cuda.epilogues import with_epilogues
+from graphad.backends.cuda.followers import with_followers_joined
+from graphad.backends.cuda.halves import with_half_products
 from graphad.backends.cuda.limits import LIMITS, Limits
+from graphad.backends.cuda.margins import with_margins_asked_for
 from graphad.backends.cuda.nest import Nest, points_independent, steps_along, widened
-from graphad.backends.cuda.program import MOST_SHARED, DeviceProgram, DeviceStep, Kernel, reads, writes
+from graphad.backends.cuda.pieces import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.program import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
+from graphad.backends.cuda.radix import radix_kernels
 from graphad.backends.cuda.rewrites import Names, forward, is_pure, names_of, variables_apart
 from graphad.backends.cuda.rows import is_deep, localised, with_rows_fused
 from graphad.backends.cuda.scatter import election, path_to_store, with_atomics
 from graphad.backends.cuda.segments import depends_on_order, sorted_updates
-from graphad.backends.cuda.sorting import sorting_steps
+from graphad.backends.cuda.sorting import SHORT, sort_of, sorting_network, unused_bits
 from graphad.backends.cuda.split import Splitter
+from graphad.backends.cuda.tiles import TILE_THREADS, tiled
 from graphad.backends.loops import (
     Buffer,
     KernelCall,
@@ -62,6 +73,7 @@ def schedule(
     fast_math
         Take it that there is no nan.
     """
+    program = with_half_products(program)
     steps = with_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
     return _Scheduler(replace(program, steps=steps), limits, deterministic).run()
 
@@ -81,6 +93,8 @@ class _Scheduler:
 
     def run(self) -> DeviceProgram:
         steps: list[Step] = [t for s in self.program.steps for t in self._prepared(s)]
+        steps = with_margins_asked_for(steps, self.names, self.buffers)
+        steps = with_followers_joined(steps, self.names, self.buffers)
         steps = with_rows_fused(steps, self.names, self.buffers, self.limits)
         users = Counter(name for s in steps for name in reads(s) | writes(s))
         for step in steps:
@@ -88,32 +102,47 @@ class _Scheduler:
                 own = {b.name: b for b in self._temporaries(step) if users[b.name] == 1}
                 for nest in self._widened(Nest((), step.body, loc=step.loc), own):
                     self._place(nest)
+            elif isinstance(step, KernelCall):
+                sort = replace(sort_of(step), unused=unused_bits(step.reads[0], self.program))
+                self.steps += radix_kernels(sort, self.names, self.buffers)
             else:
-                assert not isinstance(step, KernelCall), "expanded before"
                 self.steps.append(step)
-        used = {n for s in self.steps for n in reads(s) | writes(s)}
+        launches = named(bundled(self.steps, self.limits), self.program.name)
+        used = {n for s in launches for n in reads(s) | writes(s)}
         buffers = [b for b in self.buffers.values() if b.role != "temporary" or b.name in used]
-        return DeviceProgram(self.program.name, tuple(buffers), tuple(self.steps))
+        return DeviceProgram(self.program.name, tuple(buffers), tuple(launches))
 
     # ---- before anything is dealt out
 
     def _prepared(self, step: Step) -> list[Step]:
         """``step`` with every loop over a variable of its own, scatters and calls replaced."""
         if isinstance(step, KernelCall):
-            return [s for t in sorting_steps(step, self.names, self.buffers) for s in self._prepared(t)]
+            return self._sorted(step)
         if not isinstance(step, LoopNest):
             return [step]
         body = variables_apart(step.body, self.names)
+        body = tuple([t for s in body for t in (independent_loops(s, self.names) if isinstance(s, Loop) else [s])])
         body = tuple([with_atomics(s) if isinstance(s, Loop) and self._in_order(s) else s for s in body])
-        return [t for piece in self._pieces(body) for t in self._scattered(LoopNest(piece, step.loc))]
+        pieces = [p for piece in independent_pieces(body, self.names) for p in self._pieces(piece)]
+        pieces = [p for piece in pieces for p in independent_pieces(piece, self.names)]
+        return [t for piece in pieces for t in self._scattered(LoopNest(piece, step.loc))]
+
+    def _sorted(self, call: KernelCall) -> list[Step]:
+        """A sort of short rows as a nest, which others may join; one of longer rows as it is."""
+        sort = sort_of(call)
+        if not sort.rows * sort.n:
+            return []
+        return self._prepared(sorting_network(sort, self.names, self.buffers)) if sort.n <= SHORT else [call]
 
     def _pieces(self, body: tuple[Statement, ...]) -> list[tuple[Statement, ...]]:
-        """``body`` with loops on their own that take more than one kernel."""
+        """``body`` with loops on their own that take more than one kernel, or of which each needs its own threads."""
         loops = [s for s in body if isinstance(s, Loop)]
         if len(body) > 1 and any(map(self._needs_steps, loops)):
             pieces = self.splitter.with_loops_alone(body, self._needs_steps)
         elif len(loops) > 1 and any(map(self._is_deep, loops)):
             return self.splitter.with_loops_alone(body, self._is_deep)
+        elif (alone := self._alone(body)) is not None:
+            return self.splitter.with_loops_alone(body, alone)
         else:
             return [body]
         return [q for p in pieces for q in (self._pieces(p) if len(p) > 1 else [p])]
@@ -133,6 +162,21 @@ class _Scheduler:
     def _needs_steps(self, loop: Loop) -> bool:
         """Whether a scatter takes more than one kernel: a sort, or an election."""
         return path_to_store(loop) is not None and (self._is_ordered_sum((loop,)) or self._in_order(loop))
+
+    def _alone(self, body: Sequence[Statement]) -> Callable[[Loop], bool] | None:
+        """Which loops shall have threads of their own, because one block would be too few for all of ``body``."""
+        loops = [s for s in body if isinstance(s, Loop)]
+        combined = [k for k, s in enumerate(body) if isinstance(s, Loop) and not is_flat(s)]
+        if len(body) < 2 or not loops:
+            return None
+        if not combined:
+            return is_flat
+        head = body[: combined[-1] + 1]  # what is done with the results comes behind it
+        n_first = sum(isinstance(s, Loop) for s in head)
+        if sum(map(iterations, loops)) > self.limits.small and 1 < n_first == n_pieces(head):
+            return lambda loop: True
+        flat = sum([iterations(loop) for loop in loops if is_flat(loop)])
+        return is_flat if flat > self.limits.small else None
 
     def _is_deep(self, loop: Loop) -> bool:
         return is_deep(loop, self.limits)
@@ -163,15 +207,23 @@ class _Scheduler:
         shared = [s for s in loops if spreadable(s, nest)]
         work = max([work_of(s, nest) for s in shared], default=0)
         group = self._group(nest, loops, shared, work)
-        if work > self.limits.long and nest.points * group < self.limits.enough:
+        parts = self._columns(nest, loops, work) if shared == loops else None
+        if parts is None and work > self.limits.long and nest.points * group < self.limits.enough:
             parts = self._cut(nest, work)
-            if parts is not None:
-                for part in parts:
-                    self._place(widened(part, {}))
-                return
+        if parts is not None:
+            for part in parts:
+                self._place(widened(part, {}))
+            return
+        tiles = tiled(nest, self.splitter, self.limits) if group == 1 and not loops else None
+        if tiles is not None:
+            whole, rest = tiles
+            self.steps.append(kernel_of(whole, TILE_THREADS, self.buffers))
+            for edge in rest:
+                self.steps.append(kernel_of(edge, 1, self.buffers))
+            return
         kept = () if group == 1 else self._kept_in_shared(nest, group)
         nest = self.splitter.with_copies(nest, [b for b in nest.private if b not in kept])
-        self.steps.append(kernel_of(nest, self._kernel_name(), group, self.buffers))
+        self.steps.append(kernel_of(nest, group, self.buffers))
 
     def _group(self, nest: Nest, loops: Sequence[Loop], shared: Sequence[Loop], work: int) -> int:
         """How many threads for each point."""
@@ -188,6 +240,16 @@ class _Scheduler:
             group = 128 if group == 32 else 256  # few points leave room for more threads on each
         return group
 
+    def _columns(self, nest: Nest, loops: Sequence[Loop], work: int) -> list[Nest] | None:
+        """Sums over columns in chunks of rows, a thread for each column of each, where they are many and long."""
+        most = 4 * self.limits.enough // nest.points
+        chunks = min(most, 4 * self.limits.chunks, work // self.limits.column)
+        if len(loops) != 1 or not loops[0].carries or nest.private or chunks < 4 or not _reads_across(nest):
+            return None
+        if nest.grid[-1].extent < WARP or nest.points * work < self.limits.columns:
+            return None
+        return self.splitter.split_reduction(nest, chunks, across=True)
+
     def _cut(self, nest: Nest, work: int) -> list[Nest] | None:
         """Smaller nests in the place of one that too few threads would work on."""
         nest = self.splitter.with_copies(nest)
@@ -196,7 +258,8 @@ class _Scheduler:
         loop = next(s for s in nest.body if isinstance(s, Loop))
         if not loop.carries:
             return self._cut_map(nest)
-        return self.splitter.split_scan(nest) or self.splitter.split_reduction(nest, work)
+        chunks = min(self.limits.chunks, max(2, work // self.limits.chunk))
+        return self.splitter.split_scan(nest) or self.splitter.split_reduction(nest, chunks)
 
     def _cut_map(self, nest: Nest) -> list[Nest] | None:
         """The independent loop without the stores of scalars beside it, and those alone."""
@@ -222,9 +285,6 @@ class _Scheduler:
                 room -= size
                 kept.append(name)
         return kept
-
-    def _kernel_name(self) -> str:
-        return f"{self.program.name}_{sum(isinstance(s, Kernel) for s in self.steps)}"
 
 
 def _talks_to_itself(loop: Loop) -> bool:

@@ -1,176 +1,266 @@
-"""Sorting as loop nests: Batcher's bitonic network (Batcher 1968), in the form in which all comparisons go one way.
+"""Sorting: which way of it a call takes, the keys that all of them compare, and the way of short rows.
 
-It sorts positions, not elements: ``order`` starts as 0, 1, 2, ... and two entries change places where the elements they
-point at are out of order. Equal elements keep the order of their positions, which makes the result unique and the sort
-stable. Rows are filled up to a power of two with positions behind the end, which come last.
+All ways sort pairs of a key and a position. Keys are unsigned integers in the order of the elements (`ordered_key`):
+equal elements, and all nan, have equal keys, and keep the order of their positions. That makes the sort stable, and its
+result unique.
+
+Short rows go through Batcher's bitonic network (Batcher 1968), in the form in which all comparisons go one way. It is a
+loop nest, so that what makes the keys and what reads the order become one kernel with it (`rows`), in shared memory.
+Rows are filled up to a power of two with the greatest key. Longer ones are sorted digit by digit (`radix`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from graphad.backends.cuda.rewrites import Names, copied
+import ml_dtypes
+
+from graphad.backends.cuda.body import Body
+from graphad.backends.cuda.rewrites import Names
 from graphad.backends.loops import (
     Buffer,
     Index,
     KernelCall,
+    KernelProgram,
     Let,
     Load,
     Loop,
     LoopNest,
     Operand,
-    Position,
-    Statement,
+    Step,
     Store,
+    buffers_written,
+    is_half,
+    walk,
 )
 from graphad.errors import LoweringError, at
-from graphad.ir.loc import format_loc
-from graphad.ir.types import DType, b1, i32, i64, literal
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.types import DType, Literal, b1, f32, i32, i64, literal, u32, u64
 
-#: Positions that a block sorts by itself.
-SEGMENT: Final = 2048
+#: The longest rows that are short.
+SHORT: Final = 256
 
 
-def sorting_steps(call: KernelCall, names: Names, buffers: dict[str, Buffer]) -> list[LoopNest]:
-    """The nests that do what the body ``argsort`` does; a new temporary, if one is needed, goes to ``buffers``."""
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """``order``: the positions of the elements of each row of ``keys``, the least element first.
+
+    Attributes
+    ----------
+    keys, order
+        Buffers of ``rows * n`` elements.
+    dtype
+        Of the elements of ``keys``.
+    bits
+        By which elements can differ.
+    known
+        Whether elements are integers from 0 on, below ``2**bits``.
+    unused
+        How many of the lowest of these bits need not be looked at: they are what the sign is.
+    """
+
+    keys: str
+    order: str
+    dtype: DType
+    rows: int
+    n: int
+    bits: int
+    known: bool
+    unused: int = 0
+    loc: Loc = None
+
+    @property
+    def key_dtype(self) -> DType:
+        """Of the integers that stand for elements."""
+        return u32 if self.bits <= 32 else u64
+
+    @property
+    def greatest(self) -> Literal:
+        """A key that no other one is greater than."""
+        return literal((1 << self.key_dtype.bits) - 1, self.key_dtype)
+
+
+def sort_of(call: KernelCall) -> Sort:
+    """What the body ``argsort`` is called for.
+
+    There may be a third size, of which the body itself knows nothing: the bits of elements none of which is below 0.
+    """
     if call.kernel != "argsort":
         message = f"there is no CUDA form of the body {call.kernel!r}; run this function with device='cpu'."
         raise LoweringError(at(format_loc(call.loc), message))
-    rows, n = call.sizes
-    if not rows * n:
-        return []
-    width = 1 << (n - 1).bit_length()
-    order = call.writes[0]
-    if width != n:
-        order = names.fresh("order")
-        buffers[order] = Buffer(order, i32, rows * width, "temporary")
-    network = _Network(call, order, width, names)
-    return network.nests(call.writes[0])
+    rows, n, *known = call.sizes
+    bits = max(known[0], 1) if known else call.dtype.bits
+    return Sort(call.reads[0], call.writes[0], call.dtype, rows, n, bits, bool(known), loc=call.loc)
+
+
+def unused_bits(keys: str, program: KernelProgram) -> int:
+    """How many of the lowest bits are 0 in all that ``program`` stores in ``keys``: those of 16-bit floats, widened."""
+    dtypes = {b.name: b.dtype for b in program.buffers}
+    stored = [_zero_bits(step, keys, dtypes) for step in program.steps if keys in buffers_written(step)]
+    return min(stored, default=0)
+
+
+def _zero_bits(step: Step, keys: str, dtypes: Mapping[str, DType]) -> int:
+    """`unused_bits` of what one step stores."""
+    if not isinstance(step, LoopNest):
+        return 0
+    statements = list(walk(step.body))
+    made = {s.name: s for s in statements if isinstance(s, (Let, Load))}
+    least = _mantissa(f32)
+    for s in statements:
+        if isinstance(s, Store) and s.buffer == keys:
+            widened = made.get(s.value) if isinstance(s.value, str) else None
+            if not isinstance(widened, Let) or widened.op != "cast" or widened.dtype is not f32:
+                return 0
+            of = made.get(widened.args[0]) if isinstance(widened.args[0], str) else None
+            dtype = dtypes[of.buffer] if isinstance(of, Load) else of.dtype if isinstance(of, Let) else f32
+            least = min(least, _mantissa(f32) - _mantissa(dtype)) if is_half(dtype) else 0
+    return least
+
+
+def _mantissa(dtype: DType) -> int:
+    return int(ml_dtypes.finfo(dtype.numpy).nmant)
+
+
+def ordered_key(body: Body, value: str, sort: Sort) -> str:
+    """``value``, an element, as an unsigned integer: less where the element comes earlier, equal where they are equal.
+
+    Of floats the bits are, as integers, in the order of the magnitudes; those of negative ones are turned around. 0 is
+    -0, and so are denormals where comparisons take them for it.
+    """
+    dtype, kind = sort.dtype, sort.key_dtype
+    if not dtype.is_float:
+        word = body.cast(value, dtype, kind)
+        if dtype.kind == "u" or sort.known:
+            return word
+        return body.let(kind, "add", word, literal(1 << (dtype.bits - 1), kind))
+    top = literal(1 << (dtype.bits - 1), kind)
+    word = body.let(kind, "bitcast", value)
+    negative = body.let(b1, "ge", word, top)
+    turned = body.let(kind, "select", negative, body.let(kind, "not", word), body.let(kind, "or", word, top))
+    is_zero = body.let(b1, "eq", value, literal(0.0, dtype))
+    number = body.let(kind, "select", is_zero, top, turned)
+    return body.let(kind, "select", body.let(b1, "ne", value, value), sort.greatest, number)
+
+
+class Pairs(NamedTuple):
+    """Buffers with a key and a position for each element."""
+
+    keys: str
+    order: str
+
+
+class Element:
+    """The element ``number`` of a row, read where ``body`` stands: of a ``source``, or (None) of what is to be sorted.
+
+    With ``ragged`` there may be none: ``inside`` is whether there is one, None if there always is. The last one is read
+    in its place.
+    """
+
+    def __init__(
+        self, body: Body, sort: Sort, row: str, number: Index, source: Pairs | None = None, *, ragged: bool
+    ) -> None:
+        self.body, self.sort, self.number, self.source = body, sort, number, source
+        self.at, self.dynamic, self.inside = Index(0, ((row, sort.n), *number.terms)), None, None
+        if ragged:
+            wanted = body.position(i64, number)
+            self.inside = body.let(b1, "lt", wanted, literal(sort.n, i64))
+            self.at, self.dynamic = (
+                Index(0, ((row, sort.n),)),
+                body.let(i64, "minimum", wanted, literal(sort.n - 1, i64)),
+            )
+
+    def key(self) -> str:
+        """The name of its key."""
+        if self.source is not None:
+            return self.body.load(self.source.keys, self.at, self.dynamic)
+        return ordered_key(self.body, self.body.load(self.sort.keys, self.at, self.dynamic), self.sort)
+
+    def position(self) -> str:
+        """The name of its position in the row that is sorted."""
+        if self.source is not None:
+            return self.body.load(self.source.order, self.at, self.dynamic)
+        return self.body.position(i32, self.number)
+
+    def or_last(self, key: str) -> str:
+        """Its key; where there is no element, one that no other is greater than."""
+        if self.inside is None:
+            return key
+        return self.body.let(self.sort.key_dtype, "select", self.inside, key, self.sort.greatest)
+
+
+# ---- short rows
+
+
+def sorting_network(sort: Sort, names: Names, buffers: dict[str, Buffer]) -> LoopNest:
+    """The network for every row; temporaries go to ``buffers``."""
+    return _Network(sort, names, buffers).nest()
 
 
 class _Network:
-    """The nests of one sort over ``rows`` rows of ``n`` elements in ``keys``, widened to ``width``.
+    """One sort over rows widened to ``width``; keys move with their positions, in buffers of their own."""
 
-    Stages that compare within segments of a row are one nest, in which a block works on each segment. The others, of
-    which there are few, go over whole rows.
-    """
+    def __init__(self, sort: Sort, names: Names, buffers: dict[str, Buffer]) -> None:
+        self.sort, self.names = sort, names
+        self.width = 1 << (sort.n - 1).bit_length()
+        self.row = names.fresh("i")
+        self.key_buffer, self.order = names.fresh("key"), sort.order
+        buffers[self.key_buffer] = Buffer(self.key_buffer, sort.key_dtype, sort.rows * self.width, "temporary")
+        if self.width != sort.n:
+            self.order = names.fresh("order")
+            buffers[self.order] = Buffer(self.order, i32, sort.rows * self.width, "temporary")
 
-    def __init__(self, call: KernelCall, order: str, width: int, names: Names) -> None:
-        self.keys, self.dtype, self.loc = call.reads[0], call.dtype, call.loc
-        self.rows, self.n = call.sizes
-        self.order, self.width, self.names = order, width, names
-        self.segment = min(width, SEGMENT)
-
-    def nests(self, target: str) -> list[LoopNest]:
-        """All of them, the last of which copies to ``target`` what rows were widened for."""
-        inside = [self._start()]
+    def nest(self) -> LoopNest:
+        row = Body(self.names, self.sort.loc)
+        self._start(row)
         block = 2
-        while block <= self.segment:
-            inside += self._merge(block)
-            block *= 2
-        nests = [self._over_segments(inside)]
         while block <= self.width:
-            nests.append(self._over_rows(self._stage(block, mirrored=True, width=self.width)))
+            self._stage(row, block, mirrored=True)
             step = block // 2
-            while step > self.segment:
-                nests.append(self._over_rows(self._stage(step, mirrored=False, width=self.width)))
+            while step > 1:
+                self._stage(row, step, mirrored=False)
                 step //= 2
-            nests.append(self._over_segments(self._halves(step)))
             block *= 2
-        return nests if self.width == self.n else [*nests, self._copy(target)]
+        if self.order != self.sort.order:
+            self._copy(row)
+        return LoopNest((Loop(self.row, self.sort.rows, row.plain(), loc=self.sort.loc),), self.sort.loc)
 
-    def _merge(self, block: int) -> list[Loop]:
-        """The stages that make two sorted halves of each block one."""
-        return [self._stage(block, mirrored=True, width=self.segment), *self._halves(block // 2)]
+    def _start(self, row: Body) -> None:
+        """Every element in its own place, and behind them what comes last."""
+        sort, var, body = self.sort, self.names.fresh("k"), row.inner()
+        element = Element(body, sort, self.row, Index(0, ((var, 1),)), ragged=self.width != sort.n)
+        place = Index(0, ((self.row, self.width), (var, 1)))
+        self._put(body, place, element.or_last(element.key()), element.position())
+        row.loop(var, self.width, body)
 
-    def _halves(self, step: int) -> list[Loop]:
-        stages: list[Loop] = []
-        while step > 1:
-            stages.append(self._stage(step, mirrored=False, width=self.segment))
-            step //= 2
-        return stages
+    def _put(self, body: Body, place: Index, key: Operand, position: str) -> None:
+        body.store(self.key_buffer, place, key)
+        body.store(self.order, place, position)
 
-    def _start(self) -> Loop:
-        """Every position in its own place."""
-        place = Index(0, (("i", self.width), ("k", 1), ("s", self.segment)))
-        number = Index(0, (("k", 1), ("s", self.segment)))
-        body = (Position("t0", i32, number, self.loc), Store(self.order, place, "t0", loc=self.loc))
-        return self._loop("k", self.segment, body)
+    def _stage(self, row: Body, block: int, *, mirrored: bool) -> None:
+        """Compare each pair of the lower half of every block with one of the upper half, and swap if need be."""
+        outer, inner, half = self.names.fresh("j"), self.names.fresh("k"), block // 2
+        base = ((self.row, self.width), (outer, block))
+        low = Index(0, (*base, (inner, 1)))
+        high = Index(block - 1, (*base, (inner, -1))) if mirrored else Index(half, low.terms)
+        body, kind = row.inner(), self.sort.key_dtype
+        x, y = body.load(self.key_buffer, low), body.load(self.key_buffer, high)
+        a, b = body.load(self.order, low), body.load(self.order, high)
+        tied = body.let(b1, "and", body.let(b1, "eq", x, y), body.let(b1, "lt", b, a))
+        swap = body.let(b1, "or", body.let(b1, "lt", y, x), tied)
+        first = body.let(kind, "select", swap, y, x), body.let(i32, "select", swap, b, a)
+        second = body.let(kind, "select", swap, x, y), body.let(i32, "select", swap, a, b)
+        self._put(body, low, *first)
+        self._put(body, high, *second)
+        blocks = row.inner()
+        blocks.loop(inner, half, body)
+        row.loop(outer, self.width // block, blocks)
 
-    def _copy(self, target: str) -> LoopNest:
-        """The positions before the end."""
-        body = (
-            Load("t0", self.order, Index(0, (("i", self.width), ("j", 1))), loc=self.loc),
-            Store(target, Index(0, (("i", self.n), ("j", 1))), "t0", loc=self.loc),
-        )
-        return self._over_rows(self._loop("j", self.n, body))
-
-    def _stage(self, block: int, *, mirrored: bool, width: int) -> Loop:
-        """Compare each element of the lower half of every block with one of the upper half, and swap if need be."""
-        half = block // 2
-        base = (("i", self.width), ("j", block))
-        within = (("s", self.segment),) if width == self.segment else ()
-        low = Index(0, (*base, ("k", 1), *within))
-        high = Index(block - 1, (*base, ("k", -1), *within)) if mirrored else Index(half, low.terms)
-        body = (
-            Load("a", self.order, low, loc=self.loc),
-            Load("b", self.order, high, loc=self.loc),
-            *self._key("a", "x"),
-            *self._key("b", "y"),
-            *self._swap(),
-            self._let("first", i32, "select", "swap", "b", "a"),
-            self._let("second", i32, "select", "swap", "a", "b"),
-            Store(self.order, low, "first", loc=self.loc),
-            Store(self.order, high, "second", loc=self.loc),
-        )
-        return Loop("j", width // block, (self._loop("k", half, body),), loc=self.loc)
-
-    def _loop(self, var: str, extent: int, body: Sequence[Statement]) -> Loop:
-        """An innermost loop, whose values get names of their own."""
-        return Loop(var, extent, copied(body, self.names)[0], loc=self.loc)
-
-    def _over_segments(self, stages: Sequence[Loop]) -> LoopNest:
-        segments = Loop("s", self.width // self.segment, tuple(stages), loc=self.loc)
-        return LoopNest((Loop("i", self.rows, (segments,), loc=self.loc),), self.loc)
-
-    def _over_rows(self, stage: Loop) -> LoopNest:
-        return LoopNest((Loop("i", self.rows, (stage,), loc=self.loc),), self.loc)
-
-    def _key(self, position: str, key: str) -> list[Statement]:
-        """The element that a position points at; behind the end, the last one."""
-        inside = self._let(f"{key}_in", i32, "minimum", position, literal(self.n - 1, i32))
-        wide = self._let(f"{key}_at", i64, "cast", f"{key}_in")
-        return [inside, wide, Load(key, self.keys, Index(0, (("i", self.n),)), f"{key}_at", self.loc)]
-
-    def _swap(self) -> list[Statement]:
-        """``swap``: whether what ``b`` points at belongs before what ``a`` points at."""
-        end = literal(self.n, i32)
-        return [
-            *self._before("x", "y", "ordered"),
-            *self._before("y", "x", "inverted"),
-            self._let("later", b1, "lt", "b", "a"),
-            self._let("equal", b1, "not", "ordered"),
-            self._let("tied", b1, "and", "equal", "later"),
-            self._let("wrong", b1, "or", "inverted", "tied"),
-            self._let("a_end", b1, "ge", "a", end),
-            self._let("b_end", b1, "ge", "b", end),
-            self._let("ends", b1, "or", "a_end", "b_end"),
-            self._let("swap", b1, "select", "ends", "later", "wrong"),
-        ]
-
-    def _before(self, x: str, y: str, name: str) -> list[Statement]:
-        """``name``: whether ``x`` is less than ``y``, or is a number where ``y`` is nan."""
-        less = self._let(name if not self.dtype.is_float else f"{name}_less", b1, "lt", x, y)
-        if not self.dtype.is_float:
-            return [less]
-        return [
-            less,
-            self._let(f"{name}_is", b1, "eq", x, x),
-            self._let(f"{name}_not", b1, "ne", y, y),
-            self._let(f"{name}_nan", b1, "and", f"{name}_is", f"{name}_not"),
-            self._let(name, b1, "or", f"{name}_less", f"{name}_nan"),
-        ]
-
-    def _let(self, name: str, dtype: DType, op: str, *args: Operand) -> Let:
-        return Let(name, dtype, op, args, self.loc)
+    def _copy(self, row: Body) -> None:
+        """The positions of elements alone."""
+        var, body = self.names.fresh("k"), row.inner()
+        position = body.load(self.order, Index(0, ((self.row, self.width), (var, 1))))
+        body.store(self.sort.order, Index(0, ((self.row, self.sort.n), (var, 1))), position)
+        row.loop(var, self.sort.n, body)

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import ml_dtypes
+
 from graphad.backends.cuda.limits import Limits
 from graphad.backends.cuda.nest import Nest
 from graphad.backends.cuda.program import Axis
 from graphad.backends.cuda.rewrites import Names, copied, defined, forward, is_pure, needed, substituted, used
-from graphad.backends.cuda.scans import ScanCarry, scan_of
-from graphad.backends.loops import Buffer, Carry, Index, Load, Loop, Statement, Store, walk
+from graphad.backends.cuda.scans import ASSOCIATIVE, ScanCarry, scan_of, scan_steps
+from graphad.backends.loops import Buffer, Carry, Index, Let, Load, Loop, Statement, Store, walk
 from graphad.backends.scalars import identity_of
-from graphad.ir.types import DType
+from graphad.ir.loc import Loc
+from graphad.ir.types import DType, b1, literal
 
 
 class Splitter:
@@ -100,33 +103,39 @@ class Splitter:
 
     # ---- reductions in two phases
 
-    def split_reduction(self, nest: Nest, work: int) -> list[Nest] | None:
-        """Partial results of chunks of the one inner loop, then their combination and what stands behind."""
+    def split_reduction(self, nest: Nest, chunks: int, *, across: bool = False) -> list[Nest] | None:
+        """Partial results of chunks of the one inner loop, then their combination and what stands behind.
+
+        With ``across``, neighbouring points stay neighbours: the chunks are the slowest axis.
+        """
         parts = _around_loop(nest)
         if parts is None or any(c.combine == "last" for c in parts[1].carries) or parts[1].extent < 2:
             return None
         before, loop, after = parts
-        size = -(-loop.extent // min(loop.extent, self.limits.chunks, max(2, work // self.limits.chunk)))
+        size = -(-loop.extent // min(loop.extent, chunks))
         count = loop.extent // size
         chunk, inner = Axis(self.names.fresh("chunk"), count), self.names.fresh(loop.var)
-        grid = (*nest.grid, chunk)
+        grid = (chunk, *nest.grid) if across else (*nest.grid, chunk)
         body = substituted(loop.body, loop.var, Index(0, tuple(sorted([(chunk.var, size), (inner, 1)]))))
         carries = tuple([replace(c, init=identity_of(c.combine, c.dtype)) for c in loop.carries])
         results = [self.temporary("part", c.dtype, nest.points * count) for c in carries]
         stores = [Store(r, number(grid), c.name, loc=loop.loc) for r, c in zip(results, carries, strict=True)]
         first = replace(loop, var=inner, extent=size, body=body, carries=carries)
         one = replace(nest, grid=grid, body=(*needed(used((first,)), before), first, *stores))
-        return [one, self._combination(nest, (before, loop, after), results, chunk, size)]
+        at = number(grid)
+        return [one, self._combination(nest, (before, loop, after), [(r, at) for r in results], chunk, size)]
 
-    def _combination(self, nest: Nest, parts: _Parts, results: Sequence[str], chunk: Axis, size: int) -> Nest:
+    def _combination(
+        self, nest: Nest, parts: _Parts, results: Sequence[tuple[str, Index]], chunk: Axis, size: int
+    ) -> Nest:
         """The second phase: partial results, then the iterations that are no whole chunk."""
         before, loop, after = parts
         rest = loop.extent - chunk.extent * size
         loads: list[Statement] = []
         carries: list[Carry] = []
-        for result, c in zip(results, loop.carries, strict=True):
+        for (result, at), c in zip(results, loop.carries, strict=True):
             value = self.names.fresh("t")
-            loads.append(Load(value, result, number((*nest.grid, chunk)), loc=loop.loc))
+            loads.append(Load(value, result, at, loc=loop.loc))
             carries.append(replace(c, name=self.names.fresh("s") if rest else c.name, update=value))
         body: list[Statement] = [*before, Loop(chunk.var, chunk.extent, tuple(loads), tuple(carries), loc=loop.loc)]
         if rest:
@@ -144,14 +153,17 @@ class Splitter:
         if parts is None or scan is None or parts[2] or parts[1].extent < 2 * self.limits.chunk:
             return None
         before, loop, _ = parts
+        if len(loop.carries) > 1:
+            return None
         count = min(self.limits.chunks, loop.extent // self.limits.chunk)
         size = loop.extent // count
         chunk = Axis(self.names.fresh("chunk"), count)
         totals = self.temporary("part", scan.carry.dtype, nest.points * count)
+        decays = None if scan.decay is None else self.temporary("decay", scan.carry.dtype, nest.points * count)
         starts = self.temporary("start", scan.carry.dtype, nest.points * (count + 1))
         nests = [
-            self._totals(nest, parts, scan, totals, chunk, size),
-            self._starts(nest, parts, scan, totals, starts, chunk),
+            self._totals(nest, parts, scan, (totals, decays), chunk, size),
+            self._starts(nest, parts, scan, (totals, decays), starts, chunk),
             self._chunks(nest, parts, scan, starts, chunk, size),
         ]
         if loop.extent > count * size:
@@ -161,33 +173,65 @@ class Splitter:
             nests.append(replace(nest, body=(*before, first, rest)))
         return nests
 
-    def _totals(self, nest: Nest, parts: _Parts, scan: ScanCarry, totals: str, chunk: Axis, size: int) -> Nest:
-        """The combination of each chunk's values."""
+    def _totals(
+        self, nest: Nest, parts: _Parts, scan: ScanCarry, to: tuple[str, str | None], chunk: Axis, size: int
+    ) -> Nest:
+        """The combination of each chunk's values, and the product of its decays."""
         before, loop, _ = parts
-        values = needed({scan.value} if isinstance(scan.value, str) else set(), loop.body)
-        inner = self.names.fresh(loop.var)
+        inner, dtype, total = self.names.fresh(loop.var), scan.carry.dtype, self.names.fresh("s")
+        values = needed(scan.operands, loop.body)
+        identity = identity_of(scan.combine, dtype)
+        if len(scan.steps) == 1:
+            carries = [Carry(total, dtype, ASSOCIATIVE[scan.steps[0].op], identity, scan.value)]
+        else:
+            following = self.names.fresh("t")
+            values += scan_steps(scan.combine, following, dtype, total, scan.value, scan.decay, scan.loc)
+            carries = [Carry(total, dtype, "last", identity, following)]
+        if scan.decay is not None:
+            carries.append(Carry(self.names.fresh("s"), dtype, "prod", identity_of("prod", dtype), scan.decay))
         body = substituted(values, loop.var, Index(0, tuple(sorted([(chunk.var, size), (inner, 1)]))))
-        dtype = scan.carry.dtype
-        carry = Carry(self.names.fresh("s"), dtype, scan.combine, identity_of(scan.combine, dtype), scan.value)
-        summed = Loop(inner, size, body, (carry,), loc=loop.loc)
+        summed = Loop(inner, size, body, tuple(carries), loc=loop.loc)
         grid = (*nest.grid, chunk)
-        store = Store(totals, number(grid), carry.name, loc=loop.loc)
-        return replace(nest, grid=grid, body=(*needed(used((summed,)), before), summed, store))
+        stores = [Store(b, number(grid), c.name, loc=loop.loc) for b, c in zip(to, carries, strict=False) if b]
+        return replace(nest, grid=grid, body=(*needed(used((summed,)), before), summed, *stores))
 
-    def _starts(self, nest: Nest, parts: _Parts, scan: ScanCarry, totals: str, starts: str, chunk: Axis) -> Nest:
+    def _starts(
+        self, nest: Nest, parts: _Parts, scan: ScanCarry, of: tuple[str, str | None], starts: str, chunk: Axis
+    ) -> Nest:
         """What each chunk starts from, and behind the last what follows it."""
         before, loop, _ = parts
-        value, following = self.names.fresh("t"), self.names.fresh("t")
-        running = scan.carry.name
-        body: tuple[Statement, ...] = (
-            Load(value, totals, number((*nest.grid, chunk)), loc=loop.loc),
-            scan.step(following, running, value, loop.loc),
-            Store(starts, _from(nest.grid, chunk, 1), following, loc=loop.loc),
-        )
+        value, following, dtype = self.names.fresh("t"), self.names.fresh("t"), scan.carry.dtype
+        here, running = number((*nest.grid, chunk)), scan.carry.name
+        totals, decays = of
+        body: list[Statement] = [Load(value, totals, here, loc=loop.loc)]
+        decay = None
+        if decays is not None:
+            body.append(Load(decay := self.names.fresh("t"), decays, here, loc=loop.loc))
+            if dtype.is_float:
+                body += (bounded := self._bounded(decay, dtype, loop.loc))
+                decay = bounded[-1].name
+        body += scan_steps(scan.combine, following, dtype, running, value, decay, loop.loc)
+        body.append(Store(starts, _from(nest.grid, chunk, 1), following, loc=loop.loc))
         carry = replace(scan.carry, update=following)
         head = needed(used([replace(loop, body=(), carries=(carry,))]), before)
         first = Store(starts, _from(nest.grid, chunk, None), scan.carry.init, loc=loop.loc)
-        return replace(nest, body=(*head, first, Loop(chunk.var, chunk.extent, body, (carry,), loc=loop.loc)))
+        return replace(nest, body=(*head, first, Loop(chunk.var, chunk.extent, tuple(body), (carry,), loc=loop.loc)))
+
+    def _bounded(self, decay: str, dtype: DType, loc: Loc) -> list[Let]:
+        """A product of decays made finite: where it is not, the chunk's total is nan or what it multiplies is 0.
+
+        (A chunk begins from 0, so an infinite or nan decay has made its total nan; a product that overflows may do so
+        where the recurrence itself stays at 0.)
+        """
+        names = [self.names.fresh("t") for _ in range(4)]
+        most = literal(float(ml_dtypes.finfo(dtype.numpy).max), dtype)
+        least = literal(-most.item(), dtype)
+        return [
+            Let(names[0], b1, "ne", (decay, decay), loc),
+            Let(names[1], dtype, "select", (names[0], literal(0.0, dtype), decay), loc),
+            Let(names[2], dtype, "minimum", (names[1], most), loc),
+            Let(names[3], dtype, "maximum", (names[2], least), loc),
+        ]
 
     def _chunks(self, nest: Nest, parts: _Parts, scan: ScanCarry, starts: str, chunk: Axis, size: int) -> Nest:
         """The scan itself, chunk by chunk."""
@@ -204,9 +248,9 @@ _Parts = tuple[tuple[Statement, ...], Loop, tuple[Statement, ...]]
 
 
 def _around_loop(nest: Nest) -> _Parts | None:
-    """The parts of a nest that has exactly one inner loop; the loop runs forwards."""
+    """The parts of a nest that has exactly one inner loop, before which nothing is stored; the loop runs forwards."""
     loops = [k for k, s in enumerate(nest.body) if isinstance(s, Loop)]
-    if len(loops) != 1 or nest.private:
+    if len(loops) != 1 or nest.private or not all(map(is_pure, nest.body[: loops[0]])):
         return None
     loop = nest.body[loops[0]]
     assert isinstance(loop, Loop), "found as a loop"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphad.backends.cuda.program import Barrier, DeviceProgram, DeviceStatement, FusedGemm, Scan
-from graphad.backends.loops import Carry, Combine, Gemm, Let, Load, Matrix, Operand, Position, Store
+from graphad.backends.cuda.program import Barrier, DeviceProgram, DeviceStatement, FusedGemm, Scan, ScanCombine
+from graphad.backends.loops import Carry, Gemm, Let, Load, Matrix, Operand, Position, Store
 from graphad.ir.types import DType, f32
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, spread
 
@@ -57,7 +57,7 @@ def softmax(rows: int, columns: int, group: int, threads: int) -> DeviceProgram:
 
 
 def scan(
-    rows: int, size: int, dtype: DType, combine: Combine, start: float | int | bool, group: int, threads: int,
+    rows: int, size: int, dtype: DType, combine: ScanCombine, start: float | int | bool, group: int, threads: int,
     reverse: bool = False,
 ) -> DeviceProgram:  # fmt: skip
     """Running combinations of every row: without and with each element, and the totals."""
@@ -95,12 +95,14 @@ def chain(functions: tuple[str, ...], dtype: DType, lanes: int = 1) -> DevicePro
     )
 
 
-def product(dtype: DType, size: int, *, transposed: bool = False, fused: bool = False) -> DeviceProgram:
+def product(
+    dtype: DType, size: int, *, transposed: bool = False, fused: bool = False, result: DType | None = None
+) -> DeviceProgram:
     """Of two square matrices; ``fused`` with a bias, which is the first row of one, and relu."""
     a, b, c = (Matrix(name, 0, size, transposed and name == "a") for name in "abc")
     whole = size * size
     inputs = buffers("input", a=(dtype, whole), b=(dtype, whole))
-    step = Gemm(dtype, size, size, size, a, b, c)
+    step = Gemm(dtype, size, size, size, a, b, c, result=result)
     if fused:
         step = FusedGemm(dtype, size, size, size, a, b, c, bias="b", relu=True)
-    return program(inputs, buffers("output", c=(dtype, whole)), step)
+    return program(inputs, buffers("output", c=(step.c_dtype, whole)), step)

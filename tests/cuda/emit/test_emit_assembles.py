@@ -55,6 +55,9 @@ PROGRAMS: dict[str, tuple[DeviceProgram, int]] = {
     "gemm_f32_edges": (product(f32, 257, transposed=True), 112),
     "gemm_f64": (product(f64, 256), 128),
     "gemm_bf16_small": (product(bf16, 17), 64),
+    "gemm_bf16": (product(bf16, 256, fused=True), 96),
+    "gemm_f16": (product(f16, 257, transposed=True), 112),
+    "gemm_f16_f32": (product(f16, 256, result=f32), 96),
 }
 
 

@@ -29,8 +29,9 @@ def stored(m: np.ndarray[Any, Any], transposed: bool) -> np.ndarray[Any, Any]:
 
 def check(
     m: int, n: int, k: int, dtype: DType = f32, *, ta: bool = False, tb: bool = False, batch: int = 1,
-    alpha: float = 1.0, beta: float = 0.0, rtol: float = 1e-5, share: bool = False,
+    alpha: float = 1.0, beta: float = 0.0, rtol: float = 1e-5, share: bool = False, result: DType | None = None,
 ) -> None:  # fmt: skip
+    into = dtype if result is None else result
     rng = np.random.default_rng(m + 10 * n + 100 * k)
     a, b = (rng.integers(-9, 9, (batch, *shape)).astype(dtype.numpy) for shape in ((m, k), (k, n)))
     if dtype.is_float:
@@ -43,12 +44,12 @@ def check(
         dtype, m, n, k,
         Matrix("a", EXTRA, rows[0], ta), Matrix("b", EXTRA, rows[1], tb), Matrix("c", EXTRA, rows[2]),
         alpha, beta, batch, a[0].size and (left.size - EXTRA) // batch, 0 if share else (right.size - EXTRA) // batch,
-        m * rows[2],
+        m * rows[2], result=result,
     )  # fmt: skip
     size = EXTRA + batch * m * rows[2]
-    p = program(buffers("input", a=(dtype, left.size), b=(dtype, right.size)), buffers("output", c=(dtype, size)), g)
+    p = program(buffers("input", a=(dtype, left.size), b=(dtype, right.size)), buffers("output", c=(into, size)), g)
     c = run(p, [left, right])[0]
-    before = np.full(size * dtype.bits // 8, FILL, np.uint8).view(dtype.numpy)
+    before = np.full(size * into.bits // 8, FILL, np.uint8).view(into.numpy)
     assert (c[:EXTRA] == before[:EXTRA]).all()
     got, old = (x[EXTRA:].reshape(batch, m, rows[2]) for x in (c, before))
     assert (got[:, :, n:] == old[:, :, n:]).all()
@@ -72,6 +73,36 @@ def test_dtypes(dtype: DType, rtol: float) -> None:
         return
     check(19, 13, 21, dtype, rtol=rtol, tb=True)
     check(70, 65, 18, dtype, rtol=rtol, ta=True)
+
+
+@names("dtype", [f16, bf16], ids=str)
+@names("result", [None, f32], ids=str)
+@names("ta", [False, True])
+@names("tb", [False, True])
+def test_halves_are_rounded_once(ta: bool, tb: bool, result: DType | None, dtype: DType) -> None:
+    """Sums of eighths are exact in f32, so the result is the exact one or its rounding, the next in 16 bits."""
+    rtol = {f16: 2**-11, bf16: 2**-8}[dtype] if result is None else 0.0
+    for m, n, k, batch in ((1, 1, 1, 1), (7, 13, 17, 3), (67, 71, 37, 1), (4, 3, 0, 1)):
+        check(m, n, k, dtype, ta=ta, tb=tb, batch=batch, alpha=0.5, rtol=rtol, result=result)
+    check(9, 4, 5, dtype, alpha=0.5, beta=2.0, rtol=2 * rtol, result=result)
+
+
+@names("dtype", [f16, bf16], ids=str)
+def test_halves_with_a_wide_result_and_bias(dtype: DType) -> None:
+    """Each of its own width: the bias and the result start at multiples of 4 bytes."""
+    a, b = (np.asarray(np.arange(12).reshape(shape) - 5, dtype.numpy) for shape in ((3, 4), (4, 3)))
+    a[1, 1] = np.nan
+    added = np.float32([0, 0.125, -70000, 1e-9])
+    g = FusedGemm(
+        dtype, 3, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 1, 3), result=f32, bias="v", bias_offset=1,
+        relu=True,
+    )  # fmt: skip
+    p = program(buffers("input", a=(dtype, 12), b=(dtype, 12), v=(f32, 4)), buffers("output", c=(f32, 10)), g)
+    want = a.astype(np.float32) @ b.astype(np.float32) + added[1:]
+    np.testing.assert_array_equal(run(p, [a, b, added])[0][1:].reshape(3, 3), np.where(want <= 0, 0, want))
+    (launch,) = emitted(p).launches
+    assert isinstance(launch, KernelLaunch)
+    assert launch.parameters == (("a", 0), ("b", 0), ("c", 4), ("v", 4))
 
 
 def test_batches_factors_and_no_terms() -> None:

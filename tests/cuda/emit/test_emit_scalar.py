@@ -10,9 +10,9 @@ import pytest
 
 from graphad.backends.loops import Let, Load, Loop, Position, Statement, Store
 from graphad.errors import LoweringError
-from graphad.ir.lowering import ELEMENTARY, SCALAR_OPS
+from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, u8, u32
-from tests.backends import test_emit_scalar as cpu
+from tests.backends import scalar_cases as cases
 from tests.backends.loop_harness import nest, run_llvm
 from tests.backends.loop_harness import program as loop_program
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, run, same
@@ -36,67 +36,32 @@ def pointwise(lets: list[Let], dtype: DType, a: Any, b: Any, lanes: int = 1, **o
     return {s.name: out[: len(a)] for s, out in zip(lets, run(p, [a, b], **options), strict=True)}
 
 
+def in_lanes(lanes: int, **options: Any) -> cases.Pointwise:
+    """`pointwise` with vectors of so many lanes."""
+    return lambda lets, dtype, a, b: pointwise(lets, dtype, a, b, lanes, **options)
+
+
 @names("lanes", [1, 4])
-@names("dtype", cpu.INTEGERS, ids=str)
+@names("dtype", cases.INTEGERS, ids=str)
 def test_integer_operators(dtype: DType, lanes: int) -> None:
-    info = np.iinfo(dtype.numpy)
-    values = sorted({info.min, info.min + 1, *range(max(info.min, -2), 4), 7, dtype.bits - 1, dtype.bits, info.max})
-    a, b = cpu.pairs(values, dtype)
-    a, b = a[: len(a) // 4 * 4], b[: len(a) // 4 * 4]
-    lets = [Let(f"v_{op}", dtype, op, ("a", "b")[: SCALAR_OPS[op]]) for op in cpu.INTEGER_OPS]
-    lets += [Let(f"v_{op}", b1, op, ("a", "b")) for op in cpu.COMPARISONS]
-    outs = pointwise(lets, dtype, a, b, lanes)
-    for op, fn in cpu.INTEGER_OPS.items():
-        want = [cpu.wrap(fn(x, y, dtype), dtype) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
-        assert outs[f"v_{op}"].tolist() == want, op
-    for op, fn in cpu.COMPARISONS.items():
-        assert outs[f"v_{op}"].tolist() == [fn(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)], op
+    cases.check_integer_operators(in_lanes(lanes), dtype)
 
 
 @names("dtype", [i32, u8, i64], ids=str)
 def test_literal_divisors_and_shifts(dtype: DType) -> None:
-    info = np.iinfo(dtype.numpy)
-    a = np.array([info.min, info.min + 1, info.max, 0, 1, 7, 100], dtype.numpy)
-    amounts = [0, 1, 3, 7, dtype.bits, *([-1] if dtype.kind == "i" else [])]
-    cases = [(op, n) for op in ("quo", "rem", "shl", "lshr", "ashr") for n in amounts]
-    lets = [Let(f"v{k}", dtype, op, ("a", lit(n, dtype))) for k, (op, n) in enumerate(cases)]
-    outs = pointwise(lets, dtype, a, a)
-    for k, (op, n) in enumerate(cases):
-        want = [cpu.wrap(cpu.INTEGER_OPS[op](x, n, dtype), dtype) for x in a.tolist()]
-        assert outs[f"v{k}"].tolist() == want, (op, n)
+    cases.check_literal_divisors_and_shifts(pointwise, dtype)
 
 
 def test_bool_operators() -> None:
-    a, b = cpu.pairs([False, True], b1)
-    ops = ("and", "or", "xor", "maximum", "minimum", "not", "eq", "ne", "lt")
-    outs = pointwise([Let(f"v_{op}", b1, op, ("a", "b")[: 1 if op == "not" else 2]) for op in ops], b1, a, b)
-    assert outs["v_and"].tolist() == outs["v_minimum"].tolist() == (a & b).tolist()
-    assert outs["v_or"].tolist() == outs["v_maximum"].tolist() == (a | b).tolist()
-    assert outs["v_xor"].tolist() == outs["v_ne"].tolist() == (a ^ b).tolist()
-    assert outs["v_not"].tolist() == (~a).tolist()
-    assert outs["v_lt"].tolist() == (~a & b).tolist()
-    assert outs["v_eq"].tolist() == (a == b).tolist()
+    cases.check_bool_operators(pointwise)
 
 
 @names("lanes, architecture", [(1, "sm_75"), (1, "sm_90"), (2, "sm_90"), (1, "sm_100"), (2, "sm_100")])
-@names("dtype", cpu.FLOATS, ids=str)
+@names("dtype", cases.FLOATS, ids=str)
 def test_float_operators(dtype: DType, lanes: int, architecture: str) -> None:
-    info = ml_dtypes.finfo(dtype.numpy)
-    values = [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, 1e-3, np.pi, -7.25, np.inf, -np.inf, np.nan]
-    a, b = cpu.pairs([*values, float(info.max), -float(info.tiny), float(info.smallest_subnormal), 6e-5], dtype)
-    lets = [Let(f"v_{op}", dtype, op, ("a", "b")[: 1 if op in cpu.UNARY else 2]) for op in cpu.FLOAT_OPS]
-    lets += [Let(f"v_{op}", b1, op, ("a", "b")) for op in cpu.COMPARISONS]
-    outs = pointwise(lets, dtype, a, b, lanes, architecture=architecture, flush_denormals=False)
-    with np.errstate(all="ignore"):
-        for op, fn in cpu.FLOAT_OPS.items():
-            want = fn(a) if op in cpu.UNARY else fn(a, b)
-            same(outs[f"v_{op}"], want)
-            if op not in ("maximum", "minimum"):  # which leave it open which zero they take
-                numbers = ~np.isnan(want.astype("f8"))
-                got = outs[f"v_{op}"].astype("f8")
-                assert (np.signbit(got) == np.signbit(want.astype("f8")))[numbers].all(), op
-        for op, fn in cpu.COMPARISONS.items():
-            same(outs[f"v_{op}"], fn(a, b))
+    denormal = float(ml_dtypes.finfo(dtype.numpy).smallest_subnormal)
+    exactly = in_lanes(lanes, architecture=architecture, flush_denormals=False)
+    cases.check_float_operators(exactly, dtype, more=(denormal, 6e-5))
 
 
 @names("dtype", [f32, f64, f16], ids=str)
@@ -126,41 +91,22 @@ def test_denormals_of_f16_survive_where_those_of_f32_do_not() -> None:
 
 @names("dtype", DTYPES.values(), ids=str)
 def test_casts(dtype: DType) -> None:
-    a = cpu.cast_inputs(dtype)
-    lets = [Let(f"to_{to.name}", to, "cast", ("a",)) for to in DTYPES.values()]
-    outs = pointwise(lets, dtype, a, a, flush_denormals=False)
-    for to in DTYPES.values():
-        want = [cpu.cast_value(x, dtype, to) for x in a]
-        if None not in want:
-            same(outs[f"to_{to.name}"], np.array(want, to.numpy))
+    cases.check_casts(in_lanes(1, flush_denormals=False), dtype)
 
 
 def test_rounding_of_doubles_to_16_bits_happens_once() -> None:
-    """1 + 2**-11 + 2**-30 is above the middle of two f16, but f32 rounds it down to the middle first."""
-    a = np.array([1 + 2**-11 + 2**-30, 1 + 2**-11, 1 + 2**-8 + 2**-30, 1 + 2**-8, -(1 + 2**-11 + 2**-30)])
-    outs = pointwise([Let("h", f16, "cast", ("a",)), Let("g", bf16, "cast", ("a",))], f64, a, a)
-    assert outs["h"].astype(float).tolist() == [1 + 2**-10, 1.0, 1 + 2**-8, 1 + 2**-8, -1 - 2**-10]
-    assert outs["g"].astype(float).tolist() == [1.0, 1.0, 1 + 2**-7, 1.0, -1.0]
+    cases.check_rounding_of_doubles_to_16_bits(pointwise)
 
 
 @names("lanes", [1, 2])
-@names("of", cpu.FLOATS, ids=str)
+@names("of", cases.FLOATS, ids=str)
 def test_bitcasts(of: DType, lanes: int) -> None:
-    to = {16: DTYPES["u16"], 32: i32, 64: i64}[of.bits]
-    a = cpu.cast_inputs(of)
-    numbers = a[~np.isnan(a.astype(np.float64))]
-    numbers = numbers[: len(numbers) // 2 * 2]
-    lets = [Let("n", to, "bitcast", ("a",)), Let("back", of, "bitcast", ("n",))]
-    outs = pointwise(lets, of, numbers, numbers, lanes)
-    same(outs["n"], numbers.view(to.numpy))
-    assert outs["back"].tobytes() == numbers.tobytes()
+    cases.check_bitcasts(in_lanes(lanes), of)
 
 
 @names("dtype", [b1, u8, i64, f32, bf16], ids=str)
 def test_select(dtype: DType) -> None:
-    a, b = cpu.pairs([0, 1] if dtype is b1 else [0, 3, 9], dtype)
-    lets = [Let("c", b1, "lt", ("a", "b")), Let("v", dtype, "select", ("c", "a", lit(1, dtype)))]
-    same(pointwise(lets, dtype, a, b)["v"], np.where(a < b, a, np.array(1, dtype.numpy)))
+    cases.check_select(pointwise, dtype)
 
 
 def arguments(dtype: DType) -> np.ndarray[Any, Any]:

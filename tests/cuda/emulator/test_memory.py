@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,20 @@ THREAD = """
 mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x; mad.lo.s32 %r4, %r2, %r3, %r1;
 ld.param.u64 %rd1, [p0]; mul.wide.u32 %rd2, %r4, 4; add.s64 %rd3, %rd1, %rd2;
 """
+
+
+def test_variables_go_with_their_module():
+    memory = Memory()
+    for factor in (2, 3, 4):
+        table = f".global .align 4 .b32 table[1024] = {{{factor}, {factor + 1}}};"
+        body = f"{THREAD} mov.u64 %rd5, table; ld.global.u32 %r5, [%rd5+4]; st.global.u32 [%rd3], %r5;"
+        arrays, _ = run(body, [np.zeros(32, np.uint32)], before=table, memory=memory)
+        same(arrays[0], np.full(32, factor + 1, np.uint32))
+        gc.collect()
+        assert not memory.modules
+        assert memory.allocated_bytes < 2 * 4096  # of one table, and the small arrays
+    memory.free_unused()
+    assert memory.allocated_bytes < 4096
 
 
 def test_memory_keeps_what_is_copied_and_knows_its_bounds():
@@ -267,6 +283,18 @@ def test_parameters_of_all_types():
     assert out.tolist() == [66017] * 4
 
 
+def test_parameters_at_addresses_that_threads_choose():
+    code = """
+    setp.lt.u32 %p1, %r4, 3; mov.b64 %rd5, p1; mov.b64 %rd6, p2; selp.b64 %rd7, %rd5, %rd6, %p1;
+    ld.param.b32 %r5, [%rd7]; st.global.u32 [%rd3], %r5;
+    """
+    scalars = [("u32", 7), ("u32", 9)]
+    (out,), _ = run(THREAD + code, [np.zeros(5, "u4")], block=(5, 1, 1), scalars=scalars)
+    assert out.tolist() == [7, 7, 7, 9, 9]
+    with pytest.raises(EmulatorError, match=r"thread \(3, 0, 0\).*outside of the parameters"):
+        run(THREAD + code.replace("[%rd7]", "[%rd7+4]"), [np.zeros(5, "u4")], block=(5, 1, 1), scalars=scalars)
+
+
 BAD = [
     (
         "one word too far",
@@ -332,3 +360,60 @@ def test_the_line_of_the_user_comes_from_loc_too():
     memory = Memory()
     with pytest.raises(EmulatorError, match=r"^model.py:15: kernel k, .*PTX line 9"):
         launch(Module(text).kernels["k"], memory, (1, 1, 1), (1, 1, 1), 0, (memory.allocate(1),))
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("writes", ["st.global.f32 [%rd3], %f1;", "red.global.add.f32 [%rd3], %f1;"])
+def test_memory_that_is_read_as_constant_must_not_be_written(writes, order):
+    reads = "ld.global.nc.f32 %f2, [%rd3];"
+    code = THREAD + "mov.f32 %f1, 0f3F800000;" + (reads + writes if order == "after" else writes + reads)
+    with pytest.raises(EmulatorError, match=r"thread \(0, 0, 0\).*byte 0 of the 128 bytes at .*\.nc.* may give"):
+        run(code, [np.zeros(32, "f4")])
+    elsewhere = code.replace("[%rd3], %f1", "[%rd3+128], %f1")
+    (array,), _ = run(elsewhere, [np.zeros(64, "f4")])
+    np.testing.assert_array_equal(array, np.repeat([0, 1], 32).astype("f4"))
+
+
+def test_atomic_sums_in_global_memory_know_no_subnormal_numbers():
+    small = np.float32(1e-39)
+    start = np.array([small, 2.0, np.finfo("f4").tiny], "f4")
+    given = np.array([small, small, -1.5 * np.finfo("f4").tiny], "f4")
+    code = (
+        THREAD
+        + """
+    ld.param.u64 %rd5, [p1]; add.s64 %rd6, %rd5, %rd2; ld.global.f32 %f1, [%rd6]; red.global.add.f32 [%rd3], %f1;
+    """
+    )
+    (array, _), _ = run(code, [start, given], block=(3, 1, 1))
+    same(array, np.array([0, 2, -0.0], "f4"))
+    shared = (
+        THREAD
+        + """
+    .shared .align 4 .b8 s[128]; mov.u32 %r6, s; shl.b32 %r7, %r1, 2; add.u32 %r6, %r6, %r7;
+    ld.global.f32 %f1, [%rd3]; st.shared.f32 [%r6], %f1; ld.param.u64 %rd5, [p1]; add.s64 %rd6, %rd5, %rd2;
+    ld.global.f32 %f1, [%rd6]; red.shared.add.f32 [%r6], %f1; ld.shared.f32 %f1, [%r6]; st.global.f32 [%rd3], %f1;
+    """
+    )
+    (array, _), _ = run(shared, [start, given], block=(3, 1, 1))
+    same(array, start + given)
+
+
+@pytest.mark.parametrize(
+    ("target", "most"), [("sm_75", 64), ("sm_80", 163), ("sm_89", 99), ("sm_90", 227), ("sm_52", 227)]
+)
+def test_dynamic_shared_memory_has_the_limit_of_the_architecture(target, most):
+    kernel = Module(entry("").replace("sm_90", target)).kernels["k"]
+    memory = Memory()
+    launch(kernel, memory, (1, 1, 1), (32, 1, 1), most << 10, (upload(memory, np.zeros(1)),))
+    with pytest.raises(EmulatorError, match=f"the most is {most << 10}"):
+        launch(kernel, memory, (1, 1, 1), (32, 1, 1), (most << 10) + 1, (upload(memory, np.zeros(1)),))
+
+
+def test_limits_that_the_assembler_has():
+    with pytest.raises(EmulatorError, match="49,156 bytes of static shared memory; the most is 49,152"):
+        Module(
+            entry("", before=".shared .align 4 .b8 s[49156];").replace("ret;", ".reg .b32 %r1; mov.u32 %r1, s; ret;")
+        )
+    assert Module(entry("", ["u64"] * 545)).kernels
+    with pytest.raises(EmulatorError, match="4,360 bytes of parameters; the most is 4,352"):
+        Module(entry("", ["u64"] * 545).replace(".version 8.6", ".version 8.0"))

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Decoder, Step, Values
-from graphad.backends.cuda.emulator.faults import EmulatorError
+from graphad.backends.cuda.emulator import rounding
+from graphad.backends.cuda.emulator.decoder import Decoder, Step, Values, parameter_offset
+from graphad.backends.cuda.emulator.faults import EmulatorError, Fault
 from graphad.backends.cuda.emulator.formats import lifted
 from graphad.backends.cuda.emulator.opcodes import opcode
 from graphad.backends.cuda.emulator.ptx_types import BITS, TYPES, PtxType
@@ -18,9 +19,10 @@ from graphad.backends.cuda.emulator.threads import Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_SUMS_ARE_NORMAL = 2.0**-100
 _SPACES = ("global", "shared", "local", "const", "param")
 _WITHOUT_EFFECT = {
-    "nc", "weak", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "cta", "cluster", "gpu", "sys", "unified",
+    "weak", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "cta", "cluster", "gpu", "sys", "unified",
     "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
     "L2::64B", "L2::128B", "L2::256B", "L2::evict_last", "L2::evict_normal", "L2::evict_first",
 }  # fmt: skip
@@ -89,11 +91,14 @@ def addresses_of(d: Decoder, operand: str) -> Callable[[Values, Threads], Array]
 def load(i: Instruction, d: Decoder) -> Step:
     """Words of memory into registers; narrow ones are extended by their sign or zeros."""
     type_ = i.type()
+    constant = i.has("nc")
     access = _qualifiers(i)
     space = access.space
     target, source = i.operands
     columns = _columns(i, target)
     if space == "param":
+        if d.is_register(source):
+            return _load_parameter_at(d, type_, columns, source)
         variable, offset = d.parameter(source)
         if d.is_kernel_parameter(variable):
             return _load_parameter(d, type_, columns, variable, offset)
@@ -104,7 +109,7 @@ def load(i: Instruction, d: Decoder) -> Step:
 
     def step(values: Values, threads: Threads) -> None:
         found = threads.launch.load(
-            space, addresses(values, threads), size, len(targets), threads, strong=access.strong
+            space, addresses(values, threads), size, len(targets), threads, strong=access.strong, constant=constant
         )
         for column, slot in enumerate(targets):
             values[slot][...] = found[:, column].view(dtype)
@@ -128,15 +133,21 @@ def _load_parameter(d: Decoder, type_: PtxType, columns: list[str], variable: Va
     return step
 
 
-def parameter_offset(parameters: list[Variable], variable: Variable | None) -> int:
-    """Where a parameter lies among the parameters of a launch; without one, where they end."""
-    offset = 0
-    for parameter in parameters:
-        offset = -(-offset // parameter.align) * parameter.align
-        if parameter is variable:
-            return offset
-        offset += parameter.nbytes
-    return offset
+def _load_parameter_at(d: Decoder, type_: PtxType, columns: list[str], source: str) -> Step:
+    """Parameters of the launch at addresses that threads have found."""
+    addresses, dtype = addresses_of(d, source), type_.dtype
+    targets = [d.target(name, type_, wider=True) for name in columns]
+
+    def step(values: Values, threads: Threads) -> None:
+        given, start = threads.launch.parameters, addresses(values, threads)
+        wrong = (start < 0) | (start + dtype.itemsize * len(targets) > len(given)) | (start % dtype.itemsize != 0)
+        if wrong.any():
+            raise Fault("reads outside of the parameters, or misaligned", int(np.argmax(wrong)))
+        words = given[: len(given) // dtype.itemsize * dtype.itemsize].view(dtype)
+        for column, slot in enumerate(targets):
+            values[slot][...] = words[start // dtype.itemsize + column]
+
+    return step
 
 
 @opcode("st")
@@ -235,6 +246,7 @@ def atomic(i: Instruction, d: Decoder) -> Step:
     sources = [d.source(operand, type_) for operand in given]
     out = d.target(target, type_) if target != "_" else None
     update = _update(name, type_)
+    flushes = name == "add" and type_.name == "f32" and space != "shared"
 
     def step(values: Values, threads: Threads) -> None:
         operands = [np.broadcast_to(values[source], (threads.count,)) for source in sources]
@@ -249,14 +261,25 @@ def atomic(i: Instruction, d: Decoder) -> Step:
             launch.note_update(piece, type_.nbytes)
             words = piece.region.view(type_.dtype)
             index = piece.offsets // type_.nbytes
-            if out is None and isinstance(update, np.ufunc):
+            small = flushes and (_is_small(given[0]) or _is_small(words[index]))
+            if out is None and isinstance(update, np.ufunc) and not small:
                 update.at(words, index, given[0])
                 continue
-            old = _in_turns(words, index, update, given)
+            old = _in_turns(words, index, _flushed_sum if small else update, given)
             if out is not None:
                 values[out][slice(None) if everyone else piece.chosen] = old
 
     return access.ordered(step)
+
+
+def _is_small(x: Array) -> bool:
+    """Whether there are numbers so small that sums of them may be subnormal."""
+    return bool(((x != 0) & (np.abs(x) < _SUMS_ARE_NORMAL)).any())
+
+
+def _flushed_sum(old: Array, given: Array) -> Array:
+    """What units beside the memory make of singles in global memory: they know no subnormal numbers, .ftz or not."""
+    return rounding.flush(rounding.flush(old) + rounding.flush(given))
 
 
 def _in_turns(words: Array, index: Array, update: Update, given: list[Array]) -> Array:

@@ -223,6 +223,8 @@ class Decoder:
             return self.note(self.layout.slot("shared", (variable.name, offset), dtype))
         if variable.space in {"global", "const"}:
             return self.note(self.layout.slot("global", (variable.name, offset), dtype))
+        if self.is_kernel_parameter(variable):
+            return self.constant(dtype.type(parameter_offset(self.kernel.parameters, variable) + offset))
         raise EmulatorError(f"takes the address of {text}, which is not supported")
 
     def address(self, text: str) -> tuple[int, int]:
@@ -238,6 +240,11 @@ class Decoder:
             return self.source(base, TYPES["u32" if bits == 32 else "u64"]), offset
         return self.source(base, TYPES["u64"]), offset
 
+    def is_register(self, text: str) -> bool:
+        """Whether ``[base+offset]`` is relative to what a register holds."""
+        match = _ADDRESS.fullmatch(text)
+        return match is not None and isinstance(self.names.get(match[1]), int)
+
     def parameter(self, text: str) -> tuple[Variable, int]:
         """The parameter of the launch that ``[name+offset]`` is in, and the offset."""
         match = _ADDRESS.fullmatch(text)
@@ -245,6 +252,17 @@ class Decoder:
         if match is None or not isinstance(variable, Variable) or variable.space != "param":
             raise EmulatorError(f"reads {text}, which is no parameter")
         return variable, (integer_literal(match[2]) or 0) if match[2] else 0
+
+
+def parameter_offset(parameters: list[Variable], variable: Variable | None) -> int:
+    """Where a parameter lies among the parameters of a launch; without one, where they end."""
+    offset = 0
+    for parameter in parameters:
+        offset = -(-offset // parameter.align) * parameter.align
+        if parameter is variable:
+            return offset
+        offset += parameter.nbytes
+    return offset
 
 
 def _size(dtype: np.dtype[Any]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.accesses import parameter_offset
-from graphad.backends.cuda.emulator.decoder import Values
+from graphad.backends.cuda.emulator.decoder import Values, parameter_offset
 from graphad.backends.cuda.emulator.faults import EmulatorError
 from graphad.backends.cuda.emulator.machine import execute
 from graphad.backends.cuda.emulator.memory import Memory
@@ -17,11 +17,16 @@ from graphad.backends.cuda.emulator.program import Program, decode
 from graphad.backends.cuda.emulator.ptx_types import BITS, literal
 from graphad.backends.cuda.emulator.state import LaunchState, Size
 from graphad.backends.cuda.emulator.syntax import Function, Registers, Source, Variable, parse
+from graphad.backends.cuda.occupancy import MULTIPROCESSORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_THREADS = 1024
-MOST_SHARED_BYTES = 227 * 1024
+MOST_STATIC_SHARED_BYTES = 48 * 1024
+# Bytes of parameters, until and from version 8.1 of PTX ("Kernel Function Parameters" of the PTX ISA).
+_MOST_PARAMETERS = {False: 4352, True: 32764}
+_VERSION = re.compile(r"^\s*\.version\s+(\d+)\.(\d+)", re.MULTILINE)
+_TARGET = re.compile(r"^\s*\.target\s+(sm_\d+)", re.MULTILINE)
 _MOST_GRID = (2**31 - 1, 65535, 65535)
 _MOST_BLOCK = (1024, 1024, 64)
 
@@ -74,6 +79,7 @@ class Module:
 
     def __init__(self, ptx_text: str) -> None:
         self.source: Source = parse(ptx_text)
+        self.most_shared, self.most_parameters = _limits(ptx_text)
         self.kernels: dict[str, Kernel] = {}
         for function in self.source.functions.values():
             if function.is_kernel:
@@ -83,6 +89,12 @@ class Module:
         program = decode(self.source, function)
         types = tuple(p.type.name if p.count == 1 else f"{p.type.name}[{p.count}]" for p in function.parameters)
         registers = sum(len(part.names) for part in function.body if isinstance(part, Registers))
+        for what, size, most in (
+            ("bytes of parameters", parameter_offset(function.parameters, None), self.most_parameters),
+            ("bytes of static shared memory", program.shared_bytes, MOST_STATIC_SHARED_BYTES),
+        ):
+            if size > most:
+                raise EmulatorError(f"kernel {function.name} has {size:,} {what}; the most is {most:,}.")
         return Kernel(function.name, types, program.shared_bytes, registers, self, function, program)
 
     def addresses(self, memory: Memory) -> dict[str, int]:
@@ -90,10 +102,21 @@ class Module:
         found = memory.modules.get(self)
         if found is None:
             variables = [v for v in self.source.variables.values() if v.space in {"global", "const"}]
+            memory.free_unused()
             found = memory.modules[self] = {v.name: memory.allocate(v.nbytes) for v in variables}
+            finalize(self, memory.unused.extend, list(found.values()))
             for variable in variables:
                 memory.view(found[variable.name], variable.nbytes)[:] = _initial(variable, found)
         return found
+
+
+def _limits(ptx_text: str) -> tuple[int, int]:
+    """The most bytes of shared memory of a block, and of parameters of a kernel, for what a module says it is for."""
+    target, version = _TARGET.search(ptx_text), _VERSION.search(ptx_text)
+    known = MULTIPROCESSORS.get(target[1]) if target else None
+    shared = max([m.shared_bytes - m.shared_reserved for m in ([known] if known else MULTIPROCESSORS.values())])
+    is_new = version is None or (int(version[1]), int(version[2])) >= (8, 1)
+    return shared, _MOST_PARAMETERS[is_new]
 
 
 _ADDRESS_OF = re.compile(r"(?:generic\(\s*)?([A-Za-z_$%][\w$]*)\s*\)?\s*(?:\+\s*(\d+))?\)?")
@@ -213,7 +236,9 @@ def _check_sizes(kernel: Kernel, grid: Size, block: Size, shared_bytes: int) -> 
         problem = f"blocks of {block}; the most is {_MOST_BLOCK} and {most} threads in all, the least 1"
     elif function.required_block not in {None, block}:
         problem = f"blocks of {block}; the kernel is for blocks of {function.required_block}"
-    elif kernel.shared_bytes + shared_bytes > MOST_SHARED_BYTES or shared_bytes < 0:
-        problem = f"{kernel.shared_bytes + shared_bytes} bytes of shared memory; the most is {MOST_SHARED_BYTES}"
+    elif kernel.shared_bytes + shared_bytes > kernel.module.most_shared or shared_bytes < 0:
+        problem = (
+            f"{kernel.shared_bytes + shared_bytes} bytes of shared memory; the most is {kernel.module.most_shared}"
+        )
     if problem:
         raise EmulatorError(f"kernel {kernel.name} cannot be launched with {problem}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -75,8 +76,10 @@ class Memory:
         self.allocations: list[Allocation] = []
         self.freed: deque[tuple[int, int]] = deque(maxlen=_FREED_KEPT)
         self.next = _FIRST_ADDRESS
-        self.modules: dict[Any, dict[str, int]] = {}
+        self.modules: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
         """Addresses of the variables of the modules that have been launched here."""
+        self.unused: list[int] = []
+        """Addresses of variables of modules that are no more; nothing is freed in the middle of something else."""
 
     @property
     def allocated_bytes(self) -> int:
@@ -100,6 +103,11 @@ class Memory:
             raise EmulatorError(f"cannot free {address:#x}: {self.whereabouts(address)}.")
         self.freed.append((address, self.allocations[index].nbytes))
         del self.starts[index], self.allocations[index]
+
+    def free_unused(self) -> None:
+        """Give back what modules have left."""
+        while self.unused:
+            self.free(self.unused.pop())
 
     def view(self, address: int, nbytes: int, *, read_only: bool = False) -> Array:
         """The bytes at an address, to copy into and out of; they count as initialised unless `read_only`."""

@@ -78,6 +78,7 @@ class Shadow:
         self.written_at = self.fresh()
         self.atomic: Array = np.empty(0, np.int32)
         self.atomic_at: Array = np.empty(0, np.int32)
+        self.constant: Array = np.empty(0, np.int32)
         self.first_reader = self.fresh()
         self.last_reader = self.fresh()
         self.read_at = self.fresh()
@@ -104,7 +105,16 @@ class Shadow:
         touched = slice(self.first, self.end)
         self.shift = size.bit_length() - 1
         self.count, self.first, self.end = self.count * ratio, self.first * ratio, self.end * ratio
-        for name in ("writer", "written_at", "atomic", "atomic_at", "first_reader", "last_reader", "read_at"):
+        for name in (
+            "writer",
+            "written_at",
+            "atomic",
+            "atomic_at",
+            "constant",
+            "first_reader",
+            "last_reader",
+            "read_at",
+        ):
             history = getattr(self, name)
             if len(history):
                 finer = self.fresh()
@@ -152,6 +162,21 @@ class Shadow:
         # Of several readers of one word at once, the last one written is kept. They are in ascending order.
         self.last_reader[words] = wider_last
         self.first_reader[words[::-1]] = wider_first[::-1]
+
+    def note_constant(self, words: Array) -> None:
+        """Remember a read that takes it that nobody writes these words."""
+        if not len(self.constant):
+            self.constant = self.fresh()
+        self.constant[words] = 1
+
+    def read_as_constants(self, words: Array) -> Array:
+        """Indices of the words that such a read has touched."""
+        return np.flatnonzero(self.constant[words]) if len(self.constant) else _NONE
+
+    def written(self, words: Array) -> Array:
+        """Indices of the words that anything has written."""
+        written = self.writer[words] != 0
+        return np.flatnonzero(written | (self.atomic[words] != 0) if len(self.atomic) else written)
 
     def mark(self, words: Array, *, read: bool) -> None:
         """Remember that words have been touched, without looking for races."""

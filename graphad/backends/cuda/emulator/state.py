@@ -19,6 +19,9 @@ Size = tuple[int, int, int]
 
 _SECTOR = 5  # 32 bytes
 _SAFELY_ALIGNED = 16
+# `ld.global.nc` is for memory that nothing writes while the kernel runs: its cache is not kept up to date.
+_READ_AS_CONSTANT = ", which the kernel reads by ld.global.nc: that may give what was there before"
+_WRITTEN_BEFORE = ", which the kernel has written: .nc may give what was there before"
 
 
 @dataclass(slots=True)
@@ -98,8 +101,13 @@ class LaunchState:
         position = np.arange(count)
         return Threads(self, position + first_block * self.threads_per_block, position)
 
-    def load(self, space: str, addresses: Array, word: int, count: int, threads: Threads, *, strong: bool) -> Array:
-        """Words at addresses, in ``count`` columns; `strong` reads are volatile, relaxed or acquire."""
+    def load(
+        self, space: str, addresses: Array, word: int, count: int, threads: Threads, *, strong: bool, constant: bool
+    ) -> Array:
+        """Words at addresses, in ``count`` columns.
+
+        `strong` reads are volatile, relaxed or acquire; `constant` ones go through the read-only cache (``.nc``).
+        """
         result: Array = np.empty((threads.count, count), BITS[word])
         for piece in self.pieces(space, addresses, word * count, threads, "reads"):
             words, index = piece.words(word, count)
@@ -108,7 +116,7 @@ class LaunchState:
             if piece.space == "local":
                 continue
             self.count_traffic(piece, word * count, reads=True)
-            self.note_read(piece, word * count, strong=strong)
+            self.note_read(piece, word * count, strong=strong, constant=constant)
         return result
 
     def store(self, space: str, addresses: Array, values: Array, threads: Threads, *, strong: bool) -> None:
@@ -143,6 +151,8 @@ class LaunchState:
         threads = piece.threads if len(columns) == piece.threads.count else piece.threads.take(columns)
         touched, who = shadow.words(index * word, word, threads)
         each = len(touched) // len(index)
+        if len(stale := shadow.read_as_constants(touched)):
+            raise piece.fault("writes", int(columns[stale[0] // each]), _READ_AS_CONSTANT)
         writers, earlier = shadow.unordered_writers(touched, who, self.order, atomic=strong)
         if len(writers):
             same = piece.region.view(BITS[word])[index] == given
@@ -158,7 +168,7 @@ class LaunchState:
         else:
             shadow.note_write(touched, who, self.order)
 
-    def note_read(self, piece: Piece, size: int, *, strong: bool) -> None:
+    def note_read(self, piece: Piece, size: int, *, strong: bool, constant: bool) -> None:
         """Remember a read, after looking for writes that it races with."""
         shadow = self.shadow(piece.region, size)
         touched, who = shadow.words(piece.offsets, size, piece.threads)
@@ -169,6 +179,11 @@ class LaunchState:
         if len(writers):
             lane = int(writers[0]) // (len(touched) // piece.threads.count)
             self.race(piece, lane, f"{self.who(int(earlier[0]))} has written there")
+        if constant:
+            if len(stale := shadow.written(touched)):
+                lane = int(stale[0]) // (len(touched) // piece.threads.count)
+                raise piece.fault("reads", lane, _WRITTEN_BEFORE)
+            shadow.note_constant(touched)
         if not strong:
             shadow.note_read(touched, who, self.order)
 
@@ -177,6 +192,9 @@ class LaunchState:
         shadow = self.shadow(piece.region, size)
         touched, who = shadow.words(piece.offsets, size, piece.threads)
         if self.checks:
+            if len(stale := shadow.read_as_constants(touched)):
+                lane = int(stale[0]) // (len(touched) // piece.threads.count)
+                raise piece.fault("updates", lane, _READ_AS_CONSTANT)
             for what, (index, earlier) in (
                 ("written", shadow.unordered_writers(touched, who, self.order, atomic=True)),
                 ("read", shadow.unordered_readers(touched, who, self.order)),
