@@ -57,13 +57,15 @@ test-newest: $(VENV)/dev.installed
 	  echo "No Python newer than $$($(BIN)/python -V) that graphad supports is on this machine."; \
 	fi
 
-# The readable form of CUDA kernels, compiled by numba-cuda, and by its successor. In environments of their own: numba-cuda
+# The readable form of CUDA kernels, in every case, compiled by numba-cuda, and by its successor. In environments of their own: numba-cuda
 # hooks into every start of Python, and both are large.
+NUMBA_TESTS = tests/cuda/numba -m 'slow or not slow'
+
 test-numba-cuda:
-	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda EXTRAS=dev,cuda-numba PYTEST_ARGS=tests/cuda/numba
+	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda EXTRAS=dev,cuda-numba PYTEST_ARGS="$(NUMBA_TESTS)"
 
 test-numba-cuda-mlir:
-	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda-mlir EXTRAS=dev,cuda-numba-mlir PYTEST_ARGS=tests/cuda/numba
+	@$(MAKE) --no-print-directory check VENV=.venv-numba-cuda-mlir EXTRAS=dev,cuda-numba-mlir PYTEST_ARGS="$(NUMBA_TESTS)"
 
 clean:
 	rm -rf .venv .venv-newest .venv-numba-cuda .venv-numba-cuda-mlir .graphad-cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

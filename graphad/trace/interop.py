@@ -209,7 +209,7 @@ def import_dlpack(x: Any, copy: bool | None) -> NDArray:
         value = np.from_dlpack(x, copy=True) if copy else np.from_dlpack(x)
     except AttributeError:
         raise TypeError(f"{where()}from_dlpack: a {type(x).__name__} has no __dlpack__ method") from None
-    except RuntimeError:  # a dtype that NumPy does not know: it may be bfloat16
+    except (RuntimeError, BufferError):  # before NumPy 2.5 and since: a dtype that it does not know, maybe bfloat16
         value = _read(x).copy() if copy else _read(x)
     wanted = dtype_of(value.dtype).numpy  # refuses what has no dtype of ours
     shareable = value.flags.c_contiguous and value.flags.aligned
