@@ -57,8 +57,8 @@ test-newest: $(VENV)/dev.installed
 	  echo "No Python newer than $$($(BIN)/python -V) that graphad supports is on this machine."; \
 	fi
 
-# The readable form of CUDA kernels, in every case, compiled by numba-cuda, and by its successor. In environments of their own: numba-cuda
-# hooks into every start of Python, and both are large.
+# The readable form of CUDA kernels, in every case, compiled by numba-cuda, and by its successor. In environments of their
+# own: numba-cuda hooks into every start of Python, and both are large.
 NUMBA_TESTS = tests/cuda/numba -m 'slow or not slow'
 
 test-numba-cuda:
