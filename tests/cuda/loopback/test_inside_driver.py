@@ -26,6 +26,7 @@ from tests.cuda.loopback import kernels
 from tests.cuda.loopback.machine import Graph, Module, Stream, machine
 from tests.cuda.programs import mlp, programs
 from tests.cuda.runtime.modules import ptx
+from tests.cuda.runtime.runtimes import got, put
 from tests.train.problems import bits, net_data, net_loss_with_dropout, net_params
 
 GPU = Device("cuda:0")
@@ -40,18 +41,6 @@ def runtime():
     gpu.total, gpu.dead = total, 0
     for stream in machine.alive(Stream):
         stream.queue.clear()
-
-
-def put(runtime, array):
-    address = runtime.allocate(array.nbytes)
-    runtime.upload(address, array)
-    return address
-
-
-def got(runtime, address, like):
-    result = np.empty_like(like)
-    runtime.download(result, address)
-    return result
 
 
 def calls_of(act):

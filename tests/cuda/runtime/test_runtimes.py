@@ -10,24 +10,12 @@ from graphad.backends.cuda.emulated import Emulated
 from graphad.backends.cuda.runtime import Launch
 from graphad.errors import DeviceError
 from tests.cuda.runtime.modules import ptx
-from tests.cuda.runtime.runtimes import RUNTIMES
+from tests.cuda.runtime.runtimes import RUNTIMES, got, put
 
 
 @pytest.fixture(params=RUNTIMES)
 def runtime(request):
     return RUNTIMES[request.param]()
-
-
-def put(runtime, array):
-    address = runtime.allocate(array.nbytes)
-    runtime.upload(address, array)
-    return address
-
-
-def got(runtime, address, like):
-    result = np.empty_like(like)
-    runtime.download(result, address)
-    return result
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
