@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from graphad.backends.cuda.program import reads, writes
-from graphad.backends.cuda.rewrites import Names, is_pure, names_of, renamed, used
+from graphad.backends.cuda.rewrites import Names, alive, names_of, renamed, used
 from graphad.backends.loops import (
     Buffer,
     Gemm,
@@ -191,21 +191,15 @@ class _Rewriter:
         return name, [*before, *more, Let(name, dtype, "select", (made.args[0], first, second), made.loc)]
 
 
-def _alive(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    """``body`` without what nothing reads."""
-
-    def without(statements: Iterable[Statement], wanted: set[str]) -> tuple[Statement, ...]:
-        kept: list[Statement] = []
-        for s in statements:
-            inner = replace(s, body=without(s.body, wanted)) if isinstance(s, Loop) else s
-            empty = isinstance(inner, Loop) and not inner.body and not inner.carries
-            if not empty and not (is_pure(s) and not wanted.intersection(names_of((s,)))):
-                kept.append(inner)
-        return tuple(kept)
-
-    while (fewer := without(body, used(body))) != body:
-        body = fewer
-    return body
+def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple[Statement, ...]:
+    """``body`` without what nothing reads, and without the loops that then have nothing left to do."""
+    kept: list[Statement] = []
+    for s in body:
+        if isinstance(s, Loop):
+            s = replace(s, body=_alive(s.body, used((replace(s, body=()),))))  # carries read what the body computes
+        if not isinstance(s, Loop) or s.body or s.carries:
+            kept.append(s)
+    return alive(kept, wanted_after)
 
 
 # ---- copies that are left

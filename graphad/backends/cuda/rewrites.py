@@ -190,10 +190,10 @@ def variables_apart(statements: Sequence[Statement], names: Names) -> tuple[Stat
     return tuple([one(s) for s in statements])
 
 
-def alive(statements: Sequence[Statement]) -> tuple[Statement, ...]:
-    """``statements`` without the scalars that nothing reads."""
+def alive(statements: Sequence[Statement], wanted_after: Iterable[str] = ()) -> tuple[Statement, ...]:
+    """``statements`` without the scalars that nothing reads, neither among them nor of ``wanted_after``."""
     kept: list[Statement] = []
-    wanted: set[str] = set()
+    wanted = set(wanted_after)
     for s in reversed(statements):
         if not is_pure(s) or not wanted.isdisjoint(defined(s)):
             kept.append(s)
