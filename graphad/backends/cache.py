@@ -1,7 +1,8 @@
 """Object code on disk, so that a program is compiled once per machine.
 
-A file is named by the hash of all that its contents depend on, begins with a checksum, and appears under its name only
-when it is whole: processes may share a directory. Where the directory cannot be written, code is kept in memory.
+A file is named by the hash of all that its contents depend on, is sealed (`private_files`), and appears under its name
+only when it is whole: processes of one user may share a directory. Where the directory cannot be written, or is not
+private, code is kept in memory.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
+from graphad.backends import private_files
 from graphad.config import config
 from graphad.errors import CacheWarning
+
+T = TypeVar("T")
 
 MAX_BYTES: Final = 512 << 20
 """Size of a cache directory above which its oldest files are deleted."""
 
-_MAGIC: Final = b"graphad-object-1"
-_HEADER: Final = len(_MAGIC) + hashlib.sha256().digest_size
+_KEY_LENGTH: Final = 40
 _SUFFIX: Final = ".o"
+#: Files that are this cache's: others in the directory are left alone.
+_OURS: Final = re.compile(rf"[0-9a-f]{{{_KEY_LENGTH}}}\{_SUFFIX}|.*\{_SUFFIX}\..*\.tmp")
 _PUTS_PER_SWEEP: Final = 64
 _TOUCH_AFTER_S: Final = 3600.0  # a file in use is made young again at most this often
 
@@ -41,7 +47,7 @@ def key_of(*parts: str) -> str:
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
-    return digest.hexdigest()[:40]
+    return digest.hexdigest()[:_KEY_LENGTH]
 
 
 class ObjectCache:
@@ -66,21 +72,20 @@ class ObjectCache:
         self._puts = 0
 
     def get(self, key: str) -> bytes | None:
-        """The contents stored under ``key``; None if there are none, or if the file is damaged."""
+        """The contents stored under ``key``; None if there are none, or if the file is damaged or not private."""
         if self.directory is None or key in self._memory:
             return self._memory.get(key)
+        if private_files.refusal(self.directory) is not None:
+            return None
         path = self._path(key)
         try:
-            with open(path, "rb") as file:
-                data = file.read()
-                age = time.time() - os.fstat(file.fileno()).st_mtime
+            data, written = private_files.read(path)
         except OSError:
             return None
-        payload = data[_HEADER:]
-        if data[:_HEADER] != _MAGIC + hashlib.sha256(payload).digest():
+        payload = private_files.unseal(key, data)
+        if payload is None:
             self._delete(path)
-            return None
-        if age > _TOUCH_AFTER_S:
+        elif time.time() - written > _TOUCH_AFTER_S:
             with suppress(OSError):  # read-only, or just evicted: the contents are right all the same
                 os.utime(path)
         return payload
@@ -92,14 +97,15 @@ class ObjectCache:
             return
         unfinished = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}.tmp"
         try:
-            os.makedirs(self.directory, exist_ok=True)
-            with open(unfinished, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(payload).digest())
-                file.write(payload)
-            os.replace(unfinished, self._path(key))
+            private_files.make_folder(self.directory)
+            reason = private_files.refusal(self.directory)
+            if reason is None:
+                private_files.write(self._path(key), unfinished, private_files.seal(key, payload))
         except OSError as error:
             self._delete(unfinished)
-            self._fall_back(key, payload, error)
+            reason = f"{error.strerror or error}. Set GRAPHAD_CACHE to a directory you may write"
+        if reason is not None:
+            self._fall_back(key, payload, reason)
             return
         with self._lock:
             sweep = self._puts % _PUTS_PER_SWEEP == 0
@@ -107,13 +113,32 @@ class ObjectCache:
         if sweep:
             self.evict()
 
+    def forget(self, key: str) -> None:
+        """Have nothing stored under ``key``."""
+        with self._lock:
+            self._memory_bytes -= len(self._memory.pop(key, b""))
+        if self.directory is not None and private_files.refusal(self.directory) is None:
+            self._delete(self._path(key))
+
     def get_or_make(self, key: str, make: Callable[[], bytes]) -> bytes:
         """What is stored under ``key``, made and stored first if need be."""
+        return self.use(key, make, lambda stored: stored)
+
+    def use(self, key: str, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
+        """``load`` of what is stored under ``key``, made and stored first if need be.
+
+        What was stored and cannot be loaded is no use to anybody: it is deleted, and made anew.
+        """
         found = self.get(key)
-        if found is None:
-            found = make()
-            self.put(key, found)
-        return found
+        if found is not None:
+            try:
+                return load(found)
+            except Exception:  # noqa: BLE001 - what is made anew meets the same error if it is not the file's
+                self.forget(key)
+        made = make()
+        loaded = load(made)
+        self.put(key, made)
+        return loaded
 
     def evict(self) -> None:
         """If the files take more than `max_bytes`, delete the oldest until the rest takes at most four fifths of it."""
@@ -121,8 +146,8 @@ class ObjectCache:
         try:
             with os.scandir(self.directory or ".") as entries:
                 for entry in entries:
-                    if entry.name.endswith((_SUFFIX, ".tmp")):
-                        status = entry.stat()
+                    if _OURS.fullmatch(entry.name):
+                        status = entry.stat(follow_symlinks=False)
                         files.append((status.st_mtime, status.st_size, entry.path))
         except OSError:
             return
@@ -146,15 +171,14 @@ class ObjectCache:
     def _path(self, key: str) -> str:
         return os.path.join(self.directory or "", key + _SUFFIX)
 
-    def _fall_back(self, key: str, payload: bytes, error: OSError) -> None:
+    def _fall_back(self, key: str, payload: bytes, reason: str) -> None:
         self._keep(key, payload)
         with self._lock:
             first, self._in_memory = not self._in_memory, True
         if first:
             warnings.warn(
-                f"cannot write the cache directory {self.directory!r} ({error.strerror or error}); compiled code is "
-                "kept in memory, and every process compiles anew. Set GRAPHAD_CACHE to a directory you may write, or "
-                "to nothing to keep code in memory without this warning.",
+                f"cannot write the cache directory {self.directory!r}: {reason}, or to nothing to keep code in memory "
+                "without this warning. Until then every process compiles anew.",
                 CacheWarning,
                 stacklevel=4,
             )

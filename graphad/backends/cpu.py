@@ -137,12 +137,10 @@ def assembly(text: str, opt: int = 1) -> str:
     return machine.emit_assembly(module)
 
 
-def cached_object(text: str, opt: int = 1, *, optimize: bool = False) -> bytes:
-    """`compile_object` for this machine, through the cache on disk."""
+def object_key(kind: str, *parts: str) -> str:
+    """The key of object code for this machine that depends on ``parts`` besides."""
     machine = host()
-    flags = f"opt={opt} optimize={optimize}"
-    key = key_of("object", llvm_version(), machine.cpu, machine.features, sys.platform, flags, text)
-    return object_cache().get_or_make(key, lambda: compile_object(text, opt, optimize=optimize))
+    return key_of(kind, llvm_version(), platform.machine(), machine.cpu, machine.features, sys.platform, *parts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -192,6 +190,13 @@ class _Loader:
                 raise LoweringError(f"cannot load {exports[0]}: {str(error).strip()}") from error
         return Executable(exports[0], {name: tracker[name] for name in exports}, tracker, self.jit)
 
+    def link_text(self, text: str, entry: str, opt: int, imports: Mapping[str, int]) -> Executable:
+        """The code of an LLVM module, from the cache on disk or through it."""
+        key = object_key("object", f"opt={opt}", text)
+        return object_cache().use(
+            key, lambda: compile_object(text, opt), lambda code: self.link(code, [entry], imports)
+        )
+
     def math_addresses(self, symbols: Sequence[str]) -> dict[str, int]:
         """Addresses of elementary functions; each is compiled when first used, by this machine or process."""
         with self.lock:
@@ -199,7 +204,7 @@ class _Loader:
                 if symbol not in self.math:
                     text = mathlib.definition(symbol, fma=host().fma)
                     imports = self.math_addresses(mathlib.symbols_in(text))
-                    self.math[symbol] = self.link(cached_object(text), [symbol], imports)
+                    self.math[symbol] = self.link_text(text, symbol, 1, imports)
             return {symbol: self.math[symbol].address for symbol in symbols}
 
 
@@ -231,9 +236,8 @@ def load(text: str, entry: str, opt: int = 1, imports: Mapping[str, int] | None 
     """
     loader = _loader()
     names = {**loader.math_addresses(mathlib.symbols_in(text)), **(imports or {})}
-    code = cached_object(text, opt)
     try:
-        return loader.link(code, [entry], names)
+        return loader.link_text(text, entry, opt, names)
     except LoweringError as error:
         declared = re.findall(r'^declare [^@]*@"?([\w.$]+)', text, re.MULTILINE)
         lookup = _llvm().address_of_symbol

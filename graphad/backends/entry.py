@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from graphad.backends import cpu, entry_code, entry_spec, entry_writer
-from graphad.backends.cache import key_of, object_cache
+from graphad.backends.cache import object_cache
 from graphad.backends.entry_spec import ARENA_ALIGNMENT, SCALARS, InputRow, OutputRow, Spec
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 
@@ -211,8 +211,7 @@ def _entry() -> cpu.Executable:
         raise LoweringError("it is written for 64-bit CPython")
     x86 = cpu.host().x86
     source = "".join(map(inspect.getsource, (entry_code, entry_spec, entry_writer)))
-    key = key_of("entry", *map(str, cpu.host()), cpu.llvm_version(), str(entry_code.HEADER), source)
-    code = object_cache().get_or_make(key, lambda: cpu.compile_object(entry_code.entry_text(x86), opt=2, optimize=True))
+    key = cpu.object_key("entry", *map(str, cpu.host()), str(entry_code.HEADER), source)
     addresses = {
         name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
         for name in entry_writer.FUNCTIONS
@@ -228,7 +227,11 @@ def _entry() -> cpu.Executable:
     addresses |= {"PyArray_Type": table[_PYARRAY_TYPE], "PyArray_New": table[_PYARRAY_NEW]}
     if table[_PYARRAY_TYPE] != id(np.ndarray):
         raise LoweringError("NumPy's C API is not as expected")
-    return cpu.load_object(code, ["graphad_entry"], addresses)
+    return object_cache().use(
+        key,
+        lambda: cpu.compile_object(entry_code.entry_text(x86), opt=2, optimize=True),
+        lambda code: cpu.load_object(code, ["graphad_entry"], addresses),
+    )
 
 
 def _numpy_api() -> Any:

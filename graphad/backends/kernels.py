@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import sys
 import threading
 from typing import Final
 
 from graphad_kernels.bodies import BODIES
 
 from graphad.backends import cpu
-from graphad.backends.cache import key_of, object_cache
+from graphad.backends.cache import object_cache
 from graphad.ir.types import DType
 
 _PREFIX: Final = "gk_"
@@ -34,16 +33,15 @@ def routine(symbol: str) -> int:
         return cpu.routine(symbol)
     with _lock:
         if symbol not in _loaded:
-            _loaded[symbol] = cpu.load_object(_object(symbol), [symbol])
+            _loaded[symbol] = _load(symbol)
         return _loaded[symbol].address
 
 
-def _object(symbol: str) -> bytes:
+def _load(symbol: str) -> cpu.Executable:
     name, dtype = symbol.removeprefix(_PREFIX).rsplit("_", 1)
-    machine, source = cpu.host(), inspect.getsource(inspect.getmodule(BODIES[name].function) or BODIES[name].function)
-    versions = importlib.metadata.version("numba"), cpu.llvm_version()
-    key = key_of("kernel", *versions, machine.cpu, machine.features, sys.platform, symbol, source)
-    return object_cache().get_or_make(key, lambda: _compile(name, dtype, symbol))
+    source = inspect.getsource(inspect.getmodule(BODIES[name].function) or BODIES[name].function)
+    key = cpu.object_key("kernel", importlib.metadata.version("numba"), symbol, source)
+    return object_cache().use(key, lambda: _compile(name, dtype, symbol), lambda code: cpu.load_object(code, [symbol]))
 
 
 def _compile(name: str, dtype: str, symbol: str) -> bytes:

@@ -14,6 +14,16 @@ _FORM: Final = "2"
 
 def cubin(ptx: str, architecture: str) -> Assembled:
     """`assemble`, or what it gave before for the same module."""
+    key = _key(ptx, architecture)
+    return object_cache().use(key, lambda: assemble(ptx, architecture).to_bytes(), Assembled.from_bytes)
+
+
+def reassembled(ptx: str, architecture: str) -> Assembled:
+    """`cubin` once more, when the driver refuses what was kept."""
+    object_cache().forget(_key(ptx, architecture))
+    return cubin(ptx, architecture)
+
+
+def _key(ptx: str, architecture: str) -> str:
     versions = [toolkit.version_of(name) or "" for name in ("nvidia-nvjitlink", "cuda-bindings", "llvmlite")]
-    key = key_of("cubin", _FORM, *versions, architecture, ptx)
-    return Assembled.from_bytes(object_cache().get_or_make(key, lambda: assemble(ptx, architecture).to_bytes()))
+    return key_of("cubin", _FORM, *versions, architecture, ptx)

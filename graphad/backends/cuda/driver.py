@@ -21,7 +21,7 @@ import numpy as np
 
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.blas import WORKSPACE_BYTES, CublasLt
-from graphad.backends.cuda.cubins import cubin
+from graphad.backends.cuda.cubins import cubin, reassembled
 from graphad.backends.cuda.nvptx import PTX_VERSIONS
 from graphad.backends.cuda.pinned import PinnedBuffers
 from graphad.backends.cuda.runtime import Launch
@@ -223,6 +223,15 @@ class Driver:
     def load(self, ptx: str, names: Sequence[str]) -> dict[str, Any]:
         """The kernels of a module, ready to launch. The module stays loaded while one of them is held."""
         code = cubin(ptx, self.architecture).cubin
+        try:
+            return self._load(code, names)
+        except DeviceError:
+            anew = reassembled(ptx, self.architecture).cubin
+            if anew == code:
+                raise
+        return self._load(anew, names)
+
+    def _load(self, code: bytes, names: Sequence[str]) -> dict[str, Any]:
         with self.lock:
             self._release_dropped()
             library = self._calls("cuLibraryLoadData", code, [], [], 0, [], [], 0)

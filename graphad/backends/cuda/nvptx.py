@@ -82,4 +82,4 @@ def compile_ptx(text: str, architecture: str) -> str:
 def cached_ptx(text: str, architecture: str) -> str:
     """`compile_ptx` through the cache on disk."""
     key = key_of("ptx", llvm_version(), architecture, str(version_for(architecture)), _FLAGS, text)
-    return object_cache().get_or_make(key, lambda: compile_ptx(text, architecture).encode()).decode()
+    return object_cache().use(key, lambda: compile_ptx(text, architecture).encode(), bytes.decode)
