@@ -86,6 +86,13 @@ class VerifyError(GraphadError, ValueError):
     """
 
 
+class RuleError(GraphadError, RuntimeError):
+    """A rule of a primitive (derivative, transpose, batching) raised, or gave results of wrong number or types.
+
+    Remedy: mend the rule that the message names; in a primitive of graphad itself it is a bug: report it.
+    """
+
+
 class ParseError(GraphadError, ValueError):
     """A text (a graph, a pipeline, an argument of the command line) does not follow its grammar.
 

@@ -29,6 +29,7 @@ def test_errors_say_the_remedy(cls):
         (errors.DeletedArrayError, RuntimeError),
         (errors.LoweringError, RuntimeError),
         (errors.DeviceError, RuntimeError),
+        (errors.RuleError, RuntimeError),
         (errors.VerifyError, ValueError),
         (errors.ParseError, ValueError),
     ],

@@ -56,6 +56,8 @@ class Ref:
                 atoms.append(x.atom)
             elif type(x) is Literal:
                 atoms.append(x)
+            elif type(x) is Aval:
+                return x.__emit__(primitive)
             else:
                 atoms.append(None)
                 scalars = True

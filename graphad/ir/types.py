@@ -108,6 +108,10 @@ def dtype_of(x: Any) -> DType:
     return found
 
 
+class ValueWantedError(TypeError):
+    """A rule computes with an operand of which it is given the type alone: one that is to be transposed."""
+
+
 class Aval:
     """Abstract value: a shape and a dtype. Make one with `aval`, which interns."""
 
@@ -124,6 +128,10 @@ class Aval:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (aval, (self.shape, self.dtype))
+
+    def __emit__(self, primitive: Any, *_: Any) -> Any:
+        """A rule computes with an operand of which it is given the type alone."""
+        raise ValueWantedError(f"{primitive.name} was called with a type, {self}, in place of a value")
 
 
 _avals: Final[WeakValueDictionary[tuple[tuple[int, ...], DType], Aval]] = WeakValueDictionary()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from graphad.errors import ConcretizationError
+from graphad.errors import ConcretizationError, GraphadError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Eqn, Graph
@@ -13,6 +13,7 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval
 from graphad.primitives.layout import repeat_leading
+from graphad.transforms.rules import checked, raised
 
 
 class Batched(NamedTuple):
@@ -70,8 +71,14 @@ def _batch_eqn(
             "or `while` on a batched value has no single answer: write numpy.where(condition, a, b) instead."
         )
     else:
-        made = primitive.batch(size, hot, *operands, **primitive.named(params))
-        results = made if primitive.multiple else [made]
+        try:
+            made: Any = primitive.batch(size, hot, *operands, **primitive.named(params))
+        except GraphadError:
+            raise
+        except Exception as error:
+            raise raised(eqn, "batching", loc, error) from error
+        wanted = [aval((size, *graph.avals[o].shape), graph.avals[o].dtype) for o in outputs]
+        results = checked(eqn, "batching", loc, made if primitive.multiple else [made], wanted, False)
         out_marks = [True] * len(outputs)
     for o, r, m in zip(outputs, results, out_marks, strict=True):
         value[o] = r

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from graphad.errors import DifferentiationError
+from graphad.errors import DifferentiationError, GraphadError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
 from graphad.ir.loc import format_loc
 from graphad.ir.ref import Ref
 from graphad.primitives.elementwise import add
+from graphad.transforms.rules import checked, raised
 
 
 class Joint(NamedTuple):
@@ -95,7 +96,7 @@ def _apply_jvp(
     tangent: list[Ref | None],
     values: Sequence[Atom],
     loc: object,
-) -> list[Ref | None]:
+) -> Sequence[Ref | None]:
     primitive, inputs, params, _, _ = eqn
     rule: Any = primitive.jvp
     if rule is None:
@@ -105,20 +106,28 @@ def _apply_jvp(
             "Wrap its operand in stop_gradient to treat it as a constant."
         )
     operands = [Ref(builder, a) for a in atoms]
-    if type(rule) is not tuple:
-        tangents = [tangent[a] if type(a) is int else None for a in inputs]
-        outs = [Ref(builder, v) for v in values]
-        return rule(tangents, operands, outs, **primitive.named(params))
-    operands.append(Ref(builder, values[0]))
-    named = primitive.named(params)
-    total: Ref | None = None
-    for i in hot:
-        partial = rule[i]
-        if partial is not None:
-            term = partial(tangent[inputs[i]], *operands, **named)  # type: ignore[index]
-            if term is not None:
-                total = term if total is None else add(total, term)
-    return [total]
+    results: Any
+    try:
+        if type(rule) is not tuple:
+            tangents = [tangent[a] if type(a) is int else None for a in inputs]
+            outs = [Ref(builder, v) for v in values]
+            results = rule(tangents, operands, outs, **primitive.named(params))
+        else:
+            operands.append(Ref(builder, values[0]))
+            named = primitive.named(params)
+            total: Ref | None = None
+            for i in hot:
+                partial = rule[i]
+                if partial is not None:
+                    term = partial(tangent[inputs[i]], *operands, **named)  # type: ignore[index]
+                    if term is not None:
+                        total = term if total is None else add(total, term)
+            results = [total]
+    except GraphadError:
+        raise
+    except Exception as error:
+        raise raised(eqn, "derivative", loc, error) from error  # type: ignore[arg-type]
+    return checked(eqn, "derivative", loc, results, [builder.avals[v] for v in values])  # type: ignore[arg-type]
 
 
 @without_collector

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from graphad.errors import DifferentiationError
+from graphad.errors import DifferentiationError, GraphadError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, Literal
+from graphad.ir.types import Aval, Literal, ValueWantedError
 from graphad.primitives.elementwise import add
+from graphad.transforms.rules import checked, raised, reads_itself, rule_error
 
 
 class Transposed(NamedTuple):
@@ -123,23 +124,41 @@ def _transpose_eqn(
     rule = primitive.transpose
     if rule is None:
         raise _not_linear(eqn, loc)
-    named = primitive.named(params)
+    results: Any
     if callable(rule):
-        return rule(cts, operands, **named)
-    ct = cts[0]
-    results: list[Ref | None] = [None] * len(inputs)
-    linear = [i for i, x in enumerate(operands) if type(x) is Aval]
-    for i in linear:
-        partial = rule.get(i)
-        if partial is None:
-            raise _not_linear(eqn, loc)
         try:
-            results[i] = partial(ct, *operands, **named)
-        except TypeError:  # the rule wants the value of another linear operand, as that of x * x does
-            if len(linear) > 1:
-                raise _not_linear(eqn, loc) from None
+            results = rule(cts, operands, **primitive.named(params))
+        except ValueWantedError:
+            raise _not_linear(eqn, loc) from None
+        except GraphadError:
             raise
-    return results
+        except Exception as error:
+            raise raised(eqn, "transpose", loc, error) from error
+    else:
+        results = [None] * len(inputs)
+        for i, x in enumerate(operands):
+            if type(x) is Aval:
+                results[i] = _transpose_operand(rule.get(i), i, graph, eqn, loc, cts[0], operands)
+    return checked(eqn, "transpose", loc, results, [graph.aval_of(a) for a in inputs])
+
+
+def _transpose_operand(
+    partial: Any, i: int, graph: Graph, eqn: Eqn, loc: Loc, ct: Ref | None, operands: list[Ref | Aval]
+) -> Any:
+    """The cotangent of operand ``i``."""
+    if partial is None:
+        raise _not_linear(eqn, loc)
+    try:
+        return partial(ct, *operands, **eqn.primitive.named(eqn.params))
+    except ValueWantedError:
+        if not reads_itself(partial, i, graph, eqn):
+            raise _not_linear(eqn, loc) from None
+        problem = f"computes with the value of operand {i}, in which {eqn.primitive.name} is said to be linear"
+        raise rule_error(eqn, "transpose", loc, problem) from None
+    except GraphadError:
+        raise
+    except Exception as error:
+        raise raised(eqn, "transpose", loc, error) from error
 
 
 def _not_linear(eqn: Eqn, loc: Loc) -> DifferentiationError:
