@@ -67,7 +67,12 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool =
     if callable(learning_rate):
         schedule: Callable[[Any], Scalar] = learning_rate
         return scale_by_schedule(lambda count: sign * schedule(count))
-    return scale(sign * learning_rate)
+
+    def scaled(updates: Tree, _: Tree) -> Tree:
+        factor = sign * learning_rate
+        return tree_map(lambda g: as_dtype_of(g, factor * g), updates)
+
+    return stateless(scaled)
 
 
 def scale_by_sign() -> GradientTransformation:

@@ -63,7 +63,8 @@ class Checkpoint:
         """The steps of which there are checkpoints, in order."""
         if not os.path.isdir(self.path):
             return []
-        return sorted([int(match[1]) for name in os.listdir(self.path) if (match := _NAME.fullmatch(name))])
+        found = [int(match[1]) for name in os.listdir(self.path) if (match := _NAME.fullmatch(name))]
+        return sorted([step for step in found if os.path.lexists(self.file(step))])  # not those of shorter names
 
     def file(self, step: int) -> str:
         """The file of the checkpoint of ``step``."""
@@ -109,7 +110,7 @@ class Checkpoint:
         damaged: CheckpointError | None = None
         for step in reversed(self.steps()):
             try:
-                tree, metadata = load_with_metadata(self.file(step), like)
+                tree, metadata = load_with_metadata(self.file(step), like, ours=True)
             except CheckpointError as error:
                 damaged = damaged or error
                 continue

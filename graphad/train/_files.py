@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,10 @@ from graphad.trace.source import where
 NDArray = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
 
-_CHECKSUM: Final = "graphad.crc32"
+_OURS: Final = "graphad."  # how the names of our texts begin
+_CHECKSUM: Final = f"{_OURS}crc32"
+#: A second sign that a file is ours: it shows if damage has taken the checksum away.
+_FORMAT: Final = f"{_OURS}format", "1"
 
 
 class CheckpointError(GraphadError, ValueError):
@@ -57,7 +61,7 @@ def save(path: PathLike, tree: Tree, metadata: Mapping[str, str] | None = None) 
     from safetensors.numpy import save as serialized  # late: nobody else needs it
 
     tensors = {name: _contiguous(leaf) for name, leaf in _named(tree)}
-    texts = dict(metadata or {})
+    texts = {**(metadata or {}), _FORMAT[0]: _FORMAT[1]}
     texts[_CHECKSUM] = _checksum(tensors, texts)
     content = serialized(tensors, texts)
     folder, name = os.path.split(os.path.abspath(path))
@@ -100,9 +104,9 @@ def load(path: PathLike, like: Tree) -> Tree:
     return load_with_metadata(path, like)[0]
 
 
-def load_with_metadata(path: PathLike, like: Tree) -> tuple[Tree, dict[str, str]]:
-    """The tree that `save` wrote, as `load` gives it, and the texts beside it."""
-    tensors, texts = _read(path)
+def load_with_metadata(path: PathLike, like: Tree, *, ours: bool = False) -> tuple[Tree, dict[str, str]]:
+    """The tree that `save` wrote, as `load` gives it, and the texts beside it; ``ours`` if nobody else may have."""
+    tensors, texts = _read(path, ours)
     expected = {name: _contiguous(leaf) for name, leaf in _named(like)}
     if tensors.keys() != expected.keys():
         missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
@@ -122,10 +126,12 @@ def load_with_metadata(path: PathLike, like: Tree) -> tuple[Tree, dict[str, str]
     return unflatten(treedef, [Array(tensors[name]) for name in expected]), texts
 
 
-def _read(path: PathLike) -> tuple[dict[str, NDArray], dict[str, str]]:
+def _read(path: PathLike, ours: bool) -> tuple[dict[str, NDArray], dict[str, str]]:
     """The arrays and texts of a file, whole."""
     from safetensors import SafetensorError, safe_open  # late: nobody else needs it
 
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for whoever writes to it
+        raise CheckpointError(f"{where()}{os.fspath(path)} is no regular file. Name a file that save has written.")
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             texts = dict(file.metadata() or {})
@@ -135,11 +141,17 @@ def _read(path: PathLike) -> tuple[dict[str, NDArray], dict[str, str]]:
             f"{where()}{os.fspath(path)} is damaged or no safetensors file: {error}. Use an earlier checkpoint."
         ) from error
     checksum = texts.pop(_CHECKSUM, None)
+    if checksum is None and (ours or any(name.startswith(_OURS) for name in texts)):
+        raise CheckpointError(
+            f"{where()}{os.fspath(path)} is damaged: graphad wrote it, and the checksum that it writes is not there. "
+            "Use an earlier checkpoint."
+        )
     if checksum is not None and checksum != _checksum(tensors, texts):
         raise CheckpointError(
             f"{where()}{os.fspath(path)} is damaged: its contents do not give the checksum that was written with them. "
             "Use an earlier checkpoint."
         )
+    texts.pop(_FORMAT[0], None)
     return tensors, texts
 
 

@@ -93,7 +93,7 @@ def fit(
         A `Checkpoint`, or a folder to keep one after each epoch in.
     resume
         Go on from the newest checkpoint: ``"auto"`` if there is one; True if there must be one; with False there must
-        be none.
+        be none. Going on with other data (unless a function gives them) or another optimizer is a `CheckpointWarning`.
     progress
         Report on standard error: a line that is rewritten, or one per epoch where there is no terminal.
     early_stopping

@@ -11,6 +11,7 @@ from graphad.trace.pytree import Tree
 from graphad.trace.source import where
 from graphad.train._checkpoint import Checkpoint, CheckpointWarning
 from graphad.train._files import CheckpointError
+from graphad.train._identity import Named, difference
 from graphad.train._lock import FolderLock
 
 _METADATA: Final = "graphad.train"
@@ -24,7 +25,9 @@ class Keeper:
     checkpoint
         The folder; None if nothing is kept.
     settings
-        What decides the parameters, beside the data and the number of epochs: another training has others.
+        What decides the parameters, beside data, optimiser and the number of epochs: another training has others.
+    identity
+        Data and optimiser, as `_identity` tells them: a training that goes on with others is told so.
 
     Attributes
     ----------
@@ -32,8 +35,8 @@ class Keeper:
         The step of the newest checkpoint; -1 if there is none.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None, settings: dict[str, Any]) -> None:
-        self.checkpoint, self.settings = checkpoint, settings
+    def __init__(self, checkpoint: Checkpoint | None, settings: dict[str, Any], identity: dict[str, Named]) -> None:
+        self.checkpoint, self.settings, self.identity = checkpoint, settings, identity
         self.folder = "" if checkpoint is None else os.fspath(checkpoint.path)
         self.saved_at = -1
         self._failed = False  # the last was not written
@@ -63,7 +66,7 @@ class Keeper:
         if self.checkpoint is None:
             return
         try:
-            self.checkpoint.save(step, tree, {_METADATA: json.dumps({"settings": self.settings, **record})})
+            self.checkpoint.save(step, tree, {_METADATA: json.dumps({**self._told(), **record})})
         except OSError as error:
             if not self._failed:  # once is enough for a disk that is full
                 newest = f"is that of step {self.saved_at}" if self.saved_at >= 0 else "is yet to be written"
@@ -108,8 +111,28 @@ class Keeper:
                     f"{where()}fit: the checkpoints in {self.folder} are of a training with {name}="
                     f"{record['settings'][name]!r}, and this one has {now!r}. Use the same, or another folder."
                 )
+        self._compare(step, record)
         self.saved_at = step
         return step, tree, record
+
+    def _told(self) -> dict[str, Any]:
+        return {"settings": self.settings, "identity": self.identity}
+
+    def _compare(self, step: int, record: dict[str, Any]) -> None:
+        """Say if the training goes on with other data or another optimiser: it may be meant, or a mistake."""
+        before = record.get("identity", {})
+        found = {
+            what: told
+            for what, now in self.identity.items()
+            if what in before and (told := difference(before[what], now))
+        }
+        if found:
+            listed = " and ".join([f"other {what} ({told})" for what, told in found.items()])
+            message = (
+                f"{where()}fit: the training in {self.folder} goes on from step {step} with {listed}. If that is not "
+                "meant, stop it; for a training of its own choose another folder."
+            )
+            warnings.warn(message, CheckpointWarning, stacklevel=2)
 
     def _newest(self, checkpoint: Checkpoint, like: Tree) -> tuple[int, Tree, dict[str, str]] | None:
         try:

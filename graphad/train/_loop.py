@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any, Final, NamedTuple, cast
@@ -14,13 +15,14 @@ from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.source import where
 from graphad.train._callbacks import Callback, EarlyStopping, Row, Training
-from graphad.train._checkpoint import Checkpoint
+from graphad.train._checkpoint import Checkpoint, CheckpointWarning
 from graphad.train._data import prefetch, read_scalars, to_device
+from graphad.train._identity import Named, checksums_of, parameters_of
 from graphad.train._interrupts import Interrupts, TrainingInterrupted
 from graphad.train._keeper import Keeper
 from graphad.train._nonfinite import NonFiniteError, explain
 from graphad.train._progress import Progress
-from graphad.train._result import FitResult
+from graphad.train._result import FitResult, length_text
 from graphad.train._source import Evaluation, Source
 from graphad.train._step import Step, TrainState
 
@@ -72,7 +74,7 @@ class Loop:
         self.looked_at = 0.0
         self.epoch_done = False  # between the row of an epoch and the next epoch
         self.interrupts = Interrupts()
-        self.keeper = Keeper(checkpoint, self._settings())
+        self.keeper = Keeper(checkpoint, self._settings(), {} if checkpoint is None else self._identity())
         self.best: Any = self._model() if early_stopping is not None and early_stopping.restore_best else None
 
     def run(self) -> FitResult:
@@ -100,9 +102,22 @@ class Loop:
             if self.early_stopping is not None:
                 training.stop_reason = self.early_stopping.reason(training.history)
             if training.stop_reason is None and training.epoch > self.options.epochs:
-                training.stop_reason = f"all {self.options.epochs} epochs are done"
+                training.stop_reason = self._all_done()
             if training.stop_reason is None:
                 self._run_epoch()
+
+    def _all_done(self) -> str:
+        """Why there is no epoch to do: the last has ended, or the checkpoints are of later ones."""
+        epochs, training = self.options.epochs, self.training
+        if len(training.history) <= epochs and not self.batch:
+            return f"all {epochs} epochs are done"
+        length = length_text(training.step, training.history)
+        message = (
+            f"{where()}fit: epochs={epochs}, but the training in {self.keeper.folder} has gone on for {length}: that "
+            f"is the result. For one of {epochs} epochs choose another folder."
+        )
+        warnings.warn(message, CheckpointWarning, stacklevel=2)
+        return f"the checkpoints are beyond the {epochs} epochs asked for"
 
     def _break_off(self, error: BaseException) -> None:
         """Keep what was done until ``error`` came: in a checkpoint, and if it is Ctrl-C in what is raised instead."""
@@ -293,6 +308,11 @@ class Loop:
             "accumulate": step.accumulate,
             "precision": step.precision,
         }
+
+    def _identity(self) -> dict[str, Named]:
+        """Data and optimiser; what a function gives is known to nobody."""
+        optimizer = {"optimizer settings": parameters_of(self.step.optimizer)}
+        return optimizer if callable(self.source.data) else {"data": checksums_of(self.source.data), **optimizer}
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint, as `fit` was told to."""

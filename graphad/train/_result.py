@@ -53,7 +53,7 @@ class FitResult:
 
     def __repr__(self) -> str:
         epochs = len(self.history)
-        parts = [f"{_counted(self.steps, 'step')} in {_counted(epochs, 'epoch')}"]
+        parts = [length_text(self.steps, self.history)]
         if epochs:
             first, last = self.history[0], self.history[-1]
             names = [name for name in last if name not in ("epoch", "step", "seconds")]
@@ -99,6 +99,20 @@ class FitResult:
         if self.history:
             axes.legend()
         return axes
+
+
+def length_text(steps: int, history: list[Row]) -> str:
+    """How long a training is; the history has the epochs that were finished.
+
+    >>> length_text(240, 4 * [{"step": 240.0}]), length_text(245, 4 * [{"step": 240.0}]), length_text(1, [])
+    ('240 steps in 4 epochs', '245 steps: 4 epochs and 5 steps of the next', '1 step of the first epoch')
+    """
+    more = steps - int(history[-1]["step"]) if history else steps
+    if not more:
+        return f"{_counted(steps, 'step')} in {_counted(len(history), 'epoch')}"
+    if not history:
+        return f"{_counted(steps, 'step')} of the first epoch"
+    return f"{_counted(steps, 'step')}: {_counted(len(history), 'epoch')} and {_counted(more, 'step')} of the next"
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -103,6 +103,57 @@ def test_every_damage_is_seen(tmp_path, rng):
         load(path, tree)
 
 
+def test_every_byte_of_the_header_counts(tmp_path):
+    """Whatever it makes of the names and texts, the checksum's own name included."""
+    tree = {"w": np.arange(2, dtype=np.float32)}
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save(1, tree, {"graphad.train": "mine"})
+    path = tmp_path / "step-00000001.safetensors"
+    whole = path.read_bytes()
+    for at in range(len(whole) - tree["w"].nbytes):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        if damaged.rstrip(b" ") == whole.rstrip(b" "):
+            continue
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            load(path, tree)
+
+
+def test_a_checkpoint_without_a_checksum_is_refused(tmp_path):
+    tree, checkpoint = {"w": np.arange(3, dtype=np.float32)}, Checkpoint(tmp_path)
+    checkpoint.save(1, tree)
+    for texts in ({}, {"graphad.train": "{}"}, {"graphad.format": "1"}):
+        save_file(tree, checkpoint.file(2), texts)
+        with pytest.warns(CheckpointWarning, match=r"step-00000002.*the checksum .* is not there.*Going on .* step 1"):
+            assert checkpoint.restore(tree)[0] == 1
+        if texts:  # its own texts say that it is ours
+            with pytest.raises(CheckpointError, match="the checksum that it writes is not there"):
+                load(checkpoint.file(2), tree)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    tree, checkpoint = {"w": np.arange(3, dtype=np.float32)}, Checkpoint(tmp_path)
+    checkpoint.save(1, tree)
+    os.mkfifo(checkpoint.file(2))
+    os.mkdir(checkpoint.file(3))
+    os.symlink("/dev/zero", checkpoint.file(4))
+    for step in (2, 3, 4):
+        with pytest.raises(CheckpointError, match=r"test_files\.py:\d+: .* is no regular file"):
+            load(checkpoint.file(step), tree)
+    with pytest.warns(CheckpointWarning, match="is no regular file.*Going on from that of step 1"):
+        assert checkpoint.restore(tree)[0] == 1
+    os.symlink(checkpoint.file(1), tmp_path / "best")
+    same(load(tmp_path / "best", tree), tree)
+
+
+def test_files_of_names_like_those_of_checkpoints_are_none(tmp_path):
+    for name in ("step-5.safetensors", "step-0000000007.safetensors", "step-00000009.safetensors.bak"):
+        (tmp_path / name).write_bytes(b"mine")
+    assert Checkpoint(tmp_path).restore({"w": 0.0}) is None
+
+
 def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     save(tmp_path / "x", {"w": 1.0})
 

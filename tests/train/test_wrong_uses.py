@@ -8,7 +8,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import optim
-from graphad.train import EarlyStopping, batches, fit, make_step
+from graphad.train import CheckpointWarning, EarlyStopping, batches, fit, make_step
 from tests.train.problems import line_data, line_loss, line_params
 
 
@@ -162,5 +162,6 @@ def test_another_optimizer_or_model_is_not_resumed(tmp_path):
             train(checkpoint=tmp_path, **options)
     with pytest.raises(ValueError, match=r"it lacks opt_state\.0\.mu\.c and 2 more\. "):
         fit(line_loss, {**line_params(), "c": 1.0}, line_data(), optim.adam(1e-2), checkpoint=tmp_path, progress=False)
-    again = train(checkpoint=tmp_path, optimizer=optim.adam(1e-3), epochs=2)  # another rate is the user's choice
+    with pytest.warns(CheckpointWarning, match="learning_rate was 0.01 and is 0.001"):  # it is the user's choice
+        again = train(checkpoint=tmp_path, optimizer=optim.adam(1e-3), epochs=2)
     assert len(again.losses) == 1
