@@ -11,7 +11,7 @@ from graphad.ir.types import Aval
 from graphad.trace.array import Array
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, path_text, structure_text, unflatten
-from graphad.trace.semantics import as_operand, cast
+from graphad.trace.semantics import cast
 from graphad.trace.source import where
 
 #: The dtype of the derivative of an integer: it holds nothing (JAX's ``float0``).
@@ -51,7 +51,7 @@ def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name:
                 f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
                 f"and dtype of what they belong to, {a}{remedy}"
             )
-        checked.append(cast(as_operand(t), a.dtype))
+        checked.append(cast(t, a.dtype))
     return checked
 
 
@@ -62,9 +62,7 @@ def converted(primals: Any, tangents: Any) -> Any:
     if treedef != other:
         return tangents  # `check_tangents` has the words for that
     avals = [type_of(x).aval for x in leaves]
-    return unflatten(
-        other, [cast(as_operand(t), a.dtype) if a.is_float else t for t, a in zip(directions, avals, strict=True)]
-    )
+    return unflatten(other, [cast(t, a.dtype) if a.is_float else t for t, a in zip(directions, avals, strict=True)])
 
 
 def _at(tree: Any, index: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from graphad.errors import GraphadError, at
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
+from graphad.ir.rounding import converted
 from graphad.ir.types import Aval
 
 Array = np.ndarray[Any, Any]
@@ -71,7 +72,7 @@ def evaluate(
 def conform(result: Any, aval: Aval) -> Array:
     """``result`` as an array of exactly this shape and dtype (NumPy turns 0-d arrays into scalars, and widens)."""
     if type(result) is not np.ndarray or result.dtype != aval.dtype.numpy:
-        result = np.asarray(result, aval.dtype.numpy)
+        result = converted(np.asarray(result), aval.dtype.numpy)
     if result.shape != aval.shape:
         result = np.broadcast_to(result, aval.shape)
     return result

@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from graphad.ir.recent import Recent
+from graphad.ir.rounding import converted, integer_to_odd
 
 Kind = OneOf["b", "u", "i", "f", "c"]
 
@@ -209,7 +210,12 @@ _recent_literals: Final[Recent[tuple[type, Any, DType], Literal]] = Recent(_RECE
 
 
 def literal(value: Any, dtype: DType) -> Literal:
-    """The one `Literal` of this value, converted to ``dtype``.
+    """The one `Literal` of this value, converted to ``dtype`` once: from all its digits.
+
+    Raises
+    ------
+    OverflowError
+        For a Python integer that an integer type does not hold.
 
     Examples
     --------
@@ -222,10 +228,26 @@ def literal(value: Any, dtype: DType) -> Literal:
         return _recent_literals[key]
     except (KeyError, TypeError):
         pass
-    made = _literal_from_bits(dtype, np.asarray(value).astype(dtype.numpy).tobytes())
+    made = _literal_from_bits(dtype, _converted_number(value, dtype).tobytes())
     if np.ndim(value) == 0 and isinstance(value, (bool, int, float, np.generic)) and value == value and value != 0:
         _recent_literals[key] = made
     return made
+
+
+def _converted_number(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
+    if type(value) is not int or dtype is b1:
+        return converted(np.asarray(value), dtype.numpy)
+    if dtype.is_integer:
+        if not fits(value, dtype):
+            info = np.iinfo(dtype.numpy)
+            raise OverflowError(f"{value} does not fit in {dtype.numpy}, which holds {info.min} to {info.max}")
+        return np.asarray(value, dtype.numpy)
+    return np.asarray(float(value)) if dtype is f64 else converted(np.asarray(integer_to_odd(value)), dtype.numpy)
+
+
+def fits(value: int, dtype: DType) -> bool:
+    """Whether an integer type holds ``value``."""
+    return -value <= 1 << (dtype.bits - 1) > value if dtype.kind == "i" else 0 <= value < 1 << dtype.bits
 
 
 def _literal_from_bits(dtype: DType, bits: bytes) -> Literal:
@@ -339,10 +361,12 @@ def promote(dtypes: Sequence[DType], weak: Sequence[bool], default_bits: int = 3
     else:
         names = tuple(_weak_node(d) if w else d.name for d, w in zip(dtypes, weak, strict=True))
     joined = _join(names)
-    if joined == "int*":
-        return DTYPES[f"i{default_bits}"], True
+    if joined == "int*":  # an integer wider than the default keeps its digits
+        return DTYPES[f"i{max([default_bits, *[d.bits for d in dtypes if d.kind == 'i']])}"], True
     if joined == "float*":
-        return DTYPES[f"f{default_bits}"], True
+        only_bools = all(w or d is b1 for d, w in zip(dtypes, weak, strict=True))
+        wide = [d.bits for d in dtypes if d.is_float] if only_bools else []
+        return DTYPES[f"f{max([default_bits, *wide])}"], True
     return DTYPES[joined], all(weak)
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
+from graphad.numpy._logic import compared
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array, is_scalar
 from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
+
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 def _elementwise(primitive: Primitive, name: str, call: str, result: str) -> Callable[..., Array]:
@@ -24,6 +27,8 @@ def _elementwise(primitive: Primitive, name: str, call: str, result: str) -> Cal
 
     def function(*operands: ArrayLike) -> Array:
         check_alike(name, operands)
+        if name in _COMPARISONS:
+            return compared(primitive, *operands, name=f"lax.{name}")
         return elementwise(primitive, *operands, name=f"lax.{name}")
 
     function.__name__ = function.__qualname__ = name
@@ -200,7 +205,7 @@ def convert_element_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:
     >>> convert_element_type(1.5, int)
     Array(1, dtype=int32)
     """
-    return cast(as_operand(x, "lax.convert_element_type"), canonical_dtype(new_dtype))
+    return cast(x, canonical_dtype(new_dtype), name="lax.convert_element_type")
 
 
 def bitcast_convert_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:

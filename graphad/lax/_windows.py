@@ -66,7 +66,7 @@ def reduce_window(
             "write lax.add, lax.mul, lax.max, lax.min or one of your own."
         )
     x = as_operand(operand, "lax.reduce_window")
-    init = cast(as_operand(init_value, "lax.reduce_window"), dtype_and_weakness(x)[0])
+    init = cast(init_value, dtype_and_weakness(x)[0], name="lax.reduce_window")
     if init.ndim:
         raise TypeError(f"{source.where()}lax.reduce_window takes a scalar init_value, got {shape_text(init)}.")
     params = window_params(

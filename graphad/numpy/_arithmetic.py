@@ -18,8 +18,8 @@ from graphad.trace.device_array import DeviceArray
 from graphad.trace.semantics import (
     as_floats,
     as_number,
-    as_operand,
     as_operands,
+    beside,
     broadcast_shapes,
     broadcast_to,
     cast,
@@ -129,7 +129,7 @@ def _numbers(name: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     dtype, weak = result_type(*as_operands(name, x, y))
     if dtype is b1:
         dtype = i32
-    return cast(x, dtype, weak), cast(y, dtype, weak)
+    return cast(x, dtype, weak, name), cast(y, dtype, weak, name)
 
 
 def _floored_remainder(truncated: Array, y: Array) -> Array:
@@ -222,10 +222,10 @@ def clip(x: ArrayLike, min: ArrayLike | None = None, max: ArrayLike | None = Non
     >>> gnp.clip(gnp.arange(5), 1, 3)
     Array([1, 1, 2, 3, 3], dtype=int32)
     """
-    result = as_operand(x, "clip")
+    result, *ends = beside("clip", x, *[end for end in (min, max) if end is not None])
     if min is not None:
-        result = maximum(min, result)
-    return result if max is None else minimum(max, result)
+        result = maximum(ends[0], result)
+    return result if max is None else minimum(ends[-1], result)
 
 
 def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from graphad.api import foreign
 from graphad.api.devices import device_put
 from graphad.api.placement import named
-from graphad.ir.types import DType, b1, literal
+from graphad.ir.rounding import converted
+from graphad.ir.types import DType, b1, bf16, f64, literal
 from graphad.numpy._joining import concatenate, stack
 from graphad.numpy._math import floor
 from graphad.numpy._shape import moveaxis
@@ -21,7 +22,6 @@ from graphad.trace.device_array import DeviceArray
 from graphad.trace.interop import import_dlpack
 from graphad.trace.semantics import (
     as_operand,
-    as_operands,
     broadcast_to,
     canonical_dtype,
     canonical_shape,
@@ -56,7 +56,7 @@ def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, ndmin:
     elif not isinstance(object, (Array, np.ndarray, np.generic)) and foreign.is_on_gpu(object):
         result = foreign.copied(object)
     else:
-        result = as_operand(object, "array")
+        result = as_operand(object, "array") if wanted is None else cast(object, wanted, name="array")
     if wanted is not None:
         result = cast(result, wanted)
     return result if result.ndim >= ndmin else result.reshape((1,) * (ndmin - result.ndim) + result.shape)
@@ -119,11 +119,13 @@ def _from_numbers(items: list[Any] | tuple[Any, ...], dtype: DType | None) -> Ar
                 f"{source.where()}array got a Python integer too large for {dtype.numpy}. "
                 "Give a wider dtype=, or config.update('default_dtype_bits', 64)."
             )
-    return Array(snapshot(data.astype(dtype.numpy)))
+    return Array(snapshot(converted(data, dtype.numpy)))
 
 
 def _regular(items: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
     try:
+        if dtype is bf16:  # by way of float64: the dtype takes Python's numbers by way of float32
+            return converted(np.array(items, np.float64), dtype.numpy)
         return np.array(items, None if dtype is None else dtype.numpy)
     except ValueError as error:
         raise ValueError(f"{source.where()}array got sequences of unequal lengths or shapes: {error}.") from None
@@ -133,7 +135,7 @@ def _stacked(items: Any, dtype: DType) -> Any:
     """Nested sequences with traced values, or arrays on a device, among them: one `stack` a level."""
     if isinstance(items, (list, tuple)):
         return stack([_stacked(x, dtype) for x in items])
-    return cast(as_operand(items, "array"), dtype)
+    return cast(items, dtype, name="array")
 
 
 def _leaves(items: Any) -> list[Any]:
@@ -155,7 +157,7 @@ def astype(x: ArrayLike, dtype: DTypeLike) -> Array:
     >>> gnp.astype(gnp.array([1.7, -1.7]), "float16")
     Array([ 1.7, -1.7], dtype=float16)
     """
-    return cast(as_operand(x, "astype"), canonical_dtype(dtype))
+    return cast(x, canonical_dtype(dtype), name="astype")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,8 +171,7 @@ def full(shape: Shape, fill_value: ArrayLike, dtype: DTypeLike | None = None) ->
     >>> gnp.full(2, 7.0, dtype="float32")
     Array([7., 7.], dtype=float32)
     """
-    (value,) = as_operands("full", fill_value)
-    value = as_operand(value) if dtype is None else cast(value, canonical_dtype(dtype))
+    value = as_operand(fill_value, "full") if dtype is None else cast(fill_value, canonical_dtype(dtype), name="full")
     return broadcast_to(value, canonical_shape(shape, "full"))
 
 
@@ -220,10 +221,8 @@ def full_like(x: ArrayLike, fill_value: ArrayLike, dtype: DTypeLike | None = Non
     """
     x = as_operand(x, "full_like")
     like, weak = dtype_and_weakness(x)
-    (value,) = as_operands("full_like", fill_value)
-    value = cast(value, like if dtype is None else canonical_dtype(dtype))
-    if weak and dtype is None:
-        value = cast(value, like, weak=True)
+    wanted = like if dtype is None else canonical_dtype(dtype)
+    value = cast(fill_value, wanted, weak and dtype is None, "full_like")
     return broadcast_to(value, x.shape if shape is None else canonical_shape(shape, "full_like"))
 
 
@@ -298,14 +297,19 @@ def arange(
     given = [x for x in (start, stop, step) if x is not None]
     wanted = result_type(*given)[0] if dtype is None else canonical_dtype(dtype)
     first, last, by = [_number(x, "arange") for x in ((0, start, step) if stop is None else (start, stop, step))]
-    size = max(0, math.ceil((last - first) / (1 if by is None else by)))
+    size = max(0, _steps(last - first, 1 if by is None else by))
     working = wanted.numpy if wanted.bits >= 32 or not wanted.is_float else np.dtype(np.float32)
     counted = np.arange(size).astype(working)
     if by is not None:
         counted = counted * working.type(by)
     if first:
         counted = counted + working.type(first)
-    return Array(counted.astype(wanted.numpy))
+    return Array(converted(counted, wanted.numpy))
+
+
+def _steps(span: Any, by: Any) -> int:
+    """How many steps of ``by`` it takes to come as far as ``span``: exactly, where these are integers."""
+    return -(span // -by) if isinstance(span, int) and isinstance(by, int) else math.ceil(span / by)
 
 
 def _number(x: Any, name: str) -> Any:
@@ -335,17 +339,18 @@ def linspace(
     """
     if num < 0:
         raise ValueError(f"{source.where()}linspace takes num >= 0, got {num}.")
-    start, stop = as_operand(start, "linspace"), as_operand(stop, "linspace")
-    promoted, _ = result_type(start, stop)
-    wanted = float_for(promoted) if dtype is None else canonical_dtype(dtype)
-    working = float_for(wanted)
-    start, stop = cast(start, working), cast(stop, working)
+    wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)
+    working = wanted if wanted.is_float else f64
+    start, stop = cast(start, working, name="linspace"), cast(stop, working, name="linspace")
     divisor = num - 1 if endpoint else num
     counted = np.arange(divisor if num > 1 else num).astype(working.numpy)
     fractions = Array(counted / working.numpy.type(max(divisor, 1)))
     shape = np.broadcast_shapes(start.shape, stop.shape)
     fractions = fractions.reshape((-1,) + (1,) * len(shape))
-    result = start * (1 - fractions) + stop * fractions
+    if wanted.is_float:
+        result = start * (1 - fractions) + stop * fractions
+    else:  # so that whole steps stay whole
+        result = start + (stop - start) / max(divisor, 1) * cast(counted, working).reshape(fractions.shape)
     if endpoint and num > 1:
         last = broadcast_to(stop, shape).reshape((1, *shape))
         result = concatenate([result, last])

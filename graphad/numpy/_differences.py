@@ -19,6 +19,8 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_float,
     as_operand,
+    as_operands,
+    beside,
     canonical_axes,
     canonical_axis,
     cast,
@@ -64,7 +66,7 @@ def _between(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
 def _end(values: ArrayLike | None, x: Any, axis: int) -> Any:
     if values is None:
         return None
-    v = as_operand(values, "diff")
+    _, v = beside("diff", x, values)
     return v if v.ndim else broadcast_to(v, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
 
 
@@ -77,7 +79,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
     """
     x = ravel(as_operand(ary, "ediff1d"))
     dtype, _ = dtype_and_weakness(x)
-    ends = [None if v is None else ravel(cast(as_operand(v, "ediff1d"), dtype)) for v in (to_begin, to_end)]
+    ends = [None if v is None else ravel(cast(v, dtype, name="ediff1d")) for v in (to_begin, to_end)]
     parts = [v for v in (ends[0], diff(x), ends[1]) if v is not None]
     return concatenate(parts) if len(parts) > 1 else parts[0]
 
@@ -93,7 +95,7 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None
     """
     x = as_float(f, "gradient")
     axes = canonical_axes(tuple(axis) if isinstance(axis, Sequence) else axis, x.ndim, "gradient")
-    steps = [as_operand(v, "gradient") for v in varargs] or [1.0]
+    steps = list(as_operands("gradient", *varargs)) or [1.0]
     steps = steps * len(axes) if len(steps) == 1 else steps
     if len(steps) != len(axes):
         raise TypeError(f"{source.where()}gradient got {len(steps)} spacings for {len(axes)} axes: give one for each.")
@@ -157,7 +159,7 @@ def unwrap(
     if x.shape[k] < 2:
         return x
     step = diff(x, axis=k)
-    turn = as_operand(period, "unwrap")
+    _, turn = beside("unwrap", x, period)
     half = turn // 2 if whole else turn / 2
     jump = remainder(step + half, period) - half
     jump = where((jump == -half) & (step > 0), half, jump)

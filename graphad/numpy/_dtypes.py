@@ -9,7 +9,7 @@ import numpy as np
 
 from graphad.ir.types import DTYPES, dtype_of
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness
+from graphad.trace.semantics import canonical_dtype, cast, dtype_and_weakness
 from graphad.trace.semantics import result_type as promotion
 
 
@@ -29,7 +29,7 @@ class ScalarType:
     def __call__(self, x: Any) -> Array:
         if isinstance(x, (list, tuple)):
             return Array(np.array(x, self.dtype))
-        return cast(as_operand(x, self.dtype.name), dtype_of(self.dtype))
+        return cast(x, dtype_of(self.dtype), name=self.dtype.name)
 
     def __eq__(self, other: object) -> bool:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.ir.types import f64
 from graphad.numpy._arithmetic import clip, floor_divide, power, remainder
 from graphad.numpy._creation import arange, linspace
 from graphad.numpy._joining import concatenate
@@ -17,8 +18,8 @@ from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
-    as_float,
     as_operand,
+    beside,
     canonical_dtype,
     canonical_shape,
     cast,
@@ -236,13 +237,16 @@ class _Joined:
         self._columns = columns
 
     def __getitem__(self, key: Any) -> Array:
-        parts = [self._part(x) for x in (key if isinstance(key, tuple) else (key,))]
-        return concatenate(parts, -1)
+        for x in (parts := key if isinstance(key, tuple) else (key,)):
+            if isinstance(x, str):
+                raise TypeError(
+                    f"{source.where()}r_ and c_ take no directives such as {x!r}. Write concatenate or stack."
+                )
+        operands = beside("r_", *[_line(x) if isinstance(x, slice) else x for x in parts])
+        return concatenate([self._part(x) for x in operands], -1)
 
     def _part(self, x: Any) -> Any:
-        if isinstance(x, str):
-            raise TypeError(f"{source.where()}r_ and c_ take no directives such as {x!r}. Write concatenate or stack.")
-        found = atleast_1d(_line(x) if isinstance(x, slice) else as_operand(x, "r_"))
+        found = atleast_1d(x)
         return found[:, None] if self._columns and found.ndim == 1 else found
 
 
@@ -335,8 +339,9 @@ def logspace(
     Array([  1.,  10., 100.], dtype=float32)
     """
     wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)
-    exponents = linspace(start, stop, num, endpoint, axis=axis)
-    return cast(power(as_float(base, "logspace"), exponents), wanted)
+    working = wanted if wanted.is_float else f64
+    exponents = linspace(start, stop, num, endpoint, dtype=working, axis=axis)
+    return cast(power(cast(base, working, name="logspace"), exponents), wanted)
 
 
 def geomspace(
@@ -354,7 +359,8 @@ def geomspace(
     Array([   1.,   10.,  100., 1000.], dtype=float32)
     """
     wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)
-    first, last = (cast(as_operand(x, "geomspace"), float_for(wanted)) for x in (start, stop))
+    working = wanted if wanted.is_float else f64
+    first, last = (cast(x, working, name="geomspace") for x in (start, stop))
     sign = where(first < 0, -1.0, 1.0)
     exponents = linspace(log(first * sign), log(last * sign), num, endpoint, axis=axis)
     return cast(exp(exponents) * (expand_dims(sign, axis) if sign.ndim else sign), wanted)

@@ -20,6 +20,8 @@ from graphad.trace import indexing, source
 from graphad.trace.array import Array, to_array
 from graphad.trace.semantics import (
     as_operand,
+    as_operands,
+    beside,
     canonical_axis,
     cast,
     dtype_and_weakness,
@@ -76,7 +78,7 @@ class Update:
         index = indexing.parse(self._index, self._x)
         if mode == "fill" and fill_value is not None and index.has_arrays:
             inside = indexing.read(broadcast_to(Array(np.asarray(True)), self._x.shape), index, "zero")
-            return where(inside, indexing.read(self._x, index), cast(as_operand(fill_value), self._x.aval.dtype))
+            return where(inside, indexing.read(self._x, index), cast(fill_value, self._x.aval.dtype))
         return indexing.read(self._x, index, _read_mode(mode))
 
     def set(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
@@ -89,6 +91,7 @@ class Update:
 
     def subtract(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
         """The array with ``values`` subtracted at the index."""
+        _, values = beside("x.at[i].subtract", self._x, values)
         return self.add(negative(values), mode=mode, **hints)
 
     def multiply(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
@@ -136,14 +139,13 @@ class Update:
             raise TypeError(f"{source.where()}x.at[i].{name} takes no argument {min(unknown)!r}.")
         x = self._x
         dtype, weak = dtype_and_weakness(x)
-        updates = as_operand(values, f"x.at[i].{name}")
-        wider, _ = result_type(x, updates)
+        wider, _ = result_type(x, *as_operands(f"x.at[i].{name}", values))
         if wider is not dtype and not (weak and dtype.kind == wider.kind):
             raise TypeError(
-                f"{source.where()}x.at[i].{name} got values of type {updates.aval} for x of type {x.aval}, which "
-                f"cannot hold them. Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
+                f"{source.where()}x.at[i].{name} got values of type {as_operand(values).aval} for x of type {x.aval}, "
+                f"which cannot hold them. Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
             )
-        updates = cast(updates, dtype)
+        updates = cast(values, dtype, name=f"x.at[i].{name}")
         if isinstance(self._index, Tracer) and self._index.aval.dtype is b1:
             return self._write_masked(combine, updates, name)
         index = indexing.parse(self._index, x)

@@ -8,7 +8,7 @@ from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_number, cast, dtype_and_weakness, elementwise, result_type
+from graphad.trace.semantics import as_number, beside, cast, dtype_and_weakness, elementwise, result_type
 
 
 def gcd(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -49,7 +49,7 @@ def bitwise_count(x: ArrayLike, /) -> Array:
 
 
 def _magnitudes(name: str, *xs: ArrayLike) -> list[Array]:
-    numbers = [as_number(x, name) for x in xs]
+    numbers = [as_number(x, name) for x in beside(name, *xs)]
     for x in numbers:
         dtype, _ = dtype_and_weakness(x)
         if not dtype.is_integer:

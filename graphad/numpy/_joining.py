@@ -15,6 +15,7 @@ from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_operand,
+    beside,
     canonical_axis,
     canonical_dtype,
     cast,
@@ -51,7 +52,7 @@ def _operands(arrays: Any, name: str) -> list[Any]:
         return list(arrays)
     if not isinstance(arrays, (list, tuple)) or not arrays:
         raise ValueError(f"{source.where()}{name} takes a sequence of at least one array, got {type(arrays).__name__}.")
-    return [as_operand(x, name) for x in arrays]
+    return beside(name, *arrays)
 
 
 def _joined(xs: list[Any], axis: int, dtype: Any, name: str) -> Any:
@@ -127,7 +128,7 @@ def append(x: ArrayLike, values: ArrayLike, axis: int | None = None) -> Array:
     >>> gnp.append(gnp.arange(2), 5)
     Array([0, 1, 5], dtype=int32)
     """
-    return concatenate([as_operand(x, "append"), as_operand(values, "append")], axis)
+    return concatenate(beside("append", x, values), axis)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_operand,
+    beside,
     broadcast_shapes,
     canonical_axes,
     cast,
@@ -32,7 +33,7 @@ def dot(x: ArrayLike, y: ArrayLike) -> Array:
     >>> gnp.dot(gnp.ones((2, 3)), gnp.arange(3.0))
     Array([3., 3.], dtype=float32)
     """
-    x, y = as_operand(x, "dot"), as_operand(y, "dot")
+    x, y = beside("dot", x, y)
     if not x.ndim or not y.ndim:
         return x * y
     axis = max(y.ndim - 2, 0)
@@ -47,7 +48,8 @@ def vdot(x: ArrayLike, y: ArrayLike) -> Array:
     >>> gnp.vdot(gnp.ones((2, 2)), gnp.ones((2, 2)))
     Array(4., dtype=float32)
     """
-    return dot(ravel(as_operand(x, "vdot")), ravel(as_operand(y, "vdot")))
+    x, y = beside("vdot", x, y)
+    return dot(ravel(x), ravel(y))
 
 
 def inner(x: ArrayLike, y: ArrayLike) -> Array:
@@ -57,7 +59,7 @@ def inner(x: ArrayLike, y: ArrayLike) -> Array:
     >>> gnp.inner(gnp.ones((2, 3)), gnp.ones((4, 3))).shape
     (2, 4)
     """
-    x, y = as_operand(x, "inner"), as_operand(y, "inner")
+    x, y = beside("inner", x, y)
     if not x.ndim or not y.ndim:
         return x * y
     _check_sizes("inner", x, y, (x.ndim - 1,), (y.ndim - 1,))
@@ -72,7 +74,8 @@ def outer(x: ArrayLike, y: ArrayLike) -> Array:
     Array([[0, 0, 0],
            [0, 1, 2]], dtype=int32)
     """
-    return ravel(as_operand(x, "outer"))[:, None] * ravel(as_operand(y, "outer"))[None, :]
+    x, y = beside("outer", x, y)
+    return ravel(x)[:, None] * ravel(y)[None, :]
 
 
 def matmul(x: ArrayLike, y: ArrayLike) -> Array:
@@ -107,7 +110,7 @@ def tensordot(x: ArrayLike, y: ArrayLike, axes: int | Sequence[Any] = 2) -> Arra
     >>> gnp.tensordot(gnp.ones((2, 3, 4)), gnp.ones((3, 4, 5))).shape
     (2, 5)
     """
-    x, y = as_operand(x, "tensordot"), as_operand(y, "tensordot")
+    x, y = beside("tensordot", x, y)
     if isinstance(axes, int):
         if not 0 <= axes <= min(x.ndim, y.ndim):
             raise ValueError(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import b1, i8
+from graphad.ir.types import b1, fits, i8, i64
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.primitives.cast import convert
 from graphad.trace import source
-from graphad.trace.array import Array
+from graphad.trace.array import Array, is_scalar
 from graphad.trace.semantics import (
     as_floats,
     as_operand,
     as_operands,
+    beside,
     broadcast_shapes,
     broadcast_to,
+    cast,
     dtype_and_weakness,
     elementwise,
     promoted,
@@ -35,7 +39,7 @@ def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.equal(gnp.arange(3), 1)
     Array([False,  True, False], dtype=bool)
     """
-    return elementwise(prims.eq, x, y, name="equal")
+    return compared(prims.eq, x, y, "equal")
 
 
 def not_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -45,7 +49,7 @@ def not_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.not_equal(gnp.arange(3), 1)
     Array([ True, False,  True], dtype=bool)
     """
-    return elementwise(prims.ne, x, y, name="not_equal")
+    return compared(prims.ne, x, y, "not_equal")
 
 
 def less(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -93,7 +97,42 @@ def _ordered(primitive: Primitive, x: ArrayLike, y: ArrayLike, name: str) -> Arr
     x, y = as_operands(name, x, y)
     if result_type(x, y)[0] is b1:
         x = convert(as_operand(x), dtype=i8)
-    return elementwise(primitive, x, y, name=name)
+    return compared(primitive, x, y, name)
+
+
+def compared(primitive: Primitive, x: ArrayLike, y: ArrayLike, name: str) -> Array:
+    """Compare; with an integer that the type of the other does not hold as well: it is beyond all that do."""
+    if type(y) is int and (sign := _beyond(y, x)):
+        return _settled(primitive, 0, sign, x)
+    if type(x) is int and (sign := _beyond(x, y)):
+        return _settled(primitive, sign, 0, y)
+    return elementwise(primitive, *_widened(x, y), name=name)
+
+
+def _settled(primitive: Primitive, left: int, right: int, x: ArrayLike) -> Array:
+    """What all elements of ``x`` give, being left or right of a number that is beyond them."""
+    x = as_operand(x) if type(x) is not int else Array(np.zeros((), np.int32), True)
+    return broadcast_to(with_weak(elementwise(primitive, left, right), x.weak_type), x.shape)
+
+
+def _beyond(n: int, x: ArrayLike) -> int:
+    """1 or -1 if the integer type of ``x`` holds no number as large, or as small, as ``n``; else 0."""
+    if type(x) is int:
+        return (n > x) - (n < x)
+    dtype, weak = dtype_and_weakness(x)
+    if dtype.is_float or fits(n, i64 if weak or dtype is b1 else dtype):
+        return 0
+    return 1 if n > 0 else -1
+
+
+def _widened(x: Any, y: Any) -> tuple[Any, Any]:
+    """x and y as int64 where a weak scalar is that and the other is narrower, which it would yield to."""
+    for wide, other in ((x, y), (y, x)):
+        if getattr(wide, "weak_type", False) and wide.aval.dtype is i64 and not is_scalar(other):
+            dtype, _ = dtype_and_weakness(other)
+            if dtype.is_integer and dtype.bits < 64:
+                return cast(x, i64), cast(y, i64)
+    return x, y
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -107,7 +146,7 @@ def logical_and(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.logical_and(gnp.arange(3), True)
     Array([False,  True,  True], dtype=bool)
     """
-    return elementwise(prims.and_, _truth(x, "logical_and"), _truth(y, "logical_and"), name="logical_and")
+    return elementwise(prims.and_, truth(x, "logical_and"), truth(y, "logical_and"), name="logical_and")
 
 
 def logical_or(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -117,7 +156,7 @@ def logical_or(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.logical_or(gnp.arange(3), False)
     Array([False,  True,  True], dtype=bool)
     """
-    return elementwise(prims.or_, _truth(x, "logical_or"), _truth(y, "logical_or"), name="logical_or")
+    return elementwise(prims.or_, truth(x, "logical_or"), truth(y, "logical_or"), name="logical_or")
 
 
 def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -127,7 +166,7 @@ def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.logical_xor(gnp.arange(3), True)
     Array([ True, False, False], dtype=bool)
     """
-    return elementwise(prims.xor, _truth(x, "logical_xor"), _truth(y, "logical_xor"), name="logical_xor")
+    return elementwise(prims.xor, truth(x, "logical_xor"), truth(y, "logical_xor"), name="logical_xor")
 
 
 def logical_not(x: ArrayLike, /) -> Array:
@@ -137,10 +176,13 @@ def logical_not(x: ArrayLike, /) -> Array:
     >>> gnp.logical_not(gnp.arange(3))
     Array([ True, False, False], dtype=bool)
     """
-    return elementwise(prims.not_, _truth(x, "logical_not"))
+    return elementwise(prims.not_, truth(x, "logical_not"))
 
 
-def _truth(x: ArrayLike, name: str) -> Array:
+def truth(x: ArrayLike, name: str) -> Array:
+    """Whether elements are not zero: of a number before it is rounded, which may make it zero."""
+    if is_scalar(x):
+        return cast(bool(x), b1, type(x) is not bool)
     x = as_operand(x, name)
     return x if dtype_and_weakness(x)[0] is b1 else elementwise(prims.ne, x, 0)
 
@@ -270,7 +312,7 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
             f"{source.where()}where takes a condition and two arrays: the positions where a condition holds have a "
             "shape that depends on values. Write where(condition, x, y), or np.nonzero of a concrete array."
         )
-    condition = _truth(condition, "where")
+    condition = truth(condition, "where")
     operands, _, weak = promoted("where", x, y)
     shapes = [v.shape for v in (condition, *operands) if hasattr(v, "shape")]
     shape = broadcast_shapes(shapes, "where")
@@ -296,9 +338,10 @@ def select(
             f"{source.where()}select takes as many choices as conditions, at least one; "
             f"got {len(conditions)} conditions and {len(choices)} choices."
         )
-    result = as_operand(default, "select")
+    dtype, weak = result_type(*choices, default)
+    result = cast(default, dtype, weak, "select")
     for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-        result = where(condition, choice, result)
+        result = where(condition, cast(choice, dtype, weak, "select"), result)
     return result
 
 
@@ -336,7 +379,7 @@ def array_equal(x: ArrayLike, y: ArrayLike, equal_nan: bool = False) -> Array:
     >>> gnp.array_equal(gnp.ones(3), gnp.ones(4))
     Array(False, dtype=bool)
     """
-    x, y = as_operand(x, "array_equal"), as_operand(y, "array_equal")
+    x, y = beside("array_equal", x, y)
     if x.shape != y.shape:
         return Array(np.asarray(False))
     same = equal(x, y)

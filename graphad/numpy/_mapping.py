@@ -82,7 +82,7 @@ def piecewise(
     dtype, _ = dtype_and_weakness(at)
 
     def value(f: Any) -> Any:
-        return cast(as_operand(f(at, *args, **kw) if callable(f) else f, "piecewise"), dtype)
+        return cast(f(at, *args, **kw) if callable(f) else f, dtype, name="piecewise")
 
     result: Any = zeros_like(at) if len(funclist) == n else broadcast_to(value(funclist[n]), at.shape)
     for condition, f in zip(conditions, funclist, strict=False):

@@ -137,7 +137,7 @@ def _along(x: Any, k: int, part: slice | np.ndarray[Any, Any]) -> Any:
 def _constant(x: Any, widths: Pairs, constant_values: Any) -> Any:
     dtype, weak = dtype_and_weakness(x)
     listed = isinstance(constant_values, (list, tuple))
-    value: Any = cast(make_array(constant_values) if listed else as_operand(constant_values, "pad"), dtype)
+    value: Any = make_array(constant_values, dtype) if listed else cast(constant_values, dtype, name="pad")
     if value.ndim:
         return _each_side(x, widths, broadcast_to(value, (x.ndim, 2)))
     low, high = (tuple([pair[side] for pair in widths]) for side in (0, 1))
@@ -161,7 +161,7 @@ def _ramps(x: Any, widths: Pairs, end_values: Any) -> Any:
     dtype, weak = dtype_and_weakness(x)
     working = dtype if dtype.is_float and dtype.bits >= 32 else f32 if dtype.is_float else f64
     listed = isinstance(end_values, (list, tuple))
-    ends: Any = cast(make_array(end_values) if listed else end_values, working)
+    ends: Any = make_array(end_values, working) if listed else cast(end_values, working, name="pad")
     ends = broadcast_to(ends, (x.ndim, 2))
 
     def ramp(end: Any, edge: Any, n: int, k: int) -> Any:
@@ -187,6 +187,8 @@ def _statistics(x: Any, widths: Pairs, statistic: Callable[..., Any], stat_lengt
         raise ValueError(f"{source.where()}pad got stat_length {stat_length}: a statistic is of at least one element.")
 
     def repeated(part: Any, n: int, k: int) -> Any:
+        if dtype.is_integer and statistic in (mean, median):  # whose result in float32 has not the digits of integers
+            part = cast(part, f64)
         found = statistic(part, axis=k, keepdims=True)
         found = cast(rint(found) if dtype.is_integer else found, dtype, weak)
         return broadcast_to(found, (*x.shape[:k], n, *x.shape[k + 1 :]))

@@ -15,7 +15,16 @@ from graphad.numpy._shape import atleast_1d
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_number, as_operand, cast, dtype_and_weakness, result_type, shape_text
+from graphad.trace.semantics import (
+    as_float,
+    as_number,
+    as_operand,
+    beside,
+    cast,
+    dtype_and_weakness,
+    result_type,
+    shape_text,
+)
 
 
 def polyval(p: ArrayLike, x: ArrayLike) -> Array:
@@ -25,7 +34,7 @@ def polyval(p: ArrayLike, x: ArrayLike) -> Array:
     >>> gnp.polyval(gnp.array([1, 0, -2]), gnp.array([1, 2, 3]))
     Array([-1,  2,  7], dtype=int32)
     """
-    coefficients, at = as_operand(p, "polyval"), as_operand(x, "polyval")
+    coefficients, at = beside("polyval", p, x)
     if not coefficients.ndim:
         raise ValueError(
             f"{source.where()}polyval got the coefficients {shape_text(coefficients)}; give an axis of them."
@@ -60,7 +69,7 @@ def polysub(a1: ArrayLike, a2: ArrayLike) -> Array:
 
 def _aligned(name: str, a1: ArrayLike, a2: ArrayLike) -> list[Any]:
     """Both with as many coefficients as the longer one."""
-    sides = [atleast_1d(as_operand(x, name)) for x in (a1, a2)]
+    sides = [atleast_1d(x) for x in beside(name, a1, a2)]
     longest = max([x.shape[0] for x in sides])
     return [pad(x, [(longest - x.shape[0], 0)] + [(0, 0)] * (x.ndim - 1)) for x in sides]
 
@@ -72,7 +81,7 @@ def polymul(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> gnp.polymul(gnp.array([1, 1]), gnp.array([1, -1]))
     Array([ 1.,  0., -1.], dtype=float32)
     """
-    return convolve(as_float(atleast_1d(a1), "polymul"), as_float(atleast_1d(a2), "polymul"))
+    return convolve(*[as_float(atleast_1d(x), "polymul") for x in beside("polymul", a1, a2)])
 
 
 def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
@@ -82,7 +91,7 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     >>> gnp.polydiv(gnp.array([1.0, 0.0, -2.0]), gnp.array([1.0, 1.0]))
     (Array([ 1., -1.], dtype=float32), Array([ 0.,  0., -1.], dtype=float32))
     """
-    dividend, divisor = (as_float(atleast_1d(x), "polydiv") for x in (u, v))
+    dividend, divisor = (as_float(atleast_1d(x), "polydiv") for x in beside("polydiv", u, v))
     m, n = dividend.shape[0] - 1, divisor.shape[0] - 1
     dtype, _ = result_type(dividend, divisor)
     rest, divisor = cast(dividend, dtype), cast(divisor, dtype)
@@ -122,7 +131,8 @@ def polyint(p: ArrayLike, m: int = 1, k: ArrayLike | None = None) -> Array:
     Array([1., 2., 0.], dtype=float32)
     """
     coefficients = _counted("polyint", p, m)
-    constants = atleast_1d(as_float(0.0 if k is None else k, "polyint"))
+    _, constants = beside("polyint", coefficients, 0.0 if k is None else k)
+    constants = atleast_1d(as_float(constants, "polyint"))
     if constants.shape[0] not in (1, m):
         raise ValueError(f"{source.where()}polyint got {constants.shape[0]} constants for m={m}; give 1 or {m}.")
     dtype, _ = result_type(coefficients, constants)
@@ -151,7 +161,7 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     zeros = as_float(atleast_1d(seq_of_zeros), "poly")
     if zeros.ndim != 1:
         raise ValueError(f"{source.where()}poly got {shape_text(zeros)}; of a matrix it would need the eigenvalues.")
-    one = cast(as_operand(1.0), dtype_and_weakness(zeros)[0])[None]
+    one = cast(1.0, dtype_and_weakness(zeros)[0])[None]
     result = one
     for k in range(zeros.shape[0]):
         result = convolve(result, concatenate([one, -zeros[k : k + 1]]))

@@ -11,7 +11,7 @@ from graphad.numpy._shape import expand_dims, moveaxis, ravel, reshape
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, canonical_axis, shape_text
+from graphad.trace.semantics import as_operand, beside, canonical_axis, shape_text
 
 
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Array:
@@ -87,7 +87,7 @@ def kron(a: ArrayLike, b: ArrayLike) -> Array:
     >>> gnp.kron(gnp.array([1, 10]), gnp.array([1, 2]))
     Array([ 1,  2, 10, 20], dtype=int32)
     """
-    x, y = as_operand(a, "kron"), as_operand(b, "kron")
+    x, y = beside("kron", a, b)
     ndim = max(x.ndim, y.ndim)
     left, right = ((1,) * (ndim - v.ndim) + v.shape for v in (x, y))
     x = reshape(x, [n for size in left for n in (size, 1)])

@@ -12,7 +12,7 @@ from graphad.numpy._logic import equal
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, canonical_dtype
+from graphad.trace.semantics import as_operand, beside, canonical_dtype
 from graphad.trace.semantics import broadcast_shapes as common_shape
 
 euler_gamma = float(np.euler_gamma)
@@ -32,7 +32,7 @@ def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> gnp.array_equiv(gnp.ones(2), gnp.ones((3, 2)))
     Array(True, dtype=bool)
     """
-    x, y = as_operand(a1, "array_equiv"), as_operand(a2, "array_equiv")
+    x, y = beside("array_equiv", a1, a2)
     try:
         np.broadcast_shapes(x.shape, y.shape)
     except ValueError:

@@ -10,11 +10,11 @@ import numpy as np
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import DType, b1, dtype_of, f32, i8
 from graphad.numpy._arithmetic import maximum, minimum
+from graphad.numpy._logic import truth
 from graphad.numpy._logic import where as choose
 from graphad.numpy._math import sqrt
 from graphad.numpy._shape import broadcast_to, expand_dims, ravel
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
-from graphad.primitives import elementwise as prims
 from graphad.primitives import reduce as reducers
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -28,7 +28,6 @@ from graphad.trace.semantics import (
     cast,
     default_int,
     dtype_and_weakness,
-    elementwise,
     float_for,
     shape_text,
 )
@@ -54,7 +53,7 @@ def sum(  # noqa: A001  (NumPy's name)
     """
     x = _masked(_summable(a, dtype, "sum"), where, 0)
     total = _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
-    return total if initial is None else total + cast(as_operand(initial, "sum"), dtype_and_weakness(total)[0])
+    return total if initial is None else total + cast(initial, dtype_and_weakness(total)[0], name="sum")
 
 
 def prod(
@@ -74,7 +73,7 @@ def prod(
     """
     x = _masked(_summable(a, dtype, "prod"), where, 1)
     total = _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
-    return total if initial is None else total * cast(as_operand(initial, "prod"), dtype_and_weakness(total)[0])
+    return total if initial is None else total * cast(initial, dtype_and_weakness(total)[0], name="prod")
 
 
 def max(  # noqa: A001  (NumPy's name)
@@ -118,7 +117,7 @@ def any(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: Array
     >>> gnp.any(gnp.arange(3) > 1)
     Array(True, dtype=bool)
     """
-    return _reduce(reducers.reduce_or, _masked(_truth(a, "any"), where, False), axis, keepdims, "any")
+    return _reduce(reducers.reduce_or, _masked(truth(a, "any"), where, False), axis, keepdims, "any")
 
 
 def all(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike | None = None) -> Array:  # noqa: A001
@@ -128,7 +127,7 @@ def all(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: Array
     >>> gnp.all(gnp.arange(3) > 1)
     Array(False, dtype=bool)
     """
-    return _reduce(reducers.reduce_and, _masked(_truth(a, "all"), where, True), axis, keepdims, "all")
+    return _reduce(reducers.reduce_and, _masked(truth(a, "all"), where, True), axis, keepdims, "all")
 
 
 def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
@@ -138,7 +137,7 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     >>> gnp.count_nonzero(gnp.arange(3))
     Array(2, dtype=int32)
     """
-    return sum(_truth(a, "count_nonzero"), axis, keepdims=keepdims)
+    return sum(truth(a, "count_nonzero"), axis, keepdims=keepdims)
 
 
 def _reduce(primitive: Primitive, x: Any, axis: Axis, keepdims: bool, name: str) -> Any:
@@ -163,11 +162,6 @@ def _summable(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Any:
     if have.is_float or have.bits >= default_int().bits:
         return x
     return cast(x, dtype_of(f"u{default_int().bits}") if have.kind == "u" else default_int())
-
-
-def _truth(x: ArrayLike, name: str) -> Any:
-    x = as_operand(x, name)
-    return x if dtype_and_weakness(x)[0] is b1 else elementwise(prims.ne, x, 0)
 
 
 def _extremum(
@@ -198,7 +192,7 @@ def _extremum(
     if initial is None:
         return result
     combine = maximum if name == "max" else minimum
-    return combine(result, cast(as_operand(initial, name), dtype))
+    return combine(result, cast(initial, dtype, name=name))
 
 
 def _lowest(dtype: DType, name: str) -> Any:

@@ -17,6 +17,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_floats,
     as_operand,
+    beside,
     canonical_axis,
     cast,
     dtype_and_weakness,
@@ -35,7 +36,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLi
     """
     if side not in ("left", "right"):
         raise ValueError(f"{source.where()}searchsorted got side={side!r}; it takes 'left' and 'right'.")
-    rows, x = as_operand(a, "searchsorted"), as_operand(v, "searchsorted")
+    rows, x = beside("searchsorted", a, v)
     if rows.ndim != 1:
         raise ValueError(f"{source.where()}searchsorted got {shape_text(rows)} to search in; it takes one axis.")
     if sorter is not None:
@@ -82,7 +83,8 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     Array([False,  True, False,  True], dtype=bool)
     """
     del assume_unique  # it makes no difference here
-    x, tested = as_operand(element, "isin"), ravel(as_operand(test_elements, "isin"))
+    x, tested = beside("isin", element, test_elements)
+    tested = ravel(tested)
     found = any_(reshape(x, (*x.shape, 1)) == tested, -1)
     return ~found if invert else found
 

@@ -151,7 +151,7 @@ def quantile_of(
     if not rows.shape[-1]:
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
-    share = cast(as_operand(q, name), dtype if dtype.bits >= 32 else f32)
+    share = cast(q, dtype if dtype.bits >= 32 else f32, name=name)
     count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
     place = clip(reshape(share, -1), 0, 1) * maximum(count - 1, 0)
     place = broadcast_to(place, (*rows.shape[:-1], share.size))

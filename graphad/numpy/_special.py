@@ -9,7 +9,7 @@ from graphad.numpy._math import exp, log1p, sign, sin
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_floats, as_operand, elementwise
+from graphad.trace.semantics import as_float, as_floats, beside, elementwise
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Inverse hyperbolic functions
@@ -156,7 +156,7 @@ def fmax(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.fmax(gnp.array([1.0, gnp.nan]), 0.5)
     Array([1. , 0.5], dtype=float32)
     """
-    x, y = as_operand(x, "fmax"), as_operand(y, "fmax")
+    x, y = beside("fmax", x, y)
     return where((x > y) | isnan(y), x, y)
 
 
@@ -167,7 +167,7 @@ def fmin(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.fmin(gnp.array([1.0, gnp.nan]), 0.5)
     Array([0.5, 0.5], dtype=float32)
     """
-    x, y = as_operand(x, "fmin"), as_operand(y, "fmin")
+    x, y = beside("fmin", x, y)
     return where((x < y) | isnan(y), x, y)
 
 

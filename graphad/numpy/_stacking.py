@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ from graphad.numpy._shape import broadcast_to, flip, moveaxis, ravel, reshape, s
 from graphad.numpy._typing import ArrayLike, Shape
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, canonical_axis, canonical_shape, cast, dtype_and_weakness, shape_text
+from graphad.trace.semantics import (
+    as_operand,
+    beside,
+    canonical_axis,
+    canonical_shape,
+    cast,
+    dtype_and_weakness,
+    shape_text,
+)
 from graphad.trace.tracer import Tracer
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -56,7 +64,7 @@ def dstack(tup: Sequence[ArrayLike] | Array, dtype: Any = None) -> Array:
     Array([[[0, 0],
             [1, 1]]], dtype=int32)
     """
-    return concatenate([_with_three(as_operand(x, "dstack")) for x in tup], 2, dtype)
+    return concatenate([_with_three(x) for x in beside("dstack", *tup)], 2, dtype)
 
 
 def block(arrays: Any) -> Array:
@@ -67,16 +75,20 @@ def block(arrays: Any) -> Array:
     Array([[1., 0.],
            [1., 1.]], dtype=float32)
     """
-    return _block(arrays)[0]
+    return _block(arrays, iter(beside("block", *_blocks(arrays))))[0]
 
 
-def _block(arrays: Any) -> tuple[Any, int]:
-    """The block, and how deep its lists go."""
+def _blocks(arrays: Any) -> list[Any]:
     if isinstance(arrays, tuple):
         raise TypeError(f"{source.where()}block takes nested lists, got a tuple. Write list(...) around it.")
+    return [block for x in arrays for block in _blocks(x)] if isinstance(arrays, list) else [arrays]
+
+
+def _block(arrays: Any, operands: Iterator[Any]) -> tuple[Any, int]:
+    """The block made of ``operands``, one for each that is in the lists, and how deep these go."""
     if not isinstance(arrays, list):
-        return as_operand(arrays, "block"), 0
-    found = [_block(x) for x in arrays]
+        return next(operands), 0
+    found = [_block(x, operands) for x in arrays]
     parts, depths = [x for x, _ in found], [depth for _, depth in found]
     if len(set(depths)) != 1:
         raise ValueError(f"{source.where()}block got lists of unequal depth or an empty one: {depths}.")
@@ -158,7 +170,7 @@ def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None)
     Array([0, 9, 1, 2], dtype=int32)
     """
     x = as_operand(arr, "insert")
-    added = cast(as_operand(values, "insert"), dtype_and_weakness(x)[0])
+    added = cast(values, dtype_and_weakness(x)[0], name="insert")
     if axis is None:
         x, axis = ravel(x), 0
     k = canonical_axis(axis, x.ndim, "insert")

@@ -16,7 +16,15 @@ from graphad.numpy._stacking import resize
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_operand, canonical_axis, cast, default_int, dtype_and_weakness, shape_text
+from graphad.trace.semantics import (
+    as_operand,
+    beside,
+    canonical_axis,
+    cast,
+    default_int,
+    dtype_and_weakness,
+    shape_text,
+)
 from graphad.trace.tracer import Tracer
 
 
@@ -35,8 +43,8 @@ def put(a: ArrayLike, ind: ArrayLike, v: ArrayLike, mode: str | None = None, *, 
     if not at.size:
         return x
     at = _placed("put", at, x.size, mode)
-    values = resize(as_operand(v, "put"), at.shape)
-    return reshape(ravel(x).at[at].set(cast(values, dtype_and_weakness(x)[0])), x.shape)
+    values = resize(cast(v, dtype_and_weakness(x)[0], name="put"), at.shape)
+    return reshape(ravel(x).at[at].set(values), x.shape)
 
 
 def put_along_axis(
@@ -71,7 +79,7 @@ def put_along_axis(
     at = broadcast_to(_placed("put_along_axis", at, x.shape[k], mode), shape)
     grid = np.indices(shape, sparse=True)
     index = tuple([at if j == k else g for j, g in enumerate(grid)])
-    return x.at[index].set(cast(broadcast_to(as_operand(values, "put_along_axis"), shape), dtype_and_weakness(x)[0]))
+    return x.at[index].set(broadcast_to(cast(values, dtype_and_weakness(x)[0], name="put_along_axis"), shape))
 
 
 def place(arr: ArrayLike, mask: ArrayLike, vals: ArrayLike, *, inplace: bool = True) -> Array:
@@ -83,7 +91,8 @@ def place(arr: ArrayLike, mask: ArrayLike, vals: ArrayLike, *, inplace: bool = T
     Array([0, 1, 7, 8], dtype=int32)
     """
     _refuse("place", inplace, "where(mask, values, x)")
-    x, values = as_operand(arr, "place"), ravel(as_operand(vals, "place"))
+    x = as_operand(arr, "place")
+    values = ravel(cast(vals, dtype_and_weakness(x)[0], name="place"))
     chosen = not_equal(as_operand(mask, "place"), 0)
     if chosen.shape != x.shape or not values.size:
         raise ValueError(
@@ -91,7 +100,7 @@ def place(arr: ArrayLike, mask: ArrayLike, vals: ArrayLike, *, inplace: bool = T
             "the mask must have the shape of the array, and there must be a value."
         )
     nth = remainder(cumsum(ravel(chosen)) - 1, values.size)
-    return reshape(where(ravel(chosen), cast(values, dtype_and_weakness(x)[0])[nth], ravel(x)), x.shape)
+    return reshape(where(ravel(chosen), values[nth], ravel(x)), x.shape)
 
 
 def fill_diagonal(a: ArrayLike, val: ArrayLike, wrap: bool = False, *, inplace: bool = True) -> Array:
@@ -146,7 +155,7 @@ def choose(a: ArrayLike, choices: Any, mode: str = "clip") -> Array:
     at = as_operand(a, "choose")
     if not dtype_and_weakness(at)[0].is_integer:
         raise TypeError(f"{source.where()}choose got {shape_text(at)} to choose by; give integers.")
-    at, *options = broadcast_arrays(at, *list(choices))
+    at, *options = broadcast_arrays(at, *beside("choose", *choices))
     at = clip(at, 0, len(options) - 1) if mode == "clip" else remainder(at, len(options))
     result: Any = options[-1]
     for k, option in reversed(list(enumerate(options[:-1]))):
@@ -179,7 +188,7 @@ def nonzero(a: ArrayLike, *, size: int | None = None, fill_value: ArrayLike | No
     fills = fill_value if isinstance(fill_value, (tuple, list)) else [0 if fill_value is None else fill_value] * x.ndim
     results: list[Any] = []
     for n, fill in zip(reversed(x.shape), reversed(fills), strict=True):
-        results.append(where(there, remainder(flat, max(n, 1)), cast(as_operand(fill), default_int())))
+        results.append(where(there, remainder(flat, max(n, 1)), cast(fill, default_int())))
         flat = flat // max(n, 1)
     return tuple(reversed(results))
 
@@ -244,7 +253,7 @@ def compress(
     if size is None:
         return moveaxis(rows[at], 0, k)
     inside = reshape(at < n, (-1,) + (1,) * (rows.ndim - 1))
-    return moveaxis(where(inside, rows[at], cast(as_operand(fill_value), dtype_and_weakness(x)[0])), 0, k)
+    return moveaxis(where(inside, rows[at], cast(fill_value, dtype_and_weakness(x)[0])), 0, k)
 
 
 def _known(name: str, x: Any) -> Any:

@@ -10,27 +10,9 @@ import numpy as np
 from graphad.ir.lowering import Lowering, Map, parse_scalar
 from graphad.ir.params import DTYPE
 from graphad.ir.primitive import ErrorSample
-from graphad.ir.types import BY_NUMPY, DTYPES, DType, OperandType, aval, b1, f32, f64
+from graphad.ir.rounding import converted
+from graphad.ir.types import DTYPES, DType, OperandType, aval, b1, f32, f64
 from graphad.primitives.families import elementwise
-
-
-def _convert(x: Any, dtype: DType) -> np.ndarray:
-    x = np.asarray(x)
-    if dtype.is_integer and BY_NUMPY[x.dtype].is_float:
-        return _saturate(x, dtype)
-    with np.errstate(over="ignore"):  # a float too large for the narrower type becomes an infinity
-        return x.astype(dtype.numpy)
-
-
-def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
-    """Floats to integers: toward zero, what lies outside to the nearest end of the range, nan to 0."""
-    x = x.astype(np.float64)  # exact, and its range holds every limit
-    info = np.iinfo(dtype.numpy)
-    low, high = float(info.min), float(info.max) + 1 if dtype.bits < 64 else float(info.max)
-    inside = (x >= low) & (x < high) if dtype.kind == "i" else (x > -1) & (x < high)
-    truncated = np.where(inside, x, 0).astype(dtype.numpy)
-    end = np.where(x > 0, dtype.numpy.type(info.max), dtype.numpy.type(info.min))
-    return np.where(inside | np.isnan(x), truncated, end).astype(dtype.numpy)
 
 
 def _convert_lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Lowering:
@@ -48,7 +30,7 @@ convert = elementwise(
     "convert",
     doc="""The nearest value of another dtype. A float becomes an integer toward zero, saturating, nan as 0; an integer
     wraps around; what is not 0 is true.""",
-    numpy=_convert,
+    numpy=lambda x, dtype: converted(np.asarray(x), dtype.numpy),
     lowering=_convert_lowering,
     arity=1,
     params={"dtype": DTYPE},

@@ -175,7 +175,7 @@ def float_dtype(dtype: DTypeLike | None, name: str) -> DType:
 
 def parameters(name: str, shape: Shape | None, dtype: DType, *values: ArrayLike) -> tuple[list[Array], tuple[int, ...]]:
     """A distribution's parameters in one dtype, and the shape of the result: theirs if none was asked for."""
-    cast_values = [cast(v if isinstance(v, float) else as_operand(v, name), dtype) for v in values]
+    cast_values = [cast(v, dtype, name=name) for v in values]
     if shape is None:
         return cast_values, broadcast_shapes([v.shape for v in cast_values], name)
     sizes = canonical_shape(shape, name)

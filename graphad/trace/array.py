@@ -13,7 +13,21 @@ from graphad.errors import DeletedArrayError
 from graphad.ir.evaluate import conform
 from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of, literal
+from graphad.ir.types import (
+    BY_NUMPY,
+    Aval,
+    DType,
+    Literal,
+    OperandType,
+    aval,
+    b1,
+    dtype_of,
+    f32,
+    f64,
+    i32,
+    i64,
+    literal,
+)
 from graphad.trace.interop import CPU as DLPACK_CPU
 from graphad.trace.interop import Dispatch, export_dlpack
 from graphad.trace.operators import Operators
@@ -291,11 +305,13 @@ def is_scalar(x: Any) -> bool:
 
 
 def scalar_dtype(x: Any) -> DType:
-    """The dtype a Python scalar has by itself."""
-    if isinstance(x, bool):
-        return dtype_of("bool")
-    bits = config.default_dtype_bits
-    return dtype_of(f"{'i' if isinstance(x, int) else 'f'}{bits}")
+    """The dtype a number has by itself: the default one of its kind, i64 for a wider integer, f64 for np.float64."""
+    kind = type(x)
+    if kind is float:
+        return f32 if config.default_dtype_bits == 32 else f64
+    if kind is int:
+        return i32 if config.default_dtype_bits == 32 and -0x80000000 <= x <= 0x7FFFFFFF else i64
+    return b1 if kind is bool else f64
 
 
 def to_array(x: Any) -> Array:
@@ -312,7 +328,7 @@ def to_array(x: Any) -> Array:
     if kind is Array or issubclass(kind, Array):
         return x
     if is_scalar(x):
-        return Array(np.asarray(x, scalar_dtype(x).numpy), kind is not bool)
+        return Array(_number(x), kind is not bool)
     if isinstance(x, np.generic):
         return Array(np.asarray(x, dtype_of(x.dtype).numpy))
     if isinstance(x, np.ndarray):
@@ -325,6 +341,15 @@ def to_array(x: Any) -> Array:
         f"expected an array or a number, not {kind.__name__}"
         + (": write graphad.numpy.array(...) around it" if isinstance(x, (list, tuple)) else "")
     )
+
+
+def _number(x: Any) -> NDArray:
+    try:
+        return np.asarray(x, scalar_dtype(x).numpy)
+    except OverflowError:
+        raise OverflowError(
+            f"{where()}{x} does not fit in int64. Say in which dtype it is meant: graphad.numpy.asarray(n, dtype)."
+        ) from None
 
 
 def snapshot(x: NDArray) -> NDArray:
@@ -346,7 +371,7 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
         if type(x) is Array:
             x = x._value
         elif not isinstance(x, np.ndarray):
-            lit = x if type(x) is Literal else literal(x, dtype_of_scalars(primitive, operands))
+            lit = x if type(x) is Literal else number(x, dtype_of_scalars(primitive, operands))
             values.append(lit.value)
             types.append(lit.type)
             continue
@@ -361,6 +386,22 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
     if primitive.multiple:
         return [Array(conform(r, a)) for r, a in zip(results, avals, strict=True)]
     return Array(conform(results, avals[0]))
+
+
+def number(x: Any, dtype: DType, name: str = "") -> Literal:
+    """A Python number in ``dtype``, converted once, from all its digits.
+
+    Raises
+    ------
+    OverflowError
+        For an integer that does not fit; ``name`` is the function in the message.
+    """
+    try:
+        return literal(x, dtype)
+    except OverflowError as error:
+        raise OverflowError(
+            f"{where()}{name + ': ' if name else ''}{error}. Convert the array beside it first: x.astype('int64')."
+        ) from None
 
 
 def dtype_of_scalars(primitive: Primitive, operands: Sequence[Any]) -> DType:

@@ -14,10 +14,10 @@ import numpy as np
 
 from graphad.config import config
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, literal, promote
+from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, i64, promote
 from graphad.primitives.cast import convert
 from graphad.primitives.layout import broadcast, reshape
-from graphad.trace.array import Array, is_scalar, scalar_dtype, to_array
+from graphad.trace.array import Array, is_scalar, number, scalar_dtype, to_array
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.recording import Trace, current, lift, state
 from graphad.trace.source import where
@@ -25,6 +25,7 @@ from graphad.trace.tracer import Tracer
 
 Operand = Any  # Array | Tracer | a Python scalar
 _ARRAYS = (Tracer, Array, DeviceArray)  # each is an Array to isinstance, which costs more
+_NUMBERS = (float, int, np.float64)  # the weakly typed ones
 
 
 def as_operand(x: Any, function: str = "") -> Array:
@@ -71,11 +72,19 @@ def _promoted(pairs: tuple[tuple[DType, bool], ...], default_bits: int) -> tuple
     return promote([d for d, _ in pairs], [w for _, w in pairs], default_bits)
 
 
-def cast(x: Any, dtype: DType, weak: bool = False) -> Array:
-    """``x`` in ``dtype``; the result has the given weakness."""
-    if isinstance(x, float) and dtype.is_float:
-        return Array(np.asarray(x, dtype.numpy), weak)  # not by way of the default dtype, which has fewer digits
-    operand: Any = as_operand(x)
+def cast(x: Any, dtype: DType, weak: bool = False, name: str = "") -> Array:
+    """``x`` in ``dtype``; the result has the given weakness. A number is converted once, from all its digits.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is neither array nor number; ``name`` is the function in the message.
+    OverflowError
+        For a Python integer that an integer type does not hold.
+    """
+    if is_scalar(x):
+        return Array(np.asarray(number(x, dtype, name).value), weak)
+    operand: Any = as_operand(x, name)
     if operand.aval.dtype is not dtype:
         return with_weak(convert(operand, dtype=dtype), weak)
     if operand.weak_type == weak:
@@ -85,18 +94,44 @@ def cast(x: Any, dtype: DType, weak: bool = False) -> Array:
     return operand.as_weak(weak)
 
 
+def beside(name: str, *xs: Any) -> list[Any]:
+    """``xs`` as operands, each in its own shape; numbers and weak scalars take the dtype that all are promoted to.
+
+    What is then computed with them, beside the arrays that gave them that dtype, has all digits of the numbers.
+    """
+    operands = as_operands(name, *xs)
+    loose = [type(x) in _NUMBERS or (type(x) in _ARRAYS and x.weak_type and not x.shape) for x in operands]
+    if all(loose) or not any(loose):
+        return [as_operand(x, name) for x in operands]
+    dtype, _ = result_type(*operands)
+    return [_yielding(x, dtype, name) if few else as_operand(x) for x, few in zip(operands, loose, strict=True)]
+
+
+def _yielding(x: Any, dtype: DType, name: str) -> Array:
+    """A number or weak scalar in the dtype of the operands that it stands beside, weak."""
+    if type(x) in _ARRAYS and dtype.is_integer and x.aval.dtype is i64 and dtype is not i64:
+        # Only an integer that does not fit in 32 bits is an i64 by itself.
+        if type(x) is Array:
+            x = int(x._value)
+        elif config.default_dtype_bits == 32:
+            raise OverflowError(
+                f"{where()}{name}: an integer that does not fit in 32 bits meets an array of {dtype.numpy}. "
+                "Convert the array first: x.astype('int64')."
+            )
+    return cast(x, dtype, True, name)
+
+
 def as_float(x: Any, name: str) -> Array:
     """``x`` as an operand of floating-point type: integers and bools become the default one."""
-    x = as_operand(x, name)
     dtype, weak = dtype_and_weakness(x)
-    return x if dtype.is_float else cast(x, float_for(dtype), weak)
+    return as_operand(x, name) if dtype.is_float else cast(x, float_for(dtype), weak, name)
 
 
 def as_floats(name: str, *xs: Any) -> list[Array]:
     """``xs`` as operands of one floating-point type, each in its own shape."""
     xs = as_operands(name, *xs)
     dtype, weak = result_type(*xs)
-    return [cast(x, float_for(dtype), weak) for x in xs]
+    return [cast(x, float_for(dtype), weak, name) for x in xs]
 
 
 def float_for(dtype: DType) -> DType:
@@ -225,13 +260,14 @@ def promoted(name: str, *xs: Any, to_float: bool = False) -> tuple[list[Any], DT
     first = shapes[0] if shapes else ()
     shape = first if all([s == first for s in shapes]) else broadcast_shapes(shapes, name)
     trace = current() if any([type(x) is Tracer for x in xs]) else None
-    return [_fit(x, dtype, shape, trace) for x in xs], dtype, weak
+    return [_fit(x, dtype, shape, trace, name) for x in xs], dtype, weak
 
 
-def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None) -> Any:
+def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None, name: str) -> Any:
     if is_scalar(x):
-        return literal(x, dtype)
-    x = cast(x, dtype, x.weak_type)
+        return number(x, dtype, name)
+    weak = x.weak_type
+    x = _yielding(x, dtype, name) if weak and dtype.is_integer and not x.shape else cast(x, dtype, weak)
     if x.shape == shape:
         return x
     if trace is not None and type(x) is not Tracer:
