@@ -13,7 +13,8 @@ from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
-from graphad.trace.array import Array, is_scalar
+from graphad.trace.array import Array
+from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")

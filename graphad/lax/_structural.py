@@ -15,7 +15,8 @@ from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import contract, reduce
 from graphad.primitives import shape as shapes
 from graphad.trace import source
-from graphad.trace.array import Array, is_scalar
+from graphad.trace.array import Array
+from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
     as_operand,
     broadcast_to,

@@ -17,9 +17,10 @@ from graphad.numpy._math import floor
 from graphad.numpy._shape import moveaxis
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
-from graphad.trace.array import Array, is_scalar, snapshot
+from graphad.trace.array import Array, snapshot
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.interop import import_dlpack
+from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
     as_operand,
     broadcast_to,

@@ -12,7 +12,8 @@ from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.primitives.cast import convert
 from graphad.trace import source
-from graphad.trace.array import Array, is_scalar
+from graphad.trace.array import Array
+from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
     as_floats,
     as_operand,

@@ -7,30 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from graphad.config import config
 from graphad.device import CPU, Device
 from graphad.errors import DeletedArrayError
 from graphad.ir.evaluate import conform
 from graphad.ir.graph import Graph
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import (
-    BY_NUMPY,
-    Aval,
-    DType,
-    Literal,
-    OperandType,
-    aval,
-    b1,
-    dtype_of,
-    f32,
-    f64,
-    i32,
-    i64,
-    literal,
-)
+from graphad.ir.types import BY_NUMPY, Aval, DType, Literal, OperandType, aval, dtype_of
 from graphad.trace.interop import CPU as DLPACK_CPU
 from graphad.trace.interop import Dispatch, export_dlpack
 from graphad.trace.operators import Operators
+from graphad.trace.scalars import is_scalar, number, scalar_array
 from graphad.trace.source import located, where
 
 NDArray = np.ndarray[Any, Any]
@@ -299,21 +285,6 @@ def array_repr(value: NDArray, weak_type: bool, device: Device = CPU) -> str:
 # From Python and NumPy values
 
 
-def is_scalar(x: Any) -> bool:
-    """Python numbers, and np.float64 scalars, which are Python floats: weakly typed."""
-    return type(x) in (bool, int, float, np.float64)
-
-
-def scalar_dtype(x: Any) -> DType:
-    """The dtype a number has by itself: the default one of its kind, i64 for a wider integer, f64 for np.float64."""
-    kind = type(x)
-    if kind is float:
-        return f32 if config.default_dtype_bits == 32 else f64
-    if kind is int:
-        return i32 if config.default_dtype_bits == 32 and -0x80000000 <= x <= 0x7FFFFFFF else i64
-    return b1 if kind is bool else f64
-
-
 def to_array(x: Any) -> Array:
     """An `Array` of a Python scalar, a NumPy scalar or array, or anything with ``__array__``.
 
@@ -328,7 +299,7 @@ def to_array(x: Any) -> Array:
     if kind is Array or issubclass(kind, Array):
         return x
     if is_scalar(x):
-        return Array(_number(x), kind is not bool)
+        return Array(scalar_array(x), kind is not bool)
     if isinstance(x, np.generic):
         return Array(np.asarray(x, dtype_of(x.dtype).numpy))
     if isinstance(x, np.ndarray):
@@ -341,15 +312,6 @@ def to_array(x: Any) -> Array:
         f"expected an array or a number, not {kind.__name__}"
         + (": write graphad.numpy.array(...) around it" if isinstance(x, (list, tuple)) else "")
     )
-
-
-def _number(x: Any) -> NDArray:
-    try:
-        return np.asarray(x, scalar_dtype(x).numpy)
-    except OverflowError:
-        raise OverflowError(
-            f"{where()}{x} does not fit in int64. Say in which dtype it is meant: graphad.numpy.asarray(n, dtype)."
-        ) from None
 
 
 def snapshot(x: NDArray) -> NDArray:
@@ -386,22 +348,6 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
     if primitive.multiple:
         return [Array(conform(r, a)) for r, a in zip(results, avals, strict=True)]
     return Array(conform(results, avals[0]))
-
-
-def number(x: Any, dtype: DType, name: str = "") -> Literal:
-    """A Python number in ``dtype``, converted once, from all its digits.
-
-    Raises
-    ------
-    OverflowError
-        For an integer that does not fit; ``name`` is the function in the message.
-    """
-    try:
-        return literal(x, dtype)
-    except OverflowError as error:
-        raise OverflowError(
-            f"{where()}{name + ': ' if name else ''}{error}. Convert the array beside it first: x.astype('int64')."
-        ) from None
 
 
 def dtype_of_scalars(primitive: Primitive, operands: Sequence[Any]) -> DType:

@@ -16,8 +16,8 @@ from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.elementwise import ne
 from graphad.primitives.layout import reshape
-from graphad.trace.array import scalar_dtype
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
+from graphad.trace.scalars import scalar_dtype
 from graphad.trace.source import quoted, user_loc, where
 
 

@@ -17,9 +17,10 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, i64, promote
 from graphad.primitives.cast import convert
 from graphad.primitives.layout import broadcast, reshape
-from graphad.trace.array import Array, is_scalar, number, scalar_dtype, to_array
+from graphad.trace.array import Array, to_array
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.recording import Trace, current, lift, state
+from graphad.trace.scalars import is_scalar, number, scalar_dtype
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
