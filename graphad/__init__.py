@@ -42,10 +42,10 @@ from graphad.api.linear_maps import linear_transpose as linear_transpose
 from graphad.api.linear_maps import linearize as linearize
 from graphad.api.linear_maps import vjp as vjp
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
-from graphad.api.tangents import float0 as float0
 from graphad.api.vmap import vmap as vmap
 from graphad.config import config as config
 from graphad.trace.array import Array as Array
+from graphad.trace.float0 import float0 as float0
 
 if TYPE_CHECKING:
     from graphad import debug as debug

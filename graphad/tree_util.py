@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import optree
 
-from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, unflatten
+from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, register, unflatten
 from graphad.trace.pytree import tree_map as tree_map
 
 PyTreeDef = TreeDef
@@ -133,7 +133,7 @@ def register_pytree_node(
     >>> tree_leaves(Pair(1, (2, 3)))
     [1, 2, 3]
     """
-    optree.register_pytree_node(nodetype, flatten_func, unflatten_func, namespace=NAMESPACE)
+    register(nodetype, flatten_func, unflatten_func)
 
 
 def register_pytree_node_class(cls: C) -> C:

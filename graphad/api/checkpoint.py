@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
-from graphad.api.functions import Arguments, Function, call_with, check_callable, name_of
+from graphad.api.functions import Function, arrays_in, check_callable, name_of
 from graphad.primitives.control import remat
 from graphad.trace.bind import any_tracer, emit_region, trace_function
-from graphad.trace.pytree import unflatten
+from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import current
 
 
@@ -19,7 +19,7 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
     Parameters
     ----------
     fun
-        A function of arrays, numbers and containers of these.
+        A function of arrays, numbers and containers of these; other arguments are handed over as they are.
     prevent_cse
         Has no effect: what is computed again is never merged with what was computed before.
 
@@ -32,12 +32,21 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
     check_callable(fun, "checkpoint")
 
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        arguments = Arguments.of(args, kwargs)
         if current() is None:
             return fun(*args, **kwargs)
-        traced = trace_function(call_with(fun), arguments.leaves, arguments.treedef, name=name_of(fun), region=True)
-        if not any_tracer([*arguments.leaves, *traced.captures]):
+        parts = [*args, *kwargs.values()]
+        marks = [any_tracer(arrays_in(p)) for p in parts]
+        leaves, treedef = flatten([p for p, m in zip(parts, marks, strict=True) if m])
+        rest = arrays_in([p for p, m in zip(parts, marks, strict=True) if not m])
+
+        def call(traced_parts: Any) -> Any:
+            it = iter(traced_parts)
+            full = [next(it) if m else p for p, m in zip(parts, marks, strict=True)]
+            return fun(*full[: len(args)], **dict(zip(kwargs, full[len(args) :], strict=True)))
+
+        traced = trace_function(call, leaves, treedef, name=name_of(fun), region=True, beside=rest)
+        if not any_tracer([*leaves, *traced.captures]):
             return fun(*args, **kwargs)
-        return unflatten(traced.out_tree, emit_region(remat, (), traced, arguments.leaves))
+        return unflatten(traced.out_tree, emit_region(remat, (), traced, leaves))
 
     return update_wrapper(checkpointed, fun)

@@ -16,6 +16,7 @@ from graphad.ir.types import Aval
 from graphad.primitives.custom import MAX_GRAPHS
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
+from graphad.trace.apart import Apart
 from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
 from graphad.trace.recording import current, state
@@ -72,7 +73,7 @@ class _Custom:
         """The rule for this call; shared between calls that capture the same values."""
         captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
         try:
-            key = (treedef, tuple(static.items()), captured)
+            key = (treedef, Apart(tuple(static.items())), captured)
             found = self._rules.get(key)
         except TypeError:  # a static argument that does not hash: no sharing
             return self._make_rule(static, treedef, n_args, traced)

@@ -9,30 +9,29 @@ from typing import Any, NamedTuple
 from graphad.errors import DifferentiationError
 from graphad.ir.types import b1
 from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten
+from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.source import where
 
 Function = Callable[..., Any]
 
 
 class Arguments(NamedTuple):
-    """The arguments of a call, flattened: ``(args, kwargs)`` as one pytree."""
+    """The arguments that a transformation transforms, flattened: ``(args, kwargs)`` as one pytree."""
 
     leaves: list[Any]
     treedef: TreeDef
     counts: list[int]  # leaves of each positional argument
+    positions: Sequence[int]  # of the positional arguments, in the call
 
     @classmethod
     def of(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> Arguments:
         leaves, treedef = flatten((tuple(args), kwargs))
-        return cls(leaves, treedef, [len(flatten(a)[0]) for a in args])
+        return cls(leaves, treedef, [len(flatten(a)[0]) for a in args], range(len(args)))
 
-    def mask(self, argnums: Sequence[int]) -> list[bool]:
-        """One bit per leaf: it belongs to one of the positional arguments ``argnums``."""
-        marks: list[bool] = []
-        for i, n in enumerate(self.counts):
-            marks.extend([i in argnums] * n)
-        return marks + [False] * (len(self.leaves) - len(marks))
+    @classmethod
+    def chosen(cls, args: Sequence[Any], argnums: Sequence[int]) -> Arguments:
+        """Of the positional arguments ``argnums`` alone."""
+        return cls.of([args[i] for i in argnums], {})._replace(positions=argnums)
 
 
 def name_of(f: Function) -> str:
@@ -61,9 +60,82 @@ def call_with(f: Function) -> Callable[[Any], Any]:
     return call
 
 
-def trace_call(f: Function, arguments: Arguments, **options: Any) -> Traced:
-    """Trace ``f`` on these arguments."""
-    return trace_function(call_with(f), arguments.leaves, arguments.treedef, name=name_of(f), **options)
+def with_chosen(f: Function, argnums: Sequence[int], args: Sequence[Any], kwargs: dict[str, Any]) -> Function:
+    """``f`` as a function of a tuple of its arguments ``argnums``; it gets the others as they are."""
+
+    def call(values: Sequence[Any]) -> Any:
+        full = list(args)
+        for i, v in zip(argnums, values, strict=True):
+            full[i] = v
+        return f(*full, **kwargs)
+
+    return call
+
+
+class Aux:
+    """What a function returns beside its value: arrays are results of the trace, other objects are kept as they are."""
+
+    def __init__(self, transform: str, name: str) -> None:
+        self.transform = transform
+        self.name = name
+        self.kept: dict[int, Any] = {}
+        self.treedef: TreeDef | None = None
+
+    def parted(self, pair: Any) -> tuple[Any, list[Any]]:
+        """The value, and the arrays and numbers of the rest."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(
+                f"{where()}{self.transform}({self.name}, has_aux=True): {self.name} must return a pair (value, aux)"
+            )
+        leaves, self.treedef = flatten(pair[1])
+        self.kept = {k: x for k, x in enumerate(leaves) if not _is_array(x)}
+        return pair[0], [x for k, x in enumerate(leaves) if k not in self.kept]
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        """The rest as the function returned it, with ``arrays`` in the places of its arrays."""
+        assert self.treedef is not None, "the function has run"
+        it = iter(arrays)
+        return unflatten(
+            self.treedef, [self.kept[k] if k in self.kept else next(it) for k in range(self.treedef.num_leaves)]
+        )
+
+
+def _is_array(x: Any) -> bool:
+    """Whether ``x`` is an array or a number that a graph can have as a result."""
+    try:
+        type_of(x)
+    except TypeError:
+        return False
+    return True
+
+
+def arrays_in(tree: Any) -> list[Any]:
+    """The leaves of what is handed over untransformed."""
+    try:
+        return flatten(tree)[0]
+    except RecursionError:  # a list that contains itself
+        return []
+
+
+def trace_floats(
+    call: Function, arguments: Arguments, name: str, aux: Aux | None = None, beside: Sequence[Any] = ()
+) -> Traced:
+    """Trace ``call``, which takes the arguments as one tuple, as a function of their float leaves.
+
+    The other leaves have no derivative and are handed over as they came, as are those ``beside`` the arguments. The
+    graph's inputs are the float leaves, then the captures; of ``aux`` it has the arrays.
+    """
+    marks = [type_of(x).aval.is_float for x in arguments.leaves]
+
+    def call_with_floats(floats: Sequence[Any]) -> Any:
+        it = iter(floats)
+        leaves = [next(it) if m else x for m, x in zip(marks, arguments.leaves, strict=True)]
+        result = call(unflatten(arguments.treedef, leaves)[0])
+        return result if aux is None else aux.parted(result)
+
+    floats = [x for m, x in zip(marks, arguments.leaves, strict=True) if m]
+    beside = [*beside, *[x for m, x in zip(marks, arguments.leaves, strict=True) if not m]]
+    return trace_function(call_with_floats, floats, flatten([0] * len(floats))[1], name=name, beside=beside)
 
 
 def check_callable(f: Any, transform: str) -> None:
@@ -88,25 +160,24 @@ def as_argnums(argnums: int | Sequence[int], n_args: int, transform: str, name: 
     return tuple(fixed)
 
 
-def check_float_inputs(arguments: Arguments, mask: Sequence[bool], transform: str, name: str) -> None:
+def check_float_inputs(arguments: Arguments, transform: str, name: str) -> None:
     """Derivatives are taken with respect to floats: everything else is an error that names the argument."""
-    for k, (x, marked) in enumerate(zip(arguments.leaves, mask, strict=True)):
-        if marked:
-            dtype = type_of(x).aval.dtype
-            if not dtype.is_float:
-                kind = "boolean" if dtype is b1 else "integer"
-                at = argument_text(arguments, k)
-                raise DifferentiationError(
-                    f"{where()}{transform}({name}) needs floating point inputs, but {at} is {type_of(x).aval}: "
-                    f"{kind} values have no derivative. Write 3.0 for 3, or x.astype(float); with allow_int=True the "
-                    "derivative is float0."
-                )
+    for k, x in enumerate(arguments.leaves):
+        dtype = type_of(x).aval.dtype
+        if not dtype.is_float:
+            kind = "boolean" if dtype is b1 else "integer"
+            at = argument_text(arguments, k)
+            raise DifferentiationError(
+                f"{where()}{transform}({name}) needs floating point inputs, but {at} is {type_of(x).aval}: "
+                f"{kind} values have no derivative. Write 3.0 for 3, or x.astype(float); with allow_int=True the "
+                "derivative is float0."
+            )
 
 
 def argument_text(arguments: Arguments, k: int) -> str:
     """Which argument leaf number ``k`` belongs to, in words."""
     start = 0
-    for i, n in enumerate(arguments.counts):
+    for i, n in zip(arguments.positions, arguments.counts, strict=True):
         if k < start + n:
             return f"argument {i}" + (f" (leaf {k - start})" if n > 1 else "")
         start += n

@@ -7,19 +7,22 @@ from typing import Any
 
 from graphad.api.functions import (
     Arguments,
+    Aux,
     Function,
+    arrays_in,
     as_argnums,
     check_callable,
     check_float_inputs,
     copy_name,
     name_of,
-    trace_call,
+    trace_floats,
+    with_chosen,
 )
 from graphad.api.stages import gradient, run_on
 from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError
 from graphad.trace.bind import Traced, type_of
-from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.semantics import with_weak
 from graphad.trace.source import where
 
@@ -32,11 +35,12 @@ def grad(
     Parameters
     ----------
     fun
-        A function of arrays, numbers and containers of these, with a scalar float result.
+        A function with a scalar float result.
     argnums
-        The positional argument or arguments to differentiate.
+        The positional argument or arguments to differentiate: arrays, numbers, containers of these. The others may be
+        anything; ``fun`` gets them as they are.
     has_aux
-        ``fun`` returns ``(value, aux)``; so does the gradient: ``(gradient, aux)``.
+        ``fun`` returns ``(value, aux)``; so does the gradient: ``(gradient, aux)``. ``aux`` may hold any objects.
     allow_int
         Integer inputs are allowed; their derivative has dtype ``float0``.
 
@@ -97,57 +101,46 @@ def value_and_grad(
     name = name_of(fun)
 
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> Any:
-        arguments = Arguments.of(args, kwargs)
         wanted = as_argnums(argnums, len(args), "grad", name)
-        mask = arguments.mask(wanted)
+        chosen = sorted(set(wanted))
+        arguments = Arguments.chosen(args, chosen)
         if not allow_int:
-            check_float_inputs(arguments, mask, "grad", name)
-        traced = trace_call(fun, arguments)
+            check_float_inputs(arguments, "grad", name)
+        aux = Aux("grad", name) if has_aux else None
+        beside = arrays_in(([x for i, x in enumerate(args) if i not in chosen], kwargs))
+        traced = trace_floats(with_chosen(fun, chosen, args, kwargs), arguments, name, aux, beside)
         _check_scalar(traced, has_aux, name)
-        outputs = _gradient_leaves(traced, arguments, mask)
-        n_outputs = len(traced.graph.outputs)
-        value = unflatten(traced.out_tree, outputs[:n_outputs])
-        grads = iter(outputs[n_outputs:])
-        trees = {i: unflatten(*_tree_of(args[i], grads)) for i in sorted(set(wanted))}
+        outputs, leaves = _outputs_and_gradient(traced, arguments)
+        result = unflatten(traced.out_tree, outputs)
+        value = result if aux is None else (result[0], aux.joined(result[1]))
+        trees = dict(zip(chosen, unflatten(arguments.treedef, leaves)[0], strict=True))
         return value, trees[wanted[0]] if isinstance(argnums, int) else tuple([trees[i] for i in wanted])
 
     return copy_name(value_and_gradient_of, fun, "value_and_grad")
 
 
-def _tree_of(tree: Any, leaves: Any) -> tuple[TreeDef, list[Any]]:
-    """``leaves`` (an iterator) arranged like ``tree``."""
-    flat, treedef = flatten(tree)
-    return treedef, [next(leaves) for _ in flat]
-
-
-def _gradient_leaves(traced: Traced, arguments: Arguments, mask: Sequence[bool]) -> list[Any]:
-    """Outputs of the traced function, then the gradient of each marked leaf."""
+def _outputs_and_gradient(traced: Traced, arguments: Arguments) -> tuple[list[Any], list[Any]]:
+    """Outputs of the traced function, and the gradient for each leaf of the arguments."""
     graph = traced.graph
-    operands = [*arguments.leaves, *traced.captures]
-    full_mask = (*mask, *([False] * len(traced.captures)))
-    adjoint = gradient(graph, full_mask)
-    results = run_on(adjoint.graph, operands)
+    floats = [x for x in arguments.leaves if type_of(x).aval.is_float]
+    adjoint = gradient(graph, (True,) * len(floats) + (False,) * len(traced.captures))
+    results = run_on(adjoint.graph, [*floats, *traced.captures])
     n_outputs = len(graph.outputs)
     found = iter(results[n_outputs:])
     hot = iter(adjoint.nonzero)
     grads: list[Any] = []
-    for x, marked in zip(arguments.leaves, mask, strict=True):
-        if marked:
-            spec = type_of(x)
-            if spec.aval.is_float and next(hot):
-                grads.append(with_weak(next(found), spec.weak))
-            else:
-                grads.append(zeros(spec.aval, spec.weak))
-    return [*results[:n_outputs], *grads]
+    for x in arguments.leaves:
+        spec = type_of(x)
+        if spec.aval.is_float and next(hot):
+            grads.append(with_weak(next(found), spec.weak))
+        else:
+            grads.append(zeros(spec.aval, spec.weak))
+    return results[:n_outputs], grads
 
 
 def _check_scalar(traced: Traced, has_aux: bool, name: str) -> None:
-    graph, out_tree = traced.graph, traced.out_tree
-    children = out_tree.children() if has_aux else []
-    if has_aux and (out_tree.type is not tuple or len(children) != 2):
-        raise TypeError(f"{where()}grad({name}, has_aux=True): {name} must return a pair (value, aux)")
-    value_tree = children[0] if has_aux else out_tree
-    avals = graph.out_avals
+    value_tree = traced.out_tree.children()[0] if has_aux else traced.out_tree
+    avals = traced.graph.out_avals
     if value_tree.num_leaves != 1 or value_tree.num_nodes != 1:
         raise TypeError(
             f"{where()}grad takes functions with one scalar result, but {name} returns {_structure(value_tree)}. "

@@ -15,6 +15,7 @@ from graphad.api.functions import (
     check_float_inputs,
     copy_name,
     name_of,
+    with_chosen,
 )
 from graphad.api.grad import grad
 from graphad.api.linear_maps import jvp, linearize, vjp
@@ -183,14 +184,12 @@ def _on_chosen(
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """``fun`` as a function of the chosen arguments alone, and those arguments."""
     wanted = as_argnums(argnums, len(args), transform, name_of(fun))
-    arguments = Arguments.of(args, kwargs)
-    check_float_inputs(arguments, arguments.mask(wanted), transform, name_of(fun))
+    chosen = Arguments.chosen(args, wanted)
+    check_float_inputs(chosen, transform, name_of(fun))
+    call = with_chosen(fun, wanted, args, kwargs)
 
     def partial(*values: Any) -> Any:
-        full = list(args)
-        for i, v in zip(wanted, values, strict=True):
-            full[i] = v
-        return fun(*full, **kwargs)
+        return call(values)
 
     partial.__name__ = name_of(fun)
     return partial, tuple([args[i] for i in wanted])

@@ -23,6 +23,7 @@ from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
+from graphad.trace.float0 import hidden, is_float0
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -128,6 +129,8 @@ class Jit:
     def _note_fast(self, args: tuple[Any, ...], kwargs: dict[str, Any], path: Path) -> None:
         if path.expected or kwargs or self._static or config.disable_jit:
             return
+        if len(args) != path.graph.n_inputs - len(path.captures):  # one is of float0
+            return
         if type(path) is DevicePath:
             signature = _device_signature(args)
             if signature is not None:
@@ -143,6 +146,8 @@ class Jit:
         """The dynamic arguments, the function of them alone, and the key of the signature."""
         call, dynamic, named, static = self._static.split(self.fun, args, kwargs)
         arguments = Arguments.of(dynamic, named)
+        if any([is_float0(x) for x in arguments.leaves]):
+            arguments = Arguments.of(*hidden((dynamic, named)))
         types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 

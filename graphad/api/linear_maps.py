@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 
 from graphad.api.abstract import as_spec
-from graphad.api.functions import Arguments, Function, check_callable, check_float_inputs, name_of, trace_call
+from graphad.api.functions import (
+    Arguments,
+    Aux,
+    Function,
+    check_callable,
+    check_float_inputs,
+    name_of,
+    trace_floats,
+)
 from graphad.api.stages import run_on
 from graphad.api.tangents import check_tangents, zeros
 from graphad.ir.graph import Graph
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.semantics import with_weak
 from graphad.trace.source import where
 from graphad.transforms.linearize import Split, jvp_graph, linearized
@@ -52,18 +60,17 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
         )
     arguments = Arguments.of(primals, {})
     hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun))
-    traced = trace_call(fun, arguments)
-    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
-    graph, nonzero = jvp_graph(traced.graph, mask)
-    results = run_on(graph, [*arguments.leaves, *traced.captures, *hot])
-    n_outputs = len(nonzero)
-    outs = _with_zeros(results[n_outputs:], nonzero, traced.graph)
-    return _with_aux(traced.out_tree, results[:n_outputs], outs, has_aux)
+    aux = Aux("jvp", name_of(fun)) if has_aux else None
+    traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
+    graph, nonzero = jvp_graph(traced.graph, (True,) * len(hot) + (False,) * len(traced.captures))
+    results = run_on(graph, [*_floats(arguments), *traced.captures, *hot])
+    value = unflatten(traced.out_tree, results[: len(nonzero)])
+    tangent = unflatten(traced.out_tree, _with_zeros(results[len(nonzero) :], nonzero, traced.graph))
+    return (value, tangent) if aux is None else (value[0], tangent[0], aux.joined(value[1]))
 
 
-def _with_aux(out_tree: TreeDef, values: list[Any], tangents: list[Any], has_aux: bool) -> tuple[Any, ...]:
-    value, tangent = unflatten(out_tree, values), unflatten(out_tree, tangents)
-    return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
+def _floats(arguments: Arguments) -> list[Any]:
+    return [x for x in arguments.leaves if type_of(x).aval.is_float]
 
 
 def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> list[Any]:
@@ -75,12 +82,12 @@ def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> 
     ]
 
 
-def _linearized_at(fun: Function, arguments: Arguments) -> tuple[Traced, Split, list[Any], list[Any]]:
+def _linearized_at(fun: Function, arguments: Arguments, aux: Aux | None) -> tuple[Traced, Split, list[Any], list[Any]]:
     """``fun`` as traced, as split in two programs, and what the first gives: its outputs and the residuals."""
-    traced = trace_call(fun, arguments)
-    mask = (True,) * len(arguments.leaves) + (False,) * len(traced.captures)
-    split = linearized(traced.graph, mask)
-    results = run_on(split.primal, [*arguments.leaves, *traced.captures])
+    traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
+    floats = _floats(arguments)
+    split = linearized(traced.graph, (True,) * len(floats) + (False,) * len(traced.captures))
+    results = run_on(split.primal, [*floats, *traced.captures])
     n_outputs = len(split.nonzero)
     return traced, split, results[:n_outputs], results[n_outputs:]
 
@@ -111,8 +118,9 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """
     check_callable(fun, "linearize")
     arguments = Arguments.of(primals, {})
-    traced, split, outputs, residuals = _linearized_at(fun, arguments)
     name = name_of(fun)
+    aux = Aux("linearize", name) if has_aux else None
+    traced, split, outputs, residuals = _linearized_at(fun, arguments, aux)
 
     def linear_map(*tangents: Any) -> Any:
         hot = check_tangents(primals, tangents, "tangents", "linearize", name)
@@ -121,7 +129,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
         return tangent[0] if has_aux else tangent
 
     out = unflatten(traced.out_tree, outputs)
-    return (out[0], linear_map, out[1]) if has_aux else (out, linear_map)
+    return (out, linear_map) if aux is None else (out[0], linear_map, aux.joined(out[1]))
 
 
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
@@ -150,11 +158,12 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """
     check_callable(fun, "vjp")
     arguments = Arguments.of(primals, {})
-    traced, split, outputs, residuals = _linearized_at(fun, arguments)
+    name = name_of(fun)
+    aux = Aux("vjp", name) if has_aux else None
+    traced, split, outputs, residuals = _linearized_at(fun, arguments, aux)
     out = unflatten(traced.out_tree, outputs)
     value = out[0] if has_aux else out
     n_values = len(flatten(value)[0])
-    name = name_of(fun)
 
     def pullback(ct: Any) -> tuple[Any, ...]:
         seeds = iter(check_tangents(value, ct, "cotangents", "vjp", name))
@@ -172,7 +181,7 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
             leaves.append(with_weak(next(found), weak) if a.is_float and next(hot) else zeros(a, weak))
         return unflatten(arguments.treedef, leaves)[0]
 
-    return (value, pullback, out[1]) if has_aux else (value, pullback)
+    return (value, pullback) if aux is None else (value, pullback, aux.joined(out[1]))
 
 
 def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, ...]]:
@@ -205,7 +214,7 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
     arguments = Arguments.of(primals, {})
     specs = [type_of(as_spec(x)) for x in arguments.leaves]
     arguments = arguments._replace(leaves=specs)
-    check_float_inputs(arguments, [True] * len(specs), "linear_transpose", name_of(fun))
+    check_float_inputs(arguments, "linear_transpose", name_of(fun))
     traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
     graph = traced.graph
 

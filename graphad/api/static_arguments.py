@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from graphad.api.functions import Function, as_argnums, call_with, name_of
+from graphad.trace.apart import Apart
 from graphad.trace.source import where
 
 
@@ -42,8 +43,7 @@ class StaticArguments:
             full = [fixed[i] if i in fixed else next(it) for i in range(len(args))]
             return fun(*full, **given_named, **fixed_named)
 
-        types = tuple([type(v) for v in (*fixed.values(), *fixed_named.values())])  # 1 and 1.0 and True are equal
-        return call, dynamic, named, (tuple(fixed.items()), tuple(sorted(fixed_named.items())), types)
+        return call, dynamic, named, Apart((tuple(fixed.items()), frozenset(fixed_named.items())))
 
     def _check_hashable(self, which: int | str, value: Any) -> None:
         try:

@@ -10,12 +10,10 @@ from graphad.errors import DifferentiationError
 from graphad.ir.types import Aval
 from graphad.trace.array import Array
 from graphad.trace.bind import type_of
+from graphad.trace.float0 import float0
 from graphad.trace.pytree import flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
-
-#: The dtype of the derivative of an integer: it holds nothing (JAX's ``float0``).
-float0 = np.dtype([("float0", np.void, 0)])
 
 
 def zeros(a: Aval, weak: bool = False) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphad.api.functions import Arguments, Function, call_with, check_callable, copy_name, name_of
+import numpy as np
+
+from graphad.api.functions import Function, arrays_in, check_callable, copy_name, name_of
 from graphad.api.stages import run_on
 from graphad.ir.types import aval
 from graphad.primitives.layout import repeat_leading, transpose
-from graphad.trace.bind import Spec, trace_function, type_of
-from graphad.trace.pytree import broadcast_prefix, unflatten
+from graphad.trace.bind import Spec, Traced, trace_function, type_of
+from graphad.trace.float0 import float0, hidden, is_float0
+from graphad.trace.pytree import TreeDef, broadcast_prefix, cut_by_prefix, flatten, unflatten
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
 from graphad.transforms.batch import batched
@@ -28,8 +31,8 @@ def vmap(
     fun
         Works on single examples.
     in_axes
-        The axis of each positional argument to map over, or None to pass it whole; an int for all, or a tuple with an
-        int, None or a matching container of these per argument. Keyword arguments are mapped over axis 0.
+        The axis of each positional argument to map over, or None to pass it as it is; an int for all, or a tuple with
+        an int, None or a matching container of these per argument. Keyword arguments are mapped over axis 0.
     out_axes
         Where the mapped axis goes in the results; None for results that do not depend on it.
     axis_size
@@ -47,34 +50,54 @@ def vmap(
         in_axes = tuple(in_axes)
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        arguments = Arguments.of(args, kwargs)
-        axes = _input_axes(in_axes, args, kwargs, name)
-        leaves = [as_operand(x, f"vmap({name})") for x in arguments.leaves]
+        parts, prefix, axes_of_parts = _parts(in_axes, args, kwargs, name)
+        mapped_parts = [p for p, a in zip(parts, axes_of_parts, strict=True) if a is not None]
+        leaves, treedef = flatten(mapped_parts)
+        counts = [len(flatten(p)[0]) for p in mapped_parts]
+        axes = [a for n, a in zip(counts, [a for a in axes_of_parts if a is not None], strict=True) for _ in range(n)]
+        leaves = [_operand(x, name) for x in leaves]
         axes = [_normal_axis(a, x, name) for a, x in zip(axes, leaves, strict=True)]
         size = _lanes(axes, leaves, axis_size, name)
-        leaves = [x if a is None else move_axis(x, a, 0) for a, x in zip(axes, leaves, strict=True)]
-        examples = [x if a is None else _lane(x) for a, x in zip(axes, leaves, strict=True)]
-        traced = trace_function(call_with(fun), examples, arguments.treedef, name=name)
-        mask = tuple([a is not None for a in axes]) + (False,) * len(traced.captures)
-        wanted = _output_axes(out_axes, traced, name)
+        if any([is_float0(x) for x in leaves]):
+            leaves, treedef, axes = _without_float0(leaves, treedef, axes)
+        leaves = [move_axis(x, a, 0) for a, x in zip(axes, leaves, strict=True)]
+
+        def call(lanes: Any) -> Any:
+            it = iter(lanes)
+            whole = [p if a is None else next(it) for p, a in zip(parts, axes_of_parts, strict=True)]
+            given, named = unflatten(prefix, whole)
+            return fun(*given, **named)
+
+        beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
+        traced = trace_function(call, [_lane(x) for x in leaves], treedef, name=name, beside=beside)
+        mask = (True,) * len(leaves) + (False,) * len(traced.captures)
+        places, out_tree, wanted = _output_axes(out_axes, traced, name)
         force = all([a is not None for a in wanted])
         graph, out_mask = batched(traced.graph, mask, size, force)
         results = run_on(graph, [*leaves, *traced.captures])
-        placed = [_place(r, a, m, size, name) for r, a, m in zip(results, wanted, out_mask, strict=True)]
-        return unflatten(traced.out_tree, placed)
+        placed = [
+            _repeated(k, a, size, name) if is_float0(k) else _place(results[k], a, out_mask[k], size, name)
+            for k, a in zip(places, wanted, strict=True)
+        ]
+        return unflatten(out_tree, placed)
 
     return copy_name(mapped, fun, "vmap")
 
 
-def _input_axes(in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> list[Any]:
-    """One axis or None per leaf of ``(args, kwargs)``."""
+def _parts(
+    in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+) -> tuple[list[Any], TreeDef, list[Any]]:
+    """``(args, kwargs)`` cut where ``in_axes`` has its leaves: the parts, how they fit together, the axis of each.
+
+    What None stands for is not looked into.
+    """
     if isinstance(in_axes, tuple) and len(in_axes) != len(args):
         raise ValueError(
             f"{where()}vmap({name}): in_axes has {len(in_axes)} entries, but the call has {len(args)} positional "
             "arguments. Give one entry for each, or one int for all."
         )
     try:
-        return broadcast_prefix((in_axes, 0) if kwargs else (in_axes, {}), (args, kwargs))
+        return cut_by_prefix((in_axes, 0) if kwargs else (in_axes, {}), (args, kwargs))
     except ValueError as error:
         raise ValueError(
             f"{where()}vmap({name}): in_axes={in_axes!r} does not match the structure of the arguments. "
@@ -82,9 +105,16 @@ def _input_axes(in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], 
         ) from error
 
 
-def _normal_axis(axis: Any, x: Any, name: str) -> int | None:
-    if axis is None:
-        return None
+def _operand(x: Any, name: str) -> Any:
+    if is_float0(x):
+        return x
+    try:
+        return as_operand(x, f"vmap({name})")
+    except TypeError as error:
+        raise TypeError(f"{error}. Give None in in_axes for what is passed whole, as it is, to every lane.") from None
+
+
+def _normal_axis(axis: Any, x: Any, name: str) -> int:
     if not isinstance(axis, int):
         raise TypeError(f"{where()}vmap({name}): in_axes must hold ints and None, not {axis!r}")
     if not -x.ndim <= axis < x.ndim:
@@ -95,8 +125,8 @@ def _normal_axis(axis: Any, x: Any, name: str) -> int | None:
     return axis % x.ndim
 
 
-def _lanes(axes: Sequence[int | None], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
-    sizes = {x.shape[a] for a, x in zip(axes, leaves, strict=True) if a is not None}
+def _lanes(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
+    sizes = {x.shape[a] for a, x in zip(axes, leaves, strict=True)}
     if axis_size is not None:
         sizes.add(axis_size)
     if len(sizes) == 1:
@@ -115,10 +145,22 @@ def _lane(x: Any) -> Spec:
     return Spec(aval(a.shape[1:], a.dtype), weak)
 
 
-def _output_axes(out_axes: InAxes, traced: Any, name: str) -> list[Any]:
+def _without_float0(leaves: list[Any], treedef: TreeDef, axes: Sequence[int]) -> tuple[list[Any], TreeDef, list[int]]:
+    """The leaves but for arrays of float0: each lane's is a part of the structure."""
+    lanes = [np.zeros(_dropped(x.shape, a), float0) if is_float0(x) else x for x, a in zip(leaves, axes, strict=True)]
+    rest, structure = flatten(hidden(unflatten(treedef, lanes)))
+    return rest, structure, [a for x, a in zip(leaves, axes, strict=True) if not is_float0(x)]
+
+
+def _dropped(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _output_axes(out_axes: InAxes, traced: Traced, name: str) -> tuple[list[Any], TreeDef, list[Any]]:
+    """The leaves of the result (each a number of an output, or an array of float0), their structure and axes."""
     example = unflatten(traced.out_tree, list(range(traced.out_tree.num_leaves)))
     try:
-        return broadcast_prefix(out_axes, example)
+        return *flatten(example), broadcast_prefix(out_axes, example)
     except ValueError as error:
         raise ValueError(
             f"{where()}vmap({name}): out_axes={out_axes!r} does not match the structure of the result. Give an "
@@ -135,14 +177,25 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
         return result
     if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
         result = with_weak(repeat_leading(result, size), result.weak_type)
-    ndim = len(result.shape)
+    return move_axis(result, 0, _output_axis(axis, len(result.shape), name))
+
+
+def _repeated(x: np.ndarray[Any, Any], axis: Any, size: int, name: str) -> np.ndarray[Any, Any]:
+    """The results of float0 of all lanes."""
+    if axis is None:
+        return x
+    k = _output_axis(axis, x.ndim + 1, name)
+    return np.zeros((*x.shape[:k], size, *x.shape[k:]), float0)
+
+
+def _output_axis(axis: Any, ndim: int, name: str) -> int:
     if not isinstance(axis, int):
         raise TypeError(f"{where()}vmap({name}): out_axes must hold ints and None, not {axis!r}")
     if not -ndim <= axis < ndim:
         raise ValueError(
             f"{where()}vmap({name}): out_axes={axis} is no axis of a result with {ndim} axes, the mapped one among them"
         )
-    return move_axis(result, 0, axis % ndim)
+    return axis % ndim
 
 
 def move_axis(x: Any, source: int, target: int) -> Any:

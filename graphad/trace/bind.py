@@ -15,8 +15,9 @@ from graphad.ir.types import Aval, Literal, aval, dtype_of
 from graphad.primitives.cast import convert
 from graphad.trace.array import Array, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
+from graphad.trace.float0 import flatten_results
 from graphad.trace.guards import record
-from graphad.trace.pytree import TreeDef, flatten, path_text, unflatten
+from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
 from graphad.trace.source import user_loc, where
 from graphad.trace.tracer import Tracer
@@ -86,6 +87,7 @@ def trace_function(
     path: bool = False,
     examples: bool = True,
     primal: tuple[Sequence[Any], dict[int, Any]] | None = None,
+    beside: Sequence[Any] = (),
 ) -> Traced:
     """Run ``call`` on tracers that stand for ``leaves`` and close what it did into a graph.
 
@@ -105,8 +107,11 @@ def trace_function(
         False hides the values of ``leaves``.
     primal
         For a custom rule: the captures and constants of its primal, which are captured first, used or not.
+    beside
+        Leaves that ``call`` is handed untransformed, beside its arguments.
     """
     trace = Trace(name, region, path)
+    trace.handed = {id(x._value) for x in beside if type(x) is Array and not x.ndim}
     arguments: list[Tracer] = []
     for x in leaves:
         spec = type_of(x)
@@ -118,7 +123,7 @@ def trace_function(
         trace.follow(*primal)
     state.stack.append(trace)
     try:
-        out_leaves, out_tree = flatten(call(unflatten(treedef, arguments)))
+        out_leaves, out_tree = flatten_results(call(unflatten(treedef, arguments)))
         atoms, weak = _results(trace, out_leaves, out_tree, name)
     finally:
         state.stack.pop()

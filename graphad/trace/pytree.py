@@ -10,6 +10,8 @@ from typing import Any
 
 import optree
 
+from graphad.trace.apart import Apart
+
 Tree = Any
 TreeDef = optree.PyTreeSpec
 NAMESPACE = "graphad"
@@ -26,6 +28,24 @@ def unflatten(treedef: TreeDef, leaves: Any) -> Tree:
     return optree.tree_unflatten(treedef, leaves)
 
 
+def register(
+    nodetype: type, flatten_func: Callable[[Any], tuple[Any, Any]], unflatten_func: Callable[[Any, Any], Any]
+) -> None:
+    """Make a class a node: ``flatten_func(x) -> (children, data)``, ``unflatten_func(data, children) -> x``.
+
+    Structures differ if their data do, by type and sign of zero too.
+    """
+
+    def flattened(x: Any) -> tuple[Any, Any]:
+        children, data = flatten_func(x)
+        return children, data if data is None else Apart(data)
+
+    def unflattened(data: Any, children: Any) -> Any:
+        return unflatten_func(None if data is None else data.value, children)
+
+    optree.register_pytree_node(nodetype, flattened, unflattened, namespace=NAMESPACE)
+
+
 def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: Callable[[Any], bool] | None = None) -> Tree:
     """Apply ``f`` to corresponding leaves."""
     return optree.tree_map(f, tree, *rest, is_leaf=is_leaf, namespace=NAMESPACE)
@@ -36,9 +56,18 @@ def broadcast_prefix(prefix: Tree, tree: Tree) -> list[Any]:
 
     None is a leaf of the prefix, but not of the tree.
     """
-    marked = tree_map(lambda x: _NONE if x is None else x, prefix, is_leaf=lambda x: x is None)
-    leaves = optree.broadcast_prefix(marked, tree, namespace=NAMESPACE)
+    leaves = optree.broadcast_prefix(_marked(prefix), tree, namespace=NAMESPACE)
     return [None if x is _NONE else x for x in leaves]
+
+
+def cut_by_prefix(prefix: Tree, tree: Tree) -> tuple[list[Tree], TreeDef, list[Any]]:
+    """The subtrees of ``tree`` for which leaves of ``prefix`` stand, as they are; what joins them; those leaves."""
+    leaves, treedef = flatten(_marked(prefix))
+    return treedef.flatten_up_to(tree), treedef, [None if x is _NONE else x for x in leaves]
+
+
+def _marked(prefix: Tree) -> Tree:
+    return tree_map(lambda x: _NONE if x is None else x, prefix, is_leaf=lambda x: x is None)
 
 
 def path_text(tree: Tree, index: int) -> str:

@@ -83,11 +83,14 @@ class Trace(Builder):
         A custom rule's graph has no inputs for arrays of its own: small ones are written out as literals.
     branched
         `bool` or `int` was answered from an example: for other arguments the graph may be another.
+    handed
+        Memory of the arrays without axes that the function was handed untransformed: another call may have others, so
+        that they are captured, and are no constants of programs compiled inside.
     """
 
     __slots__ = (
-        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "is_rule",
-        "n_arguments", "name", "observed", "path", "region", "varying",
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "handed",
+        "is_rule", "n_arguments", "name", "observed", "path", "region", "varying",
     )  # fmt: skip
 
     def __init__(self, name: str, region: bool = False, path: bool = False) -> None:
@@ -96,6 +99,7 @@ class Trace(Builder):
         self.region = region
         self.path = path
         self.branched = False
+        self.handed: set[int] = set()
         self.is_rule = False
         self.n_arguments = 0
         self.captures: dict[Any, Capture] = {}
@@ -261,6 +265,8 @@ def lift(trace: Trace | None, x: Any) -> Atom:
         return trace.capture(x)  # also a scalar: to look at it would be to wait for the device
     value: Any = x._value if type(x) in (Array, DeviceArray) else x
     if not value.ndim:
+        if any([id(value) in t.handed for t in state.stack]) and not trace.is_rule:
+            return trace.capture(x)
         return literal(value[()], dtype_of(value.dtype))
     if not any(value.strides) and value.size:
         # numpy.zeros and its like are one number seen through zero strides: no need to carry the array along.
