@@ -116,6 +116,18 @@ SETTINGS: dict[str, Setting] = {
         doc="Run what jit wraps eagerly, one primitive at a time.",
         in_trace_key=True,
     ),
+    "debug_nans": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="Look for nan in what programs return, and name the line and the equation that made it.",
+        in_trace_key=True,
+    ),
+    "debug_infs": Setting(
+        default=False,
+        allowed=(True, False),
+        doc="The same for infinities, but for those that were arguments or constants.",
+        in_trace_key=True,
+    ),
     "verify": Setting(
         default=1,
         allowed=(0, 1, 2, 3),
@@ -143,13 +155,22 @@ SETTINGS: dict[str, Setting] = {
 _ALIASES: dict[str, Alias] = {
     "jax_enable_x64": Alias("default_dtype_bits", {True: 64, False: 32}),
     "jax_disable_jit": Alias("disable_jit"),
+    "jax_debug_nans": Alias("debug_nans"),
+    "jax_debug_infs": Alias("debug_infs"),
     "jax_threefry_partitionable": Alias("threefry_partitionable"),
     "jax_default_device": Alias("default_device", {None: "cpu", "cpu": "cpu", "cuda": "cuda:0", "gpu": "cuda:0"}),
     "jax_compilation_cache_dir": Alias("cache_dir"),
 }
 
-_read_trace_key = attrgetter(*(name for name, setting in SETTINGS.items() if setting.in_trace_key))
+_LOOKS = ("debug_nans", "debug_infs")
+_read_always = attrgetter(*(name for name, s in SETTINGS.items() if s.in_trace_key and name not in _LOOKS))
 _update_lock = threading.Lock()
+
+
+def _derived(settings: Any) -> dict[str, Any]:
+    """The attributes that follow from the settings. Looks that are off leave the key as short as it is without them."""
+    looks = tuple([name for name in _LOOKS if getattr(settings, name)])
+    return {"looks": looks, "trace_key": _read_always(settings) + looks}
 
 
 class Config(threading.local):
@@ -168,6 +189,8 @@ class Config(threading.local):
     flush_denormals: bool
     threefry_partitionable: bool
     disable_jit: bool
+    debug_nans: bool
+    debug_infs: bool
     verify: int
     warn_paths: int
     max_paths: int
@@ -175,6 +198,9 @@ class Config(threading.local):
 
     trace_key: tuple[Hashable, ...]
     """The settings that compiled code depends on: part of every cache key."""
+
+    looks: tuple[str, ...]
+    """Which of `debug_nans` and `debug_infs` are on."""
 
     def update(self, name: str, value: Any) -> None:
         """Set `name` to `value` for the whole process."""
@@ -186,7 +212,7 @@ class Config(threading.local):
             )
         with _update_lock:
             setattr(Config, name, value)
-            Config.trace_key = _read_trace_key(Config)
+            _set_derived()
 
     @contextmanager
     def override(self, **values: Any) -> Generator[None]:
@@ -194,7 +220,7 @@ class Config(threading.local):
         resolved = dict(_resolve(name, value) for name, value in values.items())
         outer = dict(self.__dict__)
         self.__dict__.update({name: getattr(self, name) for name in SETTINGS} | resolved)
-        self.__dict__["trace_key"] = _read_trace_key(self)
+        self.__dict__.update(_derived(self))
         try:
             yield
         finally:
@@ -206,6 +232,11 @@ class Config(threading.local):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {getattr(self, name)!r}  # {setting.doc}" for name, setting in SETTINGS.items())
+
+
+def _set_derived() -> None:
+    for name, value in _derived(Config).items():
+        setattr(Config, name, value)
 
 
 def _resolve(name: str, value: Any) -> tuple[str, Any]:
@@ -291,7 +322,7 @@ for _name, _setting in SETTINGS.items():
     setattr(Config, _name, _from_environment(_name, _setting))
 for _name, _alias in _ALIASES.items():
     setattr(Config, _name, _alias_property(_alias))
-Config.trace_key = _read_trace_key(Config)
+_set_derived()
 
 config = Config()
 """The settings of this process."""

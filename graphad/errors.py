@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class GraphadError(Exception):
@@ -84,6 +85,25 @@ class VerifyError(GraphadError, ValueError):
 
     Remedy: correct the graph if it was built or parsed by hand; otherwise this is a bug in the last pass: report it.
     """
+
+
+class NonFiniteError(GraphadError, FloatingPointError):
+    """A result is nan or infinite: of a training step, or under ``config.debug_nans`` or ``debug_infs`` of a program.
+
+    Remedy: the message names the line and the equation; mostly a form of the expression that stays finite, in training
+    also a lower learning rate or `optim.clip_by_global_norm`.
+
+    Attributes
+    ----------
+    step : int or None
+        In training, the number of the step.
+    params, batch
+        In training, the parameters before that step, and the batch it was given.
+    """
+
+    def __init__(self, message: str, step: int | None = None, params: Any = None, batch: Any = None) -> None:
+        super().__init__(message)
+        self.step, self.params, self.batch = step, params, batch
 
 
 class RuleError(GraphadError, RuntimeError):

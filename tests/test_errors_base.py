@@ -30,6 +30,7 @@ def test_errors_say_the_remedy(cls):
         (errors.LoweringError, RuntimeError),
         (errors.DeviceError, RuntimeError),
         (errors.RuleError, RuntimeError),
+        (errors.NonFiniteError, ArithmeticError),
         (errors.VerifyError, ValueError),
         (errors.ParseError, ValueError),
     ],

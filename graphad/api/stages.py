@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphad.api.finite import Watched, look, watched
 from graphad.config import config
 from graphad.device import CPU, Device, Memory
 from graphad.errors import DeviceError
@@ -57,7 +58,7 @@ def compiled(graph: Graph) -> Executable:
     from graphad.backends.executable import compile_graph  # late: eager code needs no compiler
 
     key: Hashable = ("compiled", config.trace_key)
-    return graph.memoize(key, lambda: compile_graph(simplify(graph), name=graph.name))
+    return graph.memoize(key, lambda: watched(compile_graph(simplify(graph), name=graph.name), graph))
 
 
 def available_devices() -> list[Device]:
@@ -104,7 +105,8 @@ def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
 
     def make() -> DeviceExecutable:
         memory_on(device)  # whose error names the user's line
-        return compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
+        made = compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
+        return watched(made, graph)
 
     return graph.memoize(("compiled", device, config.trace_key), make)
 
@@ -132,15 +134,20 @@ def explained(graph: Graph, device: Device, architecture: str | None = None) -> 
 
 def run_graph(graph: Graph, arrays: Sequence[NDArray]) -> list[NDArray]:
     """Evaluate with NumPy; regions of ``jit`` run compiled, and prints print."""
-    return evaluate(graph, arrays, _run_region, _on_effect)
+    results = evaluate(graph, arrays, _run_region, _on_effect)
+    if config.looks:
+        look(graph, arrays, results)
+    return results
 
 
 def _run_region(eqn: Eqn, _loc: Loc, values: list[Any]) -> Sequence[Any]:
+    region = eqn.regions[0]
     if eqn.primitive is jit and not config.disable_jit:
-        region = eqn.regions[0]
         arrays = [np.asarray(v, a.dtype.numpy) for v, a in zip(values, region.in_avals, strict=True)]
-        return compiled(region)(*arrays)
-    return run_graph(eqn.regions[0], values)
+        found = compiled(region)
+        # What is not finite here is looked for in the results of the whole, from where it can be followed further up.
+        return found.executable(*arrays) if isinstance(found, Watched) else found(*arrays)
+    return evaluate(region, values, _run_region, _on_effect)
 
 
 def _on_effect(eqn: Eqn, _loc: Loc, values: list[Any]) -> None:

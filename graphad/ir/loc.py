@@ -6,6 +6,7 @@ its line number is linear in the length of the function.
 
 from __future__ import annotations
 
+import linecache
 import os
 from functools import lru_cache
 from types import CodeType
@@ -34,6 +35,34 @@ def source_of(loc: Loc) -> tuple[str, int] | None:
             return head.co_filename, line_of(head, tail)
         loc = tail  # pyright: ignore[reportAssignmentType]
     return None
+
+
+def line_text(loc: Loc) -> str:
+    """The user's line of source, or nothing where it cannot be read."""
+    place = source_of(loc)
+    return linecache.getline(*place).strip() if place else ""
+
+
+def user_line(loc: Loc) -> str:
+    """``model.py:14``, whatever transforms the equation went through."""
+    place = source_of(loc)
+    return f"{os.path.basename(place[0])}:{place[1]}" if place else format_loc(innermost(loc))
+
+
+def innermost(loc: Loc) -> Loc:
+    """``loc`` before all transforms."""
+    while isinstance(loc, tuple) and isinstance(loc[0], str):
+        loc = loc[1]  # pyright: ignore[reportAssignmentType]
+    return loc
+
+
+def transforms_of(loc: Loc) -> list[str]:
+    """The names of the transforms that an equation went through, the last one first."""
+    names: list[str] = []
+    while isinstance(loc, tuple) and isinstance(loc[0], str):
+        names.append(loc[0])
+        loc = loc[1]  # pyright: ignore[reportAssignmentType]
+    return names
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
 from types import CodeType, FunctionType
@@ -10,7 +9,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from graphad.ir.loc import Loc, format_loc, source_of
+from graphad.ir.loc import Loc, format_loc, line_text
 from graphad.ir.recent import Recent
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -57,6 +56,5 @@ def located(error: Exception) -> Exception:
 
 def quoted(loc: Loc = None) -> str:
     """The user's line of source, indented on a line of its own, or nothing where it cannot be read."""
-    place = source_of(loc if loc is not None else user_loc(2))
-    line = linecache.getline(*place).strip() if place else ""
+    line = line_text(loc if loc is not None else user_loc(2))
     return f"\n    {line}\n" if line else " "

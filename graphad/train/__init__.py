@@ -38,6 +38,7 @@ FitResult(80 steps in 40 epochs, loss ... -> ..., eval_error ... -> 0.0...; stop
 
 from __future__ import annotations
 
+from graphad.errors import NonFiniteError as NonFiniteError
 from graphad.train._callbacks import Callback as Callback
 from graphad.train._callbacks import EarlyStopping as EarlyStopping
 from graphad.train._callbacks import Training as Training
@@ -51,7 +52,6 @@ from graphad.train._files import load as load
 from graphad.train._files import save as save
 from graphad.train._fit import fit as fit
 from graphad.train._interrupts import TrainingInterrupted as TrainingInterrupted
-from graphad.train._nonfinite import NonFiniteError as NonFiniteError
 from graphad.train._result import FitResult as FitResult
 from graphad.train._scale import LossScale as LossScale
 from graphad.train._step import Step as Step

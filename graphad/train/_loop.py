@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 
 from graphad.config import config
+from graphad.errors import NonFiniteError
 from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.source import where
@@ -20,7 +21,7 @@ from graphad.train._data import prefetch, read_scalars, to_device
 from graphad.train._identity import Named, checksums_of, parameters_of
 from graphad.train._interrupts import Interrupts, TrainingInterrupted
 from graphad.train._keeper import Keeper
-from graphad.train._nonfinite import NonFiniteError, explain
+from graphad.train._nonfinite import explain
 from graphad.train._progress import Progress
 from graphad.train._result import FitResult, length_text
 from graphad.train._source import Evaluation, Source
@@ -185,13 +186,20 @@ class Loop:
         """One step."""
         training = self.training
         with self.interrupts.held:
-            training.state, result = self.step(training.state, batch)
+            training.state, result = self._stepped(batch)
             self.batch += 1
             training.step += 1
             loss, aux = result if self.step.loss.has_aux else (result, None)
             training.last_loss = loss
             self.pending.append((loss, _metrics(aux)))
             self.progress.count()
+
+    def _stepped(self, batch: Tree) -> tuple[TrainState, Any]:
+        if not (config.looks and self.step.halt):
+            return self.step(self.training.state, batch)
+        # A step that halts says so, and `explain` knows the names of what it was given; other infinities are its own.
+        with config.override(**dict.fromkeys(config.looks, False)):
+            return self.step(self.training.state, batch)
 
     def _batches(self) -> Generator[Tree]:
         """What is left of this epoch; brought to the device ahead of time, but where it is the CPU, which is busy."""
