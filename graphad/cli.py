@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="graphad", description="A compiler of derivatives that you can read.")
     parser.add_argument("--version", action="version", version=f"graphad {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser, dest="command")
-    inspect = commands.add_parser(
+    inspecting = commands.add_parser(
         "inspect", help="show a stage of the compilation of a function",
         description=_HELP, epilog=_EPILOG, formatter_class=raw,
     )  # fmt: skip
@@ -107,12 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         "explain", help="show what the compiled program of a function does, step by step",
         description=_EXPLAIN_HELP, epilog=_EPILOG, formatter_class=raw,
     )  # fmt: skip
-    inspect.set_defaults(run=_inspect)
+    inspecting.set_defaults(run=_inspect)
     explaining.set_defaults(run=_explain)
-    _add_function(inspect)
+    _add_function(inspecting)
     _add_function(explaining)
-    add = inspect.add_argument
-    one = inspect.add_mutually_exclusive_group().add_argument
+    add = inspecting.add_argument
+    one = inspecting.add_mutually_exclusive_group().add_argument
     one("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
     one("--diff", nargs=2, choices=STAGES, metavar=("A", "B"), help="show what stage B has changed of stage A")
     add("--pipeline", metavar="PASSES", help="run these passes over the graph, like 'inline,simplify{fast_math=True}'")
@@ -166,11 +167,32 @@ def _function(options: argparse.Namespace) -> tuple[Callable[..., Any], Sequence
     args = parse_arguments(options.args, "--args")
     if isinstance(fun, GraphFunction) and not args:
         args = fun.arguments
+    _check_call(fun, args, options.target)
     settings: dict[str, Any] = {
         "of": options.of, "argnums": _argnums(options.argnums), "in_axes": _in_axes(options.in_axes),
         "lanes": options.lanes, "device": options.device, "architecture": options.arch,
     }  # fmt: skip
     return fun, args, settings
+
+
+def _check_call(fun: Callable[..., Any], args: Sequence[Any], target: str) -> None:
+    """Say what is to be given, where ``fun`` does not take as many arguments as were."""
+    try:
+        signature = inspect.signature(fun)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        needed = [p for p in signature.parameters.values() if p.kind in positional and p.default is p.empty]
+        example = ", ".join(["f32[8]"] * len(needed))
+        given = f"--args gives {len(args)} of them: {error}" if args else "--args is missing"
+        names = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        raise TypeError(
+            f"{target} takes {inspect.Signature(names)}, and {given}. "
+            f"Give the type of each argument, such as --args '{example}'"
+        ) from None
 
 
 def _argnums(text: str) -> int | tuple[int, ...]:

@@ -92,6 +92,8 @@ def parse(name: str | Device) -> Device:
     """The device of this name; one device is one object."""
     if isinstance(name, Device):
         return parse(name.name)
+    if not isinstance(name, str):
+        raise TypeError(f"a device is named by a text such as 'cuda', not {name!r}")
     if name == "cuda":
         return parse("cuda:0")
     if name == "cpu":
@@ -99,4 +101,6 @@ def parse(name: str | Device) -> Device:
     if name == "cuda:emulated" or re.fullmatch(r"cuda:(0|[1-9]\d*)", name):
         return Device(name)
     known = "'cpu', 'cuda', 'cuda:1' (a number), 'cuda:emulated'"
-    raise ValueError(f"there is no device {name!r}; devices are {known}")
+    meant = re.fullmatch(r"(cpu)|(?:gpu|cuda|nvidia)(:(?:0|[1-9]\d*))?", name, re.IGNORECASE)
+    write = f"write {'cpu' if meant[1] else 'cuda' + (meant[2] or '')!r}; " if meant else ""
+    raise ValueError(f"there is no device {name!r}; {write}devices are {known}")

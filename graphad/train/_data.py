@@ -114,17 +114,36 @@ def count_examples(data: Tree, name: str) -> int:
         if not shape:
             raise ValueError(
                 f"{where()}{name}: data{path_text(data, k)} is a single number; the first axis of each array counts "
-                "the examples. Make it a constant of the loss, or repeat it for each example."
+                f"the examples. {of_list(data) or 'Make it a constant of the loss, or repeat it for each example.'}"
             )
         if shape[0] != shapes[0][0]:
             raise ValueError(
                 f"{where()}{name}: data{path_text(data, 0)} has {shapes[0][0]} examples (shape {shapes[0]}), but "
                 f"data{path_text(data, k)} has {shape[0]} (shape {shape}). The first axis of each array counts the "
-                "examples: cut the longer array, or move the axis to the front with np.moveaxis."
+                f"examples{f'. {told}' if (told := of_list(data)) else _OTHER_LENGTH}"
             )
     if not shapes[0][0]:
         raise ValueError(f"{where()}{name}: there are no examples: the arrays have shape {shapes[0]}.")
     return shapes[0][0]
+
+
+def of_list(data: Tree) -> str:
+    """What to write instead of a list of examples or of batches; empty where the data are no such thing.
+
+    >>> of_list([(1.0, 2.0), (3.0, 4.0)])
+    'It is a list of 2 tuples: of examples write tuple(map(np.stack, zip(*data))), of batches lambda epoch: data.'
+    """
+    kinds = {type(x) for x in cast("list[Any]", data)} if isinstance(data, list) else set()
+    if len(kinds) != 1 or not (kinds <= {tuple, list, dict}):
+        return ""
+    (kind,), count = kinds, len(cast("list[Any]", data))
+    examples = "tuple(map(np.stack, zip(*data)))"
+    if kind is dict:
+        examples = "{k: np.stack([x[k] for x in data]) for k in data[0]}"
+    return (
+        f"It is a list of {count} {kind.__name__}{'s' * (count != 1)}: of examples write {examples}, of batches "
+        "lambda epoch: data."
+    )
 
 
 def _is_list_of_numbers(x: Any) -> bool:
@@ -178,6 +197,7 @@ def _stacked(numbers: list[Any]) -> Any:
     return gnp.stack([gnp.reshape(x, ()) for x in numbers])
 
 
+_OTHER_LENGTH: Final = ": cut the longer array, or move the axis to the front with np.moveaxis."
 _FETCHED: Final = 64  # numbers at a time: one program, whatever their number
 _END: Final = object()
 _PATIENCE: Final = 5.0  # seconds for an iterator to give what it is about to; afterwards its thread is left behind

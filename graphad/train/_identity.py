@@ -77,6 +77,7 @@ def _read(name: str, x: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
 
 
 def _parts(name: str, x: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
+    wrapped: Any = getattr(x, "__wrapped__", None)
     if isinstance(x, FunctionType):
         yield from _of_function(x, seen)
     elif isinstance(x, MethodType):
@@ -95,8 +96,8 @@ def _parts(name: str, x: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
     elif is_dataclass(x) and not isinstance(x, type):
         for field in fields(x):
             yield from _read(f"{type(x).__name__}.{field.name}", getattr(x, field.name), seen)
-    elif hasattr(x, "__wrapped__"):
-        yield from _read(name, x.__wrapped__, seen)
+    elif wrapped is not None:
+        yield from _read(name, wrapped, seen)
     else:
         named = isinstance(x, (type, ModuleType))
         yield name, x.__name__ if named else type(x).__name__

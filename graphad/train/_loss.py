@@ -13,6 +13,7 @@ from graphad.api.functions import check_callable, name_of
 from graphad.trace.pytree import Tree, flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import as_operand, dtype_and_weakness
 from graphad.trace.source import where
+from graphad.train._data import of_list
 from graphad.train._scale import Precision, narrow_dtype, narrowed
 
 Loss = Callable[..., Any]
@@ -127,7 +128,7 @@ def check_call(fun: Loss, n_model: int, batch: Tree, named: Mapping[str, Any] | 
         raise TypeError(
             f"{where()}{name_of(fun)} is called as {name_of(fun)}({', '.join(words)}), and takes {signature}: {error}. "
             f"A batch that is a tuple is passed as so many arguments, any other as one; this one is a "
-            f"{type(batch).__name__}."
+            f"{type(batch).__name__}. {of_list(batch)}".rstrip()
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
@@ -81,14 +82,14 @@ class FitResult:
         Parameters
         ----------
         axes
-            Where to draw; by default in a new figure, ``result.plot().figure``.
+            Where to draw; by default in a new figure, ``result.plot().figure``, which a notebook shows where it is what
+            a cell gives.
         """
         if axes is None:
             try:
-                from matplotlib.figure import Figure  # late: it need not be installed
+                axes = _new_axes()
             except ImportError as error:
                 raise ImportError(f"{where()}plot needs matplotlib: pip install graphad[plot]") from error
-            axes = Figure(layout="constrained").subplots()
         steps = [row["step"] for row in self.history]
         if len(self.losses):
             axes.plot(np.arange(self.steps - len(self.losses), self.steps) + 1, self.losses, linewidth=0.6, alpha=0.5)
@@ -113,6 +114,20 @@ def length_text(steps: int, history: list[Row]) -> str:
     if not history:
         return f"{_counted(steps, 'step')} of the first epoch"
     return f"{_counted(steps, 'step')}: {_counted(len(history), 'epoch')} and {_counted(more, 'step')} of the next"
+
+
+def _new_axes() -> Any:
+    """Axes in a figure of their own, unknown to `matplotlib.pyplot`: a notebook shows them once, as a cell's value."""
+    from matplotlib.axes import Axes  # late: it need not be installed
+    from matplotlib.figure import Figure
+
+    class Shown(Axes):
+        def _repr_png_(self) -> bytes:
+            image = BytesIO()
+            self.figure.savefig(image, format="png")
+            return image.getvalue()
+
+    return Figure(layout="constrained").add_subplot(axes_class=Shown)
 
 
 def _cell(name: str, value: float | None) -> str:

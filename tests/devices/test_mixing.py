@@ -107,6 +107,12 @@ def test_names():
     for wrong in ("tpu", "cuda:", "cuda:-1", "cuda:01", "cpu:0", "", "emulated"):
         with pytest.raises(ValueError, match=f"there is no device '{wrong}'; devices are 'cpu', 'cuda', "):
             parse(wrong)
+    for wrong, right in {"gpu": "cuda", "GPU:1": "cuda:1", "CUDA": "cuda", "nvidia": "cuda", "CPU": "cpu"}.items():
+        with pytest.raises(ValueError, match=f"there is no device '{wrong}'; write '{right}'; devices are"):
+            parse(wrong)
+        parse(right)
+    with pytest.raises(TypeError, match="a device is named by a text such as 'cuda', not 3"):
+        parse(3)
     for use in (lambda: graphad.device_put(1.0, "tpu"), lambda: graphad.jit(gnp.sin, device="tpu")):
         with pytest.raises(ValueError, match=r"^test_mixing\.py:\d+: there is no device 'tpu'"):
             use()

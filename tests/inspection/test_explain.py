@@ -180,7 +180,7 @@ def test_without_the_assembler_the_rest_is_known(no_assembler):
     (kernel,) = found.steps
     assert kernel.registers is kernel.spill_bytes is kernel.occupancy is None
     assert kernel.shared_bytes == 768
-    assert "pip install graphad[cuda]" in found.notes[0]
+    assert "pip install graphad[cuda-assemble]" in found.notes[0]
     assert "registers " not in repr(found).splitlines()[1]
 
 

@@ -6,6 +6,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 
 from graphad.train import FitResult
 from graphad.train._progress import Progress
@@ -71,6 +72,18 @@ def test_the_result_in_a_notebook():
     assert "<td>...</td>" in long
     assert "<td>500</td>" in long
     assert "<tr>" not in result(0)._repr_html_()
+
+
+def test_a_plot_in_a_notebook_is_shown_once():
+    """As the value of a cell; `pyplot`, which shows its figures when a cell ends, knows nothing of it."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    axes = result(2).plot()
+    assert axes._repr_png_().startswith(b"\x89PNG\r\n")
+    assert not pyplot.get_fignums()
+    figure, given = pyplot.subplots()
+    assert result(2).plot(given) is given
+    assert not hasattr(given, "_repr_png_")
+    pyplot.close(figure)
 
 
 def test_a_column_that_begins_later():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,29 @@ def test_data(case):
     data, error, message = DATA[case]
     with pytest.raises(error, match=rf"^test_wrong_uses\.py:\d+: .*{message}"):
         train(data=data)
+
+
+PAIRS = "It is a list of {} {}: of examples write {}, of batches lambda epoch: data"
+STACKED = "tuple(map(np.stack, zip(*data)))"
+DICTS = "{k: np.stack([x[k] for x in data]) for k in data[0]}"
+LISTS = {
+    "examples": ([(1.0, 2.0), (3.0, 4.0)], "is a single number", PAIRS.format(2, "tuples", STACKED)),
+    "batches": ([(X[:4], X[:4])], "line_loss is called as", PAIRS.format(1, "tuple", STACKED)),
+    "uneven batches": ([(X[:4], X[:4]), (X[:3], X[:3])], "has 3", PAIRS.format(2, "tuples", STACKED)),
+    "dicts": ([{"x": 1.0, "y": 2.0}] * 3, "is a single number", PAIRS.format(3, "dicts", DICTS)),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists_of_examples_and_of_batches(case):
+    data, message, told = LISTS[case]
+    with pytest.raises((TypeError, ValueError), match=rf"^test_wrong_uses\.py:\d+: .*{message}.*{re.escape(told)}"):
+        train(data=data)
+    if case in ("examples", "dicts"):
+        meant = eval(told.partition("write ")[2].partition(", of batches")[0], {"np": np, "data": data})
+        assert [x.shape for x in graphad.tree.leaves(meant)] == [(len(data),)] * 2
+    if case == "batches":
+        assert train(data=lambda epoch: data).steps == 1
 
 
 OPTIONS = {

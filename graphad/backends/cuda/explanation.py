@@ -116,7 +116,9 @@ def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str
     try:
         toolkit.nvjitlink()
     except DeviceError:
-        note = "Registers, spills and occupancy are known where NVIDIA's assembler is: pip install graphad[cuda]"
+        note = (
+            "Registers, spills and occupancy are known where NVIDIA's assembler is: pip install graphad[cuda-assemble]"
+        )
         return {}, [note]
     return {report.name: report for report in compiled.assembled.kernels}, []
 

@@ -23,6 +23,8 @@ PACKAGES: Final = {
     "nvidia-cublas": "matrix products",
     "nvidia-cuda-nvdisasm": "the disassembler",
 }
+#: Enough to assemble kernels, and what a GPU needs besides; with their sizes on an x86-64 Linux.
+_ASSEMBLE, _ALL = "`pip install graphad[cuda-assemble]` (150 MB)", "`pip install graphad[cuda]` (970 MB)"
 _DRIVER: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -61,14 +63,14 @@ def version_of(package: str) -> str | None:
 def driver() -> Any:
     """The module ``cuda.bindings.driver``, its driver there and initialised."""
     if not gpu_count():
-        unavailable("A GPU")
+        _no_gpu()
     try:
         module = importlib.import_module("cuda.bindings.driver")
     except ImportError:
         unavailable("The driver of a GPU")
     (status,) = module.cuInit(0)
     if status:
-        unavailable("A GPU")
+        _no_gpu()
     return module
 
 
@@ -88,7 +90,7 @@ def nvjitlink() -> Any:
         module = importlib.import_module("cuda.bindings.nvjitlink")
         module.version()  # loads the library
     except (ImportError, RuntimeError):
-        unavailable("The assembler")
+        unavailable("The assembler", assembling=True)
     return module
 
 
@@ -120,31 +122,45 @@ def disassembler() -> str:
     except (ImportError, RuntimeError):
         path = None
     if path is None:
-        unavailable("The disassembler")
+        unavailable("The disassembler", assembling=True)
     return path
 
 
-def unavailable(what: str) -> NoReturn:
-    """Raise the one error for all that is missing."""
-    raise DeviceError(f"{what} is not available. {report()}")
+def unavailable(what: str, *, assembling: bool = False) -> NoReturn:
+    """Raise the one error for all that is missing; what only reads and writes machine code needs less."""
+    raise DeviceError(f"{what} is not available. {report(assembling)}")
 
 
-def report() -> str:
+def _no_gpu() -> NoReturn:
+    """Raise the error for a machine that has none, its own words first."""
+    problem = (
+        "The NVIDIA driver of this machine shows no GPU" if _driver_found() else "This machine has no NVIDIA driver"
+    )
+    raise DeviceError(f"{problem}. {report()}")
+
+
+def report(assembling: bool = False) -> str:
     """What was looked for, what was found, and what to do."""
     found = [f"the driver ({_DRIVER}): {_driver_state()}"]
     for package, use in PACKAGES.items():
         found.append(f"{package} ({use}): {version_of(package) or 'not installed'}")
+    enough = f"{_ASSEMBLE} is enough for it. To run on a GPU, " if assembling else ""
     return (
-        "Looked for " + "; ".join(found) + ". `pip install graphad[cuda]` brings all but the driver, which comes with "
-        "a GPU and must be of release 580 or later. device='cuda:emulated' runs the same kernels on the CPU and needs "
-        "none of these."
+        f"Looked for {'; '.join(found)}. {enough}{_ALL} brings all but the driver, which comes with a GPU and must be "
+        "of release 580 or later. device='cuda:emulated' runs the same kernels on the CPU and needs none of these."
     )
 
 
-def _driver_state() -> str:
+def _driver_found() -> bool:
     try:
         ctypes.CDLL(_DRIVER)
     except OSError:
+        return False
+    return True
+
+
+def _driver_state() -> str:
+    if not _driver_found():
         return "not found"
     gpus = gpu_count()
     return f"found, with {gpus} GPU{'' if gpus == 1 else 's'}"

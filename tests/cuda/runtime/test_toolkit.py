@@ -57,7 +57,22 @@ def test_one_message_for_all_that_is_missing(monkeypatch, find, what):
         assert said in message
 
 
-def test_no_gpu(monkeypatch):
+@pytest.mark.parametrize(
+    ("found", "begins"),
+    [(False, "This machine has no NVIDIA driver. "), (True, "The NVIDIA driver of this machine shows no GPU. ")],
+)
+def test_no_gpu(monkeypatch, found, begins):
     monkeypatch.setattr(toolkit, "gpu_count", lambda: 0)
-    with pytest.raises(DeviceError, match="A GPU is not available"):
+    monkeypatch.setattr(toolkit, "_driver_found", lambda: found)
+    with pytest.raises(DeviceError) as caught:
         toolkit.driver.__wrapped__()
+    assert str(caught.value).startswith(f"{begins}Looked for the driver (")
+
+
+@pytest.mark.parametrize("find", [toolkit.nvjitlink, toolkit.disassembler])
+def test_what_reads_machine_code_asks_for_no_more_than_it_needs(monkeypatch, find):
+    monkeypatch.setattr(toolkit.importlib, "import_module", missing)
+    with pytest.raises(
+        DeviceError, match=r"\. `pip install graphad\[cuda-assemble\]` \(150 MB\) is enough for it\. To run"
+    ):
+        find.__wrapped__()
