@@ -10,6 +10,7 @@ from typing import Any, Final
 from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
 from graphad.lax import _elementwise as elementwise
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import shape as shapes
 from graphad.primitives import windows
@@ -223,6 +224,7 @@ def min_pool(
     return _pool("min_pool", inputs, inf, elementwise.min, window_shape, strides, padding)
 
 
+@in_float32
 def avg_pool(
     inputs: ArrayLike,
     window_shape: Sequence[int],

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from graphad import numpy as gnp
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
@@ -38,6 +39,7 @@ def relu6(x: ArrayLike) -> Array:
     return gnp.where(x >= 6, 6, relu(x))
 
 
+@in_float32
 def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     """x where it is not negative, else ``negative_slope * x``.
 
@@ -48,6 +50,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     return gnp.where(x >= 0, x, negative_slope * x)
 
 
+@in_float32
 def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     """x where it is positive, else ``alpha * (exp(x) - 1)``.
 
@@ -58,6 +61,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     return gnp.where(x > 0, x, alpha * gnp.expm1(gnp.where(x > 0, 0.0, x)))
 
 
+@in_float32
 def sigmoid(x: ArrayLike) -> Array:
     """``1 / (1 + exp(-x))``.
 
@@ -67,6 +71,7 @@ def sigmoid(x: ArrayLike) -> Array:
     return elementwise(prims.logistic, x, to_float=True, name="sigmoid")
 
 
+@in_float32
 def log_sigmoid(x: ArrayLike) -> Array:
     """The logarithm of `sigmoid`.
 
@@ -76,6 +81,7 @@ def log_sigmoid(x: ArrayLike) -> Array:
     return -softplus(-as_float(x, "log_sigmoid"))
 
 
+@in_float32
 def softplus(x: ArrayLike) -> Array:
     """``log(1 + exp(x))``.
 
@@ -85,6 +91,7 @@ def softplus(x: ArrayLike) -> Array:
     return gnp.logaddexp(x, 0.0)
 
 
+@in_float32
 def silu(x: ArrayLike) -> Array:
     """``x * sigmoid(x)``.
 
@@ -98,6 +105,7 @@ def silu(x: ArrayLike) -> Array:
 swish = silu
 
 
+@in_float32
 def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     """x times the normal distribution function at x; by default through its approximation with `tanh`.
 
@@ -122,6 +130,7 @@ def identity(x: ArrayLike) -> Array:
     return as_operand(x, "identity")
 
 
+@in_float32
 def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     """x where it is positive, else ``alpha * (exp(x / alpha) - 1)``: smooth for every alpha (Barron 2017).
 
@@ -132,6 +141,7 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     return gnp.maximum(x, 0.0) + alpha * gnp.expm1(gnp.minimum(x, 0.0) / alpha)
 
 
+@in_float32
 def selu(x: ArrayLike) -> Array:
     """`elu` scaled so that layers keep mean 0 and variance 1 (Klambauer et al. 2017).
 
@@ -141,6 +151,7 @@ def selu(x: ArrayLike) -> Array:
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
+@in_float32
 def soft_sign(x: ArrayLike) -> Array:
     """``x / (1 + abs(x))``.
 
@@ -161,6 +172,7 @@ def hard_tanh(x: ArrayLike) -> Array:
     return gnp.where(x > 1, 1, gnp.where(x < -1, -1, x))
 
 
+@in_float32
 def hard_sigmoid(x: ArrayLike) -> Array:
     """`sigmoid` in three lines: ``relu6(x + 3) / 6``.
 
@@ -170,6 +182,7 @@ def hard_sigmoid(x: ArrayLike) -> Array:
     return relu6(as_float(x, "hard_sigmoid") + 3.0) / 6.0
 
 
+@in_float32
 def hard_silu(x: ArrayLike) -> Array:
     """``x * hard_sigmoid(x)`` (Howard et al. 2019).
 
@@ -183,6 +196,7 @@ def hard_silu(x: ArrayLike) -> Array:
 hard_swish = hard_silu
 
 
+@in_float32
 def mish(x: ArrayLike) -> Array:
     """``x * tanh(softplus(x))`` (Misra 2020).
 
@@ -193,6 +207,7 @@ def mish(x: ArrayLike) -> Array:
     return x * gnp.tanh(softplus(x))
 
 
+@in_float32
 def glu(x: ArrayLike, axis: int = -1) -> Array:
     """The first half of x along an axis times `sigmoid` of the second (Dauphin et al. 2017).
 
@@ -208,6 +223,7 @@ def glu(x: ArrayLike, axis: int = -1) -> Array:
     return first * sigmoid(second)
 
 
+@in_float32
 def squareplus(x: ArrayLike, b: ArrayLike = 4) -> Array:
     """``(x + sqrt(x**2 + b)) / 2``, a `softplus` without exponentials (Barron 2021).
 
@@ -218,6 +234,7 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4) -> Array:
     return (x + gnp.sqrt(x * x + b)) / 2
 
 
+@in_float32
 def sparse_plus(x: ArrayLike) -> Array:
     """0 up to -1, x from 1, and a parabola between (Martins and Astudillo 2016).
 
@@ -228,6 +245,7 @@ def sparse_plus(x: ArrayLike) -> Array:
     return gnp.where(x <= -1.0, 0.0, gnp.where(x >= 1.0, x, (x + 1.0) ** 2 / 4))
 
 
+@in_float32
 def sparse_sigmoid(x: ArrayLike) -> Array:
     """The derivative of `sparse_plus`: a line from 0 at -1 to 1 at 1.
 
@@ -237,6 +255,7 @@ def sparse_sigmoid(x: ArrayLike) -> Array:
     return 0.5 * gnp.clip(as_float(x, "sparse_sigmoid") + 1.0, 0.0, 2.0)
 
 
+@in_float32
 def log1mexp(x: ArrayLike) -> Array:
     """``log(1 - exp(-x))`` for positive x, exact for small and for large ones (Mächler 2012).
 

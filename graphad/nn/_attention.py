@@ -10,10 +10,11 @@ import numpy as np
 
 from graphad import numpy as gnp
 from graphad.nn._logits import softmax
+from graphad.numpy._precision import wide
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_operand, shape_text
+from graphad.trace.semantics import as_float, as_operand, cast, dtype_and_weakness, shape_text
 
 
 def dot_product_attention(
@@ -59,27 +60,33 @@ def dot_product_attention(
     shape = q.shape
     q, k, v = (x[None] if x.ndim == 3 else x for x in (q, k, v))
     _check(q, k, v)
+    dtype = dtype_and_weakness(q)[0]
+    q, k, v = (cast(x, wide(dtype)) for x in (q, k, v))
     batch, rows, heads, size = q.shape
     columns, shared = k.shape[1:3]
 
+    lengths = [None if n is None else as_operand(n) for n in (query_seq_lengths, key_value_seq_lengths)]
+    q = _without_padding(q, lengths[0])
+    k, v = (_without_padding(x, lengths[1]) for x in (k, v))
     grouped = gnp.reshape(q, (batch, rows, shared, heads // shared, size))
     scores = gnp.einsum("btkgh,bskh->bkgts", grouped, k)
     scores = gnp.reshape(scores, (batch, heads, rows, columns))
-    scores = gnp.astype(scores, np.result_type(q.dtype, np.float32))  # small floats are summed up in float32
     scores = scores * (1.0 / math.sqrt(size) if scale is None else scale)
     if bias is not None:
         scores = gnp.astype(scores + bias, scores.dtype)
-    lengths = [None if n is None else as_operand(n) for n in (query_seq_lengths, key_value_seq_lengths)]
     seen = _visible((rows, columns), mask, is_causal, lengths, local_window_size)
     if seen is not None:
         scores = gnp.where(seen, scores, -0.7 * float(np.finfo(scores.dtype).max))
-    weights = gnp.astype(softmax(scores, -1), k.dtype)
-
-    weights = gnp.reshape(weights, (batch, shared, heads // shared, rows, columns))
+    weights = gnp.reshape(softmax(scores, -1), (batch, shared, heads // shared, rows, columns))
     result = gnp.reshape(gnp.einsum("bkgts,bskh->btkgh", weights, v), q.shape)
-    if lengths[0] is not None:
-        result = gnp.where((gnp.arange(rows) < lengths[0][:, None])[:, :, None, None], result, 0)
-    return gnp.reshape(result, shape)
+    return cast(gnp.reshape(_without_padding(result, lengths[0]), shape), dtype)
+
+
+def _without_padding(x: Any, length: Any) -> Any:
+    """0 at the positions of each example from its length on: neither nan nor infinity is masked by a weight of 0."""
+    if length is None:
+        return x
+    return gnp.where((gnp.arange(x.shape[1]) < length[:, None])[:, :, None, None], x, 0)
 
 
 def _check(q: Any, k: Any, v: Any) -> None:

@@ -5,9 +5,11 @@ Nothing is remembered and nothing is initialised: scales, offsets, averages and 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from graphad import numpy as gnp
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike, Axis
 from graphad.primitives import elementwise as prims
 from graphad.random import bernoulli
@@ -16,6 +18,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import as_float, as_operand, canonical_axes, canonical_axis, elementwise
 
 
+@in_float32
 def standardize(
     x: ArrayLike,
     axis: Axis = -1,
@@ -33,7 +36,7 @@ def standardize(
     mean, variance
         Computed from x unless given.
     where
-        Which elements count for them.
+        Which elements count for them; the others have no influence on the results of these, nor on derivatives.
     algorithm
         The variance as ``"fast"``, from the mean of squares, or ``"stable"``, from the squares of deviations.
 
@@ -46,15 +49,25 @@ def standardize(
     if algorithm not in ("fast", "stable"):
         raise ValueError(f"{source.where()}standardize takes algorithm 'fast' or 'stable', got {algorithm!r}.")
     x = as_float(x, "standardize")
-    center = gnp.mean(x, axis, keepdims=True, where=where) if mean is None else mean
+    counted = x if where is None else gnp.where(where, x, 0)
+    center = gnp.mean(counted, axis, keepdims=True, where=where) if mean is None else mean
     if variance is None and algorithm == "stable":
-        variance = gnp.mean(gnp.square(x - center), axis, keepdims=True, where=where)
+        variance = gnp.mean(gnp.square(counted - center), axis, keepdims=True, where=where)
     elif variance is None:
         # Rounding may carry the difference below zero.
-        variance = gnp.maximum(gnp.mean(gnp.square(x), axis, keepdims=True, where=where) - gnp.square(center), 0)
-    return (x - center) * elementwise(prims.rsqrt, as_operand(variance) + epsilon)
+        variance = gnp.mean(gnp.square(counted), axis, keepdims=True, where=where) - gnp.square(center)
+        variance = gnp.maximum(variance, 0)
+    scale = elementwise(prims.rsqrt, as_operand(variance) + epsilon)
+    if where is None:
+        return (x - center) * scale
+    # What is masked does not reach the mean and the variance through its own result either: 0 times infinity is nan.
+    empty = gnp.logical_not(gnp.any(gnp.broadcast_to(where, counted.shape), axis, keepdims=True))
+    sound = gnp.logical_or(where, gnp.isfinite(x)) & ~empty
+    result = (gnp.where(sound, x, 0) - center) * scale
+    return gnp.where(sound, result, gnp.where(empty, math.nan, elementwise(prims.stop_gradient, x)))
 
 
+@in_float32
 def layer_norm(
     x: ArrayLike,
     scale: ArrayLike | None = None,
@@ -74,6 +87,7 @@ def layer_norm(
     return _affine(standardize(x, axis, epsilon=epsilon, algorithm="stable"), scale, bias)
 
 
+@in_float32
 def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, axis: Axis = -1, epsilon: float = 1e-6) -> Array:
     """x divided by the root of its mean square over ``axis``, times ``scale`` (Zhang and Sennrich 2019).
 
@@ -85,6 +99,7 @@ def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, axis: Axis = -1, e
     return _affine(standardize(x, axis, 0.0, gnp.mean(gnp.square(x), axis, keepdims=True), epsilon), scale, None)
 
 
+@in_float32
 def batch_norm(
     x: ArrayLike,
     scale: ArrayLike | None = None,
@@ -131,6 +146,7 @@ def batch_norm(
     return _affine(centered, scale, bias), mean, variance
 
 
+@in_float32
 def group_norm(
     x: ArrayLike,
     groups: int,

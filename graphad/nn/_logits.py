@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
+
 from graphad import numpy as gnp
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
@@ -22,6 +25,7 @@ from graphad.trace.semantics import (
 )
 
 
+@in_float32
 def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
@@ -29,23 +33,34 @@ def logsumexp(
     keepdims: bool = False,
     where: ArrayLike | None = None,
 ) -> Array:
-    """``log(sum(b * exp(x)))`` without overflow, over all axes or those named.
+    """``log(sum(b * exp(x)))`` without overflow, over all axes or those named; where b is 0, x does not count.
 
     >>> import graphad.numpy as gnp
     >>> logsumexp(gnp.array([1000.0, 0.0]))
     Array(1000., dtype=float32)
     """
-    x = as_float(x, "logsumexp")
-    if b is not None:
-        b = as_operand(b, "logsumexp")
-        x = gnp.where(b != 0, x, -math.inf)
-    shift = _greatest(x, axis, where)
-    shift = gnp.where(gnp.isfinite(shift), shift, 0.0)
-    terms = gnp.exp(x - shift)
-    total = gnp.sum(terms if b is None else b * terms, axis, keepdims=keepdims, where=where)
+    x = _masked(as_float(x, "logsumexp"), where)
+    if b is None:
+        shift = _shift(x, axis)
+        terms = gnp.exp(x - shift)
+    else:
+        b = as_operand(b, "logsumexp") if where is None else gnp.where(where, b, 0)
+        shift = _shift(gnp.where(b != 0, x, -math.inf), axis)
+        terms = _weighted(b, x - shift)
+    total = gnp.sum(terms, axis, keepdims=keepdims)
     return gnp.log(total) + (shift if keepdims else shift.reshape(total.shape))
 
 
+def _weighted(b: Any, x: Any) -> Any:
+    """``b * exp(x)``: 0 where b is 0, whatever x, but with the derivative ``exp(x)`` in b there too."""
+    dropped = b == 0
+    # As a product of two factors that do not overflow, nor change the value that 0 gives.
+    most = 0.9 * math.log(float(ml_dtypes.finfo(x.dtype).max))
+    root = gnp.exp(gnp.minimum(gnp.where(dropped & ~gnp.isnan(x), x, -math.inf) / 2, most))
+    return gnp.where(dropped, b * root * root, b * gnp.exp(gnp.where(dropped, -math.inf, x)))
+
+
+@in_float32
 def logmeanexp(x: ArrayLike, axis: Axis = None, where: ArrayLike | None = None, keepdims: bool = False) -> Array:
     """``log(mean(exp(x)))`` without overflow, over all axes or those named.
 
@@ -58,6 +73,7 @@ def logmeanexp(x: ArrayLike, axis: Axis = None, where: ArrayLike | None = None, 
     return total - gnp.log(gnp.sum(gnp.ones_like(x), axis, keepdims=keepdims, where=where))
 
 
+@in_float32
 def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
     """``exp(x)`` divided by its sum over an axis: positive numbers that sum to 1.
 
@@ -65,12 +81,13 @@ def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Ar
     >>> softmax(gnp.zeros(4))
     Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    x = as_float(x, "softmax")
+    x = _masked(as_float(x, "softmax"), where)
     terms = gnp.exp(x - _greatest(x, axis, where))
-    result = terms / gnp.sum(terms, axis, keepdims=True, where=where)
+    result = terms / gnp.sum(terms, axis, keepdims=True)
     return result if where is None else gnp.where(where, result, 0.0)
 
 
+@in_float32
 def log_softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
     """The logarithm of `softmax`, without overflow.
 
@@ -78,17 +95,35 @@ def log_softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -
     >>> log_softmax(gnp.array([1000.0, 0.0]))
     Array([    0., -1000.], dtype=float32)
     """
-    x = as_float(x, "log_softmax")
+    x = _masked(as_float(x, "log_softmax"), where)
     shifted = x - _greatest(x, axis, where)
-    result = shifted - gnp.log(gnp.sum(gnp.exp(shifted), axis, keepdims=True, where=where))
+    result = shifted - gnp.log(gnp.sum(gnp.exp(shifted), axis, keepdims=True))
     return result if where is None else gnp.where(where, result, -math.inf)
 
 
-def _greatest(x: Any, axis: Axis, where: ArrayLike | None) -> Any:
-    """The greatest element over ``axis``, kept as an axis, as a constant: what it is has no influence on the result."""
-    initial = None if where is None and x.size else -math.inf
-    greatest = gnp.max(x, axis, keepdims=True, initial=initial, where=where)
+def _masked(x: Any, where: ArrayLike | None) -> Any:
+    """``x`` with what does not count replaced by what adds nothing to a sum of exponentials.
+
+    It is replaced at once, and not left out of the sum alone: the derivative of what overflows is nan, even times 0.
+    """
+    return x if where is None else gnp.where(where, x, -math.inf)
+
+
+def _greatest(x: Any, axis: Axis, where: ArrayLike | None = None) -> Any:
+    """The greatest element over ``axis``, kept as an axis, as a constant: what it is has no influence on the result.
+
+    0 where ``where`` leaves nothing that counts.
+    """
+    greatest = gnp.max(x, axis, keepdims=True, initial=None if x.size else -math.inf)
+    if where is not None:
+        greatest = gnp.where(greatest == -math.inf, 0.0, greatest)
     return elementwise(prims.stop_gradient, greatest)
+
+
+def _shift(x: Any, axis: Axis) -> Any:
+    """`_greatest`, and 0 where that is infinite: differences to it would be nan."""
+    greatest = _greatest(x, axis)
+    return gnp.where(gnp.isfinite(greatest), greatest, 0.0)
 
 
 def one_hot(x: ArrayLike, num_classes: int, *, dtype: DTypeLike | None = None, axis: int = -1) -> Array:

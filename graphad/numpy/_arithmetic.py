@@ -10,6 +10,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1, i32, literal
 from graphad.numpy._logic import where
 from graphad.numpy._math import exp, log1p, sqrt
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
@@ -228,6 +229,7 @@ def clip(x: ArrayLike, min: ArrayLike | None = None, max: ArrayLike | None = Non
     return result if max is None else minimum(ends[-1], result)
 
 
+@in_float32
 def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     """``log(exp(x) + exp(y))`` without overflow.
 
@@ -259,6 +261,7 @@ def _logaddexp_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) 
     return result, t_x * share(x) + t_y * share(y)
 
 
+@in_float32
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
     """``sqrt(x*x + y*y)`` without overflow.
 

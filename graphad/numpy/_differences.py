@@ -11,6 +11,7 @@ from graphad.numpy._arithmetic import remainder
 from graphad.numpy._cumulative import cumsum
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import not_equal, where
+from graphad.numpy._precision import in_float32
 from graphad.numpy._reductions import sum as sum_
 from graphad.numpy._shape import broadcast_to, moveaxis, ravel
 from graphad.numpy._typing import ArrayLike
@@ -31,6 +32,7 @@ from graphad.trace.semantics import (
 )
 
 
+@in_float32
 def diff(
     a: ArrayLike,
     n: int = 1,
@@ -84,6 +86,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
     return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
+@in_float32
 def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None = None) -> Any:
     """The slope along each axis: from neighbours on both sides, at the ends from one; a list for several axes.
 
@@ -122,6 +125,7 @@ def _slope(x: Any, k: int, spacing: Any) -> Array:
     return with_weak(moveaxis(concatenate([first, inner, last], -1), -1, k), False)
 
 
+@in_float32
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1) -> Array:
     """The area under the points along an axis, at the places ``x`` or ``dx`` apart, joined by straight lines.
 
@@ -141,6 +145,7 @@ def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axi
     return with_weak(0.5 * sum_(widths * (rows[..., 1:] + rows[..., :-1]), -1), False)
 
 
+@in_float32
 def unwrap(
     p: ArrayLike, discont: ArrayLike | None = None, axis: int = -1, period: ArrayLike = 6.283185307179586
 ) -> Array:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from graphad.numpy._indexing import diagonal
 from graphad.numpy._linear import contract
+from graphad.numpy._precision import in_float32
 from graphad.numpy._reductions import sum as sum_
 from graphad.numpy._shape import broadcast_to, expand_dims, reshape, transpose
 from graphad.numpy._typing import ArrayLike
@@ -40,6 +41,12 @@ def einsum(subscripts: str, /, *operands: ArrayLike, optimize: Optimize = "auto"
     Array([[3., 3.],
            [3., 3.]], dtype=float32)
     """
+    if len(operands) > 2:
+        return _of_several(subscripts, *operands, optimize=optimize)
+    return _contracted(subscripts, operands, optimize)
+
+
+def _contracted(subscripts: str, operands: Sequence[ArrayLike], optimize: Optimize) -> Array:
     terms, output, sizes = _terms(subscripts, operands, "einsum")
     path = _path(terms, output, optimize)[0] if len(terms) > 2 else [tuple(range(len(terms)))]
     for positions in path:
@@ -50,6 +57,12 @@ def einsum(subscripts: str, /, *operands: ArrayLike, optimize: Optimize = "auto"
             chosen[:2] = [_pair(chosen[0], chosen[1], needed)]
         terms += chosen
     return _arranged(_summed(terms[0], set(output)), output, sizes)
+
+
+@in_float32
+def _of_several(subscripts: str, *operands: ArrayLike, optimize: Optimize) -> Array:
+    """Products of products: those between would be rounded."""
+    return _contracted(subscripts, operands, optimize)
 
 
 def einsum_path(

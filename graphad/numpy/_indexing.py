@@ -13,6 +13,7 @@ from graphad.numpy._arithmetic import maximum, minimum, remainder
 from graphad.numpy._logic import where
 from graphad.numpy._math import negative
 from graphad.numpy._padding import pad
+from graphad.numpy._precision import wide
 from graphad.numpy._shape import broadcast_to, expand_dims, moveaxis, ravel, reshape
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import indexing as prims
@@ -87,6 +88,8 @@ class Update:
 
     def add(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
         """The array with ``values`` added at the index."""
+        if self._in_16_bits(values):  # any number of them may meet in one element
+            return cast(self._widened().add(values, mode=mode, **hints), self._x.aval.dtype)
         return self._write("add", prims.scatter_add, lambda x, v: x + v, values, mode, hints)
 
     def subtract(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
@@ -96,6 +99,8 @@ class Update:
 
     def multiply(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
         """The array multiplied by ``values`` at the index."""
+        if self._in_16_bits(values):
+            return cast(self._widened().multiply(values, mode=mode, **hints), self._x.aval.dtype)
         return self._write("multiply", prims.scatter_mul, lambda x, v: x * v, values, mode, hints)
 
     def divide(self, values: ArrayLike, *, mode: str | None = None, **hints: bool) -> Any:
@@ -120,6 +125,13 @@ class Update:
 
     mul = multiply
     div = divide
+
+    def _in_16_bits(self, values: ArrayLike) -> bool:
+        dtype = self._x.aval.dtype
+        return wide(dtype) is not dtype and result_type(self._x, values)[0] is dtype
+
+    def _widened(self) -> Update:
+        return Update(cast(self._x, wide(self._x.aval.dtype)), self._index)
 
     def _ones(self, values: ArrayLike) -> Any:
         dtype, _ = result_type(self._x, values)

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import literal
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
@@ -28,6 +29,7 @@ def exp(x: ArrayLike, /) -> Array:
     return elementwise(prims.exp, x, to_float=True)
 
 
+@in_float32
 def exp2(x: ArrayLike, /) -> Array:
     """2 to the power of each element.
 
@@ -68,6 +70,7 @@ def log1p(x: ArrayLike, /) -> Array:
     return elementwise(prims.log1p, x, to_float=True)
 
 
+@in_float32
 def log2(x: ArrayLike, /) -> Array:
     """The logarithm to base 2.
 
@@ -78,6 +81,7 @@ def log2(x: ArrayLike, /) -> Array:
     return _log_to_base(x, 2, "log2")
 
 
+@in_float32
 def log10(x: ArrayLike, /) -> Array:
     """The logarithm to base 10.
 
@@ -317,6 +321,7 @@ def rint(x: ArrayLike, /) -> Array:
     return elementwise(prims.round_, cast(x, float_for(dtype), weak and dtype.is_float))
 
 
+@in_float32
 def round(x: ArrayLike, decimals: int = 0) -> Array:  # noqa: A001  (NumPy's name)
     """The nearest number of so many decimals, of two the even one.
 

@@ -7,9 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from graphad.numpy._logic import isnan
+from graphad.numpy._logic import isnan, logical_and
 from graphad.numpy._logic import where as choose
-from graphad.numpy._math import sqrt
 from graphad.numpy._reductions import all as all_
 from graphad.numpy._reductions import argmax, argmin, max, mean, min, prod, std, sum, var
 from graphad.numpy._sorting import quantile_of
@@ -117,18 +116,19 @@ def nanvar(a: ArrayLike, *args: Any, where: ArrayLike | None = None, **kwargs: A
     Array(1., dtype=float32)
     """
     x = as_operand(a, "nanvar")
-    return var(_with(x, 0, "nanvar"), *args, where=_numbers(x, where), **kwargs)  # nan would spoil derivatives
+    return var(x, *args, where=_numbers(x, where), **kwargs)
 
 
 @_arguments_of(std)
-def nanstd(*args: Any, **kwargs: Any) -> Array:
+def nanstd(a: ArrayLike, *args: Any, where: ArrayLike | None = None, **kwargs: Any) -> Array:
     """The standard deviation of the elements that are not nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.nanstd(gnp.array([1.0, gnp.nan, 3.0]))
     Array(1., dtype=float32)
     """
-    return sqrt(nanvar(*args, **kwargs))
+    x = as_operand(a, "nanstd")
+    return std(x, *args, where=_numbers(x, where), **kwargs)
 
 
 def nanmedian(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
@@ -178,7 +178,7 @@ def _with(a: ArrayLike, value: float, name: str) -> Any:
 
 def _numbers(x: Any, also: ArrayLike | None) -> Any:
     """Where ``x`` is a number, and ``also`` holds."""
-    return ~isnan(x) if also is None else ~isnan(x) & also
+    return ~isnan(x) if also is None else logical_and(~isnan(x), also)
 
 
 def _extremum(

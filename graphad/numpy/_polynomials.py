@@ -11,6 +11,7 @@ from graphad.numpy._convolution import convolve
 from graphad.numpy._creation import zeros_like
 from graphad.numpy._joining import concatenate, stack
 from graphad.numpy._padding import pad
+from graphad.numpy._precision import in_float32
 from graphad.numpy._shape import atleast_1d
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
@@ -27,6 +28,7 @@ from graphad.trace.semantics import (
 )
 
 
+@in_float32
 def polyval(p: ArrayLike, x: ArrayLike) -> Array:
     """The polynomial ``p`` at ``x``, by Horner's rule.
 
@@ -84,6 +86,7 @@ def polymul(a1: ArrayLike, a2: ArrayLike) -> Array:
     return convolve(*[as_float(atleast_1d(x), "polymul") for x in beside("polymul", a1, a2)])
 
 
+@in_float32
 def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     """Quotient and remainder of two polynomials, the remainder with as many coefficients as ``u``.
 
@@ -123,6 +126,7 @@ def polyder(p: ArrayLike, m: int = 1) -> Array:
     return coefficients[: n - m] * cast(Array(factors), dtype_and_weakness(coefficients)[0])
 
 
+@in_float32
 def polyint(p: ArrayLike, m: int = 1, k: ArrayLike | None = None) -> Array:
     """The polynomial whose ``m``-th derivative is ``p``, with the constants of integration ``k``, by default 0.
 
@@ -151,6 +155,7 @@ def _counted(name: str, p: ArrayLike, m: int) -> Any:
     return coefficients
 
 
+@in_float32
 def poly(seq_of_zeros: ArrayLike) -> Array:
     """The polynomial with these zeros, and 1 as its first coefficient.
 
@@ -168,6 +173,7 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     return result
 
 
+@in_float32
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Array:
     """The powers of each element as a row, ``N`` of them, from the highest down or with ``increasing`` from 0 up.
 

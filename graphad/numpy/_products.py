@@ -7,6 +7,7 @@ from typing import Any
 from graphad.numpy._indexing import diag
 from graphad.numpy._joining import stack
 from graphad.numpy._linear import matmul
+from graphad.numpy._precision import in_float32
 from graphad.numpy._shape import expand_dims, moveaxis, ravel, reshape
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
@@ -55,6 +56,7 @@ def _lanes(name: str, x: ArrayLike, axis: int = -1) -> Any:
     return moveaxis(operand, canonical_axis(axis, operand.ndim, name), -1)
 
 
+@in_float32
 def cross(
     a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Array:

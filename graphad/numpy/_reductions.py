@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import DType, b1, dtype_of, f32, i8
+from graphad.ir.types import DType, b1, dtype_of, i8
 from graphad.numpy._arithmetic import maximum, minimum
 from graphad.numpy._logic import truth
 from graphad.numpy._logic import where as choose
 from graphad.numpy._math import sqrt
+from graphad.numpy._precision import in_float32, wide
 from graphad.numpy._shape import broadcast_to, expand_dims, ravel
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
 from graphad.primitives import reduce as reducers
@@ -52,8 +53,12 @@ def sum(  # noqa: A001  (NumPy's name)
     Array([2., 2., 2.], dtype=float32)
     """
     x = _masked(_summable(a, dtype, "sum"), where, 0)
-    total = _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
-    return total if initial is None else total + cast(initial, dtype_and_weakness(total)[0], name="sum")
+    if initial is None:
+        return _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
+    wanted = dtype_and_weakness(x)[0]
+    working = wide(wanted)
+    total = _reduce(reducers.reduce_sum, cast(x, working), axis, keepdims, "sum")
+    return cast(total + cast(initial, working, name="sum"), wanted)
 
 
 def prod(
@@ -72,8 +77,12 @@ def prod(
     Array(24, dtype=int32)
     """
     x = _masked(_summable(a, dtype, "prod"), where, 1)
-    total = _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
-    return total if initial is None else total * cast(initial, dtype_and_weakness(total)[0], name="prod")
+    if initial is None:
+        return _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
+    wanted = dtype_and_weakness(x)[0]
+    working = wide(wanted)
+    total = _reduce(reducers.reduce_prod, cast(x, working), axis, keepdims, "prod")
+    return cast(total * cast(initial, working, name="prod"), wanted)
 
 
 def max(  # noqa: A001  (NumPy's name)
@@ -223,11 +232,12 @@ def mean(
     """
     x = as_operand(a, "mean")
     wanted = _float_dtype(x, dtype)
-    working = _wide(wanted)
+    working = wide(wanted)
     total = sum(cast(x, working), axis, keepdims=keepdims, where=where)
     return cast(total / _count(x, axis, working, keepdims, where, "mean"), wanted)
 
 
+@in_float32
 def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *, keepdims: bool = False) -> Array:
     """The mean, each element counted ``weights`` times.
 
@@ -246,7 +256,7 @@ def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *
                 "weights have the shape of the array, or of the axes averaged over."
             )
         weights = expand_dims(weights, [k for k in range(x.ndim) if k not in axes])
-    return sum(x * weights, axis, keepdims=keepdims) / sum(weights + 0 * x, axis, keepdims=keepdims)
+    return sum(x * weights, axis, keepdims=keepdims) / sum(broadcast_to(weights, x.shape), axis, keepdims=keepdims)
 
 
 def var(
@@ -267,14 +277,18 @@ def var(
     """
     x = as_operand(a, "var")
     wanted = _float_dtype(x, dtype)
-    working = _wide(wanted)
-    x = cast(x, working)
+    return cast(_variance(x, axis, wide(wanted), ddof if correction is None else correction, keepdims, where), wanted)
+
+
+def _variance(x: Any, axis: Axis, dtype: DType, less: float, keepdims: bool, where: ArrayLike | None) -> Any:
+    """The variance in ``dtype``, where x and all that is made of it is computed in that."""
+    x = _masked(cast(x, dtype), where, 0)  # what does not count, if infinite, would make the derivative nan
     centered = x - mean(x, axis, keepdims=True, where=where)
     total = sum(centered * centered, axis, keepdims=keepdims, where=where)
-    count = _count(x, axis, working, keepdims, where, "var") - (ddof if correction is None else correction)
+    count = _count(x, axis, dtype, keepdims, where, "var") - less
     if isinstance(count, Array):
-        return cast(choose(count > 0, total / count, math.nan), wanted)
-    return cast(total / (count if count > 0 else math.nan), wanted)
+        return choose(count > 0, total / count, math.nan)
+    return total / (count if count > 0 else math.nan)
 
 
 def std(
@@ -293,18 +307,16 @@ def std(
     >>> gnp.std(gnp.array([1.0, 3.0]))
     Array(1., dtype=float32)
     """
-    return sqrt(var(a, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction))
+    x = as_operand(a, "std")
+    wanted = _float_dtype(x, dtype)
+    less = ddof if correction is None else correction
+    return cast(sqrt(_variance(x, axis, wide(wanted), less, keepdims, where)), wanted)
 
 
 def _float_dtype(x: Any, dtype: DTypeLike | None) -> DType:
     if dtype is not None:
         return canonical_dtype(dtype)
     return float_for(dtype_and_weakness(x)[0])
-
-
-def _wide(dtype: DType) -> DType:
-    """What means are computed in: half precision in float32."""
-    return f32 if dtype.is_float and dtype.bits < 32 else dtype
 
 
 def _count(x: Any, axis: Axis, dtype: DType, keepdims: bool, where: ArrayLike | None, name: str) -> Any:

@@ -8,6 +8,7 @@ from graphad.numpy._arithmetic import clip, remainder
 from graphad.numpy._creation import zeros_like
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import isnan, where
+from graphad.numpy._precision import in_float32
 from graphad.numpy._reductions import any as any_
 from graphad.numpy._shape import flip, ravel, reshape
 from graphad.numpy._sorting import argsort, sort
@@ -116,6 +117,7 @@ def _check_place(name: str, a: ArrayLike, kth: int, axis: int) -> None:
     canonical_axis(kth, x.shape[canonical_axis(axis, x.ndim, name)], name)
 
 
+@in_float32
 def interp(
     x: ArrayLike,
     xp: ArrayLike,

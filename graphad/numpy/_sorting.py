@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from graphad.ir.types import f32
 from graphad.numpy._arithmetic import clip, maximum
 from graphad.numpy._logic import isnan, where
 from graphad.numpy._math import ceil, floor
+from graphad.numpy._precision import wide
 from graphad.numpy._reductions import any as any_
 from graphad.numpy._reductions import sum as sum_
 from graphad.numpy._shape import broadcast_to, expand_dims, flip, moveaxis, ravel, reshape
@@ -144,6 +144,7 @@ def quantile_of(
     """The quantiles of all elements, nan if any is nan; with ``skip_nan`` of those that are numbers."""
     x = as_float(a, name)
     dtype = dtype_and_weakness(x)[0]
+    x = cast(x, wide(dtype))
     axes = canonical_axes(axis, x.ndim, name)
     kept = [k for k in range(x.ndim) if k not in axes]
     size = math.prod([x.shape[k] for k in axes])
@@ -151,19 +152,19 @@ def quantile_of(
     if not rows.shape[-1]:
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
-    share = cast(q, dtype if dtype.bits >= 32 else f32, name=name)
+    share = cast(q, wide(dtype), name=name)
     count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
     place = clip(reshape(share, -1), 0, 1) * maximum(count - 1, 0)
     place = broadcast_to(place, (*rows.shape[:-1], share.size))
     low, high = floor(place), ceil(place)
     below, above = (along(ordered, cast(p, default_int())) for p in (low, high))
-    result = between(below, above, cast(place - low, dtype), method, name)
+    result = between(below, above, place - low, method, name)
     if not skip_nan:
         result = where(any_(missing, -1, keepdims=True), float("nan"), result)
     result = reshape(moveaxis(result, -1, 0), (*share.shape, *[x.shape[k] for k in kept]))
     if keepdims:
         result = expand_dims(result, [share.ndim + k for k in axes])
-    return with_weak(result, False)
+    return with_weak(cast(result, dtype), False)
 
 
 def between(below: Any, above: Any, weight: Any, method: str, name: str) -> Any:

@@ -6,6 +6,7 @@ import math
 
 from graphad.numpy._logic import isnan, where
 from graphad.numpy._math import exp, log1p, sign, sin
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
@@ -59,6 +60,7 @@ def arctan2(y: ArrayLike, x: ArrayLike, /) -> Array:
     return elementwise(prims.atan2, y, x, to_float=True, name="arctan2")
 
 
+@in_float32
 def deg2rad(x: ArrayLike, /) -> Array:
     """An angle in degrees as one in radians.
 
@@ -69,6 +71,7 @@ def deg2rad(x: ArrayLike, /) -> Array:
     return as_float(x, "deg2rad") * (math.pi / 180)
 
 
+@in_float32
 def rad2deg(x: ArrayLike, /) -> Array:
     """An angle in radians as one in degrees.
 
@@ -83,6 +86,7 @@ def rad2deg(x: ArrayLike, /) -> Array:
 _SINC: tuple[float, ...] = tuple([(-1) ** k / math.factorial(2 * k + 1) for k in reversed(range(13))])
 
 
+@in_float32
 def sinc(x: ArrayLike, /) -> Array:
     """``sin(pi x) / (pi x)``, and 1 at 0; all its derivatives are right there too.
 
@@ -114,6 +118,7 @@ def cbrt(x: ArrayLike, /) -> Array:
     return elementwise(prims.cbrt, x, to_float=True)
 
 
+@in_float32
 def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Array:
     """``log2(2**x + 2**y)`` without overflow.
 

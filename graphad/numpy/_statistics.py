@@ -14,6 +14,7 @@ from graphad.numpy._joining import concatenate
 from graphad.numpy._linear import dot
 from graphad.numpy._logic import where
 from graphad.numpy._math import sqrt
+from graphad.numpy._precision import wide
 from graphad.numpy._reductions import average
 from graphad.numpy._reductions import max as max_
 from graphad.numpy._reductions import min as min_
@@ -78,7 +79,7 @@ def cov(
     for x in parts:
         if x.ndim > 2:
             raise ValueError(f"{source.where()}cov got {shape_text(x)}; it takes one or two axes.")
-    rows = [atleast_2d(cast(x, wanted)) for x in parts]
+    rows = [atleast_2d(cast(x, wide(wanted))) for x in parts]
     rows = [transpose(x) if not rowvar and x.shape[0] != 1 else x for x in rows]
     x = concatenate(rows) if len(rows) > 1 else rows[0]
     weights = _weights(x.shape[1], fweights, aweights)
@@ -104,6 +105,7 @@ def _weights(n: int, fweights: ArrayLike | None, aweights: ArrayLike | None) -> 
         if given is None:
             continue
         w = as_float(given, "cov")
+        w = cast(w, wide(dtype_and_weakness(w)[0]), w.weak_type)
         if w.shape != (n,):
             raise ValueError(f"{source.where()}cov got {name} {shape_text(w)} for {n} observations: give one for each.")
         result = w if result is None else result * w
@@ -118,11 +120,13 @@ def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtyp
     Array([[ 1., -1.],
            [-1.,  1.]], dtype=float32)
     """
-    c = cov(x, y, rowvar, dtype=dtype)
+    parts = [as_operand(v, "corrcoef") for v in (x, y) if v is not None]
+    wanted = float_for(result_type(*parts)[0]) if dtype is None else canonical_dtype(dtype)
+    c = cov(x, y, rowvar, dtype=wide(wanted).numpy)
     if not c.ndim:
-        return c / c
+        return cast(c / c, wanted)
     deviation = sqrt(diag(c))
-    return clip(c / deviation[:, None] / deviation[None, :], -1, 1)
+    return cast(clip(c / deviation[:, None] / deviation[None, :], -1, 1), wanted)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,6 +262,8 @@ def histogramdd(
     added = full(count, 1, int) if weights is None else as_operand(weights, "histogramdd")
     if added.shape != (count,):
         raise ValueError(f"{source.where()}histogram got weights {shape_text(added)} for {count} points: one for each.")
+    wanted = dtype_and_weakness(added)[0]
+    added = cast(added, wide(wanted))
     sizes = [e.shape[0] - 1 for e in edges]
     place: Any = 0
     for x, e, n in zip(columns, edges, sizes, strict=True):
@@ -270,4 +276,4 @@ def histogramdd(
         counted = counted / sum_(counted)
         for k, e in enumerate(edges):
             counted = counted / reshape(e[1:] - e[:-1], [-1 if j == k else 1 for j in axes])
-    return counted, edges
+    return cast(counted, wanted) if wide(wanted) is not wanted else counted, edges

@@ -121,7 +121,20 @@ def global_norm(updates: Tree) -> Any:
     >>> global_norm({"w": gnp.array([3.0]), "b": (gnp.array(4.0),)})
     Array(5., dtype=float32)
     """
-    return gnp.sqrt(tree_vdot(updates, updates))
+    norm, leaves = wide_norm(updates), flatten(updates)[0]
+    wanted = gnp.result_type(*leaves) if leaves else norm.dtype
+    return gnp.astype(norm, wanted) if wanted.itemsize == 2 else norm
+
+
+def wide_norm(updates: Tree) -> Any:
+    """`global_norm`, of 16-bit floats in float32: their squares soon overflow."""
+    wide = tree_map(in_32_bits, updates)
+    return gnp.sqrt(tree_vdot(wide, wide))
+
+
+def in_32_bits(x: Any) -> Any:
+    """``x``, in float32 if it is narrower."""
+    return gnp.astype(x, np.float32) if as_operand(x).aval.dtype.bits < 32 else x
 
 
 def tree_vdot(x: Tree, y: Tree) -> Any:

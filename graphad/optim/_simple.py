@@ -13,11 +13,12 @@ from graphad.optim._base import (
     Schedule,
     as_dtype_of,
     first_step,
-    global_norm,
+    in_32_bits,
     next_step,
     params_required,
     stateless,
     transformation,
+    wide_norm,
 )
 from graphad.optim._combine import Mask, masked
 from graphad.trace.pytree import Tree, tree_map
@@ -105,7 +106,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     """
 
     def clipped(updates: Tree, params: Tree) -> Tree:
-        norm = global_norm(updates)
+        norm = wide_norm(updates)
         short = norm < max_norm
         divisor = gnp.where(short, 1.0, norm)  # nothing is divided by a zero norm
         return tree_map(lambda g: as_dtype_of(g, gnp.where(short, g, (g / divisor) * max_norm)), updates)
@@ -123,7 +124,8 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformation:
 
     def clipped(g: Any) -> Any:
         g = gnp.asarray(g)
-        return as_dtype_of(g, g / gnp.maximum(1.0, gnp.sqrt(gnp.mean(g * g)) / threshold)) if g.size else g
+        wide = in_32_bits(g)
+        return as_dtype_of(g, wide / gnp.maximum(1.0, gnp.sqrt(gnp.mean(wide * wide)) / threshold)) if g.size else g
 
     return stateless(lambda updates, params: tree_map(clipped, updates))
 

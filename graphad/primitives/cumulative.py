@@ -15,7 +15,7 @@ from graphad.ir.params import BOOL, INT
 from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, b1, f32, f64
-from graphad.primitives.cast import convert
+from graphad.primitives.cast import convert, in_f32
 from graphad.primitives.elementwise import div, eq, exp, is_finite, mul, select, sub
 from graphad.primitives.families_shape import (
     Array,
@@ -90,8 +90,10 @@ linear_recurrence = Primitive(
     _recurrence,
     {"axis": INT, "reverse": BOOL},
     jvp=(
-        lambda t, decay, _x, y, *, axis, reverse: linear_recurrence(
-            decay, mul(t, _before(y, axis, reverse, 0)), axis=axis, reverse=reverse
+        in_f32(
+            lambda t, decay, _x, y, *, axis, reverse: linear_recurrence(
+                decay, mul(t, _before(y, axis, reverse, 0)), axis=axis, reverse=reverse
+            )
         ),
         lambda t, decay, _x, _y, **params: linear_recurrence(decay, t, **params),
     ),
@@ -143,7 +145,7 @@ def _cumulative(
     return Primitive(
         name, f"{doc} Of all elements up to each one along ``axis``, itself included; from the end if ``reverse``.",
         type_rule, reference, {"axis": INT, "reverse": BOOL},
-        jvp=(jvp,),
+        jvp=(in_f32(jvp),),
         batch=lambda _size, _batched, x, *, axis, reverse: PRIMITIVES[name](x, axis=axis + 1, reverse=reverse),
         lowering=lambda _types, params: Scan(combine, params["axis"], params["reverse"]),
         samples=_with_corners(kinds),

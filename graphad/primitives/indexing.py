@@ -81,8 +81,11 @@ def _gather_jvp(t: Ref, _x: Ref, indices: Ref, _out: Ref, *, axes: Shape, batch:
 
 
 def _gather_transpose(ct: Ref, x: Aval, indices: Ref, *, axes: Shape, batch: int, mode: str) -> Ref:
-    onto = zeros_like_aval(ct.builder, x)
-    return scatter_add(onto, indices, ct, axes=axes, batch=batch, mode="clip" if mode == "clip" else "drop")
+    mode = "clip" if mode == "clip" else "drop"
+    if x.dtype.bits < 32:  # an element may be read any number of times: its cotangents are added up in f32
+        onto, ct = zeros_like_aval(ct.builder, aval(x.shape, f32)), convert(ct, dtype=f32)
+        return convert(scatter_add(onto, indices, ct, axes=axes, batch=batch, mode=mode), dtype=x.dtype)
+    return scatter_add(zeros_like_aval(ct.builder, x), indices, ct, axes=axes, batch=batch, mode=mode)
 
 
 def _gather_batch(
@@ -322,13 +325,16 @@ def _extremum_jvp(
 ) -> list[Ref]:
     """The mean of the tangents of the operand's element and the updates that attain the result, or are nan."""
     (t_x, _, t_updates), (x, indices, updates), (out,) = tangents, operands, outputs
+    wide = f32 if x.dtype.bits < 32 else x.dtype
     kept = or_(eq(x, out), ne(x, x))
     hits = or_(eq(updates, _read_back(out, indices, **params)), ne(updates, updates))
-    count = scatter_add(convert(kept, dtype=x.dtype), indices, convert(hits, dtype=x.dtype), **params)
-    total = zeros_like_aval(x.builder, x.aval) if t_x is None else select(kept, t_x, 0)
+    count = convert(scatter_add(convert(kept, dtype=i32), indices, convert(hits, dtype=i32), **params), dtype=wide)
+    total = zeros_like_aval(x.builder, aval(x.shape, wide))
+    if t_x is not None:
+        total = convert(select(kept, t_x, 0), dtype=wide)
     if t_updates is not None:
-        total = scatter_add(total, indices, select(hits, t_updates, 0), **params)
-    return [div(total, count)]
+        total = scatter_add(total, indices, convert(select(hits, t_updates, 0), dtype=wide), **params)
+    return [convert(div(total, count), dtype=x.dtype)]
 
 
 scatter_min = _scatter(

@@ -12,8 +12,8 @@ from graphad.ir.lowering import Reduce, Scan
 from graphad.ir.params import BOOL, DTYPE, INT, INTS
 from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
-from graphad.ir.types import BY_NUMPY, Aval, DType, OperandType, aval, b1, f32, i8, i32
-from graphad.primitives.cast import convert
+from graphad.ir.types import BY_NUMPY, Aval, DType, OperandType, aval, b1, f32, i8, i32, i64
+from graphad.primitives.cast import convert, in_f32
 from graphad.primitives.elementwise import add, div, eq, mul, select
 from graphad.primitives.families_shape import (
     Array,
@@ -63,7 +63,7 @@ def _reducer(
     wrong = aval((3,), f32) if kinds == "b" else aval((3,), b1)
     return Primitive(
         name, doc, type_rule, numpy, {"axes": INTS},
-        jvp=None if jvp is None else (jvp,),
+        jvp=None if jvp is None else (in_f32(jvp),),
         nondifferentiable=nondifferentiable,
         batch=lambda _size, _batched, x, *, axes: PRIMITIVES[name](x, axes=tuple(a + 1 for a in axes)),
         lowering=lambda _types, params: Reduce(combine, params["axes"]),
@@ -140,8 +140,9 @@ def _extremum_tangent(t: Ref, x: Ref, y: Ref, *, axes: Shape) -> Ref:
     if x.aval.size == 0:
         return zeros_like_aval(x.builder, y.aval)
     hits = eq(x, broadcast(y, shape=x.shape, dims=_kept(x, axes)))
-    count = reduce_sum(convert(hits, dtype=x.dtype), axes=axes)
-    return div(reduce_sum(select(hits, t, 0), axes=axes), count)
+    # An integer, for a sum of ones stops growing at 2**24 in f32.
+    count = reduce_sum(convert(hits, dtype=i32 if x.aval.size < 1 << 31 else i64), axes=axes)
+    return div(reduce_sum(select(hits, t, 0), axes=axes), convert(count, dtype=t.dtype))
 
 
 def _extremum(ufunc: np.ufunc, end: int) -> Callable[..., Any]:

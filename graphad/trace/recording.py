@@ -15,7 +15,7 @@ import numpy as np
 from graphad.errors import TracerLeakError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import conform, evaluate
-from graphad.ir.graph import Atom, Graph
+from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
@@ -205,9 +205,17 @@ class Trace(Builder):
 
     def made_at(self, atom: Atom) -> Loc:
         """The location of the equation that made ``atom``; None for inputs."""
-        self._index_owners()
-        k = self._owner.get(atom) if isinstance(atom, int) else None
+        k = self._made_by(atom)
         return None if k is None else self.locs[k]
+
+    def maker(self, atom: Atom) -> Eqn | None:
+        """The equation that made ``atom``; None for inputs and literals."""
+        k = self._made_by(atom)
+        return None if k is None else self.eqns[k]
+
+    def _made_by(self, atom: Atom) -> int | None:
+        self._index_owners()
+        return self._owner.get(atom) if isinstance(atom, int) else None
 
     def _index_owners(self) -> None:
         for k in range(self._owner_upto, len(self.eqns)):

@@ -15,6 +15,7 @@ from graphad.trace.semantics import as_operand, dtype_and_weakness
 from graphad.trace.source import where
 from graphad.train._data import of_list
 from graphad.train._scale import Precision, narrow_dtype, narrowed
+from graphad.train._unrounded import unrounded
 
 Loss = Callable[..., Any]
 
@@ -61,7 +62,7 @@ class LossFunction:
                 f"{where()}the loss of a training is one float, but {self.name} returns {aval}. "
                 + ("Average it: return gnp.mean(loss)." if aval.shape else "Convert it: loss.astype(float).")
             )
-        loss = gnp.astype(loss, np.float32) if aval.dtype.bits < 32 else loss
+        loss = unrounded(loss) if aval.dtype.bits < 32 else loss
         return Outcome(loss, aux, self._as_before(new_state, state) if self.has_state else None)
 
     def _parted(self, result: Any) -> tuple[Any, Tree, Tree]:

@@ -1,0 +1,74 @@
+"""16-bit floats: what is made of several steps is computed in float32, and rounded once at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from graphad.ir.types import BY_NUMPY, DType, f32
+from graphad.trace.array import Array
+from graphad.trace.device_array import DeviceArray
+from graphad.trace.semantics import cast, result_type
+from graphad.trace.tracer import Tracer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` with float32 in the place of 16-bit floats among its arguments, and its results rounded to them.
+
+    So are its derivatives, for they pass through the same conversions. The results have the dtype that the floats
+    among the arguments promote to.
+    """
+
+    @wraps(function)
+    def wide(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not _any_narrow(args) and not (kwargs and _any_narrow(kwargs.values())):
+            return function(*args, **kwargs)
+        wanted = result_type(*[x for x in (*args, *kwargs.values()) if _is_float_array(x)])[0]
+        widened: Any = function
+        result = widened(*[_widened(x) for x in args], **{name: _widened(x) for name, x in kwargs.items()})
+        return result if wanted.bits >= 32 else _rounded(result, wanted)
+
+    return wide
+
+
+def wide(dtype: DType) -> DType:
+    """What values of ``dtype`` are computed in."""
+    return f32 if dtype.is_float and dtype.bits < 32 else dtype
+
+
+def _any_narrow(xs: Iterable[Any]) -> bool:
+    for x in xs:
+        kind = type(x)
+        if kind is Array:
+            if x._value.dtype.itemsize == 2 and BY_NUMPY[x._value.dtype].is_float:
+                return True
+        elif kind is Tracer or kind is DeviceArray:
+            dtype = x.aval.dtype
+            if dtype.bits == 16 and dtype.is_float:
+                return True
+        elif isinstance(x, (np.ndarray, np.generic)) and x.dtype.itemsize == 2 and _is_float_array(x):
+            return True
+    return False
+
+
+def _is_float_array(x: Any) -> bool:
+    if isinstance(x, Array):
+        return x.aval.is_float
+    return isinstance(x, (np.ndarray, np.generic)) and x.dtype in BY_NUMPY and BY_NUMPY[x.dtype].is_float
+
+
+def _widened(x: Any) -> Any:
+    return cast(x, f32) if _any_narrow((x,)) else x
+
+
+def _rounded(x: Any, dtype: DType) -> Any:
+    """``x``, or each array in it, in ``dtype`` if it is in float32."""
+    if isinstance(x, (tuple, list)):
+        return type(x)([_rounded(part, dtype) for part in x])
+    return cast(x, dtype) if _is_float_array(x) and x.aval.dtype is f32 else x
