@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphad.ir.primitive import Primitive
+from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import cumulative, reduce
 from graphad.trace.array import Array
@@ -21,7 +22,7 @@ def _cumulative(primitive: Primitive, name: str, call: str, result: str) -> Call
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{primitive.doc}\n\n    >>> import graphad.numpy as gnp\n    >>> {call}\n    {result}\n    "
-    return function
+    return in_float32(function)
 
 
 cumsum = _cumulative(reduce.cumsum, "cumsum", "cumsum(gnp.array([1, 5, 3]))", "Array([1, 6, 9], dtype=int32)")

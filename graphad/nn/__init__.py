@@ -34,6 +34,7 @@ from graphad.nn._activations import sparse_plus as sparse_plus
 from graphad.nn._activations import sparse_sigmoid as sparse_sigmoid
 from graphad.nn._activations import squareplus as squareplus
 from graphad.nn._activations import swish as swish
+from graphad.nn._activations import tanh as tanh
 from graphad.nn._attention import dot_product_attention as dot_product_attention
 from graphad.nn._layers import batch_norm as batch_norm
 from graphad.nn._layers import dropout as dropout
@@ -46,4 +47,3 @@ from graphad.nn._logits import logmeanexp as logmeanexp
 from graphad.nn._logits import logsumexp as logsumexp
 from graphad.nn._logits import one_hot as one_hot
 from graphad.nn._logits import softmax as softmax
-from graphad.numpy import tanh as tanh

@@ -72,6 +72,16 @@ def sigmoid(x: ArrayLike) -> Array:
 
 
 @in_float32
+def tanh(x: ArrayLike) -> Array:
+    """The hyperbolic tangent.
+
+    >>> tanh(0.0)
+    Array(0., dtype=float32, weak_type=True)
+    """
+    return gnp.tanh(x)
+
+
+@in_float32
 def log_sigmoid(x: ArrayLike) -> Array:
     """The logarithm of `sigmoid`.
 
