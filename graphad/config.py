@@ -131,7 +131,7 @@ SETTINGS: dict[str, Setting] = {
     "verify": Setting(
         default=1,
         allowed=(0, 1, 2, 3),
-        doc="Check graphs: 0 never, 1 at a pipeline's ends, 2 after each pass, 3 also by evaluating.",
+        doc="Check graphs: 0 never, 1 at a pipeline's ends, 2 after each pass, and programs too, 3 also by evaluating.",
     ),
     "warn_paths": Setting(
         default=8,

@@ -27,6 +27,7 @@ from graphad.backends.cuda.margins import with_margins_asked_for
 from graphad.backends.cuda.nest import Nest, points_independent, steps_along, widened
 from graphad.backends.cuda.pieces import independent_loops, independent_pieces, is_flat, iterations, n_pieces
 from graphad.backends.cuda.program import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
+from graphad.backends.cuda.program_check import check_device_program
 from graphad.backends.cuda.radix import radix_kernels
 from graphad.backends.cuda.rewrites import Names, forward, is_pure, names_of, variables_apart
 from graphad.backends.cuda.rows import is_deep, localised, with_rows_fused
@@ -47,6 +48,7 @@ from graphad.backends.loops import (
     Store,
     walk,
 )
+from graphad.config import config
 
 
 def schedule(
@@ -72,10 +74,18 @@ def schedule(
         Whether a library computes matrix products; what it does not do to their elements is left to kernels.
     fast_math
         Take it that there is no nan.
+
+    Raises
+    ------
+    VerifyError
+        Where what was made is no device program, which is looked for from ``config.verify`` 2 on.
     """
     program = with_half_products(program)
     steps = with_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
-    return _Scheduler(replace(program, steps=steps), limits, deterministic).run()
+    launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
+    if config.verify >= 2:
+        check_device_program(launches)
+    return launches
 
 
 class _Scheduler:
