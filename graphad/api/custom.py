@@ -7,19 +7,22 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
+from graphad.api import branching
+from graphad.api.branching import Predicates
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.tangents import zeros
-from graphad.errors import DifferentiationError
+from graphad.errors import DifferentiationError, TracerBoolError
 from graphad.ir.graph import Graph
 from graphad.ir.recent import Recent
 from graphad.ir.types import Aval
+from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.apart import Apart
-from graphad.trace.bind import Spec, Traced, any_tracer, emit_region, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, any_tracer, as_argument, emit_region, trace_function, type_of
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
-from graphad.trace.recording import current, state
+from graphad.trace.recording import current, lift, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
@@ -60,7 +63,13 @@ class _Custom:
         if not any_tracer([*leaves, *traced.captures]):
             return self.fun(*args)
         rule = self._rule(static, treedef, len(leaves), traced)
-        return unflatten(traced.out_tree, emit_region(self.primitive, (rule,), traced, leaves))
+        predicates: list[Predicates] = []
+        if state.derivatives and branching.is_traced_here(self._code()):
+            rule, predicates = self._rule_of_call(rule, leaves, traced)
+        results = unflatten(traced.out_tree, emit_region(self.primitive, (rule,), traced, leaves))
+        for p in predicates:
+            p.guard(state.stack[-1])
+        return results
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         bound = inspect.signature(self.fun).bind(*args, **kwargs)
@@ -83,7 +92,27 @@ class _Custom:
                 self._rules[key] = found
         return found
 
+    def _rule_of_call(self, shared: Any, leaves: Sequence[Any], traced: Traced) -> tuple[Any, list[Predicates]]:
+        """The rule as it is for the values of this call, and what it has observed; the shared one if it has not."""
+        forced = list(state.forced)
+        rule = self._make_rule(shared.static, shared.treedef, shared.n_args, traced)
+        try:
+            branches, predicates = rule.look(leaves, traced)
+        except TracerBoolError:  # the value is known nowhere: the transform says so, if it needs the rule
+            state.forced[:] = forced
+            return shared, []
+        if not branches:
+            return shared, []
+        # One object for calls that went the same way: what is compiled with it serves them all.
+        if any_tracer(traced.captures):
+            return rule, predicates
+        return shared.ways.setdefault(rule.graphs_key(), rule), predicates
+
     def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
+        raise AssertionError
+
+    def _code(self) -> Any:
+        """The rule by which it is noted that this function's rule branches."""
         raise AssertionError
 
     def _check_rule(self) -> None:
@@ -113,16 +142,25 @@ class _Rule:
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
         self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self.ways: Recent[Any, Any] = Recent(MAX_GRAPHS)  # rules of calls, by their graphs
         self._graphs: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self._seen: list[Any] | None = None  # the arguments of the graph being traced, where their values are known
+        self._found: list[Predicates] = []
+        self._branches = False
+
+    def graphs_key(self) -> Any:
+        return tuple(self._graphs.items())
 
     def _trace(self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str) -> Traced:
-        traced = trace_function(
-            call,
-            [Spec(a) for a in avals],
-            treedef,
-            name=f"{self.rule_name}.{what}",
-            primal=(self.captures, self.constants),
-        )
+        leaves: list[Any] = [Spec(a) for a in avals]
+        known = self._seen is not None
+        if self._seen is not None:
+            leaves[: len(self._seen)] = self._seen
+        primal = (self.captures, self.constants, known)
+        try:
+            traced = trace_function(call, leaves, treedef, name=f"{self.rule_name}.{what}", region=known, primal=primal)
+        except TracerBoolError as error:
+            raise branching.note(self.custom._code(), error) from None
         if len(traced.captures) > len(self.captures):
             extra = traced.captures[len(self.captures)]
             kind = "a traced value" if isinstance(extra, Tracer) else f"an array of shape {extra.shape}"
@@ -130,7 +168,26 @@ class _Rule:
                 f"{where()}the {what} rule of {self.rule_name} closes over {kind} that the function itself does not "
                 "use. Pass it as an argument of the function, or compute it inside the rule."
             )
-        return traced
+        return self._without_predicates(traced, leaves) if known else traced
+
+    def _without_predicates(self, traced: Traced, leaves: Sequence[Any]) -> Traced:
+        self._branches |= traced.branched
+        graph, predicates = branching.parted(traced, [*leaves, *self.captures])
+        self._found.extend([predicates] if predicates else [])
+        return traced._replace(graph=graph, expected=[])
+
+    def look(self, leaves: Sequence[Any], traced: Traced) -> tuple[bool, list[Predicates]]:
+        """Trace the graphs for a call that is being traced: whether they branch, and on what."""
+        avals = traced.graph.in_avals
+        n_results = self.n_results
+        self._look(
+            [as_argument(x, a) for x, a in zip(leaves, avals, strict=False)], avals, traced.graph.out_avals[:n_results]
+        )
+        self._seen = None
+        return self._branches, self._found
+
+    def _look(self, arguments: list[Tracer], in_avals: tuple[Aval, ...], out_avals: tuple[Aval, ...]) -> None:
+        raise AssertionError
 
     def __repr__(self) -> str:
         return f"@{self.rule_name}"
@@ -189,6 +246,9 @@ class custom_jvp(_Custom):  # noqa: N801 - JAX's name
                 f"{where()}{self.name} is a custom_jvp function without a rule; call {self.name}.defjvp"
             )
 
+    def _code(self) -> Any:
+        return self.jvp_rule
+
     def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
         return _JvpRule(self, static, treedef, n_args, traced)
 
@@ -199,6 +259,10 @@ class _JvpRule(_Rule):
         if in_avals not in self._graphs:
             self._graphs[in_avals] = self._trace_jvp(in_avals[: self.n_args])
         return self._graphs[in_avals]
+
+    def _look(self, arguments: list[Tracer], in_avals: tuple[Aval, ...], out_avals: tuple[Aval, ...]) -> None:
+        self._seen = arguments
+        self.graph_for(in_avals)
 
     def _trace_jvp(self, avals: Sequence[Aval]) -> tuple[Graph, int]:
         float_avals = [a for a in avals if a.is_float]
@@ -293,6 +357,9 @@ class custom_vjp(_Custom):  # noqa: N801 - JAX's name
                 f"{where()}{self.name} is a custom_vjp function without rules; call {self.name}.defvjp(fwd, bwd)"
             )
 
+    def _code(self) -> Any:
+        return self.bwd_rule
+
     def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
         return _VjpRule(self, static, treedef, n_args, traced)
 
@@ -306,6 +373,18 @@ class _VjpRule(_Rule):
         if key not in self._graphs:
             self._graphs[key] = self._trace_fwd(in_avals[: self.n_args])
         return self._graphs[key]
+
+    def _look(self, arguments: list[Tracer], in_avals: tuple[Aval, ...], out_avals: tuple[Aval, ...]) -> None:
+        self._seen = arguments
+        graph, n_residuals = self.fwd(in_avals)
+        trace = state.stack[-1]
+        n_results = len(graph.outputs) - n_residuals
+        slim, kept = slim_region(without_effects(graph), tuple([k >= n_results for k in range(len(graph.outputs))]))
+        operands = [*arguments, *self.captures]
+        numbers = trace.inline(slim, [lift(trace, operands[i]) for i in kept])
+        self._seen = [Tracer(trace, n) for n in numbers]
+        residual_avals = (*graph.out_avals[n_results:], *in_avals[self.n_args :])
+        self.bwd(in_avals, residual_avals, out_avals)
 
     def _trace_fwd(self, avals: Sequence[Aval]) -> tuple[Graph, int]:
         def call(tree: Any) -> Any:

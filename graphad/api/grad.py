@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphad.api.branching import differentiated
 from graphad.api.functions import (
     Arguments,
     Aux,
@@ -25,6 +26,7 @@ from graphad.trace.bind import Traced, type_of
 from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.semantics import with_weak
 from graphad.trace.source import where
+from graphad.transforms.transpose import Transposed
 
 
 def grad(
@@ -106,11 +108,17 @@ def value_and_grad(
         arguments = Arguments.chosen(args, chosen)
         if not allow_int:
             check_float_inputs(arguments, "grad", name)
-        aux = Aux("grad", name) if has_aux else None
         beside = arrays_in(([x for i, x in enumerate(args) if i not in chosen], kwargs))
-        traced = trace_floats(with_chosen(fun, chosen, args, kwargs), arguments, name, aux, beside)
-        _check_scalar(traced, has_aux, name)
-        outputs, leaves = _outputs_and_gradient(traced, arguments)
+        call = with_chosen(fun, chosen, args, kwargs)
+
+        def take() -> tuple[Aux | None, Traced, Transposed]:
+            aux = Aux("grad", name) if has_aux else None
+            traced = trace_floats(call, arguments, name, aux, beside)
+            _check_scalar(traced, has_aux, name)
+            return aux, traced, _adjoint(traced)
+
+        aux, traced, adjoint = differentiated(take)
+        outputs, leaves = _outputs_and_gradient(traced, adjoint, arguments)
         result = unflatten(traced.out_tree, outputs)
         value = result if aux is None else (result[0], aux.joined(result[1]))
         trees = dict(zip(chosen, unflatten(arguments.treedef, leaves)[0], strict=True))
@@ -119,13 +127,16 @@ def value_and_grad(
     return copy_name(value_and_gradient_of, fun, "value_and_grad")
 
 
-def _outputs_and_gradient(traced: Traced, arguments: Arguments) -> tuple[list[Any], list[Any]]:
+def _adjoint(traced: Traced) -> Transposed:
+    n_captures = len(traced.captures)
+    return gradient(traced.graph, (True,) * (traced.graph.n_inputs - n_captures) + (False,) * n_captures)
+
+
+def _outputs_and_gradient(traced: Traced, adjoint: Transposed, arguments: Arguments) -> tuple[list[Any], list[Any]]:
     """Outputs of the traced function, and the gradient for each leaf of the arguments."""
-    graph = traced.graph
     floats = [x for x in arguments.leaves if type_of(x).aval.is_float]
-    adjoint = gradient(graph, (True,) * len(floats) + (False,) * len(traced.captures))
     results = run_on(adjoint.graph, [*floats, *traced.captures])
-    n_outputs = len(graph.outputs)
+    n_outputs = len(traced.graph.outputs)
     found = iter(results[n_outputs:])
     hot = iter(adjoint.nonzero)
     grads: list[Any] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from graphad.api import branching
 from graphad.api.functions import Arguments, Function, argument_text, as_argnums, check_callable, name_of
 from graphad.api.paths import DevicePath, Path, PathTree
 from graphad.api.pickling import reduced
@@ -174,6 +175,7 @@ class Jit:
 
     def _call_in_trace(self, arguments: Arguments, call: Callable[[Any], Any], key: Hashable) -> Any:
         """Inside another trace: an equation with this function as its region."""
+        key = (key, branching.epoch())
         traced = self._regions.get(key)
         if traced is None:
             traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, region=True)

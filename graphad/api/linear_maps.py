@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphad.api.abstract import as_spec
+from graphad.api.branching import differentiated
 from graphad.api.functions import (
     Arguments,
     Aux,
@@ -20,13 +21,14 @@ from graphad.api.functions import (
 from graphad.api.stages import run_on
 from graphad.api.tangents import check_tangents, zeros
 from graphad.ir.graph import Graph
+from graphad.primitives.custom import custom_lin
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, trace_function, type_of
-from graphad.trace.pytree import flatten, unflatten
+from graphad.trace.pytree import unflatten
 from graphad.trace.semantics import with_weak
 from graphad.trace.source import where
 from graphad.transforms.linearize import Split, jvp_graph, linearized
-from graphad.transforms.transpose import transposed
+from graphad.transforms.transpose import Transposed, transposed
 
 
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -60,9 +62,13 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
         )
     arguments = Arguments.of(primals, {})
     hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun))
-    aux = Aux("jvp", name_of(fun)) if has_aux else None
-    traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
-    graph, nonzero = jvp_graph(traced.graph, (True,) * len(hot) + (False,) * len(traced.captures))
+
+    def take() -> tuple[Aux | None, Traced, Graph, tuple[bool, ...]]:
+        aux = Aux("jvp", name_of(fun)) if has_aux else None
+        traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
+        return aux, traced, *jvp_graph(traced.graph, (True,) * len(hot) + (False,) * len(traced.captures))
+
+    aux, traced, graph, nonzero = differentiated(take)
     results = run_on(graph, [*_floats(arguments), *traced.captures, *hot])
     value = unflatten(traced.out_tree, results[: len(nonzero)])
     tangent = unflatten(traced.out_tree, _with_zeros(results[len(nonzero) :], nonzero, traced.graph))
@@ -82,14 +88,49 @@ def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> 
     ]
 
 
-def _linearized_at(fun: Function, arguments: Arguments, aux: Aux | None) -> tuple[Traced, Split, list[Any], list[Any]]:
-    """``fun`` as traced, as split in two programs, and what the first gives: its outputs and the residuals."""
-    traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
+class _Linearized(NamedTuple):
+    """A function as traced, and as split in two programs; what the first gives: the outputs and the residuals."""
+
+    traced: Traced
+    split: Split
+    outputs: list[Any]
+    residuals: list[Any]
+    aux: Aux | None
+
+    @property
+    def n_values(self) -> int:
+        """How many of the outputs are no aux."""
+        tree = self.traced.out_tree
+        return tree.num_leaves if self.aux is None else tree.children()[0].num_leaves
+
+    def transposed(self) -> Transposed:
+        """The linear program backwards, from the cotangents of the values."""
+        split = self.split
+        given = tuple([k < self.n_values for k, hot in enumerate(split.nonzero) if hot])
+        return transposed(split.linear, tuple([i >= split.n_residuals for i in range(split.linear.n_inputs)]), given)
+
+
+def _linearized_at(fun: Function, arguments: Arguments, has_aux: bool, transform: str) -> _Linearized:
+    name = name_of(fun)
     floats = _floats(arguments)
-    split = linearized(traced.graph, (True,) * len(floats) + (False,) * len(traced.captures))
-    results = run_on(split.primal, [*floats, *traced.captures])
-    n_outputs = len(split.nonzero)
-    return traced, split, results[:n_outputs], results[n_outputs:]
+
+    def take() -> _Linearized:
+        aux = Aux(transform, name) if has_aux else None
+        traced = trace_floats(lambda args: fun(*args), arguments, name, aux)
+        split = linearized(traced.graph, (True,) * len(floats) + (False,) * len(traced.captures))
+        found = _Linearized(traced, split, [], [], aux)
+        if transform == "vjp" and _has_custom(split.linear):
+            found.transposed()  # now, for its rules may have to be traced at their calls
+        return found
+
+    found = differentiated(take)
+    results = run_on(found.split.primal, [*floats, *found.traced.captures])
+    n_outputs = len(found.split.nonzero)
+    return found._replace(outputs=results[:n_outputs], residuals=results[n_outputs:])
+
+
+def _has_custom(graph: Graph) -> bool:
+    return any([e.primitive is custom_lin or any([_has_custom(r) for r in e.regions]) for e in graph.eqns])
 
 
 def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
@@ -119,8 +160,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     check_callable(fun, "linearize")
     arguments = Arguments.of(primals, {})
     name = name_of(fun)
-    aux = Aux("linearize", name) if has_aux else None
-    traced, split, outputs, residuals = _linearized_at(fun, arguments, aux)
+    traced, split, outputs, residuals, aux = _linearized_at(fun, arguments, has_aux, "linearize")
 
     def linear_map(*tangents: Any) -> Any:
         hot = check_tangents(primals, tangents, "tangents", "linearize", name)
@@ -159,26 +199,22 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     check_callable(fun, "vjp")
     arguments = Arguments.of(primals, {})
     name = name_of(fun)
-    aux = Aux("vjp", name) if has_aux else None
-    traced, split, outputs, residuals = _linearized_at(fun, arguments, aux)
+    found = _linearized_at(fun, arguments, has_aux, "vjp")
+    traced, split, outputs, residuals, aux = found
     out = unflatten(traced.out_tree, outputs)
     value = out[0] if has_aux else out
-    n_values = len(flatten(value)[0])
 
     def pullback(ct: Any) -> tuple[Any, ...]:
         seeds = iter(check_tangents(value, ct, "cotangents", "vjp", name))
-        by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[:n_values]]
-        wanted = [k < n_values for k in range(len(outputs))]
-        given = tuple([w for w, hot in zip(wanted, split.nonzero, strict=True) if hot])
+        by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[: found.n_values]]
         cts = [c for c, hot in zip(by_output, split.nonzero, strict=False) if hot]
-        linear = tuple([i >= split.n_residuals for i in range(split.linear.n_inputs)])
-        graph, hot_inputs = transposed(split.linear, linear, given)
-        found = iter(run_on(graph, [*residuals, *cts]))
+        graph, hot_inputs = found.transposed()
+        results = iter(run_on(graph, [*residuals, *cts]))
         hot = iter(hot_inputs)
         leaves: list[Any] = []
         for x in arguments.leaves:
             a, weak = type_of(x)
-            leaves.append(with_weak(next(found), weak) if a.is_float and next(hot) else zeros(a, weak))
+            leaves.append(with_weak(next(results), weak) if a.is_float and next(hot) else zeros(a, weak))
         return unflatten(arguments.treedef, leaves)[0]
 
     return (value, pullback) if aux is None else (value, pullback, aux.joined(out[1]))

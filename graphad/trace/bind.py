@@ -86,7 +86,7 @@ def trace_function(
     region: bool = False,
     path: bool = False,
     examples: bool = True,
-    primal: tuple[Sequence[Any], dict[int, Any]] | None = None,
+    primal: tuple[Sequence[Any], dict[int, Any], bool] | None = None,
     beside: Sequence[Any] = (),
 ) -> Traced:
     """Run ``call`` on tracers that stand for ``leaves`` and close what it did into a graph.
@@ -106,7 +106,8 @@ def trace_function(
     examples
         False hides the values of ``leaves``.
     primal
-        For a custom rule: the captures and constants of its primal, which are captured first, used or not.
+        For a custom rule: the captures and constants of its primal, which are captured first, used or not; and whether
+        their values are known.
     beside
         Leaves that ``call`` is handed untransformed, beside its arguments.
     """
@@ -181,6 +182,13 @@ def _operand(trace: Trace | None, x: Any, a: Aval) -> Atom:
     if type(x) is DeviceArray:
         return lift(trace, x if x.aval is a else convert(x, dtype=a.dtype))
     return lift(trace, x if isinstance(x, Tracer) else Array(_value(x, a)))
+
+
+def as_argument(x: Any, a: Aval) -> Tracer:
+    """``x`` as an operand of type ``a`` in the running trace, in the form of an argument of another one."""
+    trace = current()
+    assert trace is not None
+    return Tracer(trace, _operand(trace, x, a))
 
 
 def _value(x: Any, a: Aval) -> np.ndarray[Any, Any]:

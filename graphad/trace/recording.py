@@ -34,11 +34,22 @@ NO_EXAMPLE: Final = object()
 
 
 class _State(threading.local):
-    """The traces that are running in this thread, innermost last, and the observations a retrace must repeat."""
+    """What is running in this thread.
+
+    Attributes
+    ----------
+    stack
+        The traces, innermost last.
+    forced
+        The observations that a retrace must repeat.
+    derivatives
+        How many derivatives are being taken, one of the other.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Trace] = []
         self.forced: list[Any] = []
+        self.derivatives = 0
 
 
 state: Final = _State()
@@ -119,12 +130,14 @@ class Trace(Builder):
         self._sources[number] = source
         return number
 
-    def follow(self, captures: Sequence[Any], constants: dict[int, tuple[NDArray, Array]]) -> None:
-        """Make this the trace of a custom rule: it sees what its primal captured, without examples, and no more."""
+    def follow(self, captures: Sequence[Any], constants: dict[int, tuple[NDArray, Array]], known: bool = False) -> None:
+        """Make this the trace of a custom rule: it sees what its primal captured, with examples if ``known``."""
         self.is_rule = True
         self.constants = constants
         for x in captures:
-            self._sources[self.capture(x)] = NO_EXAMPLE
+            number = self.capture(x)
+            if not known:
+                self._sources[number] = NO_EXAMPLE
 
     def capture(self, x: Any) -> int:
         """The input that stands for ``x``: a tracer of an enclosing trace, an Array, or a NumPy array."""

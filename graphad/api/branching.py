@@ -1,0 +1,107 @@
+"""Custom rules with Python branches: a rule is traced where its function is called, and values are known there.
+
+As a rule of their own (`graphad.api.custom`) graphs are traced when a transform first needs them, from types alone, and
+serve all calls. A rule that branches on a value raises in this; it is noted, and the derivative taken once more. From
+then on its graphs are traced at each call that is differentiated, with the call's examples, and serve that call alone.
+What they have observed is guarded outside, in the trace of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from graphad.errors import TracerBoolError
+from graphad.ir.builder import Builder
+from graphad.ir.graph import Graph
+from graphad.ir.types import Literal
+from graphad.primitives.control import jit, slim_region
+from graphad.trace.bind import Traced
+from graphad.trace.guards import record
+from graphad.trace.recording import Trace, lift, state
+from graphad.trace.source import user_loc
+
+T = TypeVar("T")
+
+#: The rules that have been seen to branch: their code, for a function may be made anew in each call.
+_branching: Final[WeakSet[Any]] = WeakSet()
+
+
+class RuleBranchesError(TracerBoolError):
+    """A rule branches on a value, which was not known before: take the derivative again."""
+
+
+def differentiated(run: Callable[[], T]) -> T:
+    """``run()``, which traces a function and takes its derivative; again where a rule turns out to branch."""
+    forced = list(state.forced)
+    state.derivatives += 1
+    try:
+        while True:
+            try:
+                return run()
+            except RuleBranchesError:
+                state.forced[:] = forced  # what the first attempt observed is observed again
+    finally:
+        state.derivatives -= 1
+
+
+def note(rule: Any, error: TracerBoolError) -> TracerBoolError:
+    """The error for a rule that branches where no value is known: `RuleBranchesError` if that is news."""
+    code = _code_of(rule)
+    if code in _branching or not state.derivatives:
+        return error
+    _branching.add(code)
+    return RuleBranchesError(str(error))
+
+
+def epoch() -> int:
+    """A number that is another one where functions must be traced again, because their rules are known to branch."""
+    return len(_branching) if state.derivatives else 0
+
+
+def is_traced_here(rule: Any) -> bool:
+    """Whether the rule of the function called now is to be traced for this call.
+
+    Each order of derivatives looks into one more level of rules that call functions with rules.
+    """
+    if not _branching or sum([t.is_rule for t in state.stack]) >= state.derivatives:
+        return False
+    return _code_of(rule) in _branching or state.derivatives > 1
+
+
+def _code_of(rule: Any) -> Any:
+    while hasattr(rule, "func"):  # functools.partial
+        rule = rule.func
+    code = getattr(rule, "__code__", None)
+    return code if type(code) is CodeType else rule
+
+
+class Predicates(NamedTuple):
+    """What a rule has observed: a graph from its operands to the values, and what they were."""
+
+    graph: Graph
+    operands: list[Any]
+    expected: list[Literal]
+
+    def guard(self, trace: Trace) -> None:
+        """Guard them in ``trace``, that of the call."""
+        trace.loc = user_loc(2)
+        atoms = tuple([lift(trace, x) for x in self.operands])
+        numbers = trace.emit(jit, atoms, (self.graph.name,), (self.graph,))
+        for number, expected in zip(numbers, self.expected, strict=True):
+            record(trace, number, expected)
+
+
+def parted(traced: Traced, operands: Sequence[Any]) -> tuple[Graph, Predicates | None]:
+    """The graph of a rule without its predicates, and these; ``operands`` are those of its first and last inputs."""
+    graph = traced.graph
+    n_results = len(graph.outputs) - len(traced.expected)
+    if not traced.expected:
+        return graph, None
+    slim, kept = slim_region(graph, tuple([k >= n_results for k in range(len(graph.outputs))]))
+    predicates = Predicates(slim, [operands[i] for i in kept], traced.expected)
+    builder = Builder()
+    outs = builder.inline(graph, [builder.input(a) for a in graph.in_avals])[:n_results]
+    return builder.close(outs, graph.weak[:n_results], name=graph.name), predicates
