@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphad.api.functions import Function, call_with, check_callable, copy_name, name_of
+from graphad.api.functions import Function, call_with, check_callable, name_of
+from graphad.api.transformed import Transformed
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, aval, dtype_of
 from graphad.trace.bind import Spec, trace_function, type_of
@@ -99,7 +100,7 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
         specs = [as_spec(x) for x in leaves]
         return trace_function(call_with(fun), specs, treedef, name=name_of(fun), path=True).graph
 
-    return copy_name(graph_of, fun, "make_graph")
+    return Transformed(graph_of, fun, make_graph, "make_graph")
 
 
 def eval_shape(fun: Function, *args: Any, **kwargs: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
 from typing import Any
 
 from graphad.api.functions import Function, arrays_in, check_callable, name_of
+from graphad.api.transformed import Transformed
 from graphad.primitives.control import remat
 from graphad.trace.bind import any_tracer, emit_region, trace_function
 from graphad.trace.pytree import flatten, unflatten
@@ -49,4 +49,4 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
             return fun(*args, **kwargs)
         return unflatten(traced.out_tree, emit_region(remat, (), traced, leaves))
 
-    return update_wrapper(checkpointed, fun)
+    return Transformed(checkpointed, fun, checkpoint, prevent_cse=prevent_cse)

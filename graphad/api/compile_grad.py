@@ -77,7 +77,7 @@ class CompiledGrad:
         return self._main._repr_html_()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return reduced(self, self.fun, self._options)
+        return reduced(self, type(self), self.fun, self._options)
 
     def __copy__(self) -> CompiledGrad:
         return self

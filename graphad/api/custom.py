@@ -10,6 +10,7 @@ from typing import Any
 from graphad.api import branching
 from graphad.api.branching import Predicates
 from graphad.api.functions import Function, check_callable, name_of
+from graphad.api.pickling import reduced
 from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError, TracerBoolError
 from graphad.ir.graph import Graph
@@ -107,6 +108,16 @@ class _Custom:
         if any_tracer(traced.captures):
             return rule, predicates
         return shared.ways.setdefault(rule.graphs_key(), rule), predicates
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        rules = {k: v for k, v in vars(self).items() if k in ("jvp_rule", "fwd_rule", "bwd_rule")}
+        return reduced(self, type(self), self.fun, {"nondiff_argnums": self.nondiff_argnums}, rules)
+
+    def __copy__(self) -> _Custom:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> _Custom:
+        return self
 
     def _make_rule(self, static: dict[int, Any], treedef: TreeDef, n_args: int, traced: Traced) -> Any:
         raise AssertionError

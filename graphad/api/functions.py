@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,15 +38,6 @@ def name_of(f: Function) -> str:
     name = getattr(f, "__name__", None) or getattr(getattr(f, "func", None), "__name__", None)
     name = name or type(f).__name__
     return "lambda" if name == "<lambda>" else name
-
-
-def copy_name(wrapper: Any, f: Function, prefix: str) -> Any:
-    """Give ``wrapper`` the docstring of ``f`` and the name ``prefix(f)``."""
-    name = name_of(f)
-    wrapper.__name__ = f"{prefix}({name})"
-    wrapper.__doc__ = f"{prefix} of {name}.\n\n{inspect.getdoc(f) or ''}".rstrip()
-    wrapper.__wrapped__ = f
-    return wrapper
 
 
 def call_with(f: Function) -> Callable[[Any], Any]:

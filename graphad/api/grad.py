@@ -14,13 +14,13 @@ from graphad.api.functions import (
     as_argnums,
     check_callable,
     check_float_inputs,
-    copy_name,
     name_of,
     trace_floats,
     with_chosen,
 )
 from graphad.api.stages import gradient, run_on
 from graphad.api.tangents import zeros
+from graphad.api.transformed import Transformed
 from graphad.errors import DifferentiationError
 from graphad.trace.bind import Traced, type_of
 from graphad.trace.pytree import TreeDef, unflatten
@@ -64,13 +64,13 @@ def grad(
     Array(6., dtype=float32, weak_type=True)
     """
     check_callable(fun, "grad")
-    both = value_and_grad(fun, argnums, has_aux, allow_int=allow_int)
+    both = _value_and_gradient(fun, argnums, has_aux, allow_int)
 
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
 
-    return copy_name(gradient_of, fun, "grad")
+    return Transformed(gradient_of, fun, grad, "grad", argnums=argnums, has_aux=has_aux, allow_int=allow_int)
 
 
 def value_and_grad(
@@ -100,9 +100,17 @@ def value_and_grad(
     (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
     check_callable(fun, "value_and_grad")
+    both = _value_and_gradient(fun, argnums, has_aux, allow_int)
+    options: dict[str, Any] = {"argnums": argnums, "has_aux": has_aux, "allow_int": allow_int}
+    return Transformed(both, fun, value_and_grad, "value_and_grad", **options)
+
+
+def _value_and_gradient(
+    fun: Function, argnums: int | Sequence[int], has_aux: bool, allow_int: bool
+) -> Callable[..., tuple[Any, Any]]:
     name = name_of(fun)
 
-    def value_and_gradient_of(*args: Any, **kwargs: Any) -> Any:
+    def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         wanted = as_argnums(argnums, len(args), "grad", name)
         chosen = sorted(set(wanted))
         arguments = Arguments.chosen(args, chosen)
@@ -124,7 +132,7 @@ def value_and_grad(
         trees = dict(zip(chosen, unflatten(arguments.treedef, leaves)[0], strict=True))
         return value, trees[wanted[0]] if isinstance(argnums, int) else tuple([trees[i] for i in wanted])
 
-    return copy_name(value_and_gradient_of, fun, "value_and_grad")
+    return value_and_gradient_of
 
 
 def _adjoint(traced: Traced) -> Transposed:

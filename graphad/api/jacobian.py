@@ -13,13 +13,13 @@ from graphad.api.functions import (
     as_argnums,
     check_callable,
     check_float_inputs,
-    copy_name,
     name_of,
     with_chosen,
 )
 from graphad.api.grad import grad
 from graphad.api.linear_maps import jvp, linearize, vjp
 from graphad.api.tangents import converted
+from graphad.api.transformed import Transformed
 from graphad.api.vmap import move_axis, vmap
 from graphad.errors import DifferentiationError
 from graphad.ir.types import Aval
@@ -79,7 +79,7 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         jac = unflatten(out_tree, [n[0] if isinstance(argnums, int) else n for n in nested])
         return (jac, aux[0]) if has_aux else jac
 
-    return copy_name(jacobian_of, fun, "jacfwd")
+    return Transformed(jacobian_of, fun, jacfwd, "jacfwd", argnums=argnums, has_aux=has_aux)
 
 
 def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -118,7 +118,7 @@ def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         jac = unflatten(out_tree, [n[0] if isinstance(argnums, int) else n for n in nested])
         return (jac, aux[0]) if has_aux else jac
 
-    return copy_name(jacobian_of, fun, "jacrev")
+    return Transformed(jacobian_of, fun, jacrev, "jacrev", argnums=argnums, has_aux=has_aux)
 
 
 jacobian = jacrev

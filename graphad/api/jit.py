@@ -239,7 +239,7 @@ class Jit:
         return f"<code>{escape(repr(self))}</code>{''.join(shown)}"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return reduced(self, self.fun, self._options)
+        return reduced(self, type(self), self.fun, self._options)
 
     def __copy__(self) -> Jit:
         return self

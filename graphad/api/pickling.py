@@ -1,37 +1,56 @@
-"""How compiled functions are pickled: as the function and the options. What they have compiled is compiled anew."""
+"""How transformed functions are pickled: as the function and the options. What they have compiled is compiled anew."""
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from graphad.api.functions import Function, name_of
 from graphad.trace.source import where
 
+_PYTHONS_OWN: Final = (pickle.Pickler, pickle._Pickler)
 
-def reduced(compiled: Any, fun: Function, options: dict[str, Any]) -> str | tuple[Any, ...]:
-    """What ``compiled.__reduce__`` returns.
 
-    A function that was decorated where it was defined is found again under its name; otherwise its class is called
-    with the function and the options.
+def reduced(
+    transformed: Any, make: Callable[..., Any], fun: Function, options: dict[str, Any], state: Any = None
+) -> str | tuple[Any, ...]:
+    """What ``transformed.__reduce__`` returns.
+
+    A function that was decorated where it was defined is found again under its name; otherwise it is
+    ``make(fun, **options)``.
 
     Raises
     ------
     TypeError
         For a function that no module has under a name.
     """
-    name: str = getattr(fun, "__qualname__", "")
-    if "<" in name:  # <lambda>, f.<locals>.g
+    original = inspect.unwrap(fun)
+    name: str = getattr(original, "__qualname__", "")
+    if "<" in name and not _is_by_value():  # <lambda>, f.<locals>.g
         raise TypeError(
-            f"{where()}{compiled!r} cannot be pickled: {name_of(fun)} was made while the program ran, and pickle finds "
-            "functions by their names in modules. Define it with def at the top of a module and compile that."
+            f"{where()}{transformed!r} cannot be pickled: {name_of(original)} was made while the program ran, and "
+            "pickle finds functions by their names in modules. Define it with def at the top of a module and transform "
+            "that."
         )
-    found: Any = sys.modules.get(getattr(fun, "__module__", ""))
+    found: Any = sys.modules.get(getattr(original, "__module__", ""))
     for part in name.split("."):
         found = getattr(found, part, None)
-    return name if found is compiled else (_compile_again, (type(compiled), fun, options))
+    return name if found is transformed else (_make_again, (make, fun, options), *([state] if state else []))
 
 
-def _compile_again(make: Callable[..., Any], fun: Function, options: dict[str, Any]) -> Any:
+def _make_again(make: Callable[..., Any], fun: Function, options: dict[str, Any]) -> Any:
     return make(fun, **options)
+
+
+def _is_by_value() -> bool:
+    """Whether a pickler is at work that knows more than Python's own, as cloudpickle does of functions."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        at_work = frame.f_locals.get("self")
+        if isinstance(at_work, _PYTHONS_OWN):
+            return type(at_work) not in _PYTHONS_OWN
+        frame = frame.f_back
+    return False

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from graphad.api.functions import Function, arrays_in, check_callable, copy_name, name_of
+from graphad.api.functions import Function, arrays_in, check_callable, name_of
 from graphad.api.stages import run_on
+from graphad.api.transformed import Transformed
 from graphad.ir.types import aval
 from graphad.primitives.layout import repeat_leading, transpose
 from graphad.trace.bind import Spec, Traced, trace_function, type_of
@@ -81,7 +82,7 @@ def vmap(
         ]
         return unflatten(out_tree, placed)
 
-    return copy_name(mapped, fun, "vmap")
+    return Transformed(mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
 
 
 def _parts(

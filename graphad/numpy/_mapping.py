@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from graphad.api.transformed import Transformed
 from graphad.api.vmap import vmap
 from graphad.numpy._creation import zeros_like
 from graphad.numpy._logic import where
@@ -120,7 +120,6 @@ def vectorize(
     """
     cores = None if signature is None else _parsed(signature)
 
-    @wraps(pyfunc)
     def vectorized(*args: Any, **kwargs: Any) -> Any:
         named = {name: value for name, value in kwargs.items() if name not in excluded}
         if named:
@@ -141,7 +140,7 @@ def vectorize(
             raise TypeError(f"{source.where()}vectorize({signature!r}) got {len(xs)} arguments; it takes {len(takes)}.")
         return _over_lanes(call, xs, takes, signature)
 
-    return vectorized
+    return Transformed(vectorized, pyfunc, vectorize, excluded=excluded, signature=signature)
 
 
 def _parsed(signature: str) -> tuple[Core, Core]:

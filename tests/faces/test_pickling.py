@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import io
+import marshal
 import pickle
 import weakref
 from functools import partial
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -30,13 +34,179 @@ def decorated_gradient(x):
     return gnp.sum(x * x)
 
 
+@graphad.grad
+def decorated_grad(x):
+    return gnp.sum(x * x)
+
+
+@graphad.vmap
+@graphad.jit
+def decorated_twice(x):
+    return x * 2
+
+
+@graphad.checkpoint
+def decorated_checkpoint(x):
+    return x * 2
+
+
+@graphad.custom_jvp
+def decorated_jvp(x):
+    return x * 2
+
+
+@decorated_jvp.defjvp
+def jvp_rule(primals, tangents):
+    return primals[0] * 2, tangents[0] * 5
+
+
+@gnp.vectorize
+def decorated_vectorize(x):
+    return x * 2
+
+
+def twice(x):
+    return x * 2
+
+
+def twice_fwd(x):
+    return x * 2, None
+
+
+def twice_bwd(residual, ct):
+    return (ct * 7,)
+
+
+def twice_jvp(primals, tangents):
+    return primals[0] * 2, tangents[0] * 5
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Pickling
 
+DECORATED = [
+    decorated, decorated_gradient, decorated_grad, decorated_twice, decorated_checkpoint, decorated_jvp,
+    decorated_vectorize,
+]  # fmt: skip
 
-def test_decorated_functions_are_found_by_name():
-    for f in (decorated, decorated_gradient):
-        assert pickle.loads(pickle.dumps(f)) is f
+
+@pytest.mark.parametrize("f", DECORATED)
+def test_decorated_functions_are_found_by_name(f):
+    assert pickle.loads(pickle.dumps(f)) is f
+    again = pickle.loads(pickle.dumps(graphad.jit(graphad.checkpoint(f))))
+    close(again(X), f(X))
+
+
+X = gnp.arange(1.0, 4.0)
+TRANSFORMED = {
+    "grad": lambda: graphad.grad(power, has_aux=False),
+    "value_and_grad": lambda: graphad.value_and_grad(power, argnums=(0,)),
+    "jacfwd": lambda: graphad.jacfwd(power),
+    "jacrev": lambda: graphad.jacrev(power, argnums=(0,)),
+    "jacobian": lambda: graphad.jacobian(power),
+    "hessian": lambda: graphad.hessian(power),
+    "vmap": lambda: graphad.vmap(power, in_axes=(0, None), out_axes=-1, axis_size=3),
+    "checkpoint": lambda: graphad.checkpoint(power),
+    "make_graph": lambda: graphad.make_graph(power),
+    "jit": lambda: graphad.jit(power, static_argnums=1),
+    "compile_grad": lambda: graphad.compile_grad(power, static_argnums=1),
+    "vectorize": lambda: gnp.vectorize(power, excluded={1}),
+    "grad of jit": lambda: graphad.grad(graphad.jit(power, static_argnums=1)),
+    "vmap of grad of partial": lambda: graphad.vmap(graphad.grad(partial(power, n=2)), (0, None)[:1]),
+}
+#: They take the arguments as well, or have rules.
+NOT_OF_A_FUNCTION_ALONE = {
+    "check_grads", "custom_jvp", "custom_vjp", "eval_shape", "hvp", "jvp", "linear_transpose", "linearize", "vjp",
+}  # fmt: skip
+
+
+def close(got, expected):
+    (got, structure), (expected, other) = flatten(got), flatten(expected)
+    assert structure == other
+    for x, y in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(x, object), np.asarray(y, object))
+
+
+def test_every_transformation_is_listed():
+    names = {n for n, f in vars(graphad).items() if callable(f) and first_parameter(f) in ("fun", "f")}
+    assert names == ({n for n in TRANSFORMED if " " not in n} - {"vectorize"}) | NOT_OF_A_FUNCTION_ALONE
+
+
+def first_parameter(f):
+    try:
+        return next(iter(inspect.signature(f).parameters), None)
+    except (TypeError, ValueError):
+        return None
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_transformed_functions_pickle_where_the_function_does(name):
+    f = TRANSFORMED[name]()
+    args = (X,) if "partial" in name else (X, 3)
+    expected = f(*args)
+    again = pickle.loads(pickle.dumps(f))
+    assert (type(again), again.__name__, again.__doc__) == (type(f), f.__name__, f.__doc__)
+    assert inspect.signature(again) == inspect.signature(f)
+    close(again(*args), expected)
+    assert copy.copy(f) is f
+    assert copy.deepcopy([f])[0] is f
+
+
+def test_custom_rules_pickle_with_their_rules():
+    f = graphad.custom_jvp(twice)
+    f.defjvp(twice_jvp)
+    g = graphad.custom_vjp(twice)
+    g.defvjp(twice_fwd, twice_bwd)
+    for h, slope in ((f, 5), (g, 7)):
+        again = pickle.loads(pickle.dumps(graphad.grad(h)))
+        assert again(1.0) == slope
+        assert pickle.loads(pickle.dumps(h)).nondiff_argnums == ()
+
+
+class ByValue(pickle.Pickler):
+    """What cloudpickle does, in short: it pickles functions without a name as well."""
+
+    def dump(self, obj):
+        return super().dump(obj)
+
+    def reducer_override(self, obj):
+        if isinstance(obj, FunctionType) and "<" in obj.__qualname__:
+            return function_of, (marshal.dumps(obj.__code__),)
+        return NotImplemented
+
+
+def function_of(code):
+    return FunctionType(marshal.loads(code), {})
+
+
+@pytest.mark.parametrize(
+    "make", [graphad.jit, graphad.grad, lambda f: graphad.jit(graphad.grad(graphad.checkpoint(f)))]
+)
+def test_picklers_that_know_functions_by_value(make):
+    f = make(lambda x: x**3)
+    text = io.BytesIO()
+    ByValue(text).dump(f)
+    assert pickle.loads(text.getvalue())(2.0) == f(2.0)
+
+
+def test_methods():
+    assert Model(3.0).slope(2.0) == 12.0
+    assert Model(3.0).twice(2.0) == 12.0
+    bound = pickle.loads(pickle.dumps(Model(3.0).slope))
+    assert bound(2.0) == 12.0
+
+
+class Model:
+    def __init__(self, scale):
+        self.scale = scale
+
+    @partial(graphad.grad, argnums=1)
+    def slope(self, x):
+        return self.scale * x**2
+
+    @graphad.checkpoint
+    def twice(self, x):
+        return 2 * self.scale * x
 
 
 MADE = {
@@ -64,7 +234,9 @@ def test_partial_functions_pickle():
     assert f(gnp.array([1.0, 2.0])) == 5
 
 
-@pytest.mark.parametrize("make", [graphad.jit, graphad.compile_grad, lambda f: graphad.jit(graphad.grad(f))])
+@pytest.mark.parametrize(
+    "make", [graphad.jit, graphad.compile_grad, graphad.grad, graphad.vmap, lambda f: graphad.jit(graphad.grad(f))]
+)
 def test_functions_without_a_name_do_not_pickle(make):
     with pytest.raises(TypeError, match=r"cannot be pickled: .* was made while the program ran.*Define it with def"):
         pickle.dumps(make(lambda x: x.sum()))
