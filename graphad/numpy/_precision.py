@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from graphad.ir.types import BY_NUMPY, DType, f32
 from graphad.trace.array import Array
-from graphad.trace.device_array import DeviceArray
 from graphad.trace.semantics import cast, result_type
 from graphad.trace.tracer import Tracer
 
@@ -27,9 +26,22 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wide(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not _any_narrow(args) and not (kwargs and _any_narrow(kwargs.values())):
-            return function(*args, **kwargs)
-        wanted = result_type(*[x for x in (*args, *kwargs.values()) if _is_float_array(x)])[0]
+        arguments: tuple[Any, ...] = args
+        for x in arguments:  # written out, as most calls end here
+            kind = type(x)
+            if kind is Tracer:
+                if x.aval.dtype.bits == 16:
+                    break
+            elif kind is Array:
+                if x._value.dtype.itemsize == 2:
+                    break
+            elif kind is not float and kind is not int and _is_narrow(x):
+                break
+        else:
+            if not kwargs or not any([_is_narrow(x) for x in kwargs.values()]):
+                return function(*args, **kwargs)
+        floats = [x for x in (*args, *kwargs.values()) if _is_float_array(x)]
+        wanted = result_type(*floats)[0] if floats else f32
         widened: Any = function
         result = widened(*[_widened(x) for x in args], **{name: _widened(x) for name, x in kwargs.items()})
         return result if wanted.bits >= 32 else _rounded(result, wanted)
@@ -42,19 +54,8 @@ def wide(dtype: DType) -> DType:
     return f32 if dtype.is_float and dtype.bits < 32 else dtype
 
 
-def _any_narrow(xs: Iterable[Any]) -> bool:
-    for x in xs:
-        kind = type(x)
-        if kind is Array:
-            if x._value.dtype.itemsize == 2 and BY_NUMPY[x._value.dtype].is_float:
-                return True
-        elif kind is Tracer or kind is DeviceArray:
-            dtype = x.aval.dtype
-            if dtype.bits == 16 and dtype.is_float:
-                return True
-        elif isinstance(x, (np.ndarray, np.generic)) and x.dtype.itemsize == 2 and _is_float_array(x):
-            return True
-    return False
+def _is_narrow(x: Any) -> bool:
+    return isinstance(x, (Array, np.ndarray, np.generic)) and x.dtype.itemsize == 2 and _is_float_array(x)
 
 
 def _is_float_array(x: Any) -> bool:
@@ -64,7 +65,7 @@ def _is_float_array(x: Any) -> bool:
 
 
 def _widened(x: Any) -> Any:
-    return cast(x, f32) if _any_narrow((x,)) else x
+    return cast(x, f32) if _is_narrow(x) else x
 
 
 def _rounded(x: Any, dtype: DType) -> Any:

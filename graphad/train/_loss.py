@@ -15,7 +15,7 @@ from graphad.trace.semantics import as_operand, dtype_and_weakness
 from graphad.trace.source import where
 from graphad.train._data import of_list
 from graphad.train._scale import Precision, narrow_dtype, narrowed
-from graphad.train._unrounded import unrounded
+from graphad.train._unrounded import unrounded, unrounded_scalars
 
 Loss = Callable[..., Any]
 
@@ -63,6 +63,7 @@ class LossFunction:
                 + ("Average it: return gnp.mean(loss)." if aval.shape else "Convert it: loss.astype(float).")
             )
         loss = unrounded(loss) if aval.dtype.bits < 32 else loss
+        aux = aux if self._narrow is None else unrounded_scalars(aux)
         return Outcome(loss, aux, self._as_before(new_state, state) if self.has_state else None)
 
     def _parted(self, result: Any) -> tuple[Any, Tree, Tree]:

@@ -287,7 +287,7 @@ def make_step(
         whatever their number. It must divide the batch.
     precision
         ``"float16"`` or ``"bfloat16"``: loss and gradient are computed in 16 bits, on parameters that are kept and
-        updated in their own dtype.
+        updated in their own dtype. Sums that the loss is made of, and numbers that it passes along, are float32.
     loss_scale
         The factor to start from; for float16 it is ``LossScale()`` by default.
     has_state

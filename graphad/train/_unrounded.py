@@ -1,4 +1,4 @@
-"""The loss of a model computed in 16 bits, in float32: losses are compared, and rounded ones are often equal."""
+"""Loss and metrics of a model computed in 16 bits, in float32: they are compared, and rounded ones are often equal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from graphad.primitives import control
 from graphad.primitives.cast import convert
 from graphad.primitives.contract import dot_general
 from graphad.primitives.reduce import reduce_max, reduce_min, reduce_prod, reduce_sum
+from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.recording import Trace, current
 from graphad.trace.tracer import Tracer
 
+_astype: Final[Any] = gnp.astype  # tracers are Arrays to isinstance, but not to type checkers
 _REDUCTIONS: Final = frozenset({reduce_sum, reduce_prod, reduce_max, reduce_min, dot_general})
 
 
@@ -26,8 +28,8 @@ def unrounded(x: Any) -> Any:
     What it is made of while it is traced, sums and what is done with these, is recorded once more in float32.
     """
     trace = current()
-    if type(x) is not Tracer or x.builder is not trace or type(x.atom) is not int:
-        return gnp.astype(x, np.float32)
+    if trace is None or type(x) is not Tracer or x.builder is not trace or type(x.atom) is not int:
+        return _astype(x, np.float32)
     atom = _inlined(trace, x.atom)
     found: dict[Atom, Atom] = {}
     for number, (primitive, inputs, params, _, _) in _made_of(trace, atom):
@@ -36,7 +38,12 @@ def unrounded(x: Any) -> Any:
             found[number] = inputs[0]
         else:
             (found[number],) = trace.emit(primitive, tuple([_in_f32(trace, a, found) for a in inputs]), params)
-    return gnp.astype(Tracer(trace, found.get(atom, atom)), np.float32)
+    return _astype(Tracer(trace, found.get(atom, atom)), np.float32)
+
+
+def unrounded_scalars(tree: Tree) -> Tree:
+    """``tree`` with `unrounded` scalars: metrics are averaged, and compared."""
+    return tree_map(lambda x: unrounded(x) if type(x) is Tracer and not x.shape and _is_narrow(x.aval) else x, tree)
 
 
 def _inlined(trace: Trace, atom: Atom) -> Atom:

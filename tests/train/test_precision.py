@@ -38,6 +38,14 @@ def test_the_loss_is_not_rounded(name, precision):
     exact = float(loss(W.astype(np.float64), X.astype(np.float64)))
     assert abs(exact - float(gnp.astype(exact, precision))) > 1e-5 * abs(exact)
     state, value = step(step.init(W), (X,))
+    _, (_, metrics) = make_step(
+        lambda w, x: (gnp.sum(w), {"metric": loss(w, x), "each": w * x}),
+        optim.sgd(0.125),
+        precision=precision,
+        has_aux=True,
+    )(step.init(W), (X,))
+    assert (metrics["metric"].dtype, metrics["each"].dtype) == (np.float32, precision)
+    np.testing.assert_allclose(metrics["metric"], exact, rtol=1e-6)
     assert value.dtype == np.float32
     np.testing.assert_allclose(value, exact, rtol=1e-6)
     slope = graphad.grad(loss)(W.astype(np.float64), X.astype(np.float64))
