@@ -99,6 +99,9 @@ def conv_general_dilated(
     name = "lax.conv_general_dilated"
     check_alike("conv_general_dilated", (lhs, rhs))
     left, right = as_operand(lhs, name), as_operand(rhs, name)
+    wanted = left.aval.dtype if preferred_element_type is None else canonical_dtype(preferred_element_type)
+    if wanted.is_float and left.aval.dtype.is_float and wanted.bits > left.aval.dtype.bits:  # not rounded in between
+        left, right = cast(left, wanted, left.weak_type), cast(right, wanted, right.weak_type)
     numbers = conv_dimension_numbers(left.shape, right.shape, dimension_numbers)
     x, w = gnp.transpose(left, numbers.lhs_spec), gnp.transpose(right, numbers.rhs_spec)
     rank = x.ndim - 2
@@ -123,7 +126,7 @@ def conv_general_dilated(
     for axis, place in enumerate(numbers.out_spec):
         back[place] = axis
     result = gnp.transpose(result, back)
-    result = result if preferred_element_type is None else cast(result, canonical_dtype(preferred_element_type))
+    result = result if preferred_element_type is None else cast(result, wanted)
     return with_weak(result, left.weak_type and right.weak_type)
 
 

@@ -216,3 +216,9 @@ def test_cotangents_of_an_element_read_again_and_again(dtype):
     x, index = np.ones(3, DTYPES[dtype]), np.zeros(9000, np.int32)
     for f in (lambda x: gnp.sum(x[index] / 4), lambda x: gnp.sum(gnp.take(x, index) / 4)):
         assert graphad.grad(f)(x)[0] == graphad.jit(graphad.grad(f))(x)[0] == np.asarray(2250).astype(x.dtype)
+
+
+def test_a_convolution_with_a_wide_result_is_not_rounded_before():
+    x, w = np.full((1, 4, 8), 200, np.float16), np.full((1, 4, 8), 200, np.float16)
+    result = lax.conv_general_dilated(x, w, (1,), "VALID", preferred_element_type=np.float32)
+    np.testing.assert_array_equal(result, np.float32([[[32 * 200 * 200]]]))
