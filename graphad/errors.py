@@ -132,6 +132,10 @@ class CacheWarning(GraphadWarning):
     """The on-disk cache cannot be used; compiled code is kept in memory only."""
 
 
+class PrecisionWarning(GraphadWarning):
+    """Numbers were written into an array whose element type cannot hold all their digits."""
+
+
 class EngineWarning(GraphadWarning):
     """A faster way of running a program is missing on this platform; a slower one that is equally right is used."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from math import inf
 
+import numpy as np
+
 from graphad.api.custom import custom_jvp
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1, i32, literal
@@ -74,7 +76,7 @@ def divide(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 
 def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """``x // y``: the quotient rounded down.
+    """``x // y``: the quotient rounded down; of integers, 0 where y is 0.
 
     >>> import graphad.numpy as gnp
     >>> gnp.floor_divide(gnp.array([7, -7]), 2)
@@ -84,25 +86,25 @@ def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 
 def remainder(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """``x % y``: the remainder of `floor_divide`, with the sign of y.
+    """``x % y``: the remainder of `floor_divide`, with the sign of y; of integers, 0 where y is 0.
 
     >>> import graphad.numpy as gnp
     >>> gnp.remainder(gnp.array([7, -7]), 3)
     Array([1, 2], dtype=int32)
     """
     x, y = _numbers("remainder", x, y)
-    truncated = elementwise(prims.rem, x, y, name="remainder")
+    truncated = _truncated(x, y, "remainder")
     return truncated if dtype_and_weakness(truncated)[0].kind == "u" else _floored_remainder(truncated, y)
 
 
 def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """The remainder of division rounded toward zero, with the sign of x.
+    """The remainder of division rounded toward zero, with the sign of x; of integers, 0 where y is 0.
 
     >>> import graphad.numpy as gnp
     >>> gnp.fmod(-7.0, 3.0)
     Array(-1., dtype=float32, weak_type=True)
     """
-    return elementwise(prims.rem, x, y, name="fmod")
+    return _truncated(*_numbers("fmod", x, y), "fmod")
 
 
 def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001  (NumPy's name)
@@ -113,7 +115,7 @@ def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001 
     (Array([ 3, -4], dtype=int32), Array([1, 1], dtype=int32))
     """
     x, y = _numbers("floor_divide", x, y)
-    truncated = elementwise(prims.rem, x, y, name="floor_divide")
+    truncated = _truncated(x, y, "floor_divide")
     dtype, _ = dtype_and_weakness(truncated)
     if dtype.kind == "u":
         return elementwise(prims.quo, x, y), truncated
@@ -131,6 +133,14 @@ def _numbers(name: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     if dtype is b1:
         dtype = i32
     return cast(x, dtype, weak, name), cast(y, dtype, weak, name)
+
+
+def _truncated(x: Array, y: Array, name: str) -> Array:
+    """The remainder of division rounded toward zero. What integers leave when divided by 0 is 0, by NumPy's rule."""
+    rest = elementwise(prims.rem, x, y, name=name)
+    if dtype_and_weakness(rest)[0].is_float or (type(y) is Array and y.size and np.asarray(y).all()):
+        return rest
+    return where(elementwise(prims.eq, y, literal(0, dtype_and_weakness(rest)[0]).value), 0, rest)
 
 
 def _floored_remainder(truncated: Array, y: Array) -> Array:

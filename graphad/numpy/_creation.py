@@ -14,6 +14,7 @@ from graphad.ir.rounding import converted
 from graphad.ir.types import DType, b1, bf16, f64, literal
 from graphad.numpy._joining import concatenate, stack
 from graphad.numpy._math import floor
+from graphad.numpy._precision import wide
 from graphad.numpy._shape import moveaxis
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
@@ -341,21 +342,20 @@ def linspace(
     if num < 0:
         raise ValueError(f"{source.where()}linspace takes num >= 0, got {num}.")
     wanted = float_for(result_type(start, stop)[0]) if dtype is None else canonical_dtype(dtype)
-    working = wanted if wanted.is_float else f64
+    working = wide(wanted) if wanted.is_float else f64
     start, stop = cast(start, working, name="linspace"), cast(stop, working, name="linspace")
     divisor = num - 1 if endpoint else num
-    counted = np.arange(divisor if num > 1 else num).astype(working.numpy)
-    fractions = Array(counted / working.numpy.type(max(divisor, 1)))
     shape = np.broadcast_shapes(start.shape, stop.shape)
-    fractions = fractions.reshape((-1,) + (1,) * len(shape))
-    if wanted.is_float:
-        result = start * (1 - fractions) + stop * fractions
-    else:  # so that whole steps stay whole
-        result = start + (stop - start) / max(divisor, 1) * cast(counted, working).reshape(fractions.shape)
+    counted = np.arange(divisor if num > 1 else num).astype(working.numpy).reshape((-1,) + (1,) * len(shape))
+    # By whole steps, so that numbers which the step divides are hit.
+    result = start + Array(counted) * ((stop - start) / max(divisor, 1))
     if endpoint and num > 1:
         last = broadcast_to(stop, shape).reshape((1, *shape))
         result = concatenate([result, last])
     if not wanted.is_float:
         result = floor(result)
     result = moveaxis(cast(result, wanted), 0, axis)
-    return (result, (stop - start) / (divisor or np.nan)) if retstep else result
+    if not retstep:
+        return result
+    step = (stop - start) / (divisor if divisor > 0 else np.nan)
+    return result, cast(step, wanted) if wanted.is_float else step

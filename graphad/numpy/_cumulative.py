@@ -9,6 +9,7 @@ from graphad.ir.types import b1
 from graphad.numpy._creation import full
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import isnan, where
+from graphad.numpy._reductions import summable
 from graphad.numpy._shape import ravel
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import cumulative, reduce
@@ -60,7 +61,7 @@ def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = 
 def cumulative_sum(
     x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
-    """`cumsum` as the array API standard names it; ``include_initial`` puts a 0 before.
+    """`cumsum` as the array API standard has it: in the dtype of `sum`; ``include_initial`` puts a 0 before.
 
     >>> import graphad.numpy as gnp
     >>> gnp.cumulative_sum(gnp.arange(3), include_initial=True)
@@ -72,7 +73,7 @@ def cumulative_sum(
 def cumulative_prod(
     x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
-    """`cumprod` as the array API standard names it; ``include_initial`` puts a 1 before.
+    """`cumprod` as the array API standard has it: in the dtype of `prod`; ``include_initial`` puts a 1 before.
 
     >>> import graphad.numpy as gnp
     >>> gnp.cumulative_prod(gnp.arange(1, 4), include_initial=True)
@@ -100,7 +101,7 @@ def _without_nan(a: ArrayLike, name: str, instead: int) -> Any:
 def _standard(
     primitive: Primitive, name: str, a: ArrayLike, axis: int | None, dtype: DTypeLike | None, initial: int | None
 ) -> Array:
-    x = as_operand(a, name)
+    x = summable(a, dtype, name)
     if axis is None and x.ndim != 1:
         raise ValueError(f"{source.where()}{name} of an array of {x.ndim} axes needs axis=.")
     k = canonical_axis(0 if axis is None else axis, x.ndim, name)

@@ -87,10 +87,11 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
 
 
 @in_float32
-def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None = None) -> Any:
+def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None = None, edge_order: int = 1) -> Any:
     """The slope along each axis: from neighbours on both sides, at the ends from one; a list for several axes.
 
-    ``varargs`` is the spacing, one number for all axes, or for each axis a number or its coordinates.
+    ``varargs`` is the spacing, one number for all axes, or for each axis a number or its coordinates. With
+    ``edge_order=2`` the slopes at the ends are those of the parabola through the three outermost points.
 
     >>> import graphad.numpy as gnp
     >>> gnp.gradient(gnp.array([0.0, 1.0, 4.0]))
@@ -102,18 +103,22 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None
     steps = steps * len(axes) if len(steps) == 1 else steps
     if len(steps) != len(axes):
         raise TypeError(f"{source.where()}gradient got {len(steps)} spacings for {len(axes)} axes: give one for each.")
-    slopes = [_slope(x, k, h) for k, h in zip(axes, steps, strict=True)]
+    if edge_order not in (1, 2):
+        raise ValueError(f"{source.where()}gradient takes edge_order=1 or 2, got {edge_order}.")
+    slopes = [_slope(x, k, h, edge_order) for k, h in zip(axes, steps, strict=True)]
     return slopes[0] if len(axes) == 1 else slopes
 
 
-def _slope(x: Any, k: int, spacing: Any) -> Array:
+def _slope(x: Any, k: int, spacing: Any, edge_order: int) -> Array:
     n = x.shape[k]
-    if n < 2:
-        raise ValueError(f"{source.where()}gradient of {shape_text(x)}: axis {k} needs at least 2 elements.")
+    if n < edge_order + 1:
+        raise ValueError(
+            f"{source.where()}gradient of {shape_text(x)}: axis {k} needs at least {edge_order + 1} elements."
+        )
     x = moveaxis(x, k, -1)
     if not np.ndim(spacing):
+        h: Any = None
         inner = (x[..., 2:] - x[..., :-2]) / (2.0 * spacing)
-        first, last = (x[..., 1:2] - x[..., :1]) / spacing, (x[..., -1:] - x[..., -2:-1]) / spacing
     else:
         if spacing.shape != (n,):
             raise ValueError(f"{source.where()}gradient got coordinates {shape_text(spacing)} for an axis of {n}.")
@@ -121,8 +126,16 @@ def _slope(x: Any, k: int, spacing: Any) -> Array:
         before, behind = h[:-1], h[1:]
         low, high = -behind / (before * (before + behind)), before / (behind * (before + behind))
         inner = low * x[..., :-2] + (behind - before) / (before * behind) * x[..., 1:-1] + high * x[..., 2:]
-        first, last = (x[..., 1:2] - x[..., :1]) / h[0], (x[..., -1:] - x[..., -2:-1]) / h[-1]
-    return with_weak(moveaxis(concatenate([first, inner, last], -1), -1, k), False)
+
+    def at_end(outer: int, next_one: int) -> Any:
+        """The slope between the two outermost points; of order 2 carried on to the end by how it changes."""
+        widths = [spacing if h is None else h[j] for j in (outer, next_one)[:edge_order]]
+        slopes = [diff(x)[..., j, None] / w for j, w in zip((outer, next_one), widths, strict=False)]
+        if edge_order == 1:
+            return slopes[0]
+        return slopes[0] + (slopes[0] - slopes[1]) * (widths[0] / (widths[0] + widths[1]))
+
+    return with_weak(moveaxis(concatenate([at_end(0, 1), inner, at_end(-1, -2)], -1), -1, k), False)
 
 
 @in_float32

@@ -32,9 +32,11 @@ class ScalarType:
         return cast(x, dtype_of(self.dtype), name=self.dtype.name)
 
     def __eq__(self, other: object) -> bool:
+        if other is None or isinstance(other, (Array, np.ndarray)):  # NumPy has dtypes of these: float64, their own
+            return False
         try:
             return self.dtype == np.dtype(other)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        except TypeError:
+        except (TypeError, ValueError):
             return False
 
     def __hash__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,8 +31,10 @@ class _Term(NamedTuple):
 Optimize: TypeAlias = str | bool | Sequence[Sequence[int]]
 
 
-def einsum(subscripts: str, /, *operands: ArrayLike, optimize: Optimize = "auto") -> Array:
+def einsum(subscripts: Any, /, *operands: Any, optimize: Optimize = "auto") -> Array:
     """The sum of products that ``subscripts`` describes: a letter per axis, summed over unless it is in the output.
+
+    Instead of letters, integers may name the axes: ``einsum(x, [0, 1], y, [1, 2], [0, 2])``.
 
     Three and more operands are contracted in the order that costs least, by the estimate of opt_einsum (Smith and
     Gray, JOSS 2018).
@@ -41,6 +44,8 @@ def einsum(subscripts: str, /, *operands: ArrayLike, optimize: Optimize = "auto"
     Array([[3., 3.],
            [3., 3.]], dtype=float32)
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _lettered((subscripts, *operands), "einsum")
     if len(operands) > 2:
         return _of_several(subscripts, *operands, optimize=optimize)
     return _contracted(subscripts, operands, optimize)
@@ -65,9 +70,7 @@ def _of_several(subscripts: str, *operands: ArrayLike, optimize: Optimize) -> Ar
     return _contracted(subscripts, operands, optimize)
 
 
-def einsum_path(
-    subscripts: str, /, *operands: ArrayLike, optimize: Optimize = "auto"
-) -> tuple[list[tuple[int, ...]], Any]:
+def einsum_path(subscripts: Any, /, *operands: Any, optimize: Optimize = "auto") -> tuple[list[tuple[int, ...]], Any]:
     """The order in which `einsum` contracts its operands, and opt_einsum's account of what it costs.
 
     Each step names the operands contracted by their positions; the result is put behind those that remain.
@@ -77,19 +80,38 @@ def einsum_path(
     >>> gnp.einsum_path("ij,jk,kl->il", x, y, z)[0]
     [(0, 1), (0, 1)]
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _lettered((subscripts, *operands), "einsum_path")
     terms, output, _ = _terms(subscripts, operands, "einsum_path")
     return _path(terms, output, optimize)
 
 
 def _terms(subscripts: str, operands: Sequence[ArrayLike], name: str) -> tuple[list[_Term], str, dict[str, int]]:
-    if not isinstance(subscripts, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(
-            f"{source.where()}{name} takes subscripts as text first, such as 'ij,jk->ik'; got {subscripts!r}."
-        )
     xs = [as_operand(x, name) for x in operands]
     inputs, output = _parse(subscripts, xs)
     sizes = _sizes(subscripts, inputs, xs)
     return [_squeezed(_Term(x, letters), sizes) for x, letters in zip(xs, inputs, strict=True)], output, sizes
+
+
+def _lettered(arguments: Sequence[Any], name: str) -> tuple[str, tuple[Any, ...]]:
+    """Operands, each with the integers of its axes behind it, as subscripts in letters of the same order."""
+    count = len(arguments) // 2
+    named = [*arguments[1 : 2 * count : 2], *arguments[2 * count :]]
+    if not count or not all([isinstance(axes, (list, tuple)) for axes in named]):
+        raise TypeError(
+            f"{source.where()}{name} takes subscripts as text first, such as 'ij,jk->ik', or a list of integers behind "
+            f"each operand; got {arguments[0]!r}."
+        )
+    try:
+        rows = [[k if k is Ellipsis else operator.index(k) for k in axes] for axes in named]
+    except TypeError:
+        raise TypeError(f"{source.where()}{name} names axes by integers and ..., got {named}.") from None
+    known = sorted({k for axes in rows for k in axes if k is not Ellipsis})
+    if len(known) > len(_LETTERS):
+        raise ValueError(f"{source.where()}{name} got {len(known)} names of axes; it can tell {len(_LETTERS)} apart.")
+    letters: dict[Any, str] = dict(zip(known, sorted(_LETTERS), strict=False)) | {Ellipsis: "..."}
+    texts = ["".join([letters[k] for k in axes]) for axes in rows]
+    return ",".join(texts[:count]) + "".join([f"->{text}" for text in texts[count:]]), tuple(arguments[: 2 * count : 2])
 
 
 def _path(terms: list[_Term], output: str, optimize: Optimize) -> tuple[list[tuple[int, ...]], Any]:
@@ -167,7 +189,10 @@ def _squeezed(term: _Term, sizes: dict[str, int]) -> _Term:
 def _summed(term: _Term, needed: set[str]) -> _Term:
     """Without the axes that nobody needs any more."""
     axes = tuple([k for k, c in enumerate(term.letters) if c not in needed])
-    return _Term(sum_(term.x, axes), "".join([c for c in term.letters if c in needed])) if axes else term
+    if not axes:
+        return term
+    dtype = None if term.x.dtype == bool else term.x.dtype  # that of the operands, as in a product
+    return _Term(sum_(term.x, axes, dtype), "".join([c for c in term.letters if c in needed]))
 
 
 def _pair(left: _Term, right: _Term, needed: set[str]) -> _Term:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.errors import PrecisionWarning
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1
 from graphad.numpy._arithmetic import maximum, minimum, remainder
@@ -19,6 +20,7 @@ from graphad.numpy._typing import ArrayLike
 from graphad.primitives import indexing as prims
 from graphad.trace import indexing, source
 from graphad.trace.array import Array, to_array
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.semantics import (
     as_operand,
     as_operands,
@@ -65,6 +67,7 @@ class Update:
     """``x.at[index]``.
 
     Where index arrays reach out of range, updates are left out; ``mode="clip"`` brings them to the nearest element.
+    An integer out of range raises, unless a ``mode`` is given.
     Several updates of one element are all applied, but of several `set` the last one stays.
     """
 
@@ -75,8 +78,8 @@ class Update:
         self._index = index
 
     def get(self, *, mode: str | None = None, fill_value: ArrayLike | None = None) -> Any:
-        """``x[index]``; with ``mode="fill"`` nan, or ``fill_value``, where index arrays are out of range."""
-        index = indexing.parse(self._index, self._x)
+        """``x[index]``; with ``mode="fill"`` nan, or ``fill_value``, where the index is out of range."""
+        index = indexing.parse(self._index, self._x, checked=mode is None)
         if mode == "fill" and fill_value is not None and index.has_arrays:
             inside = indexing.read(broadcast_to(Array(np.asarray(True)), self._x.shape), index, "zero")
             return where(inside, indexing.read(self._x, index), cast(fill_value, self._x.aval.dtype))
@@ -120,8 +123,8 @@ class Update:
         return self._write("max", prims.scatter_max, maximum, values, mode, hints)
 
     def apply(self, function: Callable[[Any], Any], *, mode: str | None = None, **hints: bool) -> Any:
-        """The array with ``function`` applied to the elements at the index."""
-        return self.set(function(self.get()), mode=mode, **hints)
+        """The array with ``function`` applied to the elements at the index: once, however often it names one."""
+        return self.set(function(self.get(mode=None if mode is None else "clip")), mode=mode, **hints)
 
     mul = multiply
     div = divide
@@ -134,7 +137,9 @@ class Update:
         return Update(cast(self._x, wide(self._x.aval.dtype)), self._index)
 
     def _ones(self, values: ArrayLike) -> Any:
-        dtype, _ = result_type(self._x, values)
+        dtype, _ = dtype_and_weakness(self._x)
+        if not dtype.is_float:
+            dtype, _ = result_type(self._x, values)
         return broadcast_to(Array(np.ones((), dtype.numpy)), self._x.shape)
 
     def _write(
@@ -150,18 +155,29 @@ class Update:
         if unknown:
             raise TypeError(f"{source.where()}x.at[i].{name} takes no argument {min(unknown)!r}.")
         x = self._x
-        dtype, weak = dtype_and_weakness(x)
-        wider, _ = result_type(x, *as_operands(f"x.at[i].{name}", values))
-        if wider is not dtype and not (weak and dtype.kind == wider.kind):
-            raise TypeError(
-                f"{source.where()}x.at[i].{name} got values of type {as_operand(values).aval} for x of type {x.aval}, "
-                f"which cannot hold them. Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
-            )
-        updates = cast(values, dtype, name=f"x.at[i].{name}")
+        updates = self._updates(values, name)
         if isinstance(self._index, Tracer) and self._index.aval.dtype is b1:
             return self._write_masked(combine, updates, name)
-        index = indexing.parse(self._index, x)
+        index = indexing.parse(self._index, x, checked=mode is None)
         return indexing.write(x, index, updates, scatter, _write_mode(mode))
+
+    def _updates(self, values: ArrayLike, name: str) -> Any:
+        """``values`` in the dtype of ``x``, as by JAX; with a warning where that takes digits from them."""
+        x = self._x
+        dtype, weak = dtype_and_weakness(x)
+        wider, _ = result_type(x, *as_operands(f"x.at[i].{name}", values))
+        if wider is dtype or (weak and dtype.kind == wider.kind):
+            return cast(values, dtype, name=f"x.at[i].{name}")
+        updates = as_operand(values)
+        what = f"{source.where()}x.at[i].{name} got values of type {updates.aval} for x of type {x.aval}, which"
+        remedy = f"Write x.astype({wider.numpy}) first, or values.astype({dtype.numpy})."
+        if wider.is_float != dtype.is_float or dtype is b1:
+            raise TypeError(f"{what} cannot hold them. {remedy}")
+        result = cast(updates, dtype)
+        known = values if isinstance(values, np.ndarray) else updates
+        if type(known) in (Tracer, DeviceArray) or _loses_digits(np.asarray(known), dtype.numpy):
+            source.warn(f"{what} takes digits from them. {remedy}", PrecisionWarning)
+        return result
 
     def _write_masked(self, combine: Callable[[Any, Any], Any], updates: Any, name: str) -> Any:
         """A traced mask: a choice for each element. The updates cannot depend on the number of true elements."""
@@ -174,6 +190,11 @@ class Update:
             )
         mask = reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
         return with_weak(where(mask, combine(x, updates), x), x.weak_type)
+
+
+def _loses_digits(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    with np.errstate(all="ignore"):
+        return bool(((x.astype(dtype).astype(x.dtype) != x) & (x == x)).any())
 
 
 def _read_mode(mode: str | None) -> str:

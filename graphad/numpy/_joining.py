@@ -37,7 +37,7 @@ def concatenate(arrays: Arrays, axis: int | None = 0, dtype: Any = None) -> Arra
     >>> gnp.concatenate([gnp.arange(2), gnp.zeros(1)])
     Array([0., 1., 0.], dtype=float32)
     """
-    xs = _operands(arrays, "concatenate")
+    xs = operands_of(arrays, "concatenate")
     if axis is None:
         xs, axis = [ravel(x) for x in xs], 0
     if any([not x.ndim for x in xs]):
@@ -45,11 +45,12 @@ def concatenate(arrays: Arrays, axis: int | None = 0, dtype: Any = None) -> Arra
     return _joined(xs, canonical_axis(axis, xs[0].ndim, "concatenate"), dtype, "concatenate")
 
 
-def _operands(arrays: Any, name: str) -> list[Any]:
-    if isinstance(arrays, Array):
+def operands_of(arrays: Any, name: str) -> list[Any]:
+    """The arrays that are put together: those listed, or the slices of one along its first axis."""
+    if isinstance(arrays, (Array, np.ndarray)):
         if not arrays.ndim:
             raise ValueError(f"{source.where()}{name} takes a sequence of arrays, got a scalar.")
-        return list(arrays)
+        arrays = [arrays[i, ...] for i in range(arrays.shape[0])]  # NumPy's own iteration makes weak scalars
     if not isinstance(arrays, (list, tuple)) or not arrays:
         raise ValueError(f"{source.where()}{name} takes a sequence of at least one array, got {type(arrays).__name__}.")
     return beside(name, *arrays)
@@ -79,7 +80,7 @@ def stack(arrays: Arrays, axis: int = 0, dtype: Any = None) -> Array:
     Array([[0., 0.],
            [1., 1.]], dtype=float32)
     """
-    xs = _operands(arrays, "stack")
+    xs = operands_of(arrays, "stack")
     for x in xs:
         if x.shape != xs[0].shape:
             raise ValueError(
@@ -96,7 +97,7 @@ def vstack(arrays: Arrays) -> Array:
     >>> gnp.vstack([gnp.zeros(2), gnp.ones(2)]).shape
     (2, 2)
     """
-    return _joined([atleast_2d(x) for x in _operands(arrays, "vstack")], 0, None, "vstack")
+    return _joined([atleast_2d(x) for x in operands_of(arrays, "vstack")], 0, None, "vstack")
 
 
 def hstack(arrays: Arrays) -> Array:
@@ -106,7 +107,7 @@ def hstack(arrays: Arrays) -> Array:
     >>> gnp.hstack([gnp.zeros(2), gnp.ones(1)])
     Array([0., 0., 1.], dtype=float32)
     """
-    xs = [atleast_1d(x) for x in _operands(arrays, "hstack")]
+    xs = [atleast_1d(x) for x in operands_of(arrays, "hstack")]
     return _joined(xs, 0 if xs[0].ndim == 1 else 1, None, "hstack")
 
 
@@ -117,7 +118,7 @@ def column_stack(arrays: Arrays) -> Array:
     >>> gnp.column_stack([gnp.zeros(3), gnp.ones(3)]).shape
     (3, 2)
     """
-    xs = [expand_dims(x, 1) if x.ndim == 1 else atleast_2d(x) for x in _operands(arrays, "column_stack")]
+    xs = [expand_dims(x, 1) if x.ndim == 1 else atleast_2d(x) for x in operands_of(arrays, "column_stack")]
     return _joined(xs, 1, None, "column_stack")
 
 
@@ -144,21 +145,19 @@ def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
     """
     x = as_operand(x, "split")
     k = canonical_axis(axis, x.ndim, "split")
-    n = x.shape[k]
-    if isinstance(indices_or_sections, int):
-        parts = indices_or_sections
-        if parts < 1 or n % parts:
-            raise ValueError(
-                f"{source.where()}split cannot cut axis {k} of {shape_text(x)} into {parts} equal parts. "
-                "Write array_split, or give the indices to cut at."
-            )
-        return _cut(x, k, [n // parts * i for i in range(parts + 1)])
-    cuts = [min(max(i + n if i < 0 else i, 0), n) for i in map(int, indices_or_sections)]
-    return _cut(x, k, [0, *cuts, n])
+    n, parts = x.shape[k], _sections(indices_or_sections)
+    if parts is None:
+        return _cut_before(x, k, indices_or_sections)
+    if parts < 1 or n % parts:
+        raise ValueError(
+            f"{source.where()}split cannot cut axis {k} of {shape_text(x)} into {parts} equal parts. "
+            "Write array_split, or give the indices to cut at."
+        )
+    return _cut(x, k, [n // parts * i for i in range(parts + 1)])
 
 
-def array_split(x: ArrayLike, sections: int, axis: int = 0) -> list[Array]:
-    """Cut into so many parts whose sizes differ by one at most.
+def array_split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Array]:
+    """Cut into so many parts whose sizes differ by one at most, or before the given indices.
 
     >>> import graphad.numpy as gnp
     >>> [len(part) for part in gnp.array_split(gnp.arange(5), 2)]
@@ -166,8 +165,25 @@ def array_split(x: ArrayLike, sections: int, axis: int = 0) -> list[Array]:
     """
     x = as_operand(x, "array_split")
     k = canonical_axis(axis, x.ndim, "array_split")
-    each, more = divmod(x.shape[k], sections)
-    return _cut(x, k, [i * each + min(i, more) for i in range(sections + 1)])
+    parts = _sections(indices_or_sections)
+    if parts is None:
+        return _cut_before(x, k, indices_or_sections)
+    if parts < 1:
+        raise ValueError(f"{source.where()}array_split cuts into at least one part, got {parts}.")
+    each, more = divmod(x.shape[k], parts)
+    return _cut(x, k, [i * each + min(i, more) for i in range(parts + 1)])
+
+
+def _sections(indices_or_sections: Any) -> int | None:
+    """How many parts; None if it is indices that are given."""
+    if isinstance(indices_or_sections, Sequence) or np.ndim(indices_or_sections):
+        return None
+    return int(indices_or_sections)
+
+
+def _cut_before(x: Any, axis: int, indices: Any) -> list[Array]:
+    n = x.shape[axis]
+    return _cut(x, axis, [0, *[min(max(i + n if i < 0 else i, 0), n) for i in map(int, indices)], n])
 
 
 def _cut(x: Any, axis: int, cuts: list[int]) -> list[Array]:
@@ -207,7 +223,7 @@ def repeat(
     if axis is None:
         x, axis = ravel(x), 0
     k = canonical_axis(axis, x.ndim, "repeat")
-    counts = np.asarray(repeats)
+    counts = np.asarray(repeats, int if np.size(repeats) == 0 else None)  # NumPy makes floats of []
     if counts.ndim == 0 and total_repeat_length is None:
         each = int(counts)
         repeated = broadcast_to(expand_dims(x, k + 1), (*x.shape[: k + 1], each, *x.shape[k + 1 :]))
@@ -229,9 +245,12 @@ def roll(x: ArrayLike, shift: int | Sequence[int], axis: Axis = None) -> Array:
     x = as_operand(x, "roll")
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
-    axes = tuple([canonical_axis(a, x.ndim, "roll") for a in (axis if isinstance(axis, Sequence) else (axis,))])
-    shifts = tuple(shift) if isinstance(shift, Sequence) else (shift,) * len(axes)
-    for k, by in zip(axes, shifts, strict=True):
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    shifts = tuple(shift) if isinstance(shift, Sequence) else (shift,)
+    if len(axes) != len(shifts) and 1 not in (len(axes), len(shifts)):
+        raise ValueError(f"{source.where()}roll got {len(shifts)} shifts for {len(axes)} axes: give one for each.")
+    for j in range(max(len(axes), len(shifts)) if axes and shifts else 0):
+        k, by = canonical_axis(axes[j % len(axes)], x.ndim, "roll"), shifts[j % len(shifts)]
         n = x.shape[k]
         cut = -int(by) % n if n else 0
         if cut:

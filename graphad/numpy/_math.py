@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import literal
+from graphad.ir.types import DType, literal
+from graphad.numpy._logic import where
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
-from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_number, as_operand, cast, dtype_and_weakness, elementwise, float_for
+from graphad.trace.semantics import (
+    as_float,
+    as_number,
+    as_operand,
+    cast,
+    dtype_and_weakness,
+    elementwise,
+    float_for,
+    with_weak,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Exponentials and logarithms
@@ -323,21 +333,32 @@ def rint(x: ArrayLike, /) -> Array:
 
 @in_float32
 def round(x: ArrayLike, decimals: int = 0) -> Array:  # noqa: A001  (NumPy's name)
-    """The nearest number of so many decimals, of two the even one.
+    """The nearest number of so many decimals, of two the even one; ``decimals < 0`` rounds to tens, hundreds, ...
 
     >>> import graphad.numpy as gnp
     >>> gnp.round(2.675, 1)
     Array(2.7, dtype=float32, weak_type=True)
     """
     x = as_operand(x, "round")
-    if not decimals or not dtype_and_weakness(x)[0].is_float:
-        if decimals < 0:
-            raise ValueError(
-                f"{source.where()}round of an integer array takes decimals >= 0, got {decimals}: convert it first."
-            )
+    dtype, weak = dtype_and_weakness(x)
+    if decimals < 0 and dtype.is_integer:
+        return with_weak(_whole_tens(x, 10**-decimals, dtype), weak)
+    if not decimals or not dtype.is_float:
         return _rounded(prims.round_, x, "round")
     factor = float(10**decimals)
     return elementwise(prims.round_, x * factor) / factor
+
+
+def _whole_tens(x: Any, tens: int, dtype: DType) -> Any:
+    """The nearest multiple of ``tens`` to integers, of two the even multiple."""
+    if tens > np.iinfo(dtype.numpy).max:
+        return x * 0
+    by, one = literal(tens, dtype).value, literal(1, dtype).value
+    quotient = elementwise(prims.quo, x, by)
+    rest = abs(x - quotient * by)
+    up = (rest > by - rest) | ((rest == by - rest) & ((quotient & one) == one))
+    away = elementwise(prims.sign, x) if dtype.kind == "i" else one
+    return (quotient + where(up, away, literal(0, dtype).value)) * by
 
 
 def _rounded(primitive: Primitive, x: ArrayLike, name: str) -> Array:

@@ -52,7 +52,7 @@ def sum(  # noqa: A001  (NumPy's name)
     >>> gnp.sum(gnp.ones((2, 3)), axis=0)
     Array([2., 2., 2.], dtype=float32)
     """
-    x = _masked(_summable(a, dtype, "sum"), where, 0)
+    x = _masked(summable(a, dtype, "sum"), where, 0)
     if initial is None:
         return _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
     wanted = dtype_and_weakness(x)[0]
@@ -76,7 +76,7 @@ def prod(
     >>> gnp.prod(gnp.arange(1, 5))
     Array(24, dtype=int32)
     """
-    x = _masked(_summable(a, dtype, "prod"), where, 1)
+    x = _masked(summable(a, dtype, "prod"), where, 1)
     if initial is None:
         return _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
     wanted = dtype_and_weakness(x)[0]
@@ -162,7 +162,7 @@ def _masked(x: Any, where: ArrayLike | None, neutral: Any) -> Any:
     return choose(where, x, dtype_and_weakness(x)[0].numpy.type(neutral))
 
 
-def _summable(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Any:
+def summable(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Any:
     """``x`` in the dtype its sum has."""
     x = as_operand(x, name)
     if dtype is not None:

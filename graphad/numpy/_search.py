@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 from graphad.numpy._arithmetic import clip, remainder
@@ -68,11 +70,12 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Array:
     edges = as_operand(bins, "digitize")
     if edges.ndim != 1:
         raise ValueError(f"{source.where()}digitize got bins {shape_text(edges)}; it takes one axis.")
-    side = "right" if not right else "left"
+    side = "left" if right else "right"
     rising = searchsorted(edges, x, side)
     if edges.shape[0] < 2:
         return rising
-    falling = edges.shape[0] - searchsorted(flip(edges), x, "left" if not right else "right")
+    # In rising order the edge of a bin belongs to the same side of it: the bin that is closed there is the same.
+    falling = edges.shape[0] - searchsorted(flip(edges), x, side)
     return where(edges[-1] >= edges[0], rising, falling)
 
 
@@ -90,7 +93,11 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     return ~found if invert else found
 
 
-def partition(a: ArrayLike, kth: int, axis: int = -1) -> Array:
+#: A position in the sorted array, or several.
+Kth = int | Sequence[int]
+
+
+def partition(a: ArrayLike, kth: Kth, axis: int | None = -1) -> Array:
     """The elements with none greater before position ``kth`` and none smaller behind it; here, sorted.
 
     >>> import graphad.numpy as gnp
@@ -101,7 +108,7 @@ def partition(a: ArrayLike, kth: int, axis: int = -1) -> Array:
     return sort(a, axis)
 
 
-def argpartition(a: ArrayLike, kth: int, axis: int = -1) -> Array:
+def argpartition(a: ArrayLike, kth: Kth, axis: int | None = -1) -> Array:
     """The positions that `partition` takes the elements from.
 
     >>> import graphad.numpy as gnp
@@ -112,9 +119,12 @@ def argpartition(a: ArrayLike, kth: int, axis: int = -1) -> Array:
     return argsort(a, axis)
 
 
-def _check_place(name: str, a: ArrayLike, kth: int, axis: int) -> None:
+def _check_place(name: str, a: ArrayLike, kth: Kth, axis: int | None) -> None:
     x = as_operand(a, name)
-    canonical_axis(kth, x.shape[canonical_axis(axis, x.ndim, name)], name)
+    size = x.size if axis is None else x.shape[canonical_axis(axis, x.ndim, name)]
+    for k in kth if isinstance(kth, Sequence) else (kth,):
+        if not -size <= operator.index(k) < size:
+            raise ValueError(f"{source.where()}{name} got kth={k} for {size} elements: there is no such position.")
 
 
 @in_float32
@@ -144,8 +154,9 @@ def interp(
         at, knots, values = _repeated(at, knots, values, period)
     i = clip(_places(knots, at, left=False), 1, max(knots.shape[0] - 1, 1))
     step = knots[i] - knots[i - 1]
-    flat = step == 0  # also where there is but one point
-    result = values[i - 1] + where(flat, 0, (at - knots[i - 1]) / where(flat, 1, step)) * (values[i] - values[i - 1])
+    flat = step == 0  # behind the last of several points at one place, before the first, or there is but one
+    share = where(flat & (at == at), at >= knots[i], (at - knots[i - 1]) / where(flat, 1, step))
+    result = values[i - 1] + share * (values[i] - values[i - 1])
     if period is None:
         result = where(at < knots[0], values[0] if left is None else left, result)
         result = where(at > knots[-1], values[-1] if right is None else right, result)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from graphad.numpy._arithmetic import clip, maximum
+from graphad.numpy._arithmetic import clip, maximum, remainder
 from graphad.numpy._logic import isnan, where
-from graphad.numpy._math import ceil, floor
+from graphad.numpy._math import ceil, floor, rint
 from graphad.numpy._precision import wide
 from graphad.numpy._reductions import any as any_
 from graphad.numpy._reductions import sum as sum_
@@ -29,30 +29,48 @@ from graphad.trace.semantics import (
 )
 
 
-def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True, descending: bool = False) -> Array:
+def sort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool = True, descending: bool = False
+) -> Array:
     """The elements from the least to the greatest along an axis (None: of the flattened array), nan last.
+
+    Every sort is stable, whatever ``kind`` asks for.
 
     >>> import graphad.numpy as gnp
     >>> gnp.sort(gnp.array([3, 1, 2]))
     Array([1, 2, 3], dtype=int32)
     """
     del stable  # it always is
+    _check_kind(kind, "sort")
     x, k = _operand(a, axis, "sort")
     rows = moveaxis(x, k, -1)
     ordered = moveaxis(along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), -1, k)
     return with_weak(flip(ordered, k) if descending else ordered, x.weak_type)
 
 
-def argsort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True, descending: bool = False) -> Array:
+def argsort(
+    a: ArrayLike, axis: int | None = -1, kind: str | None = None, *, stable: bool = True, descending: bool = False
+) -> Array:
     """The positions of the elements from the least to the greatest; equal ones keep their order, also if descending.
+
+    Every sort is stable, whatever ``kind`` asks for.
 
     >>> import graphad.numpy as gnp
     >>> gnp.argsort(gnp.array([3, 1, 2]))
     Array([1, 2, 0], dtype=int32)
     """
     del stable
+    _check_kind(kind, "argsort")
     x, k = _operand(a, axis, "argsort")
     return cast(order_of(x, k, descending), default_int())
+
+
+def _check_kind(kind: str | None, name: str) -> None:
+    if kind not in (None, "stable", "quicksort", "mergesort", "heapsort"):
+        raise ValueError(
+            f"{source.where()}{name} got kind={kind!r}; it takes NumPy's 'quicksort', 'mergesort', 'heapsort' and "
+            "'stable', and is always stable."
+        )
 
 
 def lexsort(keys: ArrayLike | Sequence[ArrayLike], axis: int = -1) -> Array:
@@ -82,7 +100,8 @@ def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
 def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Array:
     """The value that a share ``q`` of the elements does not exceed; nan if any is nan.
 
-    ``method`` says what lies between two elements: ``linear lower higher midpoint nearest``. The axes of ``q`` come
+    ``method`` says what lies between two elements: one of NumPy's, ``linear lower higher midpoint nearest`` and those
+    of Hyndman and Fan (American Statistician 1996), ``inverted_cdf`` to ``normal_unbiased``. The axes of ``q`` come
     first.
 
     >>> import graphad.numpy as gnp
@@ -154,11 +173,15 @@ def quantile_of(
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
     share = cast(q, wide(dtype), name=name)
     count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
-    place = clip(reshape(share, -1), 0, 1) * maximum(count - 1, 0)
-    place = broadcast_to(place, (*rows.shape[:-1], share.size))
-    low, high = floor(place), ceil(place)
-    below, above = (along(ordered, cast(p, default_int())) for p in (low, high))
-    result = between(below, above, place - low, method, name)
+    flat = clip(broadcast_to(reshape(share, -1), (*rows.shape[:-1], share.size)), 0, 1)
+    low, high, weight = _neighbours(flat, count, method, name)
+
+    def element(place: Any) -> Any:
+        return along(ordered, cast(clip(place, 0, maximum(count - 1, 0)), default_int()))
+
+    result = element(low)
+    if weight is not None:  # an infinity above does not count where the way to it is 0
+        result = where(weight == 0, result, result * (1 - weight) + element(high) * weight)
     if not skip_nan:
         result = where(any_(missing, -1, keepdims=True), float("nan"), result)
     result = reshape(moveaxis(result, -1, 0), (*share.shape, *[x.shape[k] for k in kept]))
@@ -167,16 +190,43 @@ def quantile_of(
     return with_weak(cast(result, dtype), False)
 
 
-def between(below: Any, above: Any, weight: Any, method: str, name: str) -> Any:
-    """What a quantile is between two neighbours, the share ``weight`` of the way up."""
-    if method == "nearest":
-        return where(weight <= 0.5, below, above)  # as JAX: half goes down
-    if method in ("lower", "higher"):
-        return below if method == "lower" else above
-    if method not in ("linear", "midpoint"):
+#: Where the methods put the quantiles between the sorted elements: the constants alpha and beta of Hyndman and Fan.
+_CONTINUOUS = {
+    "linear": (1.0, 1.0), "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0),
+    "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8),
+}  # fmt: skip
+_AMONG_GAPS = ("lower", "higher", "midpoint", "nearest")
+_BY_COUNT = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+
+
+def _neighbours(q: Any, count: Any, method: str, name: str) -> tuple[Any, Any, Any]:
+    """Between which two of ``count`` sorted elements the quantiles ``q`` lie, and the weight of the second.
+
+    The positions may be out of range; the weight is None where the first element is the quantile.
+    """
+    if method in _CONTINUOUS:
+        alpha, beta = _CONTINUOUS[method]
+        place = q * (count - 1) if method == "linear" else count * q + (alpha + q * (1 - alpha - beta)) - 1
+        place = clip(place, 0, maximum(count - 1, 0))
+        return floor(place), ceil(place), place - floor(place)
+    if method in _AMONG_GAPS:
+        place = q * maximum(count - 1, 0)
+        low, high = floor(place), ceil(place)
+        if method == "midpoint":
+            return low, high, where(low == high, 0.0, 0.5)
+        at = {"lower": low, "higher": high}.get(method)
+        return rint(place) if at is None else at, high, None
+    if method not in _BY_COUNT:
         raise ValueError(
-            f"{source.where()}{name} got method={method!r}; take linear, lower, higher, midpoint or nearest."
+            f"{source.where()}{name} got method={method!r}; it takes "
+            f"{', '.join([*_CONTINUOUS, *_AMONG_GAPS, *_BY_COUNT])}."
         )
-    if method == "midpoint":
-        weight = cast(where(weight > 0, 0.5, 0), dtype_and_weakness(weight)[0])
-    return below * (1 - weight) + above * weight
+    if method == "closest_observation":  # the nearest element, of two the one of even number, counted from 1
+        place = count * q - 1.5
+        low = floor(place)
+        return where((place == low) & (remainder(low, 2) == 1), low, low + 1), low, None
+    place = count * q - 1
+    low = floor(place)
+    if method == "inverted_cdf":
+        return ceil(place), low, None
+    return low, low + 1, where(place == low, 0.5, 1.0)

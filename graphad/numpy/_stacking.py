@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphad.numpy._creation import zeros_like
-from graphad.numpy._joining import Arrays, concatenate, split
+from graphad.numpy._joining import Arrays, concatenate, operands_of, split
 from graphad.numpy._shape import broadcast_to, flip, moveaxis, ravel, reshape, swapaxes
 from graphad.numpy._typing import ArrayLike, Shape
 from graphad.trace import source
@@ -64,7 +64,7 @@ def dstack(tup: Sequence[ArrayLike] | Array, dtype: Any = None) -> Array:
     Array([[[0, 0],
             [1, 1]]], dtype=int32)
     """
-    return concatenate([_with_three(x) for x in beside("dstack", *tup)], 2, dtype)
+    return concatenate([_with_three(x) for x in operands_of(tup, "dstack")], 2, dtype)
 
 
 def block(arrays: Any) -> Array:
@@ -198,7 +198,7 @@ def _positions(name: str, obj: Any) -> Any:
         )
     if isinstance(obj, slice):
         return obj
-    found = np.asarray(obj)
+    found = np.asarray(obj, int if np.size(obj) == 0 else None)  # NumPy makes floats of []
     return found if found.ndim else operator.index(found.item())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.ir.types import f64
 from graphad.numpy._arithmetic import clip, maximum
 from graphad.numpy._creation import full, linspace, zeros
 from graphad.numpy._indexing import diag
@@ -26,7 +27,6 @@ from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_float,
-    as_floats,
     as_operand,
     canonical_dtype,
     cast,
@@ -79,8 +79,8 @@ def cov(
     for x in parts:
         if x.ndim > 2:
             raise ValueError(f"{source.where()}cov got {shape_text(x)}; it takes one or two axes.")
-    rows = [atleast_2d(cast(x, wide(wanted))) for x in parts]
-    rows = [transpose(x) if not rowvar and x.shape[0] != 1 else x for x in rows]
+    rows = [cast(x, wide(wanted)) for x in parts]
+    rows = [atleast_2d(x) if rowvar or x.ndim < 2 else transpose(x) for x in rows]
     x = concatenate(rows) if len(rows) > 1 else rows[0]
     weights = _weights(x.shape[1], fweights, aweights)
     less = (0 if bias else 1) if ddof is None else ddof
@@ -154,7 +154,7 @@ def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0,
             raise TypeError(
                 f"{source.where()}bincount of a traced array has no known length. Write bincount(x, length=n)."
             )
-        length = max(int(np.asarray(found).max(initial=-1)) + 1, minlength)
+        length = max(int(np.asarray(found).max()) + 1 if found.size else 0, minlength)
     counted = clip(cast(found, default_int()), 0, None)
     added = full(found.shape, 1, int) if weights is None else as_operand(weights, "bincount")
     if added.shape != found.shape:
@@ -178,19 +178,36 @@ def histogram_bin_edges(
     Array([0., 2., 4.], dtype=float32)
     """
     del weights  # they move no edge
+    x = ravel(as_operand(a, "histogram"))
+    edges, equal = _edges(x, bins, range)
+    return _of_points(edges, x) if equal else edges
+
+
+def _of_points(edges: Any, points: Any) -> Any:
+    """``edges`` in the dtype in which they are given out."""
+    return cast(edges, float_for(dtype_and_weakness(points)[0]))
+
+
+def _binned(x: Any) -> Any:
+    """``x`` as it is compared with edges: integers in float64, as by NumPy, so that none changes its bin."""
+    return x if dtype_and_weakness(x)[0].is_float else cast(x, f64)
+
+
+def _edges(x: Any, bins: ArrayLike, range: Range) -> tuple[Any, bool]:  # noqa: A002
+    """The edges that `_binned` elements are compared with, and whether they are of equal bins."""
     if isinstance(bins, str):
         raise ValueError(
             f"{source.where()}histogram got bins={bins!r}: how many bins that gives depends on values. Give the number."
         )
     given = as_operand(bins, "histogram")
     if given.ndim == 1:
-        return given
-    x = ravel(as_float(a, "histogram"))
+        return given, False
+    x = _binned(x)
     ends = (min_(x), max_(x)) if range is None and x.size else range or (0.0, 1.0)
     low, high = (cast(v, dtype_and_weakness(x)[0]) for v in ends)
     same = low == high
     low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
-    return cast(linspace(low, high, int(given) + 1), dtype_and_weakness(x)[0])
+    return linspace(low, high, int(given) + 1), True
 
 
 def histogram(
@@ -206,9 +223,11 @@ def histogram(
     >>> gnp.histogram(gnp.array([1.0, 2.0, 4.0]), bins=3)
     (Array([1., 1., 1.], dtype=float32), Array([1., 2., 3., 4.], dtype=float32))
     """
-    x = ravel(as_float(a, "histogram"))
-    added = full(x.shape, 1, x.dtype) if weights is None else ravel(as_float(weights, "histogram"))  # floats, as in JAX
+    x = ravel(as_operand(a, "histogram"))
+    added = None if weights is None else ravel(as_float(weights, "histogram"))
     counted, edges = histogramdd(x[:, None], [bins], None if range is None else [range], added, density)
+    if added is None:  # counted as integers, given as floats: as by JAX
+        counted = cast(counted, float_for(dtype_and_weakness(x)[0]))
     return counted, edges[0]
 
 
@@ -227,7 +246,7 @@ def histogram2d(
     Array([[1, 0],
            [0, 1]], dtype=int32)
     """
-    first, second = as_floats("histogram2d", x, y)
+    first, second = as_operand(x, "histogram2d"), as_operand(y, "histogram2d")
     points = concatenate([reshape(first, (-1, 1)), reshape(second, (-1, 1))], 1)
     each = list(bins) if isinstance(bins, (list, tuple)) and len(bins) == 2 else [bins, bins]
     counted, (along_x, along_y) = histogramdd(points, each, range, weights, density)
@@ -248,7 +267,7 @@ def histogramdd(
     >>> counted.shape, counted.sum()
     ((2, 2, 2), Array(5, dtype=int32))
     """
-    points = as_float(sample, "histogramdd")
+    points = as_operand(sample, "histogramdd")
     if points.ndim != 2:
         raise ValueError(f"{source.where()}histogramdd got {shape_text(points)}; it takes one row for each point.")
     count, ndim = points.shape
@@ -258,7 +277,8 @@ def histogramdd(
     if len(each) != ndim or len(ranges) != ndim:
         raise ValueError(f"{source.where()}histogramdd takes {ndim} bins and ranges for points of {ndim} coordinates.")
     columns = [points[:, k] for k in axes]
-    edges = [histogram_bin_edges(x, b, r) for x, b, r in zip(columns, each, ranges, strict=True)]
+    made = [_edges(x, b, r) for x, b, r in zip(columns, each, ranges, strict=True)]
+    edges = [e for e, _ in made]
     added = full(count, 1, int) if weights is None else as_operand(weights, "histogramdd")
     if added.shape != (count,):
         raise ValueError(f"{source.where()}histogram got weights {shape_text(added)} for {count} points: one for each.")
@@ -266,7 +286,7 @@ def histogramdd(
     added = cast(added, wide(wanted))
     sizes = [e.shape[0] - 1 for e in edges]
     place: Any = 0
-    for x, e, n in zip(columns, edges, sizes, strict=True):
+    for x, e, n in zip(map(_binned, columns), edges, sizes, strict=True):
         k = where(x == e[-1], n - 1, searchsorted(e, x, "right") - 1)
         added = where((x >= e[0]) & (x <= e[-1]), added, 0)
         place = place * n + clip(k, 0, n - 1)
@@ -275,5 +295,7 @@ def histogramdd(
     if density:
         counted = counted / sum_(counted)
         for k, e in enumerate(edges):
-            counted = counted / reshape(e[1:] - e[:-1], [-1 if j == k else 1 for j in axes])
-    return cast(counted, wanted) if wide(wanted) is not wanted else counted, edges
+            widths = cast(e[1:] - e[:-1], wide(float_for(dtype_and_weakness(points)[0])))
+            counted = counted / reshape(widths, [-1 if j == k else 1 for j in axes])
+    counted = cast(counted, wanted) if wide(wanted) is not wanted else counted
+    return counted, [_of_points(e, points) if equal else e for e, equal in made]

@@ -29,6 +29,16 @@ NEW: Final = -1  # in `Index.layout`: an axis of size 1
 ARRAYS: Final = -2  # in `Index.layout`: the axes of the index arrays
 
 
+class Truth(NamedTuple):
+    """True or False as an index: a mask without axes. It gives a new axis, of size 1 or 0, and is an index array."""
+
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+
 class Index(NamedTuple):
     """An index, resolved for an array of known shape.
 
@@ -63,8 +73,8 @@ class Index(NamedTuple):
 # What an index means
 
 
-def parse(index: Any, x: Any) -> Index:
-    """Resolve ``index`` for the array ``x``.
+def parse(index: Any, x: Any, checked: bool = True) -> Index:
+    """Resolve ``index`` for the array ``x``. Unless ``checked``, integers may be out of range, as index arrays may.
 
     Raises
     ------
@@ -86,13 +96,13 @@ def parse(index: Any, x: Any) -> Index:
     entries: list[Any] = []  # None for a new axis, else one per axis of x
     axis = 0
     for item in items:
-        entries.extend([None] if item is None else _resolve(item, x, axis))
+        entries.extend([None] if item is None else _resolve(item, x, axis, checked))
         axis += _consumed(item)
-    axes = [e for e in entries if e is not None]
-    arrays = [a for a in axes if isinstance(a, Array)]
-    array_shape = broadcast_shapes([a.shape for a in arrays], "the index") if arrays else ()
+    shapes = [e.shape for e in entries if isinstance(e, (Array, Truth))]
+    array_shape = broadcast_shapes(shapes, "the index") if shapes else ()
+    axes = [e for e in entries if e is not None and type(e) is not Truth]
     axes = [broadcast_to(a, array_shape) if isinstance(a, Array) else a for a in axes]
-    return Index(tuple(axes), _layout(entries, bool(arrays)), array_shape)
+    return Index(tuple(axes), _layout(entries, bool(shapes)), array_shape)
 
 
 def _entry(item: Any) -> Any:
@@ -100,7 +110,7 @@ def _entry(item: Any) -> Any:
     if item is None or item is Ellipsis or type(item) is int or type(item) is slice:
         return item
     if isinstance(item, (bool, np.bool_)):
-        raise TypeError(f"{where()}True and False are no indices. Write x[None] for a new axis, or a mask with axes.")
+        item = np.asarray(item)
     if isinstance(item, (list, tuple)):
         raise TypeError(f"{where()}a {type(item).__name__} is no index: write x[graphad.numpy.array({item!r})].")
     if isinstance(item, Array):
@@ -114,7 +124,7 @@ def _entry(item: Any) -> Any:
             raise TypeError(
                 f"{where()}{item!r} is no index: it takes integers, slices, ..., None, and integer or bool arrays."
             ) from None
-    if array.aval.dtype.is_float or (array.aval.dtype is b1 and not array.ndim):
+    if array.aval.dtype.is_float:
         raise TypeError(f"{where()}{shape_text(array)} is no index. Write x[i.astype(int)] for an array of positions.")
     return array
 
@@ -130,7 +140,7 @@ def _consumed(item: Any) -> int:
     return item.ndim if _is_mask(item) else 1
 
 
-def _resolve(item: Any, x: Any, axis: int) -> list[Any]:
+def _resolve(item: Any, x: Any, axis: int, checked: bool) -> list[Any]:
     """What an entry means for ``axis``, and for those behind it if it is a mask."""
     if _is_mask(item):
         return _positions(item, x, axis)
@@ -141,9 +151,11 @@ def _resolve(item: Any, x: Any, axis: int) -> list[Any]:
             raise ValueError(f"{where()}the step of a slice cannot be zero.")
         return [range(*slice(*bounds).indices(n))]
     if type(item) is int:
-        if not -n <= item < n:
+        if -n <= item < n:
+            return [item % n]
+        if checked:
             raise IndexError(f"{where()}index {item} is out of range for axis {axis} of {shape_text(x)}, of size {n}.")
-        return [item % n]
+        return [Array(np.asarray(n if item > 0 else -1, np.int64 if n >= 2**31 else np.int32))]
     return [wrapped(item, n)]
 
 
@@ -154,6 +166,8 @@ def _positions(mask: Any, x: Any, axis: int) -> list[Any]:
             f"{where()}a traced mask of type {mask.aval} has no known number of true elements, so x[mask] has no "
             "shape. Write graphad.numpy.where(mask, x, 0), or x.at[mask].set(number)."
         )
+    if not mask.ndim:
+        return [Truth(int(mask._value))]
     if x.shape[axis : axis + mask.ndim] != mask.shape:
         raise IndexError(
             f"{where()}a mask of shape {mask.shape} does not fit {shape_text(x)} from axis {axis} on: "
@@ -184,6 +198,9 @@ def _layout(entries: list[Any], has_arrays: bool) -> tuple[int, ...]:
         if entry is None:
             layout.append(NEW)
             continue
+        if type(entry) is Truth:
+            blocks.append(len(layout))
+            continue
         if type(entry) is range:
             layout.append(axis)
         else:
@@ -212,6 +229,10 @@ def read(x: Any, index: Index, mode: str = "clip") -> Array:
         x = gather(x, _coordinates([index.axes[k] for k in indexed]), axes=tuple([number[k] for k in indexed]),
                    batch=0, mode=mode)  # fmt: skip
         x = _ordered(x, index)
+    if 0 in index.array_shape and x.size:  # False without index arrays
+        x = slice_(
+            reshape(x, shape=(1, *x.shape)), start=(0,) * (x.ndim + 1), stop=(0, *x.shape), step=(1,) * (x.ndim + 1)
+        )
     if x.shape != index.shape:
         x = reshape(x, shape=index.shape)
     return with_weak(x, weak)
@@ -272,7 +293,7 @@ def write(x: Any, index: Index, updates: Any, scatter: Primitive, mode: str = "d
     cut = [k for k, w in enumerate(whole) if not w and type(index.axes[k]) is range]
     updates = _as_scattered(updates, index, cut)
     if all(whole):  # scatter needs an axis to index: a new one of size 1
-        first = Array(np.zeros(1, np.int32))
+        first = Array(np.zeros((*index.array_shape, 1), np.int32))
         result = scatter(reshape(x, shape=(1, *x.shape)), first, updates, axes=(0,), batch=0, mode=mode)
         return with_weak(reshape(result, shape=x.shape), weak)
     positions = index.array_shape + tuple([len(index.axes[k]) for k in cut])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from types import CodeType, FunctionType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from graphad.ir.loc import Loc, format_loc, line_text
+from graphad.ir.loc import Loc, format_loc, line_text, source_of
 from graphad.ir.recent import Recent
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -52,6 +53,15 @@ def where(loc: Loc = None) -> str:
 def located(error: Exception) -> Exception:
     """The complaint of a type rule, which knows no lines, under the user's current line."""
     return type(error)(f"{where(user_loc(2))}{error}")
+
+
+_warned: Final[dict[Any, Any]] = {}  # as the ``__warningregistry__`` of a module
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of the user's current line: once, unless Python's filters say otherwise."""
+    file, line = source_of(user_loc(2)) or ("graphad", 0)
+    warnings.warn_explicit(message, category, file, line, registry=_warned)
 
 
 def quoted(loc: Loc = None) -> str:

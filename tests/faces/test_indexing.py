@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
+from graphad.errors import PrecisionWarning
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
 K = np.array([1, -1, 0], np.int32)
@@ -105,3 +108,64 @@ def test_unpacking_a_traced_array():
 def test_traced_python_integers_index_lists():
     f = graphad.jit(lambda k: gnp.float32([10, 20, 30][k]))
     assert [float(f(k)) for k in (0, 2, -1)] == [10, 30, 30]
+
+
+#: Indices of which some are out of range, with the array that they are for.
+OUTSIDE = [
+    *[(np.arange(4, dtype=np.float32) / 2, i) for i in (0, 3, 4, -4, -5, np.array(7), (7, True), (None, 7), True)],
+    *[(np.arange(4, dtype=np.int32), i) for i in (-9, 9, (0, True), slice(2, 9), np.array([1, 7, -9]))],
+    *[(X, i) for i in ((0, 5), (5, 0), (slice(None), 7), (np.array([0, 7]), 9), (9, slice(0, 2)), (slice(0, 1), 9),
+                       (True, slice(None), 9), False, (0, False), (9, None, np.array([0, 1])))],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["drop", "fill", "clip"])
+@pytest.mark.parametrize(("x", "index"), OUTSIDE, ids=str)
+def test_modes_like_jax(x, index, mode):
+    """A mode says what an index out of range does, whether it is a number or an array."""
+    uses = {name: lambda y, name=name: getattr(y.at[index], name)(2, mode=mode) for name in ("set", "add", "max")}
+    uses["apply"] = lambda y: y.at[index].apply(lambda part: part + 1, mode=mode)
+    if mode != "drop":
+        uses["get"] = lambda y: y.at[index].get(mode=mode)
+        uses["fill"] = lambda y: y.at[index].get(mode=mode, fill_value=7)
+    for use in uses.values():
+        expected = np.asarray(use(jnp.asarray(x)))
+        np.testing.assert_array_equal(use(gnp.asarray(x)), expected)
+    use = uses.get("get", uses["set"])
+    np.testing.assert_array_equal(graphad.jit(use)(x), np.asarray(use(jnp.asarray(x))))
+
+
+#: What is written into arrays of float32 and int32, and whether it loses digits there.
+WRITTEN = [
+    (np.array(2.0), False), (np.array([0.1, 2.0]), True), (np.float16(0.1), False), (np.arange(2), False),
+    (np.array([1, 2**40]), True), (np.array([np.nan, 2.0]), False), (np.array(1, np.uint32), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, graphad.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize(("values", "loses"), WRITTEN, ids=str)
+def test_wider_values_are_cast_like_jax(values, loses, transform):
+    dtype = np.float32 if values.dtype.kind == "f" else np.int32
+    uses = [lambda x: x.at[:2].set(values), lambda x: x.at[:2].add(values), lambda x: x.at[:2].divide(values)]
+    for use in uses if dtype is np.float32 else uses[:2]:
+        expected = np.asarray(use(jnp.ones(3, dtype)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            got = transform(use)(gnp.ones(3, dtype))
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
+        assert [w.category for w in caught] == [PrecisionWarning] * loses
+
+
+def test_lost_digits_are_told_once_a_line():
+    wide = np.full(2, 0.1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            gnp.ones(2).at[:].set(wide)
+        graphad.jit(lambda x, y: x.at[0].set(y[0]))(gnp.ones(2), wide)
+    assert [(w.filename, w.lineno) for w in caught] == [(__file__, THE_LINE), (__file__, THE_LINE + 1)]
+    assert "takes digits from them. Write x.astype(float64) first" in str(caught[0].message)
+
+
+THE_LINE = test_lost_digits_are_told_once_a_line.__code__.co_firstlineno + 5

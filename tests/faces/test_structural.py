@@ -93,7 +93,10 @@ def test_orders(name, x):
 def test_quantile_methods(method):
     shares = np.linspace(0, 1, 9, dtype=np.float32)
     got = gnp.quantile(X, shares, axis=1, method=method)
-    same(got, jnp.quantile(X, shares, axis=1, method=method))
+    if method == "nearest":  # halfway NumPy takes the even position, JAX the lower one
+        same(got, np.quantile(X, shares, axis=1, method=method))
+    else:
+        same(got, jnp.quantile(X, shares, axis=1, method=method))
     assert np.isnan(np.asarray(gnp.quantile(np.where(X > 2, np.nan, X), 0.5, method=method))) == (X > 2).any()
 
 

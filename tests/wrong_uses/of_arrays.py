@@ -6,6 +6,7 @@ import numpy as np
 
 import graphad
 import graphad.numpy as gnp
+from graphad.errors import PrecisionWarning
 
 V = gnp.array([1.0, 2.0, 3.0])
 M = gnp.ones((2, 3))
@@ -117,9 +118,9 @@ WRONG = {
         r"no known number of true elements.*where\(mask, x, 0\)",
     ),
     "a wider value": (
-        lambda: V.at[0].set(np.ones((), np.float64)),
-        TypeError,
-        r"f64\[\] for x of type f32\[3\].*x\.astype\(float64\)",
+        lambda: V.at[0].set(np.full((), 0.1)),
+        PrecisionWarning,
+        r"f64\[\] for x of type f32\[3\].*takes digits.*x\.astype\(float64\)",
     ),
     "a float in integers": (lambda: gnp.arange(3).at[0].set(1.5), TypeError, r"cannot hold them.*astype"),
     "an update of another shape": (
