@@ -89,8 +89,8 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
     Examples
     --------
     >>> import graphad
-    >>> print(graphad.make_graph(lambda x: x * 2.0 + 1.0)(3.0))  # doctest: +ELLIPSIS
-    graph @lambda(%0: f32[]) -> (weak f32[]) {
+    >>> print(graphad.make_graph(lambda x: x * 2.0 + 1.0)(gnp.ones(2)))  # doctest: +ELLIPSIS
+    graph @lambda(%0: f32[2]) -> (f32[2]) {
     ...
     """
     check_callable(fun, "make_graph")

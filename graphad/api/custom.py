@@ -15,13 +15,14 @@ from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError, TracerBoolError
 from graphad.ir.graph import Graph
 from graphad.ir.recent import Recent
-from graphad.ir.types import Aval
+from graphad.ir.types import Aval, f64
 from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.apart import Apart
 from graphad.trace.bind import Spec, Traced, any_tracer, as_argument, emit_region, trace_function, type_of
+from graphad.trace.exact import Exact, Origin
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
 from graphad.trace.recording import current, lift, state
 from graphad.trace.semantics import cast
@@ -83,7 +84,8 @@ class _Custom:
         """The rule for this call; shared between calls that capture the same values."""
         captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
         try:
-            key = (treedef, Apart(tuple(static.items())), captured)
+            marks = tuple([d.exact for d in traced.derivatives])
+            key = (treedef, Apart(tuple(static.items())), captured, marks)
             found = self._rules.get(key)
         except TypeError:  # a static argument that does not hash: no sharing
             return self._make_rule(static, treedef, n_args, traced)
@@ -149,6 +151,7 @@ class _Rule:
         self.n_args = n_args
         self.captures = traced.captures
         self.constants = state.stack[0].constants
+        self.exact = [d.exact for d in traced.derivatives]
         self.out_tree = traced.out_tree
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
@@ -162,8 +165,12 @@ class _Rule:
     def graphs_key(self) -> Any:
         return tuple(self._graphs.items())
 
-    def _trace(self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str) -> Traced:
-        leaves: list[Any] = [Spec(a) for a in avals]
+    def _trace(
+        self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str, exact: Sequence[bool]
+    ) -> Traced:
+        """``exact`` says which of the first arguments stand for Python floats, where these have all their digits."""
+        marks = [*exact, *([False] * (len(avals) - len(exact)))]
+        leaves: list[Any] = [Spec(a, exact=e and a.dtype is f64) for a, e in zip(avals, marks, strict=True)]
         known = self._seen is not None
         if self._seen is not None:
             leaves[: len(self._seen)] = self._seen
@@ -301,7 +308,7 @@ class _JvpRule(_Rule):
             count.append(len(outs))
             return outs, [_like(t, y, self, "tangent") for t, y in zip(out_tangents, outs, strict=True) if _is_float(y)]
 
-        traced = self._trace(call, [*avals, *float_avals], treedef, "jvp")
+        traced = self._trace(call, [*avals, *float_avals], treedef, "jvp", self.exact)
         return traced.graph, count[0]
 
 
@@ -377,6 +384,7 @@ class custom_vjp(_Custom):  # noqa: N801 - JAX's name
 
 class _VjpRule(_Rule):
     residual_tree: TreeDef
+    exact_residuals: Sequence[bool] = ()  # which of them are Python floats
 
     def fwd(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
         """Arguments, captures -> results, residuals; and the number of residuals."""
@@ -391,9 +399,12 @@ class _VjpRule(_Rule):
         trace = state.stack[-1]
         n_results = len(graph.outputs) - n_residuals
         slim, kept = slim_region(without_effects(graph), tuple([k >= n_results for k in range(len(graph.outputs))]))
-        operands = [*arguments, *self.captures]
+        operands = [x.wide if type(x) is Exact else x for x in (*arguments, *self.captures)]
         numbers = trace.inline(slim, [lift(trace, operands[i]) for i in kept])
-        self._seen = [Tracer(trace, n) for n in numbers]
+        marks = [*self.exact_residuals, *([False] * (len(numbers) - len(self.exact_residuals)))]
+        self._seen = [
+            Exact(trace, n, (Origin(),)) if e else Tracer(trace, n) for n, e in zip(numbers, marks, strict=True)
+        ]
         residual_avals = (*graph.out_avals[n_results:], *in_avals[self.n_args :])
         self.bwd(in_avals, residual_avals, out_avals)
 
@@ -409,9 +420,10 @@ class _VjpRule(_Rule):
                     f"{structure_text(out_tree)}, but {self.rule_name} itself returns {structure_text(self.out_tree)}"
                 )
             residuals, self.residual_tree = flatten(pair[1])
-            return result, residuals
+            self.exact_residuals = [type(r) is Exact for r in residuals]
+            return result, [r.wide if type(r) is Exact else r for r in residuals]
 
-        traced = self._trace(call, avals, self.treedef, "fwd")
+        traced = self._trace(call, avals, self.treedef, "fwd", self.exact)
         return traced.graph, self.residual_tree.num_leaves
 
     def bwd(self, in_avals: tuple[Aval, ...], residual_avals: tuple[Aval, ...], out_avals: tuple[Aval, ...]) -> Graph:
@@ -435,7 +447,7 @@ class _VjpRule(_Rule):
             )
             return self._cotangents(found, in_avals)
 
-        return self._trace(call, [*own, *ct_avals], treedef, "bwd").graph
+        return self._trace(call, [*own, *ct_avals], treedef, "bwd", self.exact_residuals).graph
 
     def _cotangents(self, found: Any, in_avals: Sequence[Aval]) -> list[Any]:
         """The cotangents of the float arguments among what the backward rule returned."""

@@ -93,7 +93,7 @@ def _put(x: Any, device: Device) -> Array:
         return placed
     if array.device == device:
         return array
-    aval, weak = type_of(array)
+    aval, weak, _ = type_of(array)
     return on_device(memories_of([array._value], [aval], device, "device_put"), [aval], [weak])[0]
 
 

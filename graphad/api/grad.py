@@ -19,12 +19,12 @@ from graphad.api.functions import (
     with_chosen,
 )
 from graphad.api.stages import gradient, run_on
-from graphad.api.tangents import zeros
+from graphad.api.tangents import derivative_types, zeros
 from graphad.api.transformed import Transformed
 from graphad.errors import DifferentiationError
 from graphad.trace.bind import Traced, type_of
 from graphad.trace.pytree import TreeDef, unflatten
-from graphad.trace.semantics import with_weak
+from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.transforms.transpose import Transposed
 
@@ -148,12 +148,8 @@ def _outputs_and_gradient(traced: Traced, adjoint: Transposed, arguments: Argume
     found = iter(results[n_outputs:])
     hot = iter(adjoint.nonzero)
     grads: list[Any] = []
-    for x in arguments.leaves:
-        spec = type_of(x)
-        if spec.aval.is_float and next(hot):
-            grads.append(with_weak(next(found), spec.weak))
-        else:
-            grads.append(zeros(spec.aval, spec.weak))
+    for a, weak, _ in derivative_types(arguments.leaves, traced):
+        grads.append(cast(next(found), a.dtype, weak) if a.is_float and next(hot) else zeros(a, weak))
     return results[:n_outputs], grads
 
 

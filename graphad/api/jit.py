@@ -22,7 +22,7 @@ from graphad.ir.recent import Recent
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
-from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function, type_of
+from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden, is_float0
 from graphad.trace.pytree import flatten, unflatten
@@ -94,9 +94,9 @@ class Jit:
 
     # --- the short way: positional arrays and floats, one path without guards
 
-    def _signature(self, args: tuple[Any, ...]) -> tuple[list[Any], list[NDArray]] | None:
+    def _signature(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]] | None:
         signature: list[Any] = []
-        arrays: list[NDArray] = []
+        arrays: list[Any] = []
         for x in args:
             kind = type(x)
             if kind is Array:
@@ -105,10 +105,13 @@ class Jit:
                 arrays.append(value)
             elif kind is float:
                 signature.append(float)
-                arrays.append(np.array(x, _FLOATS[config.default_dtype_bits]))
+                arrays.append(x)
             elif kind is np.ndarray:
                 signature.append((x.dtype, x.shape, None))
                 arrays.append(x)
+            elif kind is np.float64:
+                signature.append(np.float64)
+                arrays.append(np.asarray(x))
             else:
                 return None
         return signature, arrays
@@ -120,7 +123,11 @@ class Jit:
         signature, arrays = found
         signature.append(config.trace_key)
         path = self._fast.get(tuple(signature))
-        return _MISS if path is None else path.pack(path.run(arrays))
+        if path is None:
+            return _MISS
+        for k, dtype in path.numbers:
+            arrays[k] = np.array(arrays[k], dtype)
+        return path.pack(path.run(arrays))
 
     def _call_fast_on_device(self, args: tuple[Any, ...]) -> Any:
         signature = _device_signature(args)
@@ -139,6 +146,7 @@ class Jit:
         elif self.device is CPU or config.default_device == CPU.name:  # others may belong on the default device
             found = self._signature(args)
             if found is not None:
+                path.numbers = [(k, path.graph.in_avals[k].dtype.numpy) for k, x in enumerate(args) if type(x) is float]
                 self._fast[(*found[0], config.trace_key)] = path
 
     # --- binding and tracing
@@ -181,6 +189,8 @@ class Jit:
             traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, region=True)
             if not traced.branched and not traced.captures:
                 self._regions[key] = traced._replace(examples={})
+        else:
+            note_float64(arguments.leaves, traced)
         operands = [*arguments.leaves, *traced.captures]
         if any_tracer(operands):
             return unflatten(traced.out_tree, emit_region(jit_primitive, (self.name,), traced, arguments.leaves))
@@ -304,7 +314,6 @@ def _device_signature(args: tuple[Any, ...]) -> Hashable:
 
 
 _MISS = object()
-_FLOATS = {32: np.dtype(np.float32), 64: np.dtype(np.float64)}
 
 
 @overload

@@ -19,13 +19,13 @@ from graphad.api.functions import (
     trace_floats,
 )
 from graphad.api.stages import run_on
-from graphad.api.tangents import check_tangents, zeros
+from graphad.api.tangents import check_tangents, derivative_types, zeros
 from graphad.ir.graph import Graph
 from graphad.primitives.custom import custom_lin
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, trace_function, type_of
 from graphad.trace.pytree import unflatten
-from graphad.trace.semantics import with_weak
+from graphad.trace.semantics import cast, with_weak
 from graphad.trace.source import where
 from graphad.transforms.linearize import Split, jvp_graph, linearized
 from graphad.transforms.transpose import Transposed, transposed
@@ -61,14 +61,15 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
             "write (x,) for one argument"
         )
     arguments = Arguments.of(primals, {})
-    hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun))
+    n_floats = len(check_tangents(primals, tangents, "tangents", "jvp", name_of(fun)))
 
     def take() -> tuple[Aux | None, Traced, Graph, tuple[bool, ...]]:
         aux = Aux("jvp", name_of(fun)) if has_aux else None
         traced = trace_floats(lambda args: fun(*args), arguments, name_of(fun), aux)
-        return aux, traced, *jvp_graph(traced.graph, (True,) * len(hot) + (False,) * len(traced.captures))
+        return aux, traced, *jvp_graph(traced.graph, (True,) * n_floats + (False,) * len(traced.captures))
 
     aux, traced, graph, nonzero = differentiated(take)
+    hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun), traced.graph.in_avals)
     results = run_on(graph, [*_floats(arguments), *traced.captures, *hot])
     value = unflatten(traced.out_tree, results[: len(nonzero)])
     tangent = unflatten(traced.out_tree, _with_zeros(results[len(nonzero) :], nonzero, traced.graph))
@@ -163,7 +164,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     traced, split, outputs, residuals, aux = _linearized_at(fun, arguments, has_aux, "linearize")
 
     def linear_map(*tangents: Any) -> Any:
-        hot = check_tangents(primals, tangents, "tangents", "linearize", name)
+        hot = check_tangents(primals, tangents, "tangents", "linearize", name, traced.graph.in_avals)
         outs = _with_zeros(run_on(split.linear, [*residuals, *hot]), split.nonzero, traced.graph)
         tangent = unflatten(traced.out_tree, outs)
         return tangent[0] if has_aux else tangent
@@ -212,9 +213,8 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
         results = iter(run_on(graph, [*residuals, *cts]))
         hot = iter(hot_inputs)
         leaves: list[Any] = []
-        for x in arguments.leaves:
-            a, weak = type_of(x)
-            leaves.append(with_weak(next(results), weak) if a.is_float and next(hot) else zeros(a, weak))
+        for a, weak, _ in derivative_types(arguments.leaves, traced):
+            leaves.append(cast(next(results), a.dtype, weak) if a.is_float and next(hot) else zeros(a, weak))
         return unflatten(arguments.treedef, leaves)[0]
 
     return (value, pullback) if aux is None else (value, pullback, aux.joined(out[1]))
@@ -262,8 +262,8 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
         program, nonzero = transposed(graph, linear, tuple([a.is_float for a in graph.out_avals]))
         found = iter(run_on(program, [*traced.captures, *seeds]))
         leaves = [
-            with_weak(next(found), s.weak) if hot else zeros(s.aval, s.weak)
-            for s, hot in zip(specs, nonzero, strict=True)
+            cast(next(found), s.aval.dtype, s.weak) if hot else zeros(s.aval, s.weak)
+            for s, hot in zip(traced.derivatives, nonzero, strict=True)
         ]
         return unflatten(arguments.treedef, leaves)[0]
 

@@ -24,8 +24,8 @@ from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
-from graphad.trace.array import Array, to_array
-from graphad.trace.bind import Traced
+from graphad.trace.array import Array
+from graphad.trace.bind import Traced, values_of
 from graphad.trace.pytree import TreeDef, unflatten
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ NDArray = np.ndarray[Any, Any]
 class Path:
     """One way through the function: its program, and what its guards expect."""
 
-    __slots__ = ("captures", "executable", "expected", "graph", "out_tree", "single", "weak")
+    __slots__ = ("captures", "executable", "expected", "graph", "numbers", "out_tree", "single", "weak")
 
     executable: Executable | DeviceExecutable
     captures: tuple[Any, ...]
@@ -49,6 +49,7 @@ class Path:
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
+        self.numbers: Sequence[tuple[int, np.dtype[Any]]] = ()  # the positional arguments that are Python floats
         self.out_tree: TreeDef = traced.out_tree
         self.weak: tuple[bool, ...] = traced.graph.weak
         self.single = traced.out_tree.num_nodes == 1 and traced.out_tree.num_leaves == 1
@@ -59,7 +60,7 @@ class Path:
 
     def place(self, leaves: Sequence[Any]) -> list[Any]:
         """The arguments as `run` takes them."""
-        return [x._value if type(x) is Array else to_array(x)._value for x in leaves]
+        return values_of(leaves, self.graph.in_avals)
 
     def run(self, arrays: Sequence[Any]) -> Any:
         """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""

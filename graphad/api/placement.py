@@ -20,7 +20,8 @@ from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
 from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
-from graphad.trace.array import Array, to_array
+from graphad.trace.array import Array
+from graphad.trace.bind import values_of
 from graphad.trace.device_array import DeviceArray, any_on_device, set_runner
 from graphad.trace.source import where
 from graphad.transforms.numbers import lift_numbers
@@ -97,7 +98,7 @@ def on_device(memories: Sequence[Memory], avals: Sequence[Aval], weak: Sequence[
 def run_compiled(graph: Graph, operands: Sequence[Any], device: Device) -> list[Array]:
     """The outputs of ``graph``, compiled for ``device``, on arrays and numbers."""
     if device is CPU:
-        outputs = compiled(graph)(*[to_array(x)._value for x in operands])
+        outputs = compiled(graph)(*values_of(operands, graph.in_avals))
         return [Array(y, w) for y, w in zip(outputs, graph.weak, strict=True)]
     outcome = compiled_for(graph, device).run(memories_of(operands, graph.in_avals, device, graph.name))
     assert not isinstance(outcome, GuardFailure), "regions and eager programs have no guards"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphad.errors import DifferentiationError
-from graphad.ir.types import Aval
+from graphad.ir.types import Aval, f64
 from graphad.trace.array import Array
-from graphad.trace.bind import type_of
+from graphad.trace.bind import Spec, Traced, type_of
 from graphad.trace.float0 import float0
 from graphad.trace.pytree import flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import cast
@@ -23,8 +24,13 @@ def zeros(a: Aval, weak: bool = False) -> Any:
     return Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape), weak)
 
 
-def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name: str) -> list[Any]:
-    """The tangents (or cotangents) of the float leaves, checked against the primals and cast to their dtypes."""
+def check_tangents(
+    primals: Any, tangents: Any, what: str, transform: str, name: str, avals: Sequence[Aval] | None = None
+) -> list[Any]:
+    """The tangents (or cotangents) of the float leaves, checked against the primals and cast to their dtypes.
+
+    ``avals`` are those of the graph's inputs, the floats first: of a Python float, only the graph knows the dtype.
+    """
     leaves, treedef = flatten(tuple(primals) if isinstance(primals, list) else primals)
     directions, other = flatten(tuple(tangents) if isinstance(tangents, list) else tangents)
     if treedef != other:
@@ -33,8 +39,9 @@ def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name:
             f"what they belong to, {structure_text(treedef)}"
         )
     checked: list[Any] = []
+    inputs = None if avals is None else iter(avals)
     for k, (x, t) in enumerate(zip(leaves, directions, strict=True)):
-        a = type_of(x).aval
+        a, _, exact = type_of(x)
         if not a.is_float:
             if getattr(t, "dtype", None) != float0:
                 raise DifferentiationError(
@@ -43,14 +50,21 @@ def check_tangents(primals: Any, tangents: Any, what: str, transform: str, name:
                 )
             continue
         spec = type_of(t)
-        if spec.aval.shape != a.shape or not (spec.weak or spec.aval.dtype is a.dtype):
+        fits = spec.weak or spec.aval.dtype is a.dtype or (exact and spec.aval.is_float)
+        if spec.aval.shape != a.shape or not fits:
             remedy = "" if spec.aval.shape != a.shape else f". Convert them: .astype({a.dtype.numpy.name!r})"
             raise TypeError(
                 f"{where()}{transform}({name}): the {what}{_at(tangents, k)} are {spec.aval}, but must have the shape "
                 f"and dtype of what they belong to, {a}{remedy}"
             )
-        checked.append(cast(t, a.dtype))
+        checked.append(cast(t, a.dtype if inputs is None else next(inputs).dtype))
     return checked
+
+
+def derivative_types(leaves: Sequence[Any], traced: Traced) -> list[Spec]:
+    """For each argument of a function that is ``traced`` in its floats the type of the derivative by it."""
+    of_floats = iter(traced.derivatives)
+    return [next(of_floats) if s.aval.is_float else s for s in map(type_of, leaves)]
 
 
 def converted(primals: Any, tangents: Any) -> Any:
@@ -59,8 +73,9 @@ def converted(primals: Any, tangents: Any) -> Any:
     directions, other = flatten(tuple(tangents))
     if treedef != other:
         return tangents  # `check_tangents` has the words for that
-    avals = [type_of(x).aval for x in leaves]
-    return unflatten(other, [cast(t, a.dtype) if a.is_float else t for t, a in zip(directions, avals, strict=True)])
+    specs = [type_of(x) for x in leaves]
+    dtypes = [f64 if s.exact else s.aval.dtype for s in specs]
+    return unflatten(other, [cast(t, d) if d.is_float else t for t, d in zip(directions, dtypes, strict=True)])
 
 
 def _at(tree: Any, index: int) -> str:

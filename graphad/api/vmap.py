@@ -142,7 +142,7 @@ def _lanes(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, na
 
 
 def _lane(x: Any) -> Spec:
-    a, weak = type_of(x)
+    a, weak, _ = type_of(x)
     return Spec(aval(a.shape[1:], a.dtype), weak)
 
 

@@ -271,7 +271,7 @@ def _add_lanes(args: Sequence[Any], in_axes: Any, lanes: int) -> Tree:
 def _with_axis(x: Any, axis: int | None, lanes: int) -> Any:
     if axis is None:
         return x
-    a, weak = type_of(as_spec(x))
+    a, weak, _ = type_of(as_spec(x))
     shape = a.shape
     if not -len(shape) - 1 <= axis <= len(shape):
         raise ValueError(f"in_axes asks for a batch axis {axis} in an argument of shape {shape}")

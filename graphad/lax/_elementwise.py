@@ -14,8 +14,15 @@ from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.scalars import is_scalar
-from graphad.trace.semantics import as_operand, canonical_dtype, cast, dtype_and_weakness, elementwise, shape_text
+from graphad.trace.semantics import (
+    as_operand,
+    canonical_dtype,
+    cast,
+    dtype_and_weakness,
+    elementwise,
+    is_number,
+    shape_text,
+)
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
@@ -39,7 +46,7 @@ def _elementwise(primitive: Primitive, name: str, call: str, result: str) -> Cal
 
 
 def check_alike(name: str, operands: Sequence[Any]) -> None:
-    typed = [as_operand(x, f"lax.{name}") for x in operands if not is_scalar(x)]
+    typed = [as_operand(x, f"lax.{name}") for x in operands if not is_number(x)]
     for x in typed:
         if dtype_and_weakness(x)[0] is not dtype_and_weakness(typed[0])[0]:
             raise TypeError(

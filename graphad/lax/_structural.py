@@ -16,6 +16,7 @@ from graphad.primitives import contract, reduce
 from graphad.primitives import shape as shapes
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.exact import Exact
 from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
     as_operand,
@@ -147,6 +148,7 @@ def pad(x: ArrayLike, padding_value: ArrayLike, padding_config: Sequence[tuple[i
     """
     x = as_operand(x, "lax.pad")
     fill = padding_value if is_scalar(padding_value) else as_operand(padding_value, "lax.pad")
+    fill = cast(fill, dtype_and_weakness(x)[0]) if type(fill) is Exact else fill
     low, high, interior = (tuple([operator.index(c[k]) for c in padding_config]) for k in range(3))
     return with_weak(shapes.pad(x, fill, low=low, high=high, interior=interior), x.weak_type)
 

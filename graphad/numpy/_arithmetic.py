@@ -132,7 +132,8 @@ def _numbers(name: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     dtype, weak = result_type(*as_operands(name, x, y))
     if dtype is b1:
         dtype = i32
-    return cast(x, dtype, weak, name), cast(y, dtype, weak, name)
+    x, y = beside(name, x, y)
+    return cast(x, dtype, weak), cast(y, dtype, weak)
 
 
 def _truncated(x: Array, y: Array, name: str) -> Array:

@@ -13,6 +13,7 @@ from graphad.primitives import elementwise as prims
 from graphad.primitives.cast import convert
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.exact import Exact
 from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
     as_floats,
@@ -184,7 +185,7 @@ def truth(x: ArrayLike, name: str) -> Array:
     """Whether elements are not zero: of a number before it is rounded, which may make it zero."""
     if is_scalar(x):
         return cast(bool(x), b1, type(x) is not bool)
-    x = as_operand(x, name)
+    x = x.wide if type(x) is Exact else as_operand(x, name)
     return x if dtype_and_weakness(x)[0] is b1 else elementwise(prims.ne, x, 0)
 
 

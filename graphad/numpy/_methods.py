@@ -30,6 +30,7 @@ from graphad.numpy import (
 )
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
+from graphad.trace.exact import Exact, exact
 from graphad.trace.interop import array_namespace, set_namespace
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
@@ -106,6 +107,35 @@ _COMPARISONS: tuple[tuple[str, Method, Primitive], ...] = (
     ("gt", _logic.greater, prims.gt),
     ("ge", _logic.greater_equal, prims.ge),
 )
+
+
+def _exact_operator(function: Method) -> tuple[Method, Method]:
+    """As `_operator`, for Python floats: among numbers the result is that of Python, in float64."""
+
+    def forward(x: Any, y: Any) -> Any:
+        if _is_number(y):
+            return _exactly(function(x.wide, y.wide if type(y) is Exact else y), x, y)
+        return function(x, y) if _understood(y) else NotImplemented
+
+    def reflected(x: Any, y: Any) -> Any:
+        if _is_number(y):
+            return _exactly(function(y.wide if type(y) is Exact else y, x.wide), x, y)
+        return function(y, x) if _understood(y) else NotImplemented
+
+    return forward, reflected
+
+
+def _is_number(y: Any) -> bool:
+    """A Python number, or the tracer of one."""
+    kind = type(y)
+    if kind is Tracer:
+        return y.weak_type and not y.shape and y.aval.dtype.is_integer
+    return kind is Exact or kind is float or kind is int or kind is bool
+
+
+def _exactly(result: Any, *operands: Any) -> Any:
+    return tuple([exact(r, *operands) for r in result]) if type(result) is tuple else exact(result, *operands)
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Methods
@@ -214,6 +244,18 @@ def _install(cls: type) -> None:
         setattr(cls, name, property(function))
 
 
+def _install_exact() -> None:
+    for name, function, _ in _BINARY:
+        forward, reflected = _exact_operator(function)
+        setattr(Exact, f"__{name}__", forward)
+        setattr(Exact, f"__r{name}__", reflected)
+    for name, function, _ in _COMPARISONS:
+        setattr(Exact, f"__{name}__", _exact_operator(function)[0])
+    for name, function in {"neg": _math.negative, "pos": _math.positive, "abs": _math.abs}.items():
+        setattr(Exact, f"__{name}__", lambda x, f=function: exact(f(x.wide), x))
+
+
 _install(Array)
 _install(Tracer)
+_install_exact()
 set_namespace(sys.modules[__name__.rpartition(".")[0]])

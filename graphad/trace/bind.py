@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from graphad.config import config
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
-from graphad.ir.types import Aval, Literal, aval, dtype_of
+from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
 from graphad.primitives.cast import convert
 from graphad.trace.array import Array, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
+from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
 from graphad.trace.guards import record
 from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
 from graphad.trace.source import user_loc, where
 from graphad.trace.tracer import Tracer
+from graphad.transforms.narrow import narrow_inputs
 
 
 class Spec(NamedTuple):
-    """An argument known by its type alone: it has no example value."""
+    """An argument known by its type alone: it has no example value.
+
+    Attributes
+    ----------
+    aval, weak
+        Of a Python float: the default dtype, weak.
+    exact
+        It is a Python float, or a tracer that stands for one.
+    """
 
     aval: Aval
     weak: bool = False
+    exact: bool = False
+
+
+#: A Python float, by the width of the default dtype. Where that is float64, it is no more exact than other numbers.
+_FLOAT: Final = {32: Spec(aval((), f32), True, exact=True), 64: Spec(aval((), f64), True)}
 
 
 class Traced(NamedTuple):
@@ -47,6 +63,8 @@ class Traced(NamedTuple):
         Values of outputs that are known already, by position.
     branched
         A Python branch was decided by the arguments: for others the graph may be another.
+    derivatives
+        For each argument the type in which users get a derivative by it.
     """
 
     graph: Graph
@@ -55,14 +73,17 @@ class Traced(NamedTuple):
     expected: list[Literal]
     examples: dict[int, Any]
     branched: bool
+    derivatives: list[Spec]
 
 
 def type_of(x: Any) -> Spec:
-    """Aval and weakness of a leaf: tracer, array, number, or `Spec`."""
+    """The type of a leaf: tracer, array, number, or `Spec`."""
     if isinstance(x, Tracer):
-        return Spec(x.aval, x.weak_type)
+        return Spec(x.aval, x.weak_type, x.exact)
     if type(x) is Spec:
         return x
+    if type(x) is float:
+        return _FLOAT[config.default_dtype_bits]
     if isinstance(x, np.ndarray):
         return Spec(aval(x.shape, dtype_of(x.dtype)))
     if type(x) is not Array:
@@ -113,13 +134,9 @@ def trace_function(
     """
     trace = Trace(name, region, path)
     trace.handed = {id(x._value) for x in beside if type(x) is Array and not x.ndim}
-    arguments: list[Tracer] = []
-    for x in leaves:
-        spec = type_of(x)
-        source = x if examples and type(x) is not Spec else NO_EXAMPLE
-        if not isinstance(source, (Tracer, DeviceArray)) and source is not NO_EXAMPLE:
-            source = to_array(source)._value
-        arguments.append(Tracer(trace, trace.argument(spec.aval, source), spec.weak))
+    specs = [type_of(x) for x in leaves]
+    sources = [_source(x) if examples else NO_EXAMPLE for x in leaves]
+    arguments = [_argument(trace, spec, source) for spec, source in zip(specs, sources, strict=True)]
     if primal is not None:
         trace.follow(*primal)
     state.stack.append(trace)
@@ -132,8 +149,42 @@ def trace_function(
     numbered = [(k, a) for k, a in enumerate([*atoms, *predicates]) if isinstance(a, int)]
     known = {k: trace.examples[a] for k, a in numbered if a in trace.examples}
     graph = trace.close([*atoms, *predicates], [*weak, *([False] * len(predicates))], name=name)
+    if trace.exact and primal is None:
+        exact = [k for k in range(graph.n_inputs) if k in trace.exact]
+        graph = narrow_inputs(graph, exact, _FLOAT[config.default_dtype_bits].aval.dtype)
     captured = [c.value for c in trace.captures.values()]
-    return Traced(graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched)
+    derivatives = [_derivative(a) for a in arguments]
+    traced = Traced(graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives)
+    note_float64(leaves, traced)
+    return traced
+
+
+def _source(x: Any) -> Any:
+    """Where the example of an argument comes from: a tracer, memory of a device, or an array."""
+    if type(x) is Spec:
+        return NO_EXAMPLE
+    if type(x) is float:
+        return np.asarray(x)
+    return x if isinstance(x, (Tracer, DeviceArray)) else to_array(x)._value
+
+
+def _argument(trace: Trace, spec: Spec, source: Any) -> Tracer:
+    if spec.exact:
+        return Exact(trace, trace.argument(aval((), f64), source), (Origin(),))
+    return Tracer(trace, trace.argument(spec.aval, source), spec.weak)
+
+
+def _derivative(argument: Tracer) -> Spec:
+    """The type in which users get a derivative by ``argument``."""
+    wide = type(argument) is Exact and argument.origins[0].met_float64
+    return Spec(aval((), f64) if wide else argument.aval, argument.weak_type, argument.exact)
+
+
+def note_float64(leaves: Sequence[Any], traced: Traced) -> None:
+    """Python floats of enclosing traces have met float64 if the arguments of ``traced`` that stand for them have."""
+    for x, derivative in zip(leaves, traced.derivatives, strict=True):
+        if type(x) is Exact and derivative.aval.dtype is f64:
+            x.meet_float64()
 
 
 def _results(trace: Trace, leaves: list[Any], out_tree: TreeDef, name: str) -> tuple[list[Atom], list[bool]]:
@@ -179,21 +230,31 @@ def replay(
 
 
 def _operand(trace: Trace | None, x: Any, a: Aval) -> Atom:
+    """``x`` as an input of type ``a``."""
+    if isinstance(x, Tracer):
+        x = x.wide if type(x) is Exact else x
+        return lift(trace, x if x.aval.dtype is a.dtype else convert(x, dtype=a.dtype))
     if type(x) is DeviceArray:
         return lift(trace, x if x.aval is a else convert(x, dtype=a.dtype))
-    return lift(trace, x if isinstance(x, Tracer) else Array(_value(x, a)))
+    return lift(trace, Array(_value(x, a)))
+
+
+def values_of(operands: Sequence[Any], avals: Sequence[Aval]) -> list[np.ndarray[Any, Any]]:
+    """Concrete operands as arrays for inputs of types ``avals``, of which there may be more."""
+    return [x._value if type(x) is Array else _value(x, a) for x, a in zip(operands, avals, strict=False)]
 
 
 def as_argument(x: Any, a: Aval) -> Tracer:
     """``x`` as an operand of type ``a`` in the running trace, in the form of an argument of another one."""
     trace = current()
     assert trace is not None
-    return Tracer(trace, _operand(trace, x, a))
+    number = _operand(trace, x, a)
+    return Exact(trace, number, (Origin(),)) if type_of(x).exact and a.dtype is f64 else Tracer(trace, number)
 
 
 def _value(x: Any, a: Aval) -> np.ndarray[Any, Any]:
     """A concrete operand as an array of the input's dtype; what the caller may write to later is copied."""
-    value = to_array(x)._value
+    value = np.asarray(x) if type(x) is float else to_array(x)._value
     return value if value.dtype == a.dtype.numpy else value.astype(a.dtype.numpy)
 
 

@@ -20,6 +20,7 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, dtype_of, literal
+from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.shape import concatenate
@@ -94,13 +95,15 @@ class Trace(Builder):
         A custom rule's graph has no inputs for arrays of its own: small ones are written out as literals.
     branched
         `bool` or `int` was answered from an example: for other arguments the graph may be another.
+    exact
+        Numbers of the values that stand for Python floats, in float64 (`graphad.trace.exact`).
     handed
         Memory of the arrays without axes that the function was handed untransformed: another call may have others, so
         that they are captured, and are no constants of programs compiled inside.
     """
 
     __slots__ = (
-        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "examples", "guards", "handed",
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards", "handed",
         "is_rule", "n_arguments", "name", "observed", "path", "region", "varying",
     )  # fmt: skip
 
@@ -119,6 +122,7 @@ class Trace(Builder):
         self.varying: dict[int, bool] = {}
         self.guards: list[tuple[Atom, Literal]] = []
         self.observed: dict[int, Literal] = {}
+        self.exact: set[int] = set()
         self._sources: dict[int, Any] = {}
         self._owner: dict[int, int] = {}
         self._owner_upto = 0
@@ -148,6 +152,8 @@ class Trace(Builder):
         value = Array(snapshot(x)) if isinstance(x, np.ndarray) else x
         number = self.input(value.aval)
         self.captures[key] = Capture(value, number, x)
+        if isinstance(x, Ref) and x.atom in x.builder.exact:  # type: ignore[attr-defined]
+            self.exact.add(number)
         self._sources[number] = value._value if type(value) is Array else value
         return number
 
@@ -274,6 +280,8 @@ def leaked(x: Ref) -> TracerLeakError:
 def lift(trace: Trace | None, x: Any) -> Atom:
     """The atom that stands for ``x`` in ``trace``: tracers of enclosing traces and arrays become captures."""
     if isinstance(x, Ref):
+        if getattr(x, "exact", False):
+            return _rounded(trace, x)
         if trace is not None and (x.builder, x.atom) in trace.captures:
             return trace.captures[x.builder, x.atom].number
         if x.builder is trace or type(x.atom) is not int:
@@ -298,6 +306,13 @@ def lift(trace: Trace | None, x: Any) -> Atom:
         if number is not None:
             return number
     return trace.capture(x)
+
+
+def _rounded(trace: Trace | None, x: Any) -> Atom:
+    """A Python float in the default dtype."""
+    number = lift(trace, x.wide)
+    assert trace is not None, "`lift` has raised"
+    return trace.emit(convert, (number,), (x.aval.dtype,))[0]
 
 
 #: An array of at most so many stretches of equal elements can be written out.

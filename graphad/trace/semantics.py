@@ -19,14 +19,15 @@ from graphad.primitives.cast import convert
 from graphad.primitives.layout import broadcast, reshape
 from graphad.trace.array import Array, to_array
 from graphad.trace.device_array import DeviceArray
+from graphad.trace.exact import Exact
 from graphad.trace.recording import Trace, current, lift, state
 from graphad.trace.scalars import is_scalar, number, scalar_dtype
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
 Operand = Any  # Array | Tracer | a Python scalar
-_ARRAYS = (Tracer, Array, DeviceArray)  # each is an Array to isinstance, which costs more
-_NUMBERS = (float, int, np.float64)  # the weakly typed ones
+_ARRAYS = (Tracer, Array, DeviceArray, Exact)  # each is an Array to isinstance, which costs more
+_NUMBERS = (float, int, np.float64, Exact)  # the weakly typed ones
 
 
 def as_operand(x: Any, function: str = "") -> Array:
@@ -52,9 +53,14 @@ def as_operands(function: str, *xs: Any) -> tuple[Any, ...]:
     return tuple([x if type(x) in _ARRAYS or is_scalar(x) else as_operand(x, function) for x in xs])
 
 
+def is_number(x: Any) -> bool:
+    """A Python number, or the tracer of a Python float: it takes the dtype of what it meets."""
+    return is_scalar(x) or type(x) is Exact
+
+
 def dtype_and_weakness(x: Any) -> tuple[DType, bool]:
     """Dtype and weakness of an operand, Python scalars included."""
-    if type(x) is Tracer or type(x) is DeviceArray:
+    if type(x) is Tracer or type(x) is DeviceArray or type(x) is Exact:
         return x.aval.dtype, x.weak_type
     if type(x) is Array:
         return BY_NUMPY[x._value.dtype], x.weak_type
@@ -86,6 +92,8 @@ def cast(x: Any, dtype: DType, weak: bool = False, name: str = "") -> Array:
     if is_scalar(x):
         return Array(np.asarray(number(x, dtype, name).value), weak)
     operand: Any = as_operand(x, name)
+    if type(operand) is Exact:
+        return operand.cast(dtype, weak)  # pyright: ignore[reportReturnType]
     if operand.aval.dtype is not dtype:
         return with_weak(convert(operand, dtype=dtype), weak)
     if operand.weak_type == weak:
@@ -260,7 +268,7 @@ def promoted(name: str, *xs: Any, to_float: bool = False) -> tuple[list[Any], DT
     shapes = [x.shape for x in xs if type(x) in _ARRAYS]
     first = shapes[0] if shapes else ()
     shape = first if all([s == first for s in shapes]) else broadcast_shapes(shapes, name)
-    trace = current() if any([type(x) is Tracer for x in xs]) else None
+    trace = current() if any([isinstance(x, Tracer) for x in xs]) else None
     return [_fit(x, dtype, shape, trace, name) for x in xs], dtype, weak
 
 
@@ -271,7 +279,7 @@ def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None, name
     x = _yielding(x, dtype, name) if weak and dtype.is_integer and not x.shape else cast(x, dtype, weak)
     if x.shape == shape:
         return x
-    if trace is not None and type(x) is not Tracer:
+    if trace is not None and not isinstance(x, Tracer):
         # Broadcast by the program, so that it carries the small array along and not the large one.
         x = Tracer(trace, lift(trace, x), x.weak_type)
     return broadcast_to(x, shape)

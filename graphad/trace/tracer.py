@@ -29,6 +29,7 @@ class Tracer(Ref, Dispatch):
     __slots__ = ("weak_type",)
     is_tracer = True
     takes_over = True
+    exact = False  # `graphad.trace.exact` has the tracers of Python floats
     builder: Trace
 
     def __init__(self, builder: Builder, atom: Atom, weak_type: bool = False) -> None:

@@ -145,13 +145,13 @@ def test_weak_and_strong_numbers_share_a_value():
         assert not strong.weak_type
         return weak, strong
 
-    graph = graphad.make_graph(f)(3.0)
+    graph = graphad.make_graph(f)(gnp.asarray(3.0))
     assert len(graph.eqns) == 1
     assert graph.weak == (True, False)
 
 
 def test_commuted_operands_are_one_value():
-    assert len(graphad.make_graph(lambda x: (2.0 * x) + (x * 2.0))(1.0).eqns) == 2
+    assert len(graphad.make_graph(lambda x: (2.0 * x) + (x * 2.0))(gnp.asarray(1.0)).eqns) == 2
 
 
 def test_an_inner_jit_that_closed_over_a_tracer_is_not_used_again():

@@ -272,7 +272,7 @@ def test_signatures_have_their_own_paths():
     f = graphad.jit(lambda x: traced.append(x.dtype) or x * 2)
     for x in (1.0, 2.0, 1, np.float32(1), np.float64(1), np.ones(3), gnp.ones(3), np.ones(3, np.float32), True):
         f(x)
-    assert [d.name for d in traced] == ["float32", "int32", "float32", "float64", "float32", "bool"]
+    assert [d.name for d in traced] == ["float32", "int32", "float32", "float64", "float64", "float32", "bool"]
 
 
 def test_configuration_is_part_of_the_signature():

@@ -21,7 +21,8 @@ def trace(f, *args, **options):
 
 
 def test_type_of_leaves():
-    assert type_of(1.0) == Spec(aval((), f32), True)
+    assert type_of(1.0) == Spec(aval((), f32), True, exact=True)
+    assert type_of(np.float64(1.0)) == Spec(aval((), f64), True)
     assert type_of(np.float32(1)) == Spec(aval((), f32), False)
     assert type_of(np.ones(3)) == Spec(aval((3,), f64), False)
     assert type_of(gnp.ones(3)) == Spec(aval((3,), f32), False)
@@ -56,7 +57,7 @@ def test_predicates_of_a_region_are_outputs():
 
 
 def test_examples_of_outputs_that_are_known_already():
-    traced = trace(lambda x: (x * 2.0, (x * 2.0 > 0) and x), 1.0, region=True, path=True)
+    traced = trace(lambda x: (x * 2.0, (x * 2.0 > 0) and x), np.float32(1.0), region=True, path=True)
     assert traced.examples[0] == 2.0
 
 
