@@ -27,6 +27,7 @@ from graphad.trace.semantics import (
     canonical_shape,
     cast,
     default_int,
+    dtype_and_weakness,
     shape_text,
     with_weak,
 )

@@ -103,8 +103,8 @@ class Trace(Builder):
     """
 
     __slots__ = (
-        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards", "handed",
-        "is_rule", "n_arguments", "name", "observed", "path", "region", "varying",
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards",
+        "handed", "is_rule", "n_arguments", "name", "observed", "path", "region", "varying",
     )  # fmt: skip
 
     def __init__(self, name: str, region: bool = False, path: bool = False) -> None:

@@ -106,8 +106,18 @@ def test_integers_have_32_bits_where_they_fit():
     assert kind(jit(lambda n: n)(2**31 - 1)) == ("int32", True)
     assert jit(lambda n: n + 1)(2**40).item() == 2**40 + 1
     assert jit(lambda n, x: n + x)(2**40, np.zeros(1, np.int64)).tolist() == [2**40]
-    with pytest.raises(OverflowError, match=r"test_exact.py:\d+: .* meets int32"):
-        jit(lambda n, x: n + x)(2**40, np.zeros(1, np.int32))
+    where = lambda n, x: gnp.where(x, n, x)
+    functions = [operator.add, operator.mul, operator.floordiv, operator.mod, gnp.maximum, where]
+        operator.add,
+        operator.mul,
+        operator.floordiv,
+        operator.mod,
+        gnp.maximum,
+        lambda n, x: gnp.where(x, n, x),
+    ]
+    for f in functions:
+        with pytest.raises(OverflowError, match=r"test_exact.py:\d+: .* does not fit in 32 bits"):
+            jit(lambda n, x, f=f: f(n, x))(2**40, np.ones(1, np.int32))
 
 
 # --- graphs stay as narrow as their arrays
