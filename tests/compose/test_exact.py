@@ -108,13 +108,6 @@ def test_integers_have_32_bits_where_they_fit():
     assert jit(lambda n, x: n + x)(2**40, np.zeros(1, np.int64)).tolist() == [2**40]
     where = lambda n, x: gnp.where(x, n, x)
     functions = [operator.add, operator.mul, operator.floordiv, operator.mod, gnp.maximum, where]
-        operator.add,
-        operator.mul,
-        operator.floordiv,
-        operator.mod,
-        gnp.maximum,
-        lambda n, x: gnp.where(x, n, x),
-    ]
     for f in functions:
         with pytest.raises(OverflowError, match=r"test_exact.py:\d+: .* does not fit in 32 bits"):
             jit(lambda n, x, f=f: f(n, x))(2**40, np.ones(1, np.int32))
