@@ -18,9 +18,9 @@ from graphad.ir.builder import Builder
 from graphad.ir.graph import Graph
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit, slim_region
-from graphad.trace.bind import Traced
+from graphad.trace.bind import Traced, as_input
 from graphad.trace.guards import record
-from graphad.trace.recording import Trace, lift, state
+from graphad.trace.recording import Trace, state
 from graphad.trace.source import user_loc
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Predicates(NamedTuple):
     def guard(self, trace: Trace) -> None:
         """Guard them in ``trace``, that of the call."""
         trace.loc = user_loc(2)
-        atoms = tuple([lift(trace, x) for x in self.operands])
+        atoms = tuple([as_input(trace, x, a) for x, a in zip(self.operands, self.graph.in_avals, strict=True)])
         numbers = trace.emit(jit, atoms, (self.graph.name,), (self.graph,))
         for number, expected in zip(numbers, self.expected, strict=True):
             record(trace, number, expected)

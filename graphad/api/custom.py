@@ -21,10 +21,10 @@ from graphad.primitives.custom import MAX_GRAPHS
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
 from graphad.trace.apart import Apart
-from graphad.trace.bind import Spec, Traced, any_tracer, as_argument, emit_region, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, any_tracer, as_argument, as_input, emit_region, trace_function, type_of
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
-from graphad.trace.recording import current, lift, state
+from graphad.trace.recording import current, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
@@ -399,8 +399,9 @@ class _VjpRule(_Rule):
         trace = state.stack[-1]
         n_results = len(graph.outputs) - n_residuals
         slim, kept = slim_region(without_effects(graph), tuple([k >= n_results for k in range(len(graph.outputs))]))
-        operands = [x.wide if type(x) is Exact else x for x in (*arguments, *self.captures)]
-        numbers = trace.inline(slim, [lift(trace, operands[i]) for i in kept])
+        operands = [*arguments, *self.captures]
+        inputs = [as_input(trace, operands[i], a) for i, a in zip(kept, slim.in_avals, strict=True)]
+        numbers = trace.inline(slim, inputs)
         marks = [*self.exact_residuals, *([False] * (len(numbers) - len(self.exact_residuals)))]
         self._seen = [
             Exact(trace, n, (Origin(),)) if e else Tracer(trace, n) for n, e in zip(numbers, marks, strict=True)

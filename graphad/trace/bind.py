@@ -220,7 +220,7 @@ def replay(
     """
     if any_tracer(operands):
         trace = current()
-        atoms = [_operand(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
+        atoms = [as_input(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
         assert trace is not None, "where no trace runs, the tracer has outlived its own, and `lift` has raised"
         return [Tracer(trace, a, w) for a, w in zip(trace.inline(graph, atoms), graph.weak, strict=True)]
     if any_on_device(operands):
@@ -229,7 +229,7 @@ def replay(
     return [Array(r, w) for r, w in zip(evaluate(graph, values), graph.weak, strict=True)]
 
 
-def _operand(trace: Trace | None, x: Any, a: Aval) -> Atom:
+def as_input(trace: Trace | None, x: Any, a: Aval) -> Atom:
     """``x`` as an input of type ``a``."""
     if isinstance(x, Tracer):
         x = x.wide if type(x) is Exact else x
@@ -248,7 +248,7 @@ def as_argument(x: Any, a: Aval) -> Tracer:
     """``x`` as an operand of type ``a`` in the running trace, in the form of an argument of another one."""
     trace = current()
     assert trace is not None
-    number = _operand(trace, x, a)
+    number = as_input(trace, x, a)
     return Exact(trace, number, (Origin(),)) if type_of(x).exact and a.dtype is f64 else Tracer(trace, number)
 
 
@@ -265,7 +265,7 @@ def emit_region(
     trace = current()
     assert trace is not None
     graph = traced.graph
-    inputs = [_operand(trace, x, a) for x, a in zip([*operands, *traced.captures], graph.in_avals, strict=True)]
+    inputs = [as_input(trace, x, a) for x, a in zip([*operands, *traced.captures], graph.in_avals, strict=True)]
     trace.loc = loc if loc is not None else user_loc(2)
     numbers = trace.emit(primitive, tuple(inputs), params, (graph,))
     for k, value in traced.examples.items():

@@ -112,14 +112,14 @@ def test_branching_on_a_lane_quotes_the_line(f):
         graphad.vmap(f)(LANES)
 
 
-def test_custom_rules_have_no_example_to_branch_on():
+def test_custom_rules_have_no_example_to_branch_on_in_a_batch():
     @graphad.custom_vjp
     def f(x):
         return x * 2.0 if x > 0 else x * 3.0
 
     f.defvjp(lambda x: (x * 2.0, 1.0) if x > 0 else (x * 3.0, -1.0), lambda residual, ct: (ct * residual,))
     with pytest.raises(TracerBoolError, match="custom rule"):
-        graphad.grad(f)(1.0)
+        graphad.vmap(graphad.grad(f))(LANES)
 
 
 def test_primal_of_a_custom_rule_may_branch():
