@@ -46,6 +46,7 @@ from graphad.api.vmap import vmap as vmap
 from graphad.config import config as config
 from graphad.trace.array import Array as Array
 from graphad.trace.float0 import float0 as float0
+from graphad.trace.tracebacks import install as _install
 
 if TYPE_CHECKING:
     from graphad import debug as debug
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from graphad import optim as optim
     from graphad import random as random
     from graphad import train as train
+
+_install()
 
 __version__ = "0.1.0"
 

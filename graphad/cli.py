@@ -141,7 +141,11 @@ def _add_function(parser: argparse.ArgumentParser) -> None:
         metavar="ARCH",
         help="architecture of that GPU, like sm_80; default: of the one there is, or sm_90",
     )
-    add("--traceback", action="store_true", help="show where in Python an error came from")
+    add(
+        "--traceback",
+        action="store_true",
+        help="show the lines of Python that an error came through; with GRAPHAD_HIDE_FRAMES=0 graphad's as well",
+    )
 
 
 def _inspect(options: argparse.Namespace) -> str:

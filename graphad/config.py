@@ -143,6 +143,11 @@ SETTINGS: dict[str, Setting] = {
         allowed="count",
         doc="Paths through Python branches at which a compiled function gives up.",
     ),
+    "hide_frames": Setting(
+        default=True,
+        allowed=(True, False),
+        doc="Leave this library's own frames out of tracebacks: they end at your line.",
+    ),
     "cache_dir": Setting(
         default=_user_cache_dir(),
         allowed="path",
@@ -194,6 +199,7 @@ class Config(threading.local):
     verify: int
     warn_paths: int
     max_paths: int
+    hide_frames: bool
     cache_dir: str | None
 
     trace_key: tuple[Hashable, ...]

@@ -13,6 +13,7 @@ from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, aval, dtype_of
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import flatten, unflatten
+from graphad.trace.tracebacks import boundary
 
 
 class ShapeDtypeStruct:
@@ -68,6 +69,7 @@ def as_spec(x: Any) -> Any:
     return Spec(x.aval, x.weak_type) if isinstance(x, ShapeDtypeStruct) else x
 
 
+@boundary
 def make_graph(fun: Function) -> Callable[..., Graph]:
     """The IR of a function at given arguments.
 
@@ -103,6 +105,7 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
     return Transformed(graph_of, fun, make_graph, "make_graph")
 
 
+@boundary
 def eval_shape(fun: Function, *args: Any, **kwargs: Any) -> Any:
     """Shapes and dtypes of the result of ``fun``, computed without any arithmetic.
 

@@ -13,10 +13,12 @@ from graphad.trace.array import to_array
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 
 _TOLERANCE = {32: 6e-2, 64: 1e-5}
 
 
+@boundary
 def check_grads(
     f: Function,
     args: Sequence[Any],

@@ -11,8 +11,10 @@ from graphad.primitives.control import remat
 from graphad.trace.bind import any_tracer, emit_region, trace_function
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import current
+from graphad.trace.tracebacks import boundary
 
 
+@boundary
 def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]:
     """``fun``, whose derivative computes its inner values again instead of keeping them (rematerialisation).
 

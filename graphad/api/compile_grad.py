@@ -13,6 +13,7 @@ from graphad.api.pickling import reduced
 from graphad.api.placement import named
 from graphad.device import Device
 from graphad.ir.graph import Graph
+from graphad.trace.tracebacks import boundary
 
 if TYPE_CHECKING:
     from graphad.backends.explanation import Explanation
@@ -49,21 +50,26 @@ class CompiledGrad:
         self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux), static_argnums, **settings)
         self._main = self.value_and_grad if with_value else self._grad
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._main(*args, **kwargs)
 
+    @boundary
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The function itself as a simplified graph, at these arguments."""
         return self._value.graph(*args, **kwargs)
 
+    @boundary
     def adjoint(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph of the gradient (with the value, if ``with_value``), simplified, at these arguments."""
         return self._main.graph(*args, **kwargs)
 
+    @boundary
     def kernel_source(self, *args: Any, **kwargs: Any) -> str:
         """The compiled program at these arguments as readable, runnable Numba source."""
         return self._main.kernel_source(*args, **kwargs)
 
+    @boundary
     def explain(
         self, *args: Any, device: str | Device | None = None, architecture: str | None = None, **kwargs: Any
     ) -> Explanation:
@@ -86,6 +92,7 @@ class CompiledGrad:
         return self
 
 
+@boundary
 def compile_grad(
     fun: Function | None = None,
     *,

@@ -27,6 +27,7 @@ from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.trace.tracer import Tracer
 
 _MAX_RULES = 64  # of one function; each holds the arrays that its primal captured
@@ -45,6 +46,7 @@ class _Custom:
         self.nondiff_argnums = tuple(sorted(nondiff_argnums))
         self._rules: Recent[Any, Any] = Recent(_MAX_RULES)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
             args = self._positional(args, kwargs)

@@ -26,9 +26,11 @@ from graphad.trace.bind import Traced, type_of
 from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.transforms.transpose import Transposed
 
 
+@boundary
 def grad(
     fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_int: bool = False
 ) -> Callable[..., Any]:
@@ -73,6 +75,7 @@ def grad(
     return Transformed(gradient_of, fun, grad, "grad", argnums=argnums, has_aux=has_aux, allow_int=allow_int)
 
 
+@boundary
 def value_and_grad(
     fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_int: bool = False
 ) -> Callable[..., Any]:

@@ -30,8 +30,10 @@ from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 
 
+@boundary
 def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The Jacobian by forward mode: one pass per input element. Best for few inputs and many outputs.
 
@@ -82,6 +84,7 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     return Transformed(jacobian_of, fun, jacfwd, "jacfwd", argnums=argnums, has_aux=has_aux)
 
 
+@boundary
 def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The Jacobian by reverse mode: one pass per output element. Best for many inputs and few outputs.
 
@@ -124,6 +127,7 @@ def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 jacobian = jacrev
 
 
+@boundary
 def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The matrix of second derivatives of a function, forward over reverse.
 
@@ -148,6 +152,7 @@ def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
     return jacfwd(jacrev(fun, argnums, has_aux), argnums, has_aux)
 
 
+@boundary
 def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a scalar function at ``primals`` times a vector, without forming the matrix.
 

@@ -28,6 +28,7 @@ from graphad.trace.float0 import hidden, is_float0
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary, hide_frames
 
 if TYPE_CHECKING:
     from graphad.backends.explanation import Explanation
@@ -69,24 +70,28 @@ class Jit:
         self._fast: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs and not state.stack:
-            result = self._call_fast(args)
-            if result is _MISS:
-                result = self._call_fast_on_device(args)
-            if result is not _MISS:
-                return result
-        if config.disable_jit:
-            return self.fun(*args, **kwargs)
-        arguments, call, key = self._bind(args, kwargs)
-        if state.stack:
-            return self._call_in_trace(arguments, call, key)
-        key = (key, self._committed(arguments))
-        tree = self._trees.get(key)
-        if tree is None:
-            tree = self._trees[key] = PathTree(self._make_path, self.name)
-        path, results = tree.run(arguments.leaves, (call, arguments))
-        self._note_fast(args, kwargs, path)
-        return path.pack(results)
+        try:
+            if not kwargs and not state.stack:
+                result = self._call_fast(args)
+                if result is _MISS:
+                    result = self._call_fast_on_device(args)
+                if result is not _MISS:
+                    return result
+            if config.disable_jit:
+                return self.fun(*args, **kwargs)
+            arguments, call, key = self._bind(args, kwargs)
+            if state.stack:
+                return self._call_in_trace(arguments, call, key)
+            key = (key, self._committed(arguments))
+            tree = self._trees.get(key)
+            if tree is None:
+                tree = self._trees[key] = PathTree(self._make_path, self.name)
+            path, results = tree.run(arguments.leaves, (call, arguments))
+            self._note_fast(args, kwargs, path)
+            return path.pack(results)
+        except BaseException as error:  # costs nothing where there is none, unlike a `boundary`
+            hide_frames(error)
+            raise
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method of ``instance`` where the function was compiled in a class body."""
@@ -199,22 +204,26 @@ class Jit:
 
     # --- looking inside
 
+    @boundary
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Trace the function at these arguments, without compiling."""
         arguments, call, _ = self._bind(args, kwargs)
         return trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
 
+    @boundary
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The simplified IR at these arguments."""
         with config.override(**self.settings):
             return simplify(self.trace(*args, **kwargs).graph)
 
+    @boundary
     def kernel_source(self, *args: Any, **kwargs: Any) -> str:
         """The compiled program at these arguments as readable, runnable Numba source."""
         with config.override(**self.settings):
             graph, device = self._program(args, kwargs)
             return compiled(graph).source if device is CPU else cross_compiled(graph, device).text("source")
 
+    @boundary
     def explain(
         self, *args: Any, device: str | Device | None = None, architecture: str | None = None, **kwargs: Any
     ) -> Explanation:
@@ -269,13 +278,17 @@ class DonatingJit(Jit):
             raise ValueError(f"{where()}jit({self.name}): arguments {sorted(both)} are both static and donated")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if state.stack or config.disable_jit:  # part of a larger program, or of none
-            return super().__call__(*args, **kwargs)
-        donated = self._taken(args, kwargs)
-        result = super().__call__(*args, **kwargs)
-        for x in donated:
-            x.delete()
-        return result
+        try:
+            if state.stack or config.disable_jit:  # part of a larger program, or of none
+                return super().__call__(*args, **kwargs)
+            donated = self._taken(args, kwargs)
+            result = super().__call__(*args, **kwargs)
+            for x in donated:
+                x.delete()
+            return result
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
         """The Arrays among the donated arguments; NumPy's belong to the caller."""
@@ -334,6 +347,7 @@ def jit(
     donate_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
 ) -> Callable[[Function], Jit]: ...
+@boundary
 def jit(
     fun: Function | None = None,
     *,

@@ -27,10 +27,12 @@ from graphad.trace.bind import Traced, trace_function, type_of
 from graphad.trace.pytree import unflatten
 from graphad.trace.semantics import cast, with_weak
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.transforms.linearize import Split, jvp_graph, linearized
 from graphad.transforms.transpose import Transposed, transposed
 
 
+@boundary
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """Value and directional derivative of ``fun``.
 
@@ -134,6 +136,7 @@ def _has_custom(graph: Graph) -> bool:
     return any([e.primitive is custom_lin or any([_has_custom(r) for r in e.regions]) for e in graph.eqns])
 
 
+@boundary
 def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of ``fun`` at ``primals``, and its derivative there as a linear function of the tangents.
 
@@ -163,6 +166,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     name = name_of(fun)
     traced, split, outputs, residuals, aux = _linearized_at(fun, arguments, has_aux, "linearize")
 
+    @boundary
     def linear_map(*tangents: Any) -> Any:
         hot = check_tangents(primals, tangents, "tangents", "linearize", name, traced.graph.in_avals)
         outs = _with_zeros(run_on(split.linear, [*residuals, *hot]), split.nonzero, traced.graph)
@@ -173,6 +177,7 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (out, linear_map) if aux is None else (out[0], linear_map, aux.joined(out[1]))
 
 
+@boundary
 def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Value of ``fun`` and its pullback: cotangents of the result -> cotangents of the arguments (a tuple).
 
@@ -205,6 +210,7 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     out = unflatten(traced.out_tree, outputs)
     value = out[0] if has_aux else out
 
+    @boundary
     def pullback(ct: Any) -> tuple[Any, ...]:
         seeds = iter(check_tangents(value, ct, "cotangents", "vjp", name))
         by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[: found.n_values]]
@@ -220,6 +226,7 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (value, pullback) if aux is None else (value, pullback, aux.joined(out[1]))
 
 
+@boundary
 def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, ...]]:
     """The transpose of a linear function.
 
@@ -254,6 +261,7 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
     traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
     graph = traced.graph
 
+    @boundary
     def transpose_of(ct: Any) -> tuple[Any, ...]:
         results = [Array(np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape)) for a in graph.out_avals]
         example = unflatten(traced.out_tree, results)

@@ -9,6 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from graphad.api.functions import Function, name_of
 from graphad.api.pickling import reduced
+from graphad.trace.tracebacks import hide_frames
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +50,11 @@ class Transformed(Generic[P, R]):
         self.__wrapped__ = fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._run(*args, **kwargs)
+        try:
+            return self._run(*args, **kwargs)
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method of ``instance`` where the function was transformed in a class body."""

@@ -17,11 +17,13 @@ from graphad.trace.float0 import float0, hidden, is_float0
 from graphad.trace.pytree import TreeDef, broadcast_prefix, cut_by_prefix, flatten, unflatten
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.transforms.batch import batched
 
 InAxes = Any  # int | None | pytree of these
 
 
+@boundary
 def vmap(
     fun: Function, in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
 ) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphad.ir.loc import Loc, format_loc, line_text, source_of
 from graphad.ir.recent import Recent
+from graphad.trace.tracebacks import hide_in_pytest
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
 _NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep  # np.sum(x) calls x.sum()
@@ -37,6 +38,7 @@ def user_loc(depth: int = 1) -> Loc:
         known = ours.get(code)
         if known is None:
             is_entry_point = code in _entry_points
+            hide_in_pytest(frame)
             known = ours[code] = _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY))
         if not known:
             return (code, frame.f_lasti) if known is False else None

@@ -10,6 +10,7 @@ from graphad.optim import GradientTransformation
 from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, flatten
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.train._callbacks import Callback, EarlyStopping, Training, as_callback
 from graphad.train._checkpoint import Checkpoint
 from graphad.train._data import Key, check_integer, key_words
@@ -25,6 +26,7 @@ OnNan = Literal["raise", "stop", "ignore"]
 Resume = bool | Literal["auto"]
 
 
+@boundary
 def fit(
     loss_or_step: Loss | Step,
     params: Tree,

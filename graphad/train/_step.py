@@ -21,6 +21,7 @@ from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, flatten, path_text, tree_map
 from graphad.trace.semantics import as_operand
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 from graphad.train._data import Key, check_integer, count_examples, key_words, to_device
 from graphad.train._loss import Loss, LossFunction, Outcome
 from graphad.train._scale import LossScale, Precision, all_finite
@@ -115,6 +116,7 @@ class Step:
         self._program, self._update = jit(train_step, **donated), jit(update, **donated)
         self._part, self._add = jit(train_part), jit(added)
 
+    @boundary
     def init(self, params: Tree, key: Key | None = None, state: Tree = None) -> TrainState:
         """The state before the first step, on the default device.
 
@@ -129,6 +131,7 @@ class Step:
         words, model_state = _own(key_words(key)), tree_map(_own, state)
         return to_device(TrainState(params, opt_state, step, words, scale, halted, model_state))
 
+    @boundary
     def __call__(self, state: TrainState, batch: Tree) -> tuple[TrainState, Any]:
         """The state after one step, and the loss (with ``has_aux`` the loss and aux) before it."""
         if self.accumulate == 1:
@@ -151,6 +154,7 @@ class Step:
             total = added(total, sums)
         return model_state, total
 
+    @boundary
     def explain(
         self, state: TrainState, batch: Tree, device: str | Device | None = None, architecture: str | None = None
     ) -> dict[str, Explanation]:
@@ -261,6 +265,7 @@ class Step:
         return f"<training step of {', '.join([self.loss.name, *extras])}>"
 
 
+@boundary
 def make_step(
     loss: Loss,
     optimizer: GradientTransformation,
