@@ -221,6 +221,8 @@ class Scalars:
         if to.is_float:
             wide = f64 if is_half(to) and of.bits > 16 else to  # to f16 by way of f64: one rounding, not two
             kind = register_type(wide, lanes)
+            if to is bf16 and of.bits == 64:
+                a = self._without_low_digits(a, of, lanes)
             text = self.code.let(f"{'sitofp' if of.kind == 'i' else 'uitofp'} {source} {a} to {kind}", hint)
             return self.cast(text, wide, to, lanes, hint) if wide is not to else self.rounded(text, to, lanes)
         if source == target:
@@ -275,6 +277,19 @@ class Scalars:
         nan = let(f"fcmp uno {lanes_of('float', lanes)} {a}, {a}", "nan")
         kept = let(f"select {lanes_of('i1', lanes)} {nan}, {words} {quiet}, {words} {even}", "kept")
         return let(f"trunc {words} {kept} to {register_type(i16, lanes)}", "short")
+
+    def _without_low_digits(self, a: str, dtype: DType, lanes: int) -> str:
+        """A 64-bit integer that f64 holds: beyond 2**53 a digit stands for the low ones, far below those of bf16."""
+        let, kind, bools = self.code.let, register_type(dtype, lanes), lanes_of("i1", lanes)
+        low = let(f"and {kind} {a}, {constant(0xFFF, dtype, lanes)}", "low")
+        some = let(f"icmp ne {kind} {low}, {constant(0, dtype, lanes)}", "some")
+        one, none = constant(0x800, dtype, lanes), constant(0, dtype, lanes)
+        digit = let(f"select {bools} {some}, {kind} {one}, {kind} {none}", "digit")
+        high = let(f"sub {kind} {a}, {low}", "high")
+        short = let(f"or {kind} {high}, {digit}", "short")
+        size = a if dtype.kind == "u" else self._intrinsic("abs", dtype, lanes, [a], "size", "false")
+        large = let(f"icmp ugt {kind} {size}, {constant(1 << 53, dtype, lanes)}", "large")
+        return let(f"select {bools} {large}, {kind} {short}, {kind} {a}", "digits")
 
     def _to_odd(self, a: str, lanes: int) -> str:
         """f64 to f32 rounded to odd, after which rounding to 16 bits is as if done in one step.

@@ -22,6 +22,7 @@ _FLOAT_CALLS: Final = {"sqrt": "np.sqrt", "floor": "np.floor", "ceil": "np.ceil"
 #: What the source may import from ``graphad_kernels.scalar``.
 HELPERS: Final = frozenset(
     {"maximum", "minimum", "quo", "rem", "unsigned_quo", "unsigned_rem", "shl", "lshr", "ashr", "to_odd"}
+    | {"without_low_digits_i64", "without_low_digits_u64"}
     | {"popcount", "clz"}
     | {f"to_{d.name}" for d in DTYPES.values() if d.is_integer}
     | {text for name in ("f16", "bf16") for text in (f"round_{name}", f"{name}_to_f32", f"f32_to_{name}")}
@@ -150,6 +151,8 @@ class Expressions:
         if is_half(to):
             if of.bits <= 16 or of is f32:
                 return self.rounded(f"np.float32({text})", to)
+            if to is bf16 and of.bits == 64 and not of.is_float:
+                text = self.helper(f"without_low_digits_{of.name}", text)
             exact = text if of is f64 else f"np.float64({text})"  # one rounding on the way to 16 bits, not two
             return self.rounded(self.helper("to_odd", exact), to)
         if is_half(of) and to is f32:

@@ -17,6 +17,7 @@ from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_operand,
+    beside,
     canonical_axis,
     canonical_shape,
     cast,
@@ -55,7 +56,7 @@ def dynamic_update_slice(operand: ArrayLike, update: ArrayLike, start_indices: S
     >>> dynamic_update_slice(gnp.zeros(4), gnp.ones(2), (gnp.asarray(1),))
     Array([0., 1., 1., 0.], dtype=float32)
     """
-    x, block = as_operand(operand, "lax.dynamic_update_slice"), as_operand(update, "lax.dynamic_update_slice")
+    x, block = beside("lax.dynamic_update_slice", operand, update)
     starts = _typed(_starts("lax.dynamic_update_slice", x, start_indices))
     weak = x.weak_type and block.weak_type
     return with_weak(dynamic.dynamic_update_slice(x, block, *starts, batch=0), weak)
@@ -104,10 +105,11 @@ def dynamic_update_index_in_dim(operand: ArrayLike, update: ArrayLike, index: Ar
     >>> dynamic_update_index_in_dim(gnp.zeros(3), 5.0, gnp.asarray(1), 0)
     Array([0., 5., 0.], dtype=float32)
     """
-    x, block = as_operand(operand, "lax.dynamic_update_index_in_dim"), as_operand(update)
+    x = as_operand(operand, "lax.dynamic_update_index_in_dim")
+    block = cast(update, x.aval.dtype, name="lax.dynamic_update_index_in_dim")
     if block.ndim != x.ndim:
         block = gnp.expand_dims(block, canonical_axis(axis, x.ndim, "lax.dynamic_update_index_in_dim"))
-    return dynamic_update_slice_in_dim(x, cast(block, x.aval.dtype), index, axis)
+    return dynamic_update_slice_in_dim(x, block, index, axis)
 
 
 def _along(x: Any, start: ArrayLike, axis: int) -> list[ArrayLike]:

@@ -17,9 +17,10 @@ from graphad.primitives import shape as shapes
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.exact import Exact
-from graphad.trace.scalars import is_scalar
+from graphad.trace.scalars import is_scalar, number
 from graphad.trace.semantics import (
     as_operand,
+    beside,
     broadcast_to,
     canonical_axes,
     canonical_axis,
@@ -148,8 +149,12 @@ def pad(x: ArrayLike, padding_value: ArrayLike, padding_config: Sequence[tuple[i
     Array([0., 1., 0., 1.], dtype=float32)
     """
     x = as_operand(x, "lax.pad")
-    fill = padding_value if is_scalar(padding_value) else as_operand(padding_value, "lax.pad")
-    fill = cast(fill, dtype_and_weakness(x)[0]) if type(fill) is Exact else fill
+    dtype, _ = dtype_and_weakness(x)
+    if is_scalar(padding_value):
+        fill: Any = number(padding_value, dtype, "lax.pad")
+    else:
+        fill = as_operand(padding_value, "lax.pad")
+        fill = cast(fill, dtype) if type(fill) is Exact else fill
     low, high, interior = (tuple([operator.index(c[k]) for c in padding_config]) for k in range(3))
     return with_weak(shapes.pad(x, fill, low=low, high=high, interior=interior), x.weak_type)
 
@@ -218,7 +223,7 @@ def dot_general(x: ArrayLike, y: ArrayLike, dimension_numbers: Dimensions) -> Ar
     >>> dot_general(gnp.ones((2, 3)), gnp.ones((3, 4)), (((1,), (0,)), ((), ()))).shape
     (2, 4)
     """
-    x, y = as_operand(x, "lax.dot_general"), as_operand(y, "lax.dot_general")
+    x, y = beside("lax.dot_general", x, y)
     summed, lanes = (tuple([tuple(axes) for axes in pair]) for pair in dimension_numbers)
     weak = x.weak_type and y.weak_type
     return with_weak(contract.dot_general(x, y, contract=summed, batch=lanes), weak)

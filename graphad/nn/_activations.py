@@ -11,7 +11,7 @@ from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_number, as_operand, canonical_axis, elementwise, with_weak
+from graphad.trace.semantics import as_float, as_number, as_operand, beside, canonical_axis, elementwise, with_weak
 
 # Klambauer et al. 2017: with these, mean 0 and variance 1 are a fixed point.
 _SELU_ALPHA: Final = 1.6732632423543772848170429916717
@@ -46,6 +46,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     >>> leaky_relu(-2.0, 0.5)
     Array(-1., dtype=float32, weak_type=True)
     """
+    x, negative_slope = beside("leaky_relu", x, negative_slope)
     x = as_float(x, "leaky_relu")
     return gnp.where(x >= 0, x, negative_slope * x)
 
@@ -57,6 +58,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     >>> elu(2.0)
     Array(2., dtype=float32, weak_type=True)
     """
+    x, alpha = beside("elu", x, alpha)
     x = as_float(x, "elu")
     return gnp.where(x > 0, x, alpha * gnp.expm1(gnp.where(x > 0, 0.0, x)))
 
@@ -147,6 +149,7 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     >>> celu(2.0)
     Array(2., dtype=float32, weak_type=True)
     """
+    x, alpha = beside("celu", x, alpha)
     x = as_float(x, "celu")
     return gnp.maximum(x, 0.0) + alpha * gnp.expm1(gnp.minimum(x, 0.0) / alpha)
 
@@ -240,6 +243,7 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4) -> Array:
     >>> squareplus(0.0)
     Array(1., dtype=float32, weak_type=True)
     """
+    x, b = beside("squareplus", x, b)
     x = as_float(x, "squareplus")
     return (x + gnp.sqrt(x * x + b)) / 2
 

@@ -15,7 +15,7 @@ from graphad.primitives import elementwise as prims
 from graphad.random import bernoulli
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_operand, canonical_axes, canonical_axis, elementwise
+from graphad.trace.semantics import as_float, beside, canonical_axes, canonical_axis, elementwise
 
 
 @in_float32
@@ -57,7 +57,7 @@ def standardize(
         # Rounding may carry the difference below zero.
         variance = gnp.mean(gnp.square(counted), axis, keepdims=True, where=where) - gnp.square(center)
         variance = gnp.maximum(variance, 0)
-    scale = elementwise(prims.rsqrt, as_operand(variance) + epsilon)
+    scale = elementwise(prims.rsqrt, beside("standardize", x, variance)[1] + epsilon)
     if where is None:
         return (x - center) * scale
     # What is masked does not reach the mean and the variance through its own result either: 0 times infinity is nan.
@@ -137,12 +137,12 @@ def batch_norm(
     others = tuple([i for i in range(x.ndim) if i != k])
     along = _along(k, x.ndim)
 
-    mean = gnp.mean(x, others) if mean is None else as_operand(mean, "batch_norm")
+    mean = gnp.mean(x, others) if mean is None else beside("batch_norm", x, mean)[1]
     if variance is None:
         variance = gnp.mean(gnp.square(x - gnp.reshape(mean, along)), others)
-    variance = as_operand(variance, "batch_norm")
+    variance = beside("batch_norm", x, variance)[1]
     centered = standardize(x, others, gnp.reshape(mean, along), gnp.reshape(variance, along), epsilon)
-    scale, bias = (None if p is None else gnp.reshape(p, along) for p in (scale, bias))
+    scale, bias = (None if p is None else gnp.reshape(beside("batch_norm", x, p)[1], along) for p in (scale, bias))
     return _affine(centered, scale, bias), mean, variance
 
 
@@ -177,7 +177,7 @@ def group_norm(
     axes = tuple([i for i in range(1, parted.ndim) if i != k])
     centered = gnp.reshape(standardize(parted, axes, epsilon=epsilon, algorithm="stable"), x.shape)
     along = _along(k, x.ndim)
-    scale, bias = (None if p is None else gnp.reshape(p, along) for p in (scale, bias))
+    scale, bias = (None if p is None else gnp.reshape(beside("group_norm", x, p)[1], along) for p in (scale, bias))
     return _affine(centered, scale, bias)
 
 

@@ -16,6 +16,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import (
     as_float,
     as_operand,
+    beside,
     canonical_axis,
     canonical_dtype,
     cast,
@@ -44,7 +45,8 @@ def logsumexp(
         shift = _shift(x, axis)
         terms = gnp.exp(x - shift)
     else:
-        b = as_operand(b, "logsumexp") if where is None else gnp.where(where, b, 0)
+        x, b = beside("logsumexp", x, b)
+        b = b if where is None else gnp.where(where, b, 0)
         shift = _shift(gnp.where(b != 0, x, -math.inf), axis)
         terms = _weighted(b, x - shift)
     total = gnp.sum(terms, axis, keepdims=keepdims)

@@ -14,7 +14,7 @@ from graphad.numpy._reductions import argmax, argmin, max, mean, min, prod, std,
 from graphad.numpy._sorting import quantile_of
 from graphad.numpy._typing import ArrayLike, Axis
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_operand, dtype_and_weakness
+from graphad.trace.semantics import as_operand, dtype_and_weakness
 
 P = ParamSpec("P")
 
@@ -162,8 +162,7 @@ def nanpercentile(
     >>> gnp.nanpercentile(gnp.array([1.0, gnp.nan, 2.0]), 50)
     Array(1.5, dtype=float32)
     """
-    share = as_float(q, "nanpercentile") / 100
-    return quantile_of(a, share, axis, method, keepdims, "nanpercentile", skip_nan=True)
+    return quantile_of(a, q, axis, method, keepdims, "nanpercentile", skip_nan=True, of=100)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""16-bit floats: what is made of several steps is computed in float32, and rounded once at its end."""
+"""16-bit floats, and statistics of integers: computed in float32 and float64, and rounded once at the end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from graphad.ir.types import BY_NUMPY, DType, f32
+from graphad.ir.types import BY_NUMPY, DType, f32, f64
 from graphad.trace.array import Array
-from graphad.trace.semantics import cast, result_type
+from graphad.trace.semantics import cast, dtype_and_weakness, result_type
 from graphad.trace.tracer import Tracer
 
 P = ParamSpec("P")
@@ -49,9 +49,13 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
     return wide
 
 
-def wide(dtype: DType) -> DType:
-    """What values of ``dtype`` are computed in."""
-    return f32 if dtype.is_float and dtype.bits < 32 else dtype
+def wide(dtype: DType, *xs: Any) -> DType:
+    """What values of ``dtype`` are computed in; from integers, where ``xs`` are some, in float64."""
+    if not dtype.is_float:
+        return dtype
+    if not all([dtype_and_weakness(x)[0].is_float for x in xs]):
+        return f64
+    return f32 if dtype.bits < 32 else dtype
 
 
 def _is_narrow(x: Any) -> bool:

@@ -30,6 +30,7 @@ from graphad.trace.semantics import (
     default_int,
     dtype_and_weakness,
     float_for,
+    result_type,
     shape_text,
 )
 
@@ -232,7 +233,7 @@ def mean(
     """
     x = as_operand(a, "mean")
     wanted = _float_dtype(x, dtype)
-    working = wide(wanted)
+    working = wide(wanted, x)
     total = sum(cast(x, working), axis, keepdims=keepdims, where=where)
     return cast(total / _count(x, axis, working, keepdims, where, "mean"), wanted)
 
@@ -247,7 +248,10 @@ def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *
     """
     if weights is None:
         return mean(a, axis, keepdims=keepdims)
-    x, weights = as_float(a, "average"), as_float(weights, "average")
+    x, weights = as_operand(a, "average"), as_operand(weights, "average")
+    wanted, _ = result_type(as_float(x, "average"), as_float(weights, "average"))
+    working = wide(wanted, x, weights)
+    x, weights = cast(x, working), cast(weights, working)
     if weights.shape != x.shape:
         axes = canonical_axes(axis, x.ndim, "average")
         if axis is None or weights.shape != tuple([x.shape[k] for k in axes]):
@@ -256,7 +260,8 @@ def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, *
                 "weights have the shape of the array, or of the axes averaged over."
             )
         weights = expand_dims(weights, [k for k in range(x.ndim) if k not in axes])
-    return sum(x * weights, axis, keepdims=keepdims) / sum(broadcast_to(weights, x.shape), axis, keepdims=keepdims)
+    total = sum(x * weights, axis, keepdims=keepdims)
+    return cast(total / sum(broadcast_to(weights, x.shape), axis, keepdims=keepdims), wanted)
 
 
 def var(
@@ -277,7 +282,9 @@ def var(
     """
     x = as_operand(a, "var")
     wanted = _float_dtype(x, dtype)
-    return cast(_variance(x, axis, wide(wanted), ddof if correction is None else correction, keepdims, where), wanted)
+    return cast(
+        _variance(x, axis, wide(wanted, x), ddof if correction is None else correction, keepdims, where), wanted
+    )
 
 
 def _variance(x: Any, axis: Axis, dtype: DType, less: float, keepdims: bool, where: ArrayLike | None) -> Any:
@@ -310,7 +317,7 @@ def std(
     x = as_operand(a, "std")
     wanted = _float_dtype(x, dtype)
     less = ddof if correction is None else correction
-    return cast(sqrt(_variance(x, axis, wide(wanted), less, keepdims, where)), wanted)
+    return cast(sqrt(_variance(x, axis, wide(wanted, x), less, keepdims, where)), wanted)
 
 
 def _float_dtype(x: Any, dtype: DTypeLike | None) -> DType:

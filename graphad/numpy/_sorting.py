@@ -17,14 +17,15 @@ from graphad.numpy._typing import ArrayLike, Axis
 from graphad.primitives import indexing, sorting
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.scalars import is_scalar
 from graphad.trace.semantics import (
-    as_float,
     as_operand,
     canonical_axes,
     canonical_axis,
     cast,
     default_int,
     dtype_and_weakness,
+    float_for,
     with_weak,
 )
 
@@ -120,7 +121,7 @@ def percentile(
     >>> gnp.percentile(gnp.array([1.0, 2.0, 4.0]), 50)
     Array(2., dtype=float32)
     """
-    return quantile_of(a, as_float(q, "percentile") / 100, axis, method, keepdims, "percentile")
+    return quantile_of(a, q, axis, method, keepdims, "percentile", of=100)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -158,12 +159,24 @@ def order_by(keys: Sequence[Any], axis: int) -> Any:
 
 
 def quantile_of(
-    a: ArrayLike, q: ArrayLike, axis: Axis, method: str, keepdims: bool, name: str, *, skip_nan: bool = False
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis,
+    method: str,
+    keepdims: bool,
+    name: str,
+    *,
+    skip_nan: bool = False,
+    of: int = 1,
 ) -> Array:
-    """The quantiles of all elements, nan if any is nan; with ``skip_nan`` of those that are numbers."""
-    x = as_float(a, name)
-    dtype = dtype_and_weakness(x)[0]
-    x = cast(x, wide(dtype))
+    """The quantiles of all elements, nan if any is nan; with ``skip_nan`` of those that are numbers.
+
+    ``q`` is in parts of ``of``: 100 of percentiles.
+    """
+    x = as_operand(a, name)
+    wanted = float_for(dtype_and_weakness(x)[0])
+    dtype = wide(wanted, x)
+    x = cast(x, dtype)
     axes = canonical_axes(axis, x.ndim, name)
     kept = [k for k in range(x.ndim) if k not in axes]
     size = math.prod([x.shape[k] for k in axes])
@@ -171,7 +184,8 @@ def quantile_of(
     if not rows.shape[-1]:
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
-    share = cast(q, wide(dtype), name=name)
+    share = cast(q / of if is_scalar(q) else q, dtype, name=name)
+    share = share if is_scalar(q) or of == 1 else share / of
     count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
     flat = clip(broadcast_to(reshape(share, -1), (*rows.shape[:-1], share.size)), 0, 1)
     low, high, weight = _neighbours(flat, count, method, name)
@@ -187,7 +201,7 @@ def quantile_of(
     result = reshape(moveaxis(result, -1, 0), (*share.shape, *[x.shape[k] for k in kept]))
     if keepdims:
         result = expand_dims(result, [share.ndim + k for k in axes])
-    return with_weak(cast(result, dtype), False)
+    return with_weak(cast(result, wanted), False)
 
 
 #: Where the methods put the quantiles between the sorted elements: the constants alpha and beta of Hyndman and Fan.

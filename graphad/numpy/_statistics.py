@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.ir.types import f64
+from graphad.ir.types import DType, f64
 from graphad.numpy._arithmetic import clip, maximum
 from graphad.numpy._creation import full, linspace, zeros
 from graphad.numpy._indexing import diag
@@ -79,10 +79,11 @@ def cov(
     for x in parts:
         if x.ndim > 2:
             raise ValueError(f"{source.where()}cov got {shape_text(x)}; it takes one or two axes.")
-    rows = [cast(x, wide(wanted)) for x in parts]
+    working = wide(wanted, *parts)
+    rows = [cast(x, working) for x in parts]
     rows = [atleast_2d(x) if rowvar or x.ndim < 2 else transpose(x) for x in rows]
     x = concatenate(rows) if len(rows) > 1 else rows[0]
-    weights = _weights(x.shape[1], fweights, aweights)
+    weights = _weights(x.shape[1], fweights, aweights, working)
     less = (0 if bias else 1) if ddof is None else ddof
     if weights is None:
         norm: Any = x.shape[1] - less
@@ -91,7 +92,7 @@ def cov(
         norm = norm if norm > 0 else 0.0
     else:
         total = sum_(weights)
-        used = sum_(weights * as_float(aweights, "cov")) / total if aweights is not None else 1.0
+        used = sum_(weights * cast(aweights, working)) / total if aweights is not None else 1.0
         norm = maximum(total - less * used, 0.0) if less else total
         centered = x - (x * weights).sum(1, keepdims=True) / total
         weighted = centered * weights
@@ -99,13 +100,12 @@ def cov(
     return cast(reshape(result, ()) if result.size == 1 else result, wanted)
 
 
-def _weights(n: int, fweights: ArrayLike | None, aweights: ArrayLike | None) -> Any:
+def _weights(n: int, fweights: ArrayLike | None, aweights: ArrayLike | None, dtype: DType) -> Any:
     result: Any = None
     for name, given in (("fweights", fweights), ("aweights", aweights)):
         if given is None:
             continue
-        w = as_float(given, "cov")
-        w = cast(w, wide(dtype_and_weakness(w)[0]), w.weak_type)
+        w = cast(given, dtype, name="cov")
         if w.shape != (n,):
             raise ValueError(f"{source.where()}cov got {name} {shape_text(w)} for {n} observations: give one for each.")
         result = w if result is None else result * w
@@ -122,7 +122,7 @@ def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtyp
     """
     parts = [as_operand(v, "corrcoef") for v in (x, y) if v is not None]
     wanted = float_for(result_type(*parts)[0]) if dtype is None else canonical_dtype(dtype)
-    c = cov(x, y, rowvar, dtype=wide(wanted).numpy)
+    c = cov(x, y, rowvar, dtype=wide(wanted, *parts).numpy)
     if not c.ndim:
         return cast(c / c, wanted)
     deviation = sqrt(diag(c))

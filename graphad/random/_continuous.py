@@ -17,7 +17,7 @@ from graphad.random._keys import split, words_of
 from graphad.random._uniform import between, float_dtype, fractions, parameters, rademacher, standard_normal, uniform
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import canonical_shape, dtype_and_weakness, elementwise
+from graphad.trace.semantics import beside, canonical_shape, dtype_and_weakness, elementwise
 
 
 def exponential(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
@@ -152,7 +152,9 @@ def weibull_min(
     >>> weibull_min(key(0), 1.0, 1.0, (2,))
     Array([0.24372..., 1.63027...], dtype=float32)
     """
-    return gnp.power(exponential(key, shape, dtype), gnp.divide(1.0, concentration)) * scale
+    drawn = exponential(key, shape, dtype)
+    _, concentration = beside("weibull_min", drawn, concentration)
+    return gnp.power(drawn, gnp.divide(1.0, concentration)) * scale
 
 
 def triangular(

@@ -9,7 +9,7 @@ from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.random._continuous import exponential
 from graphad.random._keys import split
 from graphad.random._rejection import draw_gamma
-from graphad.random._uniform import float_dtype, normal, parameters, rademacher
+from graphad.random._uniform import float_dtype, from_list, normal, parameters, rademacher
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import canonical_shape
@@ -42,7 +42,7 @@ def dirichlet(key: ArrayLike, alpha: ArrayLike, shape: Shape | None = None, dtyp
     (2, 3)
     """
     wanted = float_dtype(dtype, "dirichlet")
-    (alpha,), own = parameters("dirichlet", None, wanted, gnp.asarray(alpha))
+    (alpha,), own = parameters("dirichlet", None, wanted, from_list(alpha, wanted))
     if not own:
         raise ValueError(f"{source.where()}dirichlet takes alpha with at least one axis, got a scalar.")
     sizes = own[:-1] if shape is None else canonical_shape(shape, "dirichlet")

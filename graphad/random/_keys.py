@@ -13,7 +13,7 @@ import numpy as np
 
 from graphad import numpy as gnp
 from graphad.config import config
-from graphad.ir.types import dtype_of, u32
+from graphad.ir.types import dtype_of, fits, i32, u32
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.primitives.layout import positions
 from graphad.primitives.random import threefry2x32
@@ -41,7 +41,8 @@ def key(seed: ArrayLike) -> Array:
     Array([ 0, 42], dtype=uint32)
     """
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
-        high = int(seed) >> 32 if default_int().bits == 64 else 0
+        # The upper word is that of the dtype which the integer has as an argument of a compiled function.
+        high = int(seed) >> 32 if default_int().bits == 64 or not fits(int(seed), i32) else 0
         return Array(np.array([high & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF], np.uint32))
     seed = as_operand(seed, "key")
     dtype, _ = dtype_and_weakness(seed)

@@ -14,7 +14,7 @@ import numpy as np
 from graphad import numpy as gnp
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.random._keys import words_of
-from graphad.random._uniform import check_shapes, float_dtype, standard_normal
+from graphad.random._uniform import check_shapes, float_dtype, from_list, standard_normal
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_floats, broadcast_shapes, canonical_shape, cast, dtype_and_weakness, shape_text
@@ -54,13 +54,14 @@ def multivariate_normal(
         raise ValueError(
             f"{source.where()}multivariate_normal takes method 'cholesky', 'eigh' or 'svd', got {method!r}."
         )
-    mean, cov = as_floats("multivariate_normal", gnp.asarray(mean), gnp.asarray(cov))
+    given = float_dtype(dtype, "multivariate_normal")
+    mean, cov = as_floats("multivariate_normal", from_list(mean, given), from_list(cov, given))
     if not mean.ndim or cov.shape[-2:] != mean.shape[-1:] * 2:
         raise ValueError(
             f"{source.where()}multivariate_normal takes a mean (..., n) and a covariance (..., n, n), got "
             f"{shape_text(mean)} and {shape_text(cov)}."
         )
-    wanted = dtype_and_weakness(mean)[0] if dtype is None else float_dtype(dtype, "multivariate_normal")
+    wanted = dtype_and_weakness(mean)[0] if dtype is None else given
     if shape is None:
         sizes = broadcast_shapes([mean.shape[:-1], cov.shape[:-2]], "multivariate_normal")
     else:

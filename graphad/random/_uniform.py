@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from graphad import numpy as gnp
-from graphad.ir.types import DType, dtype_of, i32
+from graphad.ir.types import DType, dtype_of, f64, fits, i32, i64, u64
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.primitives.cast import bitcast
 from graphad.primitives.elementwise import erf_inv, rem
@@ -103,7 +103,7 @@ def randint(
         return _integers_between(words, sizes, low, high, wanted)
     # Drawn in 32 bits, so that all numbers are equally likely.
     limits = np.iinfo(wanted.numpy)
-    low, high = gnp.clip(cast(low, i32), limits.min, limits.max), gnp.clip(cast(high, i32), limits.min, limits.max + 1)
+    low, high = (cast(gnp.clip(v, limits.min, end), i32) for v, end in ((low, limits.max), (high, limits.max + 1)))
     return cast(_integers_between(words, sizes, low, high, i32), wanted)
 
 
@@ -128,6 +128,8 @@ def _rem(x: Any, y: Any) -> Any:
 
 
 def _integer(x: ArrayLike, name: str) -> Any:
+    if type(x) is int and not fits(x, i64):
+        return cast(x, u64, name=name)
     x = as_operand(x, name)
     return x if dtype_and_weakness(x)[0].is_integer else cast(x, default_int())
 
@@ -181,6 +183,11 @@ def parameters(name: str, shape: Shape | None, dtype: DType, *values: ArrayLike)
     sizes = canonical_shape(shape, name)
     check_shapes(name, sizes, *[v.shape for v in cast_values])
     return cast_values, sizes
+
+
+def from_list(x: Any, dtype: DType) -> Array:
+    """``x`` as an array; numbers in lists with all digits that a result in float64 has."""
+    return gnp.asarray(x, f64 if dtype is f64 and isinstance(x, (list, tuple)) else None)
 
 
 def check_shapes(name: str, shape: tuple[int, ...], *own: tuple[int, ...]) -> None:

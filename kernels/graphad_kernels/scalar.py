@@ -194,6 +194,24 @@ def to_odd(x: Any) -> Any:
 
 
 @register_jitable
+def without_low_digits_i64(x: Any) -> Any:
+    """An int64 that float64 holds: beyond 2**53 a digit stands for the low ones, far below those of bfloat16."""
+    low = np.int64(x) & np.int64(0xFFF)
+    if low == np.int64(0) or (np.int64(-(1 << 53)) <= x <= np.int64(1 << 53)):
+        return np.int64(x)
+    return np.int64(np.int64(x) - low + np.int64(0x800))
+
+
+@register_jitable
+def without_low_digits_u64(x: Any) -> Any:
+    """`without_low_digits_i64` of a uint64."""
+    low = np.uint64(x) & np.uint64(0xFFF)
+    if low == np.uint64(0) or x <= np.uint64(1 << 53):
+        return np.uint64(x)
+    return np.uint64(np.uint64(x) - low + np.uint64(0x800))
+
+
+@register_jitable
 def round_f16(x: Any) -> Any:
     """The float32 nearest to ``x`` that a float16 holds."""
     return f16_to_f32(f32_to_f16(x))

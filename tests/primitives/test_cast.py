@@ -6,9 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from graphad.ir.types import DTYPES, aval, b1, bf16, f16, f32, f64, i8, i32, i64, u8, u32, u64
+from graphad.ir.types import DTYPES, aval, b1, bf16, f16, f32, f64, fits, i8, i32, i64, literal, u8, u32, u64
 from graphad.primitives.cast import bitcast, convert
 from graphad.primitives.elementwise import mul
+from tests.backends.scalar_cases import nearest
 from tests.primitives.calculus import derivatives
 
 FLOATS = (f16, bf16, f32, f64)
@@ -46,6 +47,23 @@ def test_what_is_not_zero_is_true():
 
 def test_a_float_too_large_becomes_infinite():
     assert convert(np.array([1e300, -1e300]), dtype=f32).tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("source", [f32, f64, i32, u32, i64, u64], ids=repr)
+@pytest.mark.parametrize("target", [bf16, f16, f32], ids=repr)
+def test_floats_are_rounded_once(source, target):
+    """Ties between two numbers of the target, and what lies beside them by less than float32 or float64 hold."""
+    ties = [2**a + s * 2 ** (a - b) + t for a in (7, 24, 40, 62) for b in (8, 9, 11, 24) if a >= b
+            for s in (1, 3) for t in (0, 1, -1)]  # fmt: skip
+    if source.is_float:
+        fractions = [1 + 2**-a + s * 2**-b for a in (7, 8, 9, 11, 24) for b in (30, 40, 52) for s in (0, 1, -1)]
+        ties = [s * v for v in [*ties, *fractions, 1e300, 3.4e38, 2.0**-130 * 1.3, 6.1e-8 * 1.5] for s in (1, -1)]
+    with np.errstate(over="ignore"):
+        values = np.array([v for v in ties if source.is_float or fits(v, source)]).astype(source.numpy)
+        values = values[np.isfinite(values)]
+        expected = [nearest(v.item(), target) for v in values]
+        assert convert(values, dtype=target).astype(float).tolist() == expected
+        assert [literal(v.item(), target).item() for v in values] == expected
 
 
 def test_the_derivative_goes_there_and_back():
