@@ -92,7 +92,7 @@ def parse(name: str | Device) -> Device:
     """The device of this name; one device is one object."""
     if isinstance(name, Device):
         return parse(name.name)
-    if not isinstance(name, str):
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a device is named by a text such as 'cuda', not {name!r}")
     if name == "cuda":
         return parse("cuda:0")

@@ -128,8 +128,8 @@ def _is_fault(error: BaseException) -> bool:
     """Whether a line of ours is at fault."""
     if not isinstance(error, _FAULTS):
         return False
-    *_, last = (None, *_entries(error.__traceback__))
-    return last is not None and _package(last.tb_frame) in _OURS
+    packages = [_package(entry.tb_frame) for entry in _entries(error.__traceback__)]
+    return bool(packages) and packages[-1] in _OURS
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

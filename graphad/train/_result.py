@@ -124,7 +124,8 @@ def _new_axes() -> Any:
     class Shown(Axes):
         def _repr_png_(self) -> bytes:
             image = BytesIO()
-            self.figure.savefig(image, format="png")
+            figure: Any = self.figure
+            figure.savefig(image, format="png")
             return image.getvalue()
 
     return Figure(layout="constrained").add_subplot(axes_class=Shown)
