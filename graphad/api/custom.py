@@ -27,7 +27,7 @@ from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
-from graphad.trace.tracebacks import boundary
+from graphad.trace.tracebacks import hide_frames
 from graphad.trace.tracer import Tracer
 
 _MAX_RULES = 64  # of one function; each holds the arrays that its primal captured
@@ -46,34 +46,37 @@ class _Custom:
         self.nondiff_argnums = tuple(sorted(nondiff_argnums))
         self._rules: Recent[Any, Any] = Recent(_MAX_RULES)
 
-    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            args = self._positional(args, kwargs)
-        self._check_rule()
-        if current() is None:
-            return self.fun(*args)
-        if any([i >= len(args) for i in self.nondiff_argnums]):
-            raise ValueError(
-                f"{where()}{self.name}: nondiff_argnums={self.nondiff_argnums}, but the call has {len(args)} "
-                "arguments; they are counted from 0."
+        try:
+            if kwargs:
+                args = self._positional(args, kwargs)
+            self._check_rule()
+            if current() is None:
+                return self.fun(*args)
+            if any([i >= len(args) for i in self.nondiff_argnums]):
+                raise ValueError(
+                    f"{where()}{self.name}: nondiff_argnums={self.nondiff_argnums}, but the call has {len(args)} "
+                    "arguments; they are counted from 0."
+                )
+            static = {i: args[i] for i in self.nondiff_argnums}
+            diff = [a for i, a in enumerate(args) if i not in static]
+            leaves, treedef = flatten(tuple(diff))
+            traced = trace_function(
+                lambda tree: self.fun(*_merge(tree, static)), leaves, treedef, name=self.name, region=True
             )
-        static = {i: args[i] for i in self.nondiff_argnums}
-        diff = [a for i, a in enumerate(args) if i not in static]
-        leaves, treedef = flatten(tuple(diff))
-        traced = trace_function(
-            lambda tree: self.fun(*_merge(tree, static)), leaves, treedef, name=self.name, region=True
-        )
-        if not any_tracer([*leaves, *traced.captures]):
-            return self.fun(*args)
-        rule = self._rule(static, treedef, len(leaves), traced)
-        predicates: list[Predicates] = []
-        if state.derivatives and branching.is_traced_here(self._code()):
-            rule, predicates = self._rule_of_call(rule, leaves, traced)
-        results = unflatten(traced.out_tree, emit_region(self.primitive, (rule,), traced, leaves))
-        for p in predicates:
-            p.guard(state.stack[-1])
-        return results
+            if not any_tracer([*leaves, *traced.captures]):
+                return self.fun(*args)
+            rule = self._rule(static, treedef, len(leaves), traced)
+            predicates: list[Predicates] = []
+            if state.derivatives and branching.is_traced_here(self._code()):
+                rule, predicates = self._rule_of_call(rule, leaves, traced)
+            results = unflatten(traced.out_tree, emit_region(self.primitive, (rule,), traced, leaves))
+            for p in predicates:
+                p.guard(state.stack[-1])
+            return results
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         bound = inspect.signature(self.fun).bind(*args, **kwargs)

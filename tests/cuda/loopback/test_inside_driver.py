@@ -15,6 +15,7 @@ from cuda.bindings import driver as bindings
 import graphad
 import graphad.numpy as gnp
 from graphad.backends.cuda import driver, toolkit
+from graphad.backends.cuda.assemble import Assembled
 from graphad.backends.cuda.cubins import cubin
 from graphad.backends.cuda.driver import Driver
 from graphad.backends.cuda.runtime import Launch
@@ -151,6 +152,20 @@ def test_machine_code_of_the_real_assembler(runtime, monkeypatch):
     runtime.launch(Launch(runtime.load(ptx(), ["double_it"])["double_it"], 1, 64, 0, (source, target)))
     np.testing.assert_array_equal(got(runtime, target, x), 2 * x)
     assert kernels.ASSEMBLED
+
+
+def test_machine_code_that_the_driver_refuses_is_made_anew(runtime, monkeypatch):
+    """What was kept of an earlier run may be of no use to this driver; what is made anew and as bad is an error."""
+    kept = Assembled(b"no machine code" * 8, runtime.architecture, (), "")
+    anew = Assembled(kernels.image(ptx(), runtime.architecture), runtime.architecture, (), "")
+    monkeypatch.setattr(driver, "cubin", lambda text, architecture: kept)
+    made = []
+    monkeypatch.setattr(driver, "reassembled", lambda *asked: made.append(asked) or anew)
+    assert list(runtime.load(ptx(), ["double_it"])) == ["double_it"]
+    assert made == [(ptx(), runtime.architecture)]
+    monkeypatch.setattr(driver, "reassembled", lambda *asked: kept)
+    with pytest.raises(DeviceError, match="CUDA_ERROR_INVALID_IMAGE"):
+        runtime.load(ptx(), ["double_it"])
 
 
 # ---- what goes wrong
