@@ -10,8 +10,8 @@ Array(6., dtype=float32, weak_type=True)
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import typing as _t
+from importlib import import_module as _import_module
 
 from graphad import numpy as numpy  # first: it gives Array and Tracer their operators
 from graphad import tree as tree
@@ -41,6 +41,7 @@ from graphad.api.linear_maps import jvp as jvp
 from graphad.api.linear_maps import linear_transpose as linear_transpose
 from graphad.api.linear_maps import linearize as linearize
 from graphad.api.linear_maps import vjp as vjp
+from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
 from graphad.api.vmap import vmap as vmap
 from graphad.config import config as config
@@ -48,7 +49,7 @@ from graphad.trace.array import Array as Array
 from graphad.trace.float0 import float0 as float0
 from graphad.trace.tracebacks import install as _install
 
-if TYPE_CHECKING:
+if _t.TYPE_CHECKING:
     from graphad import debug as debug
     from graphad import flatten_util as flatten_util
     from graphad import lax as lax
@@ -65,11 +66,12 @@ __version__ = "0.1.0"
 _LATER = ("debug", "flatten_util", "lax", "nn", "optim", "random", "train")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return import_module(f"graphad.{name}")
-    raise AttributeError(f"module 'graphad' has no attribute {name!r}")
+if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
+
+    def __getattr__(name: str) -> _t.Any:
+        if name in _LATER:
+            return _import_module(f"graphad.{name}")
+        raise AttributeError(f"module 'graphad' has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+__dir__ = _listing(globals(), "errors", "numpy", "tree", "tree_util", *_LATER)

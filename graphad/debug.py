@@ -5,6 +5,7 @@ from __future__ import annotations
 from string import Formatter
 from typing import Any
 
+from graphad.api.names import listing
 from graphad.primitives.effects import debug_print, printed_lines
 from graphad.trace.recording import current, lift
 from graphad.trace.semantics import as_operand
@@ -74,3 +75,6 @@ def _positional(fmt: str, positions: dict[str, str]) -> str:
             field = positions[field]
         parts.append("{" + field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}")
     return "".join(parts)
+
+
+__dir__ = listing(globals())

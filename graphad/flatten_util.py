@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.api.names import listing
 from graphad.numpy import concatenate, ravel, reshape
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -58,3 +59,6 @@ def ravel_pytree(pytree: Tree) -> tuple[Any, Callable[[Any], Tree]]:
         return unflatten(treedef, [cast(x, d) for x, d in zip(parts, dtypes, strict=True)])
 
     return concatenate([ravel(cast(x, dtype)) for x in arrays]), unravel
+
+
+__dir__ = listing(globals())

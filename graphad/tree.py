@@ -18,3 +18,7 @@ __all__ = [
     "all", "flatten", "flatten_with_path", "leaves", "leaves_with_path", "map", "map_with_path", "reduce", "structure",
     "transpose", "unflatten",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import optree
 
+from graphad.api.names import listing
 from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, register, unflatten
 from graphad.trace.pytree import tree_map as tree_map
 
@@ -168,3 +169,6 @@ register_pytree_node(
     lambda p: ((p.args, p.keywords), p.func),
     lambda func, children: Partial(func, *children[0], **children[1]),
 )
+
+
+__dir__ = listing(globals(), "PyTreeDef", "tree_map")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -43,7 +44,10 @@ def parse_aval(text: str) -> Aval:
     name, bracket, dims = text.strip().partition("[")
     if name not in DTYPES or not bracket or not dims.endswith("]"):
         raise ValueError(f"{text!r} is not a type; write e.g. f32[3,4], with one of {', '.join(DTYPES)}")
-    return aval(tuple(int(d) for d in dims[:-1].split(",") if d.strip()), DTYPES[name])
+    shape = tuple([int(d) for d in dims[:-1].split(",") if d.strip()])
+    if math.prod([max(n, 1) for n in shape]) >= 2**63:
+        raise ValueError(f"{text} is no type: an array has fewer than 2**63 elements")
+    return aval(shape, DTYPES[name])
 
 
 def _avals_from(text: str, _rules: Mapping[str, Any]) -> tuple[Aval, ...]:

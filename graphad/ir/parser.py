@@ -285,7 +285,7 @@ class _Reader:
                 value = kind.parse(value_text.strip(), self.rules)
             except ValueError as e:
                 raise self.error(str(e) or f"{value_text} is no {kind.name}", at + start) from None
-            except (SyntaxError, TypeError, KeyError, IndexError, MemoryError, RecursionError):
+            except (SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError, RecursionError):
                 value = None
             if value is None or not kind.check(value):
                 raise self.error(f"{name} of {primitive.name} is of kind {kind.name}, got {value_text}", at + start)

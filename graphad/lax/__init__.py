@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import typing as _t
 
+from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
 from graphad.lax._convolution import ConvDimensionNumbers as ConvDimensionNumbers
 from graphad.lax._convolution import conv as conv
@@ -128,7 +129,12 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> NoReturn:
-    if name in _LATER:
-        raise AttributeError(f"{_source.where()}graphad.lax.{name} is not there yet. {_LATER[name]}")
-    raise AttributeError(f"module 'graphad.lax' has no attribute {name!r}")
+if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
+
+    def __getattr__(name: str) -> _t.NoReturn:
+        if name in _LATER:
+            raise AttributeError(f"{_source.where()}graphad.lax.{name} is not there yet. {_LATER[name]}")
+        raise AttributeError(f"module 'graphad.lax' has no attribute {name!r}")
+
+
+__dir__ = _listing(globals())

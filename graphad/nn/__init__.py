@@ -6,6 +6,7 @@ others; parameters begin as `initializers` make them. 16-bit floats are computed
 
 from __future__ import annotations
 
+from graphad.api.names import listing as _listing
 from graphad.lax._windows import avg_pool as avg_pool
 from graphad.lax._windows import max_pool as max_pool
 from graphad.lax._windows import min_pool as min_pool
@@ -47,3 +48,5 @@ from graphad.nn._logits import logmeanexp as logmeanexp
 from graphad.nn._logits import logsumexp as logsumexp
 from graphad.nn._logits import one_hot as one_hot
 from graphad.nn._logits import softmax as softmax
+
+__dir__ = _listing(globals(), "initializers")

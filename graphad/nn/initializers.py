@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from graphad import numpy as gnp
 from graphad import random
+from graphad.api.names import listing
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -294,3 +295,6 @@ def _connections(shape: tuple[int, ...], in_axis: Axes, out_axis: Axes, batch_ax
     inputs, outputs = size(in_axis), size(out_axis)
     window = math.prod(shape) / max(inputs * outputs * size(batch_axis), 1)
     return inputs * window, outputs * window
+
+
+__dir__ = listing(globals())

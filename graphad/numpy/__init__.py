@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import NoReturn
+import typing as _t
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 
+from graphad.api.names import listing as _listing
 from graphad.numpy import _methods as _methods
 from graphad.numpy import linalg as linalg
 from graphad.numpy._arithmetic import add as add
@@ -373,10 +377,6 @@ from graphad.trace.array import Array as _Array
 
 ndarray = _Array
 bool = bool_  # noqa: A001  (NumPy's name)
-pi = math.pi
-e = math.e
-inf = math.inf
-nan = math.nan
 newaxis = None
 
 #: Functions of NumPy whose result has a shape that depends on values: a program of static shapes cannot have them.
@@ -386,10 +386,15 @@ _OF_UNKNOWN_SHAPE = (
 )  # fmt: skip
 
 
-def __getattr__(name: str) -> NoReturn:
-    if name in _OF_UNKNOWN_SHAPE:
-        raise AttributeError(
-            f"{_source.where()}graphad.numpy has no {name}: the shape of its result depends on values. Use "
-            f"np.{name}(np.asarray(x)) outside traced functions, or a mask and graphad.numpy.where."
-        )
-    raise AttributeError(f"module 'graphad.numpy' has no attribute {name!r}")
+if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
+
+    def __getattr__(name: str) -> _t.NoReturn:
+        if name in _OF_UNKNOWN_SHAPE:
+            raise AttributeError(
+                f"{_source.where()}graphad.numpy has no {name}: the shape of its result depends on values. Use "
+                f"np.{name}(np.asarray(x)) outside traced functions, or a mask and graphad.numpy.where."
+            )
+        raise AttributeError(f"module 'graphad.numpy' has no attribute {name!r}")
+
+
+__dir__ = _listing(globals(), "linalg")

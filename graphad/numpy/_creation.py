@@ -18,7 +18,7 @@ from graphad.numpy._precision import wide
 from graphad.numpy._shape import moveaxis
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace import source
-from graphad.trace.array import Array, snapshot
+from graphad.trace.array import Array, refuse_masked, snapshot
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.interop import import_dlpack
 from graphad.trace.scalars import is_scalar
@@ -85,6 +85,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     >>> gnp.from_dlpack(np.arange(3.0))
     Array([0., 1., 2.], dtype=float64)
     """
+    refuse_masked(x)
     if isinstance(x, DeviceArray):
         array: Array = x.copied() if copy else x
     else:

@@ -72,7 +72,10 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     (3, 4)
     """
     listed = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
-    return common_shape(listed, "broadcast_shapes") if listed else ()
+    try:
+        return common_shape(listed, "broadcast_shapes") if listed else ()
+    except TypeError as error:  # that of operators, as in JAX; this function's is NumPy's
+        raise ValueError(*error.args) from None
 
 
 def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:

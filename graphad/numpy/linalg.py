@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphad.api.names import listing
 from graphad.numpy._linear import matmul as matmul
 from graphad.numpy._linear import outer as outer
 from graphad.numpy._linear import tensordot as tensordot
@@ -68,3 +69,6 @@ def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any
     sums = sum_(abs(x), inner, keepdims=True)
     result = (max_ if ord > 0 else min_)(sums, last, keepdims=True)
     return result if keepdims else result.squeeze(axes)
+
+
+__dir__ = listing(globals(), "matmul", "matrix_transpose", "outer", "tensordot")

@@ -19,6 +19,7 @@ An optimiser is a chain of gradient transformations, and so is what you make you
 
 from __future__ import annotations
 
+from graphad.api.names import listing as _listing
 from graphad.optim._base import EmptyState as EmptyState
 from graphad.optim._base import GradientTransformation as GradientTransformation
 from graphad.optim._base import ScalarOrSchedule as ScalarOrSchedule
@@ -87,3 +88,5 @@ from graphad.optim._simple import scale as scale
 from graphad.optim._simple import scale_by_learning_rate as scale_by_learning_rate
 from graphad.optim._simple import scale_by_schedule as scale_by_schedule
 from graphad.optim._simple import scale_by_sign as scale_by_sign
+
+__dir__ = _listing(globals())

@@ -10,6 +10,7 @@ that draw until a number is accepted (`gamma` and what is made from it): they sa
 
 from __future__ import annotations
 
+from graphad.api.names import listing as _listing
 from graphad.random._continuous import cauchy as cauchy
 from graphad.random._continuous import double_sided_maxwell as double_sided_maxwell
 from graphad.random._continuous import exponential as exponential
@@ -53,3 +54,5 @@ from graphad.random._uniform import normal as normal
 from graphad.random._uniform import rademacher as rademacher
 from graphad.random._uniform import randint as randint
 from graphad.random._uniform import uniform as uniform
+
+__dir__ = _listing(globals())

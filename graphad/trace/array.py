@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -193,10 +194,12 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
             return True
         return False
 
-    def __getattr__(self, name: str) -> Any:  # only of what is not there
-        if name == "_value":
-            raise deleted()
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # it would give every misspelt name a type
+
+        def __getattr__(self, name: str) -> Any:  # only of what is not there
+            if name == "_value":
+                raise deleted()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def block_until_ready(self) -> Array:
         """The array itself: on the CPU every result is ready when it is returned."""
@@ -316,6 +319,7 @@ def to_array(x: Any) -> Array:
 
 def snapshot(x: NDArray) -> NDArray:
     """``x`` if nobody can change it, else a copy; in native byte order and without gaps, as programs read it."""
+    refuse_masked(x)
     native = dtype_of(x.dtype).numpy
     base: Any = x
     while isinstance(base, np.ndarray) and not base.flags.writeable and base.base is not None:
@@ -323,6 +327,18 @@ def snapshot(x: NDArray) -> NDArray:
     frozen = isinstance(base, (np.ndarray, bytes)) and not getattr(getattr(base, "flags", None), "writeable", False)
     usable = frozen and x.dtype == native and x.flags.c_contiguous and type(x) is np.ndarray
     return x if usable else np.array(x, native, order="C")
+
+
+def refuse_masked(x: Any) -> None:
+    """Raise for an array of NumPy with a mask, which would be lost without a word."""
+    if type(x) is np.ndarray:
+        return
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(x, masked.MaskedArray):
+        raise TypeError(
+            f"{where()}a masked array would lose its mask here. Hand over x.filled(0) and the mask itself: functions "
+            "such as graphad.numpy.mean take where=~np.ma.getmaskarray(x)."
+        )
 
 
 def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[Any, ...]) -> Any:

@@ -14,7 +14,7 @@ from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
 from graphad.primitives.cast import convert
-from graphad.trace.array import Array, to_array
+from graphad.trace.array import Array, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
@@ -85,6 +85,7 @@ def type_of(x: Any) -> Spec:
     if type(x) is float:
         return _FLOAT[config.default_dtype_bits]
     if isinstance(x, np.ndarray):
+        refuse_masked(x)
         return Spec(aval(x.shape, dtype_of(x.dtype)))
     if type(x) is not Array:
         try:

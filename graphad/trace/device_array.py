@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -140,10 +140,12 @@ class DeviceArray(Array):
             return True
         return False
 
-    def __getattr__(self, name: str) -> Any:  # only of what is not there
-        if name == "memory":
-            raise deleted()
-        return super().__getattr__(name)
+    if not TYPE_CHECKING:  # it would give every misspelt name a type
+
+        def __getattr__(self, name: str) -> Any:  # only of what is not there
+            if name == "memory":
+                raise deleted()
+            return super().__getattr__(name)
 
     # --- to other libraries
 

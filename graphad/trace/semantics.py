@@ -17,7 +17,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, i64, promote
 from graphad.primitives.cast import convert
 from graphad.primitives.layout import broadcast, reshape
-from graphad.trace.array import Array, to_array
+from graphad.trace.array import Array, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.exact import Exact
 from graphad.trace.recording import Trace, current, lift, state
@@ -40,8 +40,10 @@ def as_operand(x: Any, function: str = "") -> Array:
     """
     if type(x) in _ARRAYS:
         return x
-    if isinstance(x, np.ndarray) and state.stack:
-        return state.stack[0].constant(x)
+    if isinstance(x, np.ndarray):
+        refuse_masked(x)
+        if state.stack:
+            return state.stack[0].constant(x)
     try:
         return to_array(x)
     except TypeError as error:

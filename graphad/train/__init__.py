@@ -38,6 +38,7 @@ FitResult(80 steps in 40 epochs, loss ... -> ..., eval_error ... -> 0.0...; stop
 
 from __future__ import annotations
 
+from graphad.api.names import listing as _listing
 from graphad.errors import NonFiniteError as NonFiniteError
 from graphad.train._callbacks import Callback as Callback
 from graphad.train._callbacks import EarlyStopping as EarlyStopping
@@ -57,3 +58,5 @@ from graphad.train._scale import LossScale as LossScale
 from graphad.train._step import Step as Step
 from graphad.train._step import TrainState as TrainState
 from graphad.train._step import make_step as make_step
+
+__dir__ = _listing(globals())

@@ -284,3 +284,37 @@ def test_matplotlib_takes_arrays():
     axes.set_title(f"{x[1]:.2f}")
     axes.figure.canvas.draw()
     np.testing.assert_array_equal(line.get_ydata(), x * x)
+
+
+MASKED = np.ma.array(np.arange(3, dtype=np.float32), mask=[False, True, False])
+PLACES = np.ma.array([0, 1], mask=[False, True])
+USES_OF_MASKED = {
+    "a function": lambda x: gnp.sum(MASKED), "an operand on the right": lambda x: x + MASKED,
+    "array": lambda x: gnp.array(MASKED), "array of a list": lambda x: gnp.array([MASKED, x]),
+    "stack": lambda x: gnp.stack([MASKED, MASKED]), "the constant": lambda x: gnp.sin(np.ma.masked),
+    "an update": lambda x: x.at[:].set(MASKED), "an index": lambda x: x[PLACES],
+    "an updated index": lambda x: x.at[PLACES].set(1.0), "take": lambda x: gnp.take(x, PLACES),
+    "a scalar type": lambda x: gnp.float32(MASKED), "from_dlpack": lambda x: gnp.from_dlpack(MASKED),
+    "device_put": lambda x: graphad.device_put(MASKED), "lax": lambda x: graphad.lax.add(x, MASKED),
+    "an argument of jit": lambda x: graphad.jit(lambda y: y * 2)(MASKED),
+    "a container": lambda x: graphad.jit(lambda d: d["a"] * 2)({"a": MASKED}),
+    "a closed over array": lambda x: graphad.jit(lambda y: gnp.dot(y, MASKED))(x),
+    "an operand while traced": lambda x: graphad.jit(lambda y: y * MASKED)(x),
+    "an argument of grad": lambda x: graphad.grad(lambda y: y.sum())(MASKED),
+    "an argument of compile_grad": lambda x: graphad.compile_grad(lambda y: y.sum())(MASKED),
+    "an argument of vmap": lambda x: graphad.vmap(lambda y: y * 2)(MASKED),
+    "a tangent": lambda x: graphad.jvp(lambda y: y * 2, (x,), (MASKED,)),
+    "a cotangent": lambda x: graphad.vjp(lambda y: y * 2, x)[1](MASKED),
+    "eval_shape": lambda x: graphad.eval_shape(lambda y: y, MASKED),
+    "random": lambda x: graphad.random.permutation(graphad.random.key(0), MASKED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USES_OF_MASKED)
+def test_masked_arrays_are_refused(use):
+    with pytest.raises(TypeError, match=r"test_interop\.py:\d+: .*would lose its mask here\. Hand over x\.filled"):
+        USES_OF_MASKED[use](gnp.ones(3))
+
+
+def test_masked_arrays_keep_their_mask_where_numpy_computes():
+    assert (MASKED + gnp.ones(3)).mask.tolist() == [False, True, False]

@@ -58,6 +58,7 @@ WRONG = [
     (lambda: gnp.argmin(gnp.zeros(0)), ValueError, "is empty and has no extremum"),
     (lambda: gnp.transpose(A, (0,)), ValueError, "takes 2 axes, got (0,)"),
     (lambda: gnp.cumsum(A, axis=5), ValueError, "cumsum got axis 5"),
+    (lambda: gnp.broadcast_shapes((2, 3), (4,)), ValueError, "broadcast_shapes got shapes (2,3) and (4,)"),
     # Dtypes
     (lambda: x & 1, TypeError, "got f32[3]"),
     (lambda: ~x, TypeError, "got f32[3]"),

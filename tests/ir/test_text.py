@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -225,3 +227,23 @@ def test_a_long_graph_reads_back():
 def test_integers_and_booleans_stay_apart():
     graph = Graph((), 0, (), (literal(1, i32), literal(True, b1), literal(1, f32)))
     assert [o.dtype for o in parse_graph(str(graph)).outputs] == [i32, b1, f32]
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 2**64, 10**40])
+def test_numbers_beyond_all_sizes_are_refused_with_their_place(number):
+    """Each number of a text in turn becomes too large: the text parses, or is refused as a text."""
+    places = [found.span() for found in re.finditer(r"(?<=[\[(,])\d+(?=[\]),])", MODEL)]
+    refused: list[str] = []
+    for start, end in places:
+        try:
+            parse_graph(MODEL[:start] + str(number) + MODEL[end:])
+        except ParseError as error:
+            refused.append(str(error))
+    assert len(places) >= 8
+    assert number < 2**63 or len(refused) >= 5  # all sizes, if not all axes
+    assert all(re.match(r"line \d+, column \d+: ", message) for message in refused)
+
+
+def test_a_product_of_sizes_beyond_64_bits_is_refused():
+    with pytest.raises(ParseError, match=r"line 1, column 10: .*fewer than 2\*\*63 elements"):
+        parse_graph("graph @f(%0: f32[4294967296,4294967296]) -> (f32[]) {\n  return 1.0:f32\n}")
