@@ -72,7 +72,7 @@ class _Emitter:
             self.step(step)
         self.code.do("ret i64 0")
         head = [f"; {b.role} {b.name}: {b.dtype.name}[{b.size}]" for b in self.program.buffers] if self.comments else []
-        head += [*self.calls.globals, *self.code.declarations]
+        head += [*self.calls.globals, *self.code.declarations, *self.code.functions]
         text = "\n".join([*head, f"define i64 @{name}(ptr %T) nounwind {{", "entry:", *self.code.lines, "}", ""])
         size = sum(1 for step in self.program.steps if isinstance(step, LoopNest) for _ in walk(step.body))
         return Emitted(text, name, tuple(self.calls.externals), self.arena.size, 0 if size > QUICK else 1)

@@ -18,14 +18,25 @@ from graphad.ir.types import DType
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """``count`` lanes of which the first ``live`` do work; the others must touch no memory."""
+    """``count`` lanes of which the first ``live`` do work; the others must touch no memory.
+
+    Where their number is known only when the program runs, ``register`` holds the mask.
+    """
 
     count: int
     live: int
+    register: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all lanes do work, always."""
+        return self.live == self.count and not self.register
 
     @property
     def mask(self) -> str:
-        """Which lanes are live, as a constant."""
+        """Which lanes are live, as a vector of i1."""
+        if self.register:
+            return self.register
         return "<" + ", ".join(f"i1 {int(lane < self.live)}" for lane in range(self.count)) + ">"
 
 
@@ -74,7 +85,7 @@ class Access:
         """A vector; lanes that are not live read 0."""
         element = storage_type(dtype)
         kind, size = lanes_of(element, lanes.count), dtype.bits // 8
-        whole = lanes.live == lanes.count
+        whole = lanes.whole
         if place.dynamic is None and whole and place.stride in (1, -1):
             pointer = self.address(self._first_of(place, lanes.count), element)
             raw = self.code.let(f"load {kind}, ptr {pointer}, align {size}", hint)
@@ -97,7 +108,7 @@ class Access:
         element = storage_type(dtype)
         kind, bools, size = lanes_of(element, lanes.count), lanes_of("i1", lanes.count), dtype.bits // 8
         raw = self.scalars.stored(value, dtype, lanes.count)
-        whole = lanes.live == lanes.count
+        whole = lanes.whole
         if mask is None:
             where = lanes.mask
         else:

@@ -37,6 +37,9 @@ from graphad.ir.types import DType, i32, i64
 FOUR_VECTORS, TWO_VECTORS = 300, 3000
 #: More lanes than this only lengthen the text.
 MOST_LANES = 64
+#: A body of more statements whose loop is short (in native vectors) is emitted once, in one vector under a mask that is
+#: computed: it takes longer to compile than it will ever run, so that copies of it for blocks and a tail do not pay.
+ONE_COPY, SHORT_LOOP = 40, 32
 
 #: A round of a loop: from its number and the carried values to the next carried values.
 Body = Callable[[str, list[str]], list[str]]
@@ -68,6 +71,7 @@ class NestEmitter:
         self.scope: dict[object, str] = {}  # indices and splats computed where the code now stands
         self.vector: str | None = None  # the variable that runs over the lanes
         self.lanes = Lanes(1, 1)
+        self.bounds: dict[str, int] = {}  # vector loops whose lanes are masked from here on
         self.line = ""
 
     def note(self, loc: Loc) -> None:
@@ -227,7 +231,11 @@ class NestEmitter:
         blocks, tail = divmod(loop.extent, count)
         self.vector, self.lanes = loop.var, Lanes(count, count)
         carried = [self.accumulators.identity(c, count) for c in loop.carries]
-        if blocks == 1:
+        if tail and self.one_copy(loop):
+            self.bounds[loop.var] = loop.extent
+            carried, tail = self.rounds(loop, blocks + 1, carried, count), 0
+            del self.bounds[loop.var]
+        elif blocks == 1:
             carried = self.round(loop, "0", carried, count)
         elif blocks:
             carried = self.rounds(loop, blocks, carried, count)
@@ -244,6 +252,22 @@ class NestEmitter:
 
     def width(self, loop: Loop, extent: int) -> int:
         """Lanes for ``extent`` iterations: 1, 2 or 4 native vectors of the widest dtype; fewer for short loops."""
+        size, native = self.measure(loop)
+        vectors = 4 if size <= FOUR_VECTORS else 2 if size <= TWO_VECTORS else 1
+        if size > ONE_COPY and loop.extent <= SHORT_LOOP * native:
+            vectors = 1
+        count = min(native * vectors, MOST_LANES)
+        while count // 2 >= extent and count > 2:
+            count //= 2
+        return count
+
+    def one_copy(self, loop: Loop) -> bool:
+        """Whether one copy of the body serves for blocks and tail alike; small vectors have no masked accesses."""
+        size, native = self.measure(loop)
+        return size > ONE_COPY and loop.extent <= SHORT_LOOP * native and self.native >= 32
+
+    def measure(self, loop: Loop) -> tuple[int, int]:
+        """The number of statements in a loop, and how many elements of its widest dtype a native vector has."""
         bits = max((_register_bits(c.dtype) for c in loop.carries), default=8)
         size = 0
         for s in walk(loop.body):
@@ -255,12 +279,7 @@ class NestEmitter:
                     bits = max(bits, _register_bits(self.buffers[buffer].dtype))
                 case Loop(carries=carries):
                     bits = max(bits, *(_register_bits(c.dtype) for c in carries), 8)
-        native = self.native * 8 // bits
-        count = native * (4 if size <= FOUR_VECTORS else 2 if size <= TWO_VECTORS else 1)
-        count = min(count, MOST_LANES)
-        while count // 2 >= extent and count > 2:
-            count //= 2
-        return count
+        return size, self.native * 8 // bits
 
     def rounds(self, loop: Loop, count: int, carried: list[str], lanes: int) -> list[str]:
         """``count`` rounds of a loop."""
@@ -304,16 +323,25 @@ class NestEmitter:
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
         outer, self.scope = self.scope, dict(self.scope)
+        if loop.var in self.bounds:
+            self.lanes = Lanes(lanes, lanes, self.below(at, self.bounds[loop.var], lanes))
         self.statements(loop.body)
         following = [self._next(loop, c, text, lanes) for c, text in zip(loop.carries, carried, strict=True)]
         self.scope = outer
         return following
 
+    def below(self, at: str, bound: int, lanes: int) -> str:
+        """Which lanes of the block that begins ``at`` lie before ``bound``, as a vector of i1."""
+        kind = f"<{lanes} x {self.index_type}>"
+        first = self.code.splat(at, self.index_type, lanes)
+        lane = self.code.let(f"add nsw {kind} {first}, {offsets_text(1, lanes, self.index_type)}", "lane")
+        return self.code.let(f"icmp slt {kind} {lane}, {constant(bound, self.index_dtype, lanes)}", "live")
+
     def _next(self, loop: Loop, c: Carry, running: str, lanes: int) -> str:
         update = self.operand(c.update, lanes).text
         if c.combine == "last":
             return update
-        if loop.var == self.vector and self.lanes.live < lanes:
+        if loop.var == self.vector and not self.lanes.whole:
             update = self.accumulators.masked(c, update, self.lanes)
         if running == self.accumulators.identity(c, lanes):
             return update

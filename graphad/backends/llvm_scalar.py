@@ -35,7 +35,15 @@ _SHIFTS: Final = {"shl": "shl", "lshr": "lshr", "ashr": "ashr"}
 
 
 class Scalars:
-    """Emits operators into ``code``; ``native`` is the byte width of the machine's vectors."""
+    """Emits operators into ``code``; ``native`` is the byte width of the machine's vectors.
+
+    Attributes
+    ----------
+    in_vectors
+        Lanes are computed together by the machine, not one after the other.
+    """
+
+    in_vectors = True
 
     def __init__(self, code: Code, native: int) -> None:
         self.code = code
@@ -72,6 +80,8 @@ class Scalars:
         if op in ("maximum", "minimum"):
             return self.extreme(op, dtype, lanes, args[0], args[1], s.name)
         if dtype.is_float:
+            if op == "rem" and lanes > 1 and self.in_vectors:
+                return self._by_lanes("frem", kind, args, s.name)
             if op in _FLOAT:
                 return self.code.let(f"{_FLOAT[op]} {kind} {args[0]}, {args[1]}", s.name)
             if op in _FLOAT_CALLS:
@@ -100,6 +110,15 @@ class Scalars:
         raise LoweringError(
             at(format_loc(s.loc), f"{op} is not defined on {dtype}; cast its operands to a type that has it first.")
         )
+
+    def _by_lanes(self, instruction: str, kind: str, args: list[str], hint: str) -> str:
+        """An instruction that machines have for scalars alone: taken apart in one function, not at every use."""
+        name = f"{instruction}.{kind.strip('<>').replace(' ', '')}"
+        self.code.functions[
+            f"define internal {kind} @{name}({kind} %a, {kind} %b) noinline nounwind willreturn memory(none) {{\n"
+            f"  %r = {instruction} {kind} %a, %b\n  ret {kind} %r\n}}"
+        ] = None
+        return self.code.let(f"call {kind} @{name}({kind} {args[0]}, {kind} {args[1]})", hint)
 
     def _intrinsic(self, name: str, dtype: DType, lanes: int, args: list[str], hint: str, flag: str = "") -> str:
         """Call an intrinsic overloaded on the type of ``args``; ``flag`` is a last, boolean argument."""
@@ -137,7 +156,10 @@ class Scalars:
             over = self.code.let(f"and {bools} {least}, {minus}", "over")
             unsafe = self.code.let(f"or {bools} {none}, {over}", "unsafe")
         safe = self.code.let(f"select {bools} {unsafe}, {kind} {one}, {kind} {divisor}", "safe")
-        result = self.code.let(f"{instruction} {kind} {value}, {safe}", hint)
+        if lanes > 1 and self.in_vectors:
+            result = self._by_lanes(instruction, kind, [value, safe], hint)
+        else:
+            result = self.code.let(f"{instruction} {kind} {value}, {safe}", hint)
         return self.code.let(f"select {bools} {none}, {kind} {zero if op == 'quo' else value}, {kind} {result}", hint)
 
     def extreme(self, op: str, dtype: DType, lanes: int, a: str, b: str, hint: str) -> str:
@@ -214,6 +236,8 @@ class Scalars:
             if source == target:
                 return self.rounded(a, to, lanes)
             return self.code.let(f"{'fpext' if to is f64 else 'fptrunc'} {source} {a} to {target}", hint)
+        if of.is_float and lanes > 1 and self.in_vectors:
+            return self._saturated(a, of, to, lanes, hint)
         if of.is_float:
             name = f"llvm.fpto{'ui' if to.kind == 'u' else 'si'}.sat"
             full = f"{name}.{suffix(element_type(to), lanes)}.{suffix(element_type(of), lanes)}"
@@ -230,6 +254,29 @@ class Scalars:
         width_of, width_to = 1 if of is b1 else of.bits, to.bits
         instruction = "trunc" if width_to < width_of else "sext" if of.kind == "i" else "zext"
         return self.code.let(f"{instruction} {source} {a} to {target}", hint)
+
+    def _saturated(self, a: str, of: DType, to: DType, lanes: int, hint: str) -> str:
+        """Floats to integers in lanes: LLVM's saturating conversion would take the vector apart."""
+        let, bools = self.code.let, lanes_of("i1", lanes)
+        source, target = register_type(of, lanes), register_type(to, lanes)
+        of = f32 if is_half(of) else of  # as it is held in registers
+        signed = to.kind == "i"
+        least, beyond = (-(1 << (to.bits - 1)), 1 << (to.bits - 1)) if signed else (0, 1 << to.bits)
+        enough = let(f"fcmp oge {source} {a}, {constant(least, of, lanes)}", "enough")
+        below = let(f"fcmp olt {source} {a}, {constant(beyond, of, lanes)}", "below")
+        fits = let(f"and {bools} {enough}, {below}", "fits")
+        safe = let(f"select {bools} {fits}, {source} {a}, {source} {constant(0, of, lanes)}", "safe")
+        wide = to if to.bits >= 32 else i32  # there are instructions for these alone
+        instruction = "fptosi" if signed or wide is not to else "fptoui"
+        whole = let(f"{instruction} {source} {safe} to {register_type(wide, lanes)}", hint)
+        if wide is not to:
+            whole = let(f"trunc {register_type(wide, lanes)} {whole} to {target}", hint)
+        above = let(f"fcmp oge {source} {a}, {constant(beyond, of, lanes)}", "above")
+        whole = let(f"select {bools} {above}, {target} {constant(beyond - 1, to, lanes)}, {target} {whole}", hint)
+        if not signed:
+            return whole
+        under = let(f"fcmp olt {source} {a}, {constant(least, of, lanes)}", "under")
+        return let(f"select {bools} {under}, {target} {constant(least, to, lanes)}, {target} {whole}", hint)
 
     def bitcast(self, a: str, of: DType, to: DType, lanes: int, hint: str = "v") -> str:
         """The same bits as another type of equal width."""

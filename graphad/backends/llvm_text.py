@@ -79,11 +79,12 @@ def offsets_text(stride: int, lanes: int, element: str = "i64") -> str:
 
 
 class Code:
-    """One function under construction: its lines, fresh names, and the declarations that it needs."""
+    """One function under construction: its lines, fresh names, and the declarations and functions that it needs."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.declarations: dict[str, None] = {}  # ordered, without repeats
+        self.functions: dict[str, None] = {}  # definitions that it calls, likewise
         self.block = "entry"
         self._counts: dict[str, int] = {}
 

@@ -29,6 +29,9 @@ from graphad.trace.semantics import (
     with_weak,
 )
 
+#: So many elements are compared one by one; more are sorted, lest time and memory grow with the product of the sizes.
+_FEW = 8
+
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None) -> Array:
     """Where to put each of ``v`` into the sorted ``a``: before its equals (``side="left"``) or behind them.
@@ -89,8 +92,15 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     del assume_unique  # it makes no difference here
     x, tested = beside("isin", element, test_elements)
     tested = ravel(tested)
-    found = any_(reshape(x, (*x.shape, 1)) == tested, -1)
+    found = _is_among(x, tested) if tested.size > _FEW else any_(reshape(x, (*x.shape, 1)) == tested, -1)
     return ~found if invert else found
+
+
+def _is_among(x: Any, tested: Any) -> Any:
+    """By bisection: the first of the sorted elements that is not less is equal."""
+    dtype, _ = result_type(x, tested)
+    x, rows = cast(x, dtype), sort(cast(tested, dtype))
+    return rows[clip(_places(rows, x, left=True), 0, rows.shape[0] - 1)] == x
 
 
 #: A position in the sorted array, or several.

@@ -60,6 +60,10 @@ def _type_rule(x: OperandType, w: OperandType, *, strides: Shape, dilation: Shap
     return aval((x.shape[0], w.shape[0], *window_shape(x.shape[2:], w.shape[2:], strides, dilation)), x.dtype)
 
 
+#: Elements of windows that the reference holds at a time.
+_MOST_COPIED = 1 << 20
+
+
 def _reference(x: Any, w: Any, *, strides: Shape, dilation: Shape, groups: int) -> Array:
     x, w = np.asarray(x), np.asarray(w)
     rank, channels, features = x.ndim - 2, w.shape[1], w.shape[0] // groups
@@ -67,13 +71,16 @@ def _reference(x: Any, w: Any, *, strides: Shape, dilation: Shape, groups: int) 
     places = seen.shape[2 : x.ndim]
     wide = accumulator(x.dtype)
     # [batch, groups, channels, *places, *window] and [groups, features, channels, *window]
-    left = seen.reshape((x.shape[0], groups, channels, *places, *w.shape[2:])).astype(wide, copy=False)
+    left = seen.reshape((x.shape[0], groups, channels, *places, *w.shape[2:]))
     right = w.reshape((groups, features, channels, *w.shape[2:])).astype(wide, copy=False)
     window = tuple(range(3 + rank, 3 + 2 * rank))
     out = np.empty((x.shape[0], groups, features, *places), wide)
+    rows = max(1, _MOST_COPIED * places[0] // max(1, left.size // max(1, groups)))
     for g in range(groups):
-        product = np.tensordot(left[:, g], right[g], ((1, *[a - 1 for a in window]), tuple(range(1, 2 + rank))))
-        out[:, g] = np.moveaxis(product, -1, 1)
+        for start in range(0, places[0], rows):  # windows are copied for the product: some at a time
+            part = left[:, g, :, start : start + rows].astype(wide, copy=False)
+            product = np.tensordot(part, right[g], ((1, *[a - 1 for a in window]), tuple(range(1, 2 + rank))))
+            out[:, g, :, start : start + rows] = np.moveaxis(product, -1, 1)
     return out.reshape((x.shape[0], groups * features, *places)).astype(x.dtype, copy=False)
 
 

@@ -155,7 +155,7 @@ def _weighted(key: ArrayLike, p: Any, sizes: tuple[int, ...], replace: bool, mod
     if replace:
         cumulative = gnp.cumsum(p)
         drawn = cumulative[-1] * (1 - uniform(key, sizes, dtype_and_weakness(cumulative)[0]))
-        return gnp.sum(cumulative < drawn[..., None], -1)
+        return gnp.searchsorted(cumulative, drawn)
     # The greatest of the logarithms plus Gumbel noise (Vieira 2014).
     noisy = gumbel(key, p.shape, p.dtype, mode) + gnp.log(p)
     return gnp.reshape(_greatest(noisy, math.prod(sizes)), sizes)

@@ -19,6 +19,8 @@ from graphad.ir.types import DType, Literal, f16, f32, f64, i64
 class DeviceScalars(Scalars):
     """Operators of one thread; the declarations of ``code`` say which functions they call."""
 
+    in_vectors = False
+
     def __init__(self, code: Code) -> None:
         super().__init__(code, 16)
         self._halves: dict[str, str] = {}  # what values of f16 were made from
