@@ -17,6 +17,7 @@ from graphad.trace.semantics import (
     as_float,
     as_operand,
     beside,
+    canonical_axes,
     canonical_axis,
     canonical_dtype,
     cast,
@@ -72,7 +73,11 @@ def logmeanexp(x: ArrayLike, axis: Axis = None, where: ArrayLike | None = None, 
     """
     x = as_float(x, "logmeanexp")
     total = logsumexp(x, axis, keepdims=keepdims, where=where)
-    return total - gnp.log(gnp.sum(gnp.ones_like(x), axis, keepdims=keepdims, where=where))
+    if where is None:
+        count = math.prod([x.shape[k] for k in canonical_axes(axis, x.ndim, "logmeanexp")])
+        return total - (math.log(count) if count else -math.inf)
+    counted = gnp.broadcast_to(where, gnp.broadcast_shapes(x.shape, as_operand(where, "logmeanexp").shape))
+    return total - gnp.log(cast(gnp.sum(counted, axis, keepdims=keepdims), dtype_and_weakness(x)[0]))
 
 
 @in_float32

@@ -26,14 +26,13 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wide(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments: tuple[Any, ...] = args
-        for x in arguments:  # written out, as most calls end here
+        for x in args:  # written out, as most calls end here
             kind = type(x)
             if kind is Tracer:
-                if x.aval.dtype.bits == 16:
+                if x.aval.dtype.bits == 16:  # pyright: ignore[reportAttributeAccessIssue]
                     break
             elif kind is Array:
-                if x._value.dtype.itemsize == 2:
+                if x._value.dtype.itemsize == 2:  # pyright: ignore[reportAttributeAccessIssue]
                     break
             elif kind is not float and kind is not int and _is_narrow(x):
                 break

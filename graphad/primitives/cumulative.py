@@ -14,7 +14,7 @@ from graphad.ir.lowering import Scan
 from graphad.ir.params import BOOL, INT
 from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, DType, OperandType, aval, b1, f32, f64
+from graphad.ir.types import Aval, DType, OperandType, aval, b1, f32, f64, i32, i64
 from graphad.primitives.cast import convert, in_f32
 from graphad.primitives.elementwise import div, eq, exp, is_finite, mul, select, sub
 from graphad.primitives.families_shape import (
@@ -195,13 +195,12 @@ def _extremum_tangent(t: Ref, x: Ref, y: Ref, *, axis: int, reverse: bool) -> Re
 
     Sums that begin anew whenever the extremum changes: a recurrence with factors 0 and 1.
     """
-    same = convert(eq(y, _before(y, axis, reverse, 0)), dtype=x.dtype)
-    hits = eq(x, y)
+    same, hits = eq(y, _before(y, axis, reverse, 0)), eq(x, y)
     total, count = (
-        linear_recurrence(same, term, axis=axis, reverse=reverse)
-        for term in (select(hits, t, 0), convert(hits, dtype=x.dtype))
+        linear_recurrence(convert(same, dtype=term.dtype), term, axis=axis, reverse=reverse)
+        for term in (select(hits, t, 0), convert(hits, dtype=i32 if x.shape[axis] < 1 << 31 else i64))
     )
-    return div(total, count)
+    return div(total, convert(count, dtype=t.dtype))
 
 
 cummax = _cumulative(

@@ -27,7 +27,23 @@ def compiled(w, x):
     return gnp.sqrt(gnp.sum(w * x) + 1)
 
 
-LOSSES = {"mean": mean, "several terms": several_terms, "compiled": compiled, "product": lambda w, x: (w * x) @ x}
+@graphad.jit
+def part(w, x):
+    return gnp.mean(w * x), gnp.sum(x)
+
+
+def compiled_parts(w, x):
+    first, second = part(w, x)
+    return 2 * first + first / second
+
+
+LOSSES = {
+    "mean": mean,
+    "compiled parts": compiled_parts,
+    "several terms": several_terms,
+    "compiled": compiled,
+    "product": lambda w, x: (w * x) @ x,
+}
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
