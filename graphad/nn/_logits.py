@@ -77,7 +77,7 @@ def logmeanexp(x: ArrayLike, axis: Axis = None, where: ArrayLike | None = None, 
         count = math.prod([x.shape[k] for k in canonical_axes(axis, x.ndim, "logmeanexp")])
         return total - (math.log(count) if count else -math.inf)
     counted = gnp.broadcast_to(where, gnp.broadcast_shapes(x.shape, as_operand(where, "logmeanexp").shape))
-    return total - gnp.log(cast(gnp.sum(counted, axis, keepdims=keepdims), dtype_and_weakness(x)[0]))
+    return total - gnp.log(cast(gnp.count_nonzero(counted, axis, keepdims=keepdims), dtype_and_weakness(x)[0]))
 
 
 @in_float32

@@ -332,7 +332,7 @@ def _count(x: Any, axis: Axis, dtype: DType, keepdims: bool, where: ArrayLike | 
         return math.prod([x.shape[k] for k in canonical_axes(axis, x.ndim, name)])
     mask = as_operand(where, name)
     mask = broadcast_to(mask, broadcast_shapes((x.shape, mask.shape), name))
-    return cast(sum(mask, axis, keepdims=keepdims), dtype)
+    return cast(count_nonzero(mask, axis, keepdims=keepdims), dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
