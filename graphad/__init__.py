@@ -20,6 +20,7 @@ from graphad.api.abstract import ShapeDtypeStruct as ShapeDtypeStruct
 from graphad.api.abstract import eval_shape as eval_shape
 from graphad.api.abstract import make_graph as make_graph
 from graphad.api.check_grads import check_grads as check_grads
+from graphad.api.check_vmap import check_vmap as check_vmap
 from graphad.api.checkpoint import checkpoint as checkpoint
 from graphad.api.compile_grad import compile_grad as compile_grad
 from graphad.api.custom import custom_jvp as custom_jvp

@@ -16,6 +16,7 @@ from graphad.inspection import (
     STAGES,
     GraphFunction,
     Static,
+    check_rules,
     diff_text,
     explain,
     load_function,
@@ -28,6 +29,7 @@ from graphad.trace.pytree import tree_map
 from graphad.trace.source import entry_point
 
 WRONG_INPUT: Final = 2
+FOUND_FAULTS: Final = 1
 
 _HELP: Final = """\
 Shows what becomes of a function on its way to machine code:
@@ -53,6 +55,13 @@ step: what each step reads, writes and computes, and of which lines of the funct
 threads it has, its shared memory, and, where NVIDIA's assembler is installed, registers, spills and occupancy. No GPU
 is needed."""
 
+_CHECK_HELP: Final = """\
+Runs a function once, at the arguments given or at random numbers of their types, and checks the rules of every equation
+at the values that it meets: derivatives against differences, transposes against derivatives, batching rules against
+one lane after the other. What is wrong is named by line, primitive or custom rule, and operand, with the number that is
+expected and the one that is found; the exit status is 1 then. Where differences decide nothing, as at a kink, nothing
+is said."""
+
 _EPILOG: Final = """\
 arguments (--args), separated by commas:
   f32[8,64]  i32[]             an array of that type; also bool, i8-i64, u8-u64, f16, bf16, f64
@@ -70,6 +79,7 @@ examples:
   graphad inspect step.graph --pipeline 'simplify{fast_math=True}'
   graphad inspect graphad.nn:softmax --args 'f32[8,128]' --stage ptx --arch sm_80
   graphad explain examples/mlp.py:loss --args 'f32[64], f32[8,64]' --device cuda
+  graphad check examples/mlp.py:loss --args 'f32[64], f32[8,64]'
 
 Settings are read from the environment: GRAPHAD_DEFAULT_DTYPE_BITS=64, GRAPHAD_FAST_MATH=1, GRAPHAD_ENGINE=numba."""
 
@@ -83,7 +93,7 @@ class _Parser(argparse.ArgumentParser):
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, or 2 for wrong input."""
+    """Run the command line; returns the exit status: 0, 1 where a check found faults, 2 for wrong input."""
     options = _parser().parse_args(argv)
     try:
         text = options.run(options)
@@ -92,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"graphad {options.command}: error: {_one_line(error)}", file=sys.stderr)
         return WRONG_INPUT
-    return _write(text)
+    return _write(text) or options.status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,8 +118,16 @@ def _parser() -> argparse.ArgumentParser:
         "explain", help="show what the compiled program of a function does, step by step",
         description=_EXPLAIN_HELP, epilog=_EPILOG, formatter_class=raw,
     )  # fmt: skip
-    inspecting.set_defaults(run=_inspect)
-    explaining.set_defaults(run=_explain)
+    checking = commands.add_parser(
+        "check", help="check the rules that a function goes through: derivatives, transposes, batching",
+        description=_CHECK_HELP, epilog=_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    inspecting.set_defaults(run=_inspect, status=0)
+    explaining.set_defaults(run=_explain, status=0)
+    checking.set_defaults(run=_check, status=0)
+    _add_target(checking)
+    checking.add_argument("--order", type=int, default=1, metavar="N", help="up to which derivatives; default: 1")
+    checking.add_argument("--seed", type=int, default=0, metavar="N", help="of the random arguments; default: 0")
     _add_function(inspecting)
     _add_function(explaining)
     add = inspecting.add_argument
@@ -122,8 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_function(parser: argparse.ArgumentParser) -> None:
-    """The options that say of which function, which graph of it, and for what device."""
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    """The options that say of which function, at which arguments."""
     add = parser.add_argument
     add(
         "target",
@@ -131,6 +149,17 @@ def _add_function(parser: argparse.ArgumentParser) -> None:
         help="file.py:function, package.module:function, or a file.graph with a printed graph",
     )
     add("--args", default="", metavar="TYPES", help="types of the arguments, see below; a graph knows its own")
+    add(
+        "--traceback",
+        action="store_true",
+        help="show the lines of Python that an error came through; with GRAPHAD_HIDE_FRAMES=0 graphad's as well",
+    )
+
+
+def _add_function(parser: argparse.ArgumentParser) -> None:
+    """The options that say of which function, which graph of it, and for what device."""
+    _add_target(parser)
+    add = parser.add_argument
     add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph the program is shown")
     add("--argnums", default="0", metavar="NUMBERS", help="the arguments to differentiate, like 0 or 0,2; default: 0")
     add("--in-axes", default="0", metavar="AXES", help="where batched adds an axis, like vmap's in_axes; default: 0")
@@ -140,11 +169,6 @@ def _add_function(parser: argparse.ArgumentParser) -> None:
         "--arch",
         metavar="ARCH",
         help="architecture of that GPU, like sm_80; default: of the one there is, or sm_90",
-    )
-    add(
-        "--traceback",
-        action="store_true",
-        help="show the lines of Python that an error came through; with GRAPHAD_HIDE_FRAMES=0 graphad's as well",
     )
 
 
@@ -163,6 +187,18 @@ def _inspect(options: argparse.Namespace) -> str:
 def _explain(options: argparse.Namespace) -> str:
     fun, args, settings = _function(options)
     return repr(explain(fun, args, **settings))
+
+
+def _check(options: argparse.Namespace) -> str:
+    if options.order < 1:
+        raise ParseError(f"--order {options.order} is no order of derivatives; 1 is the first")
+    fun = load_function(options.target)
+    args = parse_arguments(options.args, "--args")
+    if isinstance(fun, GraphFunction) and not args:
+        args = fun.arguments
+    found = check_rules(fun, args, options.order, options.seed)
+    options.status = FOUND_FAULTS if found.faults else 0
+    return found.text
 
 
 def _function(options: argparse.Namespace) -> tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]:

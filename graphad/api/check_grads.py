@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.api.functions import Function, check_callable, name_of
+from graphad.api.functions import Arguments, Function, check_callable, name_of, trace_floats
 from graphad.api.linear_maps import jvp, vjp
 from graphad.trace.array import to_array
 from graphad.trace.bind import type_of
@@ -29,6 +29,9 @@ def check_grads(
     eps: float | None = None,
 ) -> None:
     """Raise AssertionError unless the derivatives of ``f`` at ``args`` are right, up to ``order``.
+
+    The message names the first equation of ``f`` whose derivative or transpose is wrong at the values that it meets:
+    the line, the primitive or custom rule, the operand, what is expected and what is found.
 
     Forward mode is checked against central differences along a random direction, reverse mode against forward mode (or,
     alone, against the differences);
@@ -63,7 +66,20 @@ def check_grads(
     default = _TOLERANCE[64 if bits >= 64 else 32]
     tolerances = (default if atol is None else atol, default if rtol is None else rtol)
     step = (1e-6 if bits >= 64 else 1e-2) if eps is None else eps
-    _check(f, args, order, tuple(modes), tolerances, step, name_of(f))
+    try:
+        _check(f, args, order, tuple(modes), tolerances, step, name_of(f))
+    except AssertionError as error:
+        raise AssertionError(f"{str(error).strip()}\n{_reason(f, args, order)}") from None
+
+
+def _reason(f: Function, args: tuple[Any, ...], order: int) -> str:
+    from graphad.check.report import why_gradients_differ  # late: only where they do
+
+    arguments = Arguments.of(args, {})
+    traced = trace_floats(lambda args: f(*args), arguments, name_of(f))
+    floats = [x for x in arguments.leaves if type_of(x).aval.is_float]
+    values = [np.asarray(to_array(x)) for x in (*floats, *traced.captures)]
+    return why_gradients_differ(traced.graph, values, order)
 
 
 def _check(

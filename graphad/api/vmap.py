@@ -53,7 +53,7 @@ def vmap(
         in_axes = tuple(in_axes)
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        parts, prefix, axes_of_parts = _parts(in_axes, args, kwargs, name)
+        parts, prefix, axes_of_parts = parts_of(in_axes, args, kwargs, name)
         mapped_parts = [p for p, a in zip(parts, axes_of_parts, strict=True) if a is not None]
         leaves, treedef = flatten(mapped_parts)
         counts = [len(flatten(p)[0]) for p in mapped_parts]
@@ -87,7 +87,7 @@ def vmap(
     return Transformed(mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
 
 
-def _parts(
+def parts_of(
     in_axes: InAxes, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
 ) -> tuple[list[Any], TreeDef, list[Any]]:
     """``(args, kwargs)`` cut where ``in_axes`` has its leaves: the parts, how they fit together, the axis of each.

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphad.check.equations import Fault
 from graphad.check.origin import Index, Origin
 from graphad.errors import at
 from graphad.ir.graph import Eqn
@@ -96,3 +97,44 @@ def quoted(loc: Loc) -> str:
     """The user's line of source, indented on a line of its own."""
     line = line_text(loc)
     return f"\n    {line}\n" if line else " "
+
+
+def fault_text(fault: Fault) -> str:
+    """One paragraph: the line, the rule, the operand and the two numbers."""
+    eqn = fault.eqn
+    ordinal = {1: "", 2: "second ", 3: "third "}.get(fault.order, f"{fault.order}th ")
+    name = rule_name(eqn)
+    of = f" of operand {fault.operand}" if fault.operand is not None else ""
+    met = f"It meets {listed([array_text(x) for x in fault.operands])}."
+    there = element(fault.place)
+    numbers = f"{fault.found:.6g} where {fault.expected:.6g} is right"
+    match fault.rule:
+        case "derivative":
+            what = (
+                f"the {ordinal}derivative of {name} is wrong: along a random direction{of} its result changes{there} by"
+            )
+            numbers = f"{fault.found:.6g}, by differences of its values by {fault.expected:.6g}"
+        case "transpose":
+            within = f", in the {ordinal}derivative of {rule_name(fault.within)}," if fault.within is not None else ""
+            what = f"the transpose of {name}{within} is wrong: the cotangent{of}{there} is"
+        case "backward":
+            what = f"the {ordinal}backward rule of {name} is wrong: the cotangent{of}{there} is"
+        case _:
+            what = f"the batching rule of {name} is wrong: with lanes{of} the element{there} of its result is"
+    return at(user_line(fault.loc), f"{what} {numbers}:{quoted(fault.loc)}{met}")
+
+
+def doubt_text(fault: Fault) -> str:
+    """One sentence on a derivative that differences do not decide."""
+    name = rule_name(fault.eqn)
+    return at(
+        user_line(fault.loc),
+        f"{name} is at a kink or at the edge of its domain, where differences of its values say nothing of its "
+        f"derivative. It meets {listed([array_text(x) for x in fault.operands])}.",
+    )
+
+
+def rule_name(eqn: Eqn) -> str:
+    """``sin``; of a custom derivative the name of the user's function."""
+    rule = getattr(eqn.params[0], "rule_name", None) if eqn.params else None
+    return eqn.primitive.name if rule is None else f"{rule} ({eqn.primitive.name})"

@@ -16,6 +16,8 @@ from __future__ import annotations
 from graphad.inspection.arguments import Static as Static
 from graphad.inspection.arguments import format_arguments as format_arguments
 from graphad.inspection.arguments import parse_arguments as parse_arguments
+from graphad.inspection.checks import Checked as Checked
+from graphad.inspection.checks import check_rules as check_rules
 from graphad.inspection.stages import DEVICE_STAGES as DEVICE_STAGES
 from graphad.inspection.stages import GRAPH_STAGES as GRAPH_STAGES
 from graphad.inspection.stages import PROGRAM_STAGES as PROGRAM_STAGES

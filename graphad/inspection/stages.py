@@ -118,7 +118,7 @@ def stage_graph(
     """The graph of one of `GRAPH_STAGES`. See `stage_text`."""
     if stage == "traced" and isinstance(fun, GraphFunction):
         return fun.graph
-    fun = _with_static_values(_undecorated(fun))
+    fun = plain_function(fun)
     transformed = fun
     if stage == "adjoint":
         transformed = value_and_grad(fun, argnums)
@@ -245,6 +245,11 @@ def _undecorated(fun: Function) -> Function:
     while isinstance(fun, CompiledGrad | Jit):
         fun = fun.fun
     return fun
+
+
+def plain_function(fun: Function) -> Function:
+    """The Python function itself, for arguments in which `Static` stands for the values in it."""
+    return _with_static_values(_undecorated(fun))
 
 
 def _is_static(x: Any) -> bool:

@@ -9,13 +9,16 @@ from types import CodeType, FunctionType
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import optree
 
 from graphad.ir.loc import Loc, format_loc, line_text, source_of
 from graphad.ir.recent import Recent
 from graphad.trace.tracebacks import hide_in_pytest
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
-_NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep  # np.sum(x) calls x.sum()
+#: Libraries that call back: np.sum(x) calls x.sum(), and optree the functions that go over its leaves.
+_NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep
+_OPTREE: Final = os.path.dirname(os.path.realpath(optree.__file__)) + os.sep
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
 _entry_points: Final[set[CodeType]] = set()
 _is_ours: Final[Recent[CodeType, bool | int]] = Recent(8192)
@@ -39,7 +42,9 @@ def user_loc(depth: int = 1) -> Loc:
         if known is None:
             is_entry_point = code in _entry_points
             hide_in_pytest(frame)
-            known = ours[code] = _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY))
+            known = ours[code] = (
+                _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY, _OPTREE))
+            )
         if not known:
             return (code, frame.f_lasti) if known is False else None
         frame = frame.f_back

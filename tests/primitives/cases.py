@@ -6,8 +6,9 @@ import ml_dtypes
 import numpy as np
 
 import graphad.primitives  # fills the registry
+from graphad.check.calculus import is_float
+from graphad.check.calculus import run as run
 from graphad.ir.builder import Builder
-from graphad.ir.evaluate import evaluate
 from graphad.ir.primitive import PRIMITIVES
 from graphad.ir.types import DTYPES, aval, b1, dtype_of, f32, f64, i32, literal, u8, u32
 
@@ -77,27 +78,8 @@ def programs(primitive, dtype, only_differentiable=False):
             yield program(primitive, sample, dtype)
 
 
-def run(graph, args):
-    return [np.asarray(r) for r in evaluate(graph, args)]
-
-
-def is_float(array):
-    return dtype_of(array.dtype).is_float
-
-
 def epsilon(dtype):
     return float(ml_dtypes.finfo(dtype).eps)
-
-
-def directions(rng, arrays):
-    """A random array like each floating-point one of ``arrays``."""
-    return [rng.normal(size=a.shape).astype(a.dtype) for a in arrays if is_float(a)]
-
-
-def stepped(args, along, step):
-    """``args + step * along``; ``along`` has one entry per floating-point argument."""
-    moves = iter(along)
-    return [a + step * next(moves) if is_float(a) else a for a in args]
 
 
 def assert_close(got, expected, primitive, what, factor=1.0):

@@ -8,24 +8,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphad.check.calculus import directions, float_outputs, is_float, jvp, vjp_graph
+from graphad.check.compare import forward_mismatch, reverse_mismatch
 from graphad.ir.types import f32, f64
 from graphad.transforms.linearize import jvp_graph
-from tests.primitives.calculus import float_outputs, jvp, roughest, vjp_graph
+from tests.primitives.calculus import roughest
 from tests.primitives.cases import (
     assert_close,
     differentiable,
-    directions,
     each,
     epsilon,
-    is_float,
     program,
     programs,
     run,
     samples_of,
-    stepped,
 )
 
-STEP = 1e-5
 each_float64 = pytest.mark.parametrize(**each((f64,), differentiable))
 
 
@@ -37,32 +35,19 @@ def masks(args):
 
 
 def check_forward(graph, args, along, tolerance):
-    """Central differences at two steps, extrapolated: the error is of fourth order."""
-    exact = jvp(graph, args, along)
+    """Against differences."""
     if roughest(graph) > epsilon(np.float64):
         return  # differences of coarser numbers say little
-
-    def slope(step):
-        high = float_outputs(graph, run(graph, stepped(args, along, step)))
-        low = float_outputs(graph, run(graph, stepped(args, along, -step)))
-        return [(above - below) / (2 * step) for above, below in zip(high, low)]
-
-    for got, fine, coarse in zip(exact, slope(STEP), slope(2 * STEP), strict=True):
-        expected = (4 * fine - coarse) / 3
-        scale = max(1.0, float(np.abs(expected).max(initial=0)))
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(graph))
+    wrong = forward_mismatch(graph, args, along, tolerance, least_scale=1.0)
+    assert wrong is None, f"{wrong}\n{graph}"
 
 
 def check_reverse(graph, args, along, rng):
     """<jvp t, ct> = <t, vjp ct>."""
-    tangents = jvp(graph, args, along)
-    cts = [rng.normal(size=t.shape) for t in tangents]
+    cts = [rng.normal(size=t.shape) for t in jvp(graph, args, along)]
     pulled = run(vjp_graph(graph), [*args, *cts])
-    left = sum(float((t * c).sum()) for t, c in zip(tangents, cts))
-    right = sum(float((t * c).sum()) for t, c in zip(along, pulled, strict=True))
-    scale = sum(float(np.abs(t * c).sum()) for t, c in zip(tangents, cts))
-    message = f"{left} is not {right}\n{graph}\n{vjp_graph(graph)}"
-    assert abs(left - right) <= 1e4 * roughest(graph) * max(1.0, scale), message
+    wrong = reverse_mismatch(lambda t: jvp(graph, args, t), pulled, along, cts, 1e4 * roughest(graph), least_scale=1.0)
+    assert wrong is None, f"{wrong}\n{graph}\n{vjp_graph(graph)}"
 
 
 @each_float64

@@ -1,0 +1,91 @@
+"""Which batching rule is wrong: every equation over lanes, against one lane after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from graphad.check.calculus import Arrays
+from graphad.check.compare import batching_mismatch
+from graphad.check.equations import Fault, Single, single, singles
+from graphad.check.origin import Run
+from graphad.ir.graph import Graph
+from graphad.transforms.batch import batched
+
+NDArray = np.ndarray[Any, Any]
+
+_MOST_OPERANDS: Final = 4  # of which every choice is tried
+_LANES: Final = 3
+
+
+def batching_faults(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool]) -> Iterator[Fault]:
+    """What is wrong of the batching of the equations of ``graph``, in their order.
+
+    Parameters
+    ----------
+    graph
+        The program of one lane.
+    lanes
+        Its arguments in each lane.
+    mask
+        Which of them differ from lane to lane; the others are the same in all.
+    """
+    runs = [Run(graph, args) for args in lanes]
+    marks = bytearray(len(graph.avals))
+    marks[: graph.n_inputs] = bytes(map(bool, mask))
+    for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
+        hot = [isinstance(a, int) and bool(marks[a]) for a in eqn.inputs]
+        if not any(hot) or eqn.primitive.effect:
+            continue
+        values = [run.operands(eqn) for run in runs]
+        out_marks: Sequence[bool] = (True,) * len(eqn.outputs)
+        if eqn.regions:
+            yield from batching_faults(eqn.regions[0], values, hot)
+            out_marks = batched(eqn.regions[0], tuple(hot), len(lanes)).mask
+        for o, m in zip(eqn.outputs, out_marks, strict=True):
+            marks[o] = m
+        one = single(eqn, loc, graph, values[0])
+        found = _fault(one, [[v[k] for k in one.positions] for v in values], [hot[k] for k in one.positions])
+        if found is not None:
+            yield found
+
+
+def batching_faults_at(graph: Graph, args: Arrays) -> Iterator[Fault]:
+    """The same for a program that runs at one point: lanes have its values in other orders, over all its operands."""
+    for one in singles(graph, args):
+        n = len(one.args)
+        masks = list(product((False, True), repeat=n))[1:] if n <= _MOST_OPERANDS else [(True,) * n]
+        for mask in masks:
+            stacked = [lanes_of(x, _LANES) if m else x for x, m in zip(one.args, mask, strict=True)]
+            lanes = [[x[k] if m else x for x, m in zip(stacked, mask, strict=True)] for k in range(_LANES)]
+            found = _fault(one, lanes, mask)
+            if found is not None:
+                yield found
+                break
+
+
+def lanes_of(x: NDArray, size: int) -> NDArray:
+    """``size`` arrays with the values of ``x``, each in another order."""
+    return np.stack([np.roll(x.ravel(), k).reshape(x.shape) for k in range(size)])
+
+
+def _fault(one: Single, lanes: Sequence[Arrays], mask: Sequence[bool]) -> Fault | None:
+    if one.eqn.primitive.batch is None and one.eqn.primitive.region_rules is None:
+        return None
+    stacked = [np.stack([lane[k] for lane in lanes]) if m else lanes[0][k] for k, m in enumerate(mask)]
+    wrong = batching_mismatch(one.graph, stacked, mask, len(lanes), [_bound(a) for a in one.graph.out_avals])
+    if wrong is None:
+        return None
+    hot = [one.positions[k] for k, m in enumerate(mask) if m]
+    operand = hot[0] if len(hot) == 1 else None
+    numbers = (wrong.place, wrong.expected, wrong.found)
+    return Fault("batching", 1, one.eqn, one.loc, None, operand, *numbers, one.operands, is_decided=True)
+
+
+def _bound(a: Any) -> float:
+    """How far two ways of computing an output may be apart: sums may be in another order."""
+    return 1e3 * float(ml_dtypes.finfo(a.dtype.numpy).eps) if a.is_float else 0.0
