@@ -53,6 +53,7 @@ def forward_mismatch(
     *,
     mask: Sequence[bool] | None = None,
     least_scale: float = 0.0,
+    values: Graph | None = None,
 ) -> Mismatch | None:
     """Forward mode along ``along`` against differences.
 
@@ -66,12 +67,16 @@ def forward_mismatch(
         Relative to the largest element of the slope, and at least to ``least_scale``.
     mask
         The inputs that have tangents; ``along`` is zero at the others.
+    values
+        What computes the same in more digits, if there is such a program, to take differences of.
     """
     chosen = list(along)
     if mask is not None:
         floats = [m for m, a in zip(mask, graph.in_avals, strict=True) if a.is_float]
         chosen = [t for t, m in zip(along, floats, strict=True) if m]
     found = [t.astype(np.float64) for t in jvp(graph, args, chosen, mask)]
+    if values is not None:
+        graph, args, along = values, *_converted(values, args, along)
     quick = quick_slopes(graph, args, along)
     if all(_is_close(f, e, tolerance, least_scale) for f, e in zip(found, quick, strict=True)):
         return None
@@ -186,7 +191,16 @@ def has_forward_mode(graph: Graph, args: Arrays, along: Arrays) -> bool:
 
 def by_differences(graph: Graph, args: Arrays) -> Forward:
     """Forward mode by differences, for programs that have no other."""
-    return lambda along: [s.value for s in slopes(graph, args, along)]
+    return lambda along: [s.value for s in slopes(graph, *_converted(graph, args, along))]
+
+
+def _converted(graph: Graph, args: Arrays, along: Arrays) -> tuple[Arrays, Arrays]:
+    """Arguments and directions in the types of the inputs."""
+    floats = [a for a in graph.in_avals if a.is_float]
+    return (
+        [x.astype(a.dtype.numpy) for x, a in zip(args, graph.in_avals, strict=True)],
+        [t.astype(a.dtype.numpy) for t, a in zip(along, floats, strict=True)],
+    )
 
 
 def index_of(number: int, shape: tuple[int, ...]) -> Index:

@@ -145,7 +145,9 @@ def fault_of(one: Single, order: int = 1) -> Fault | None:
         return None
     wide = widened(one.graph)
     if wide is None:
-        return _wrong(one, one.graph, one.args, order, order)
+        # Of a custom derivative at least the function can be had in float64, for its region is that.
+        regions = one.eqn.regions
+        return _wrong(one, one.graph, one.args, order, order, widened(regions[0]) if regions else None)
     args = [x.astype(a.dtype.numpy) for x, a in zip(one.args, wide.in_avals, strict=True)]
     return _wrong(one, wide, args, order, order) or _loses_digits(one, wide, args)
 
@@ -157,7 +159,9 @@ def _is_differentiable(graph: Graph) -> bool:
     return has_rule and bool(float_inputs(graph)) and any([a.is_float for a in graph.out_avals])
 
 
-def _wrong(one: Single, graph: Graph, args: Arrays, order: int, highest: int) -> Fault | None:
+def _wrong(
+    one: Single, graph: Graph, args: Arrays, order: int, highest: int, values: Graph | None = None
+) -> Fault | None:
     """The first fault of ``graph``, which is the equation or a derivative of it, up to ``order`` more derivatives."""
     if not any([a.is_float for a in graph.out_avals]):
         return None  # a derivative that is 0
@@ -171,10 +175,10 @@ def _wrong(one: Single, graph: Graph, args: Arrays, order: int, highest: int) ->
     if forward:
         for mask, operand in _masks(graph, floats):
             part = [t if mask[k] else np.zeros_like(t) for t, k in zip(along, floats, strict=True)]
-            wrong = forward_mismatch(graph, args, part, tolerance, mask=mask, least_scale=least)
+            wrong = forward_mismatch(graph, args, part, tolerance, mask=mask, least_scale=least, values=values)
             if wrong is not None:
                 return _fault(one, "derivative", number, wrong, None if operand is None else _position(one, operand))
-    found = _wrong_transpose(one, graph, args, along, forward, number)
+    found = _wrong_transpose(one, graph, args, along, number, None if forward else values or graph)
     if found is not None or order == 1:
         return found
     if forward:
@@ -211,22 +215,23 @@ def _forward_program(graph: Graph, args: Arrays, along: Arrays) -> tuple[Graph, 
 
 
 def _wrong_transpose(
-    one: Single, graph: Graph, args: Arrays, along: Arrays, forward: bool, number: int
+    one: Single, graph: Graph, args: Arrays, along: Arrays, number: int, primal: Graph | None
 ) -> Fault | None:
+    """What is wrong of reverse mode; without forward mode it is held against differences of ``primal``."""
     rng = np.random.default_rng(1)
     values = run(graph, args)
     cts = [direction(rng, y) for y, a in zip(values, graph.out_avals, strict=True) if a.is_float]
     pulled = run(vjp_graph(graph), [*args, *cts])
-    pushed = (lambda t: jvp(graph, args, t)) if forward else by_differences(graph, args)
+    pushed = (lambda t: jvp(graph, args, t)) if primal is None else by_differences(primal, args)
     wrong = reverse_mismatch(pushed, pulled, along, cts, tolerance_of(graph), _rounding(graph, values, cts))
     if wrong is None or wrong.operand is None:
         return None
-    if forward:
+    if primal is None:
         guilty = _guilty_transpose(one, graph, args, number)
         if guilty is not None:
             return guilty
     k = float_inputs(graph)[wrong.operand]
-    return _fault(one, "transpose" if forward else "backward", number, wrong, _position(one, k))
+    return _fault(one, "transpose" if primal is None else "backward", number, wrong, _position(one, k))
 
 
 def _guilty_transpose(one: Single, graph: Graph, args: Arrays, number: int) -> Fault | None:

@@ -6,11 +6,17 @@ from typing import Any
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Graph
+from graphad.ir.params import RULE
 from graphad.ir.types import Aval, DType, Literal, aval, f64, literal
 
 
 def widened(graph: Graph) -> Graph | None:
-    """``graph`` with float64 in the place of every floating-point type; None where an equation does not allow it."""
+    """``graph`` with float64 in the place of every floating-point type; None where an equation does not allow it.
+
+    One is that of a custom derivative, whose rule is the user's and made for the types that it meets.
+    """
+    if any([RULE in eqn.primitive.params.values() for eqn in graph.eqns]):
+        return None
     try:
         made = _widened(graph)
     except (TypeError, ValueError):  # a type rule refuses: the equation is about the bits of its dtype
