@@ -114,23 +114,23 @@ def count_examples(data: Tree, name: str) -> int:
         if not shape:
             raise ValueError(
                 f"{where()}{name}: data{path_text(data, k)} is a single number; the first axis of each array counts "
-                f"the examples. {of_list(data) or 'Make it a constant of the loss, or repeat it for each example.'}"
+                f"the examples. {of_list(data, name) or _NO_AXIS}"
             )
         if shape[0] != shapes[0][0]:
             raise ValueError(
                 f"{where()}{name}: data{path_text(data, 0)} has {shapes[0][0]} examples (shape {shapes[0]}), but "
                 f"data{path_text(data, k)} has {shape[0]} (shape {shape}). The first axis of each array counts the "
-                f"examples{f'. {told}' if (told := of_list(data)) else _OTHER_LENGTH}"
+                f"examples{f'. {told}' if (told := of_list(data, name)) else _OTHER_LENGTH}"
             )
     if not shapes[0][0]:
         raise ValueError(f"{where()}{name}: there are no examples: the arrays have shape {shapes[0]}.")
     return shapes[0][0]
 
 
-def of_list(data: Tree) -> str:
-    """What to write instead of a list of examples or of batches; empty where the data are no such thing.
+def of_list(data: Tree, name: str) -> str:
+    """What to write instead of a list of examples, or for `fit` of batches; empty where the data are no such thing.
 
-    >>> of_list([(1.0, 2.0), (3.0, 4.0)])
+    >>> of_list([(1.0, 2.0), (3.0, 4.0)], "fit")
     'It is a list of 2 tuples: of examples write tuple(map(np.stack, zip(*data))), of batches lambda epoch: data.'
     """
     kinds = {type(x) for x in cast("list[Any]", data)} if isinstance(data, list) else set()
@@ -140,10 +140,8 @@ def of_list(data: Tree) -> str:
     examples = "tuple(map(np.stack, zip(*data)))"
     if kind is dict:
         examples = "{k: np.stack([x[k] for x in data]) for k in data[0]}"
-    return (
-        f"It is a list of {count} {kind.__name__}{'s' * (count != 1)}: of examples write {examples}, of batches "
-        "lambda epoch: data."
-    )
+    batches = ", of batches lambda epoch: data" if name == "fit" else ""
+    return f"It is a list of {count} {kind.__name__}{'s' * (count != 1)}: of examples write {examples}{batches}."
 
 
 def _is_list_of_numbers(x: Any) -> bool:
@@ -197,6 +195,7 @@ def _stacked(numbers: list[Any]) -> Any:
     return gnp.stack([gnp.reshape(x, ()) for x in numbers])
 
 
+_NO_AXIS: Final = "Make it a constant of the loss, or repeat it for each example."
 _OTHER_LENGTH: Final = ": cut the longer array, or move the axis to the front with np.moveaxis."
 _FETCHED: Final = 64  # numbers at a time: one program, whatever their number
 _END: Final = object()

@@ -130,7 +130,7 @@ def check_call(fun: Loss, n_model: int, batch: Tree, named: Mapping[str, Any] | 
         raise TypeError(
             f"{where()}{name_of(fun)} is called as {name_of(fun)}({', '.join(words)}), and takes {signature}: {error}. "
             f"A batch that is a tuple is passed as so many arguments, any other as one; this one is a "
-            f"{type(batch).__name__}. {of_list(batch)}".rstrip()
+            f"{type(batch).__name__}. {of_list(batch, 'fit')}".rstrip()
         ) from None
 
 

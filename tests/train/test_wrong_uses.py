@@ -84,6 +84,9 @@ def test_lists_of_examples_and_of_batches(case):
     if case in ("examples", "dicts"):
         meant = eval(told.partition("write ")[2].partition(", of batches")[0], {"np": np, "data": data})
         assert [x.shape for x in graphad.tree.leaves(meant)] == [(len(data),)] * 2
+    if case != "batches":  # of which nothing but `fit` makes an epoch
+        with pytest.raises(ValueError, match=re.escape(told.partition(", of batches")[0] + ".")):
+            train(eval_data=data)
     if case == "batches":
         assert train(data=lambda epoch: data).steps == 1
 
