@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from graphad.ir.types import Aval, aval, dtype_of
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.tracebacks import boundary
+
+P = ParamSpec("P")
 
 
 class ShapeDtypeStruct:
@@ -70,7 +72,7 @@ def as_spec(x: Any) -> Any:
 
 
 @boundary
-def make_graph(fun: Function) -> Callable[..., Graph]:
+def make_graph(fun: Callable[P, Any]) -> Callable[P, Graph]:
     """The IR of a function at given arguments.
 
     Parameters
@@ -97,7 +99,7 @@ def make_graph(fun: Function) -> Callable[..., Graph]:
     """
     check_callable(fun, "make_graph")
 
-    def graph_of(*args: Any, **kwargs: Any) -> Graph:
+    def graph_of(*args: P.args, **kwargs: P.kwargs) -> Graph:
         leaves, treedef = flatten((args, kwargs))
         specs = [as_spec(x) for x in leaves]
         return trace_function(call_with(fun), specs, treedef, name=name_of(fun), path=True).graph

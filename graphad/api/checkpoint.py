@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from graphad.api.functions import Function, arrays_in, check_callable, name_of
+from graphad.api.functions import arrays_in, call_with, check_callable, name_of
 from graphad.api.transformed import Transformed
 from graphad.primitives.control import remat
 from graphad.trace.bind import any_tracer, emit_region, trace_function
@@ -13,9 +13,12 @@ from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import current
 from graphad.trace.tracebacks import boundary
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @boundary
-def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]:
+def checkpoint(fun: Callable[P, R], *, prevent_cse: bool = True) -> Callable[P, R]:
     """``fun``, whose derivative computes its inner values again instead of keeping them (rematerialisation).
 
     Parameters
@@ -33,7 +36,7 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
     """
     check_callable(fun, "checkpoint")
 
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+    def checkpointed(*args: P.args, **kwargs: P.kwargs) -> R:
         if current() is None:
             return fun(*args, **kwargs)
         parts = [*args, *kwargs.values()]
@@ -44,7 +47,7 @@ def checkpoint(fun: Function, *, prevent_cse: bool = True) -> Callable[..., Any]
         def call(traced_parts: Any) -> Any:
             it = iter(traced_parts)
             full = [next(it) if m else p for p, m in zip(parts, marks, strict=True)]
-            return fun(*full[: len(args)], **dict(zip(kwargs, full[len(args) :], strict=True)))
+            return call_with(fun)((full[: len(args)], dict(zip(kwargs, full[len(args) :], strict=True))))
 
         traced = trace_function(call, leaves, treedef, name=name_of(fun), region=True, beside=rest)
         if not any_tracer([*leaves, *traced.captures]):

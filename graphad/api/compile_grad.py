@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.grad import grad, value_and_grad
@@ -18,8 +18,12 @@ from graphad.trace.tracebacks import boundary
 if TYPE_CHECKING:
     from graphad.backends.explanation import Explanation
 
+P = ParamSpec("P")
+R = TypeVar("R")
+G = TypeVar("G")
 
-class CompiledGrad:
+
+class CompiledGrad(Generic[P, G]):
     """The compiled gradient of a scalar function; made by `compile_grad`.
 
     Attributes
@@ -32,7 +36,7 @@ class CompiledGrad:
 
     def __init__(
         self,
-        fun: Function,
+        fun: Callable[P, Any],
         argnums: int | Sequence[int],
         has_aux: bool,
         with_value: bool,
@@ -48,10 +52,10 @@ class CompiledGrad:
         self._value = Jit(fun, static_argnums, **settings)
         self._grad = Jit(grad(fun, argnums, has_aux), static_argnums, **settings)
         self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux), static_argnums, **settings)
-        self._main = self.value_and_grad if with_value else self._grad
+        self._main: Jit[P, Any] = self.value_and_grad if with_value else self._grad
 
     @boundary
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> G:
         return self._main(*args, **kwargs)
 
     @boundary
@@ -85,13 +89,74 @@ class CompiledGrad:
     def __reduce__(self) -> str | tuple[Any, ...]:
         return reduced(self, type(self), self.fun, self._options)
 
-    def __copy__(self) -> CompiledGrad:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, _memo: Any) -> CompiledGrad:
+    def __deepcopy__(self, _memo: Any) -> Self:
         return self
 
 
+class _Decorator(Protocol):
+    """What ``@compile_grad(with_value=True)`` decorates with."""
+
+    def __call__(self, fun: Callable[P, R], /) -> CompiledGrad[P, tuple[R, Any]]: ...
+
+
+@overload
+def compile_grad(
+    fun: Callable[P, Any],
+    *,
+    argnums: int = ...,
+    has_aux: Literal[False] = ...,
+    with_value: Literal[False] = ...,
+    static_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
+    fast_math: bool | None = ...,
+) -> CompiledGrad[P, Any]: ...
+@overload
+def compile_grad(
+    fun: Callable[P, R],
+    *,
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    with_value: Literal[True],
+    static_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
+    fast_math: bool | None = ...,
+) -> CompiledGrad[P, tuple[R, Any]]: ...
+@overload
+def compile_grad(
+    fun: Callable[P, Any],
+    *,
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    with_value: bool = ...,
+    static_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
+    fast_math: bool | None = ...,
+) -> CompiledGrad[P, Any]: ...
+@overload
+def compile_grad(
+    fun: None = None,
+    *,
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    with_value: Literal[True],
+    static_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
+    fast_math: bool | None = ...,
+) -> _Decorator: ...
+@overload
+def compile_grad(
+    fun: None = None,
+    *,
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    with_value: bool = ...,
+    static_argnums: int | Sequence[int] = ...,
+    device: str | Device | None = ...,
+    fast_math: bool | None = ...,
+) -> Callable[[Callable[P, Any]], CompiledGrad[P, Any]]: ...
 @boundary
 def compile_grad(
     fun: Function | None = None,
@@ -133,7 +198,7 @@ def compile_grad(
     """
     settings: dict[str, Any] = {"default_device": device and named(device).name, "fast_math": fast_math}
 
-    def wrap(f: Function) -> CompiledGrad:
+    def wrap(f: Function) -> CompiledGrad[..., Any]:
         return CompiledGrad(f, argnums, has_aux, with_value, static_argnums, **settings)
 
     return wrap if fun is None else wrap(fun)

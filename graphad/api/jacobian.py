@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -32,7 +32,24 @@ from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
 
+P = ParamSpec("P")
+A = TypeVar("A")
 
+
+@overload
+def jacfwd(
+    fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: Literal[False] = ...
+) -> Callable[P, Any]: ...
+@overload
+def jacfwd(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int] = ..., *, has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def jacfwd(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int], has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def jacfwd(fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: bool = ...) -> Callable[P, Any]: ...
 @boundary
 def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The Jacobian by forward mode: one pass per input element. Best for few inputs and many outputs.
@@ -84,6 +101,20 @@ def jacfwd(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     return Transformed(jacobian_of, fun, jacfwd, "jacfwd", argnums=argnums, has_aux=has_aux)
 
 
+@overload
+def jacrev(
+    fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: Literal[False] = ...
+) -> Callable[P, Any]: ...
+@overload
+def jacrev(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int] = ..., *, has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def jacrev(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int], has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def jacrev(fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: bool = ...) -> Callable[P, Any]: ...
 @boundary
 def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The Jacobian by reverse mode: one pass per output element. Best for many inputs and few outputs.
@@ -127,6 +158,20 @@ def jacrev(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 jacobian = jacrev
 
 
+@overload
+def hessian(
+    fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: Literal[False] = ...
+) -> Callable[P, Any]: ...
+@overload
+def hessian(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int] = ..., *, has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def hessian(
+    fun: Callable[P, tuple[Any, A]], argnums: int | Sequence[int], has_aux: Literal[True]
+) -> Callable[P, tuple[Any, A]]: ...
+@overload
+def hessian(fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: bool = ...) -> Callable[P, Any]: ...
 @boundary
 def hessian(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The matrix of second derivatives of a function, forward over reverse.

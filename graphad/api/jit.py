@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 import numpy as np
 
@@ -34,11 +34,15 @@ if TYPE_CHECKING:
     from graphad.backends.explanation import Explanation
 
 NDArray = np.ndarray[Any, Any]
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
 
 _MAX_SIGNATURES = 1024  # of one function; of more, the oldest are compiled anew when they come again
 
 
-class Jit:
+class Jit(Generic[P, R]):
     """A compiled function; made by `jit`.
 
     Attributes
@@ -51,7 +55,7 @@ class Jit:
 
     def __init__(
         self,
-        fun: Function,
+        fun: Callable[P, R],
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
         **settings: Any,
@@ -69,7 +73,7 @@ class Jit:
         self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
         self._fast: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             if not kwargs and not state.stack:
                 result = self._call_fast(args)
@@ -93,6 +97,10 @@ class Jit:
             hide_frames(error)
             raise
 
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self: Jit[Concatenate[S, Q], R], instance: S, owner: type[S] | None = None) -> Callable[Q, R]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method of ``instance`` where the function was compiled in a class body."""
         return self if instance is None else partial(self, instance)
@@ -260,24 +268,24 @@ class Jit:
     def __reduce__(self) -> str | tuple[Any, ...]:
         return reduced(self, type(self), self.fun, self._options)
 
-    def __copy__(self) -> Jit:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, _memo: Any) -> Jit:
+    def __deepcopy__(self, _memo: Any) -> Self:
         return self
 
 
-class DonatingJit(Jit):
+class DonatingJit(Jit[P, R]):
     """A compiled function that uses up some of its arguments; made by `jit` with ``donate_argnums``."""
 
-    def __init__(self, fun: Function, donate_argnums: int | Sequence[int] = (), **options: Any) -> None:
+    def __init__(self, fun: Callable[P, R], donate_argnums: int | Sequence[int] = (), **options: Any) -> None:
         super().__init__(fun, **options)
         self._donated = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
         self._options["donate_argnums"] = self._donated
         if both := {*self._donated} & {*self._static.argnums}:
             raise ValueError(f"{where()}jit({self.name}): arguments {sorted(both)} are both static and donated")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             if state.stack or config.disable_jit:  # part of a larger program, or of none
                 return super().__call__(*args, **kwargs)
@@ -331,13 +339,13 @@ _MISS = object()
 
 @overload
 def jit(
-    fun: Function,
+    fun: Callable[P, R],
     *,
     static_argnums: int | Sequence[int] = ...,
     static_argnames: str | Sequence[str] = ...,
     donate_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
-) -> Jit: ...
+) -> Jit[P, R]: ...
 @overload
 def jit(
     fun: None = None,
@@ -346,7 +354,7 @@ def jit(
     static_argnames: str | Sequence[str] = ...,
     donate_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
-) -> Callable[[Function], Jit]: ...
+) -> Callable[[Callable[P, R]], Jit[P, R]]: ...
 @boundary
 def jit(
     fun: Function | None = None,
@@ -381,7 +389,7 @@ def jit(
     options: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
     options["default_device"] = None if device is None else named(device).name
 
-    def wrap(f: Function) -> Jit:
+    def wrap(f: Function) -> Jit[..., Any]:
         return Jit(f, **options) if donate_argnums == () else DonatingJit(f, donate_argnums, **options)
 
     return wrap if fun is None else wrap(fun)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from graphad.api.functions import Function, arrays_in, check_callable, name_of
+from graphad.api.functions import arrays_in, call_with, check_callable, name_of
 from graphad.api.stages import run_on
 from graphad.api.transformed import Transformed
 from graphad.ir.types import aval
@@ -20,13 +20,15 @@ from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
 from graphad.transforms.batch import batched
 
+P = ParamSpec("P")
+R = TypeVar("R")
 InAxes = Any  # int | None | pytree of these
 
 
 @boundary
 def vmap(
-    fun: Function, in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
-) -> Callable[..., Any]:
+    fun: Callable[P, R], in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
+) -> Callable[P, R]:
     """``fun`` over one axis of its arguments, without a loop.
 
     Parameters
@@ -52,7 +54,7 @@ def vmap(
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
 
-    def mapped(*args: Any, **kwargs: Any) -> Any:
+    def mapped(*args: P.args, **kwargs: P.kwargs) -> R:
         parts, prefix, axes_of_parts = parts_of(in_axes, args, kwargs, name)
         mapped_parts = [p for p, a in zip(parts, axes_of_parts, strict=True) if a is not None]
         leaves, treedef = flatten(mapped_parts)
@@ -68,8 +70,7 @@ def vmap(
         def call(lanes: Any) -> Any:
             it = iter(lanes)
             whole = [p if a is None else next(it) for p, a in zip(parts, axes_of_parts, strict=True)]
-            given, named = unflatten(prefix, whole)
-            return fun(*given, **named)
+            return call_with(fun)(unflatten(prefix, whole))
 
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
         traced = trace_function(call, [_lane(x) for x in leaves], treedef, name=name, beside=beside)
