@@ -98,7 +98,7 @@ TRANSFORMS = {
 
 #: They transform all of their arguments, or take none.
 ALL_TRANSFORMED = {
-    "check_grads", "compile_grad", "eval_shape", "hvp", "jit", "jvp", "linear_transpose", "linearize", "make_graph",
+    "check_grads", "check_vmap", "compile_grad", "eval_shape", "hvp", "jit", "jvp", "linear_transpose", "linearize", "make_graph",
     "vjp",
 }  # fmt: skip
 
