@@ -1,9 +1,9 @@
 """Custom rules with Python branches: a rule is traced where its function is called, and values are known there.
 
-As a rule of their own (`graphad.api.custom`) graphs are traced when a transform first needs them, from types alone, and
-serve all calls. A rule that branches on a value raises in this; it is noted, and the derivative taken once more. From
-then on its graphs are traced at each call that is differentiated, with the call's examples, and serve that call alone.
-What they have observed is guarded outside, in the trace of the call.
+The graphs of a rule (`graphad.api.rules`) are traced when a transform first needs them, from types alone, and serve all
+calls. A rule that branches on a value raises then; this is noted, and the derivative is taken once more. From then on
+its graphs are traced at each call that is differentiated, with the values of the call, and serve calls that went the
+same way. What the rule has observed is guarded in the trace of the call.
 """
 
 from __future__ import annotations
