@@ -33,6 +33,7 @@ from graphad.trace.semantics import (
     dtype_and_weakness,
     float_for,
     result_type,
+    size_is_traced,
 )
 from graphad.trace.tracer import Tracer
 
@@ -322,7 +323,11 @@ def _number(x: Any, name: str) -> Any:
     x = as_operand(x, name)
     if x.ndim:
         raise ValueError(f"{source.where()}{name} takes numbers, got an array of shape {x.shape}.")
-    return int(x) if dtype_and_weakness(x)[0].is_integer else float(x)
+    if dtype_and_weakness(x)[0].is_integer:
+        return int(x)
+    if isinstance(x, Tracer):
+        raise TypeError(f"{source.where()}{size_is_traced(name, x)}")
+    return float(x)
 
 
 def linspace(

@@ -313,7 +313,19 @@ def to_array(x: Any) -> Array:
         raise TypeError("complex numbers are not supported; graphad differentiates real arithmetic")
     raise TypeError(
         f"expected an array or a number, not {kind.__name__}"
-        + (": write graphad.numpy.array(...) around it" if isinstance(x, (list, tuple)) else "")
+        + (": write graphad.numpy.array(...) around it" if isinstance(x, (list, tuple)) else as_container(x))
+    )
+
+
+def as_container(x: Any) -> str:
+    """For messages: what makes the object ``x`` a container of arrays, where that is known."""
+    fields = getattr(type(x), "__dataclass_fields__", None)
+    if not fields:
+        return ""
+    name, parts = type(x).__name__, ", ".join([f"p.{field}" for field in fields])
+    return (
+        f": a dataclass is a container of arrays once it is registered. Write graphad.tree_util.register_pytree_node("
+        f"{name}, lambda p: (({parts},), None), lambda _, parts: {name}(*parts)) below the class"
     )
 
 

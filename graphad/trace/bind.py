@@ -8,13 +8,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from graphad.config import config
+from graphad.errors import ConcretizationError
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
 from graphad.primitives.cast import convert
-from graphad.trace.array import Array, refuse_masked, to_array
+from graphad.trace.array import Array, as_container, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
@@ -144,6 +145,11 @@ def trace_function(
     try:
         out_leaves, out_tree = flatten_results(call(unflatten(treedef, arguments)))
         atoms, weak = _results(trace, out_leaves, out_tree, name)
+    except ValueError as error:
+        # NumPy puts "setting an array element with a sequence" over what is wrong with out[i] = x.
+        if isinstance(error.__cause__, ConcretizationError):
+            raise error.__cause__.with_traceback(error.__traceback__) from None
+        raise
     finally:
         state.stack.pop()
     predicates = [p for p, _ in trace.guards]
@@ -199,7 +205,7 @@ def _results(trace: Trace, leaves: list[Any], out_tree: TreeDef, name: str) -> t
                 path = path_text(unflatten(out_tree, leaves), k)
                 raise TypeError(
                     f"{where()}{name} returned a {type(x).__name__} at result{path}; a traced function returns arrays, "
-                    "numbers, None, and containers of these."
+                    f"numbers, None, and containers of these{as_container(x)}."
                 ) from error
         atoms.append(lift(trace, x))
         weak.append(x.weak_type)

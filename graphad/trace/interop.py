@@ -18,7 +18,7 @@ import numpy as np
 
 from graphad.errors import ConcretizationError
 from graphad.ir.types import aval, dtype_of
-from graphad.trace import dlpack
+from graphad.trace import dlpack, remedies
 from graphad.trace.source import quoted, user_loc, where
 
 NDArray = np.ndarray[Any, Any]
@@ -45,6 +45,7 @@ _namespace: list[ModuleType] = []
 def set_namespace(module: ModuleType) -> None:
     """Say which module is `graphad.numpy`; it calls this itself, for it stands on a higher floor."""
     _namespace[:] = [module]
+    remedies.set_namespace(module)
 
 
 def array_namespace(x: Any, *, api_version: str | None = None) -> ModuleType:
@@ -134,29 +135,14 @@ def to_numpy(x: Any) -> Any:
 
 def numpy_refused(x: Any, function: Callable[..., Any], in_place: bool = False) -> Exception:
     """The error for a function of NumPy on the traced value ``x``; it names what to write."""
-    name = function.__name__
-    module = getattr(function, "__module__", None) or "numpy"
-    full = f"{module}.{name}".removeprefix("numpy.")
+    what, instead = remedies.of_function(function)
     if in_place:
-        what, remedy = "an in-place operator on a NumPy array", "Write a = a + x for a += x."
-    elif (twin := _twin(full)) is not None:
-        arguments = "x" if isinstance(function, np.ufunc) and function.nin == 1 else "..."
-        what, remedy = f"np.{full}", f"Write {twin}({arguments})."
-    else:
-        what, remedy = f"{module}.{name}", f"Write it with functions of graphad.numpy, which has no {name} itself."
+        what, instead = "an in-place operator on a NumPy array", "Write a = a + x for a += x."
     loc = user_loc(2)
     return ConcretizationError(
         f"{where(loc)}{what} needs the numbers behind a traced value of type {x.aval}, and would cut its derivative."
-        f"{quoted(loc)}{remedy} To look at the value use graphad.debug.print, or return it."
+        f"{quoted(loc)}{instead}"
     )
-
-
-def _twin(full: str) -> str | None:
-    """The function of `graphad.numpy` that has the name ``full`` in NumPy."""
-    found: Any = _namespace[0] if _namespace else None
-    for part in full.split("."):
-        found = vars(found).get(part) if isinstance(found, ModuleType) else None
-    return f"graphad.numpy.{full}" if callable(found) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphad.config import config
+from graphad.errors import TracerBoolError
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import BY_NUMPY, DType, Literal, b1, dtype_of, f32, f64, i32, i64, promote
 from graphad.primitives.cast import convert
@@ -182,13 +183,29 @@ def canonical_dtype(dtype: Any) -> DType:
 
 def canonical_shape(shape: Any, name: str) -> tuple[int, ...]:
     """``shape`` as a tuple of ints, none negative. A traced integer in it is observed, and guarded."""
+    single = not hasattr(shape, "__len__") or (isinstance(shape, (Array, np.ndarray)) and not shape.ndim)
+    given = (shape,) if single else tuple(shape)
     try:
-        sizes = tuple([operator.index(n) for n in (shape if hasattr(shape, "__len__") else (shape,))])
+        sizes = tuple([operator.index(n) for n in given])
+    except TracerBoolError:
+        raise
     except TypeError:
+        traced = [n for n in given if isinstance(n, Tracer)]
+        if traced:
+            raise TypeError(f"{where()}{size_is_traced(name, traced[0])}") from None
         raise TypeError(f"{where()}{name} takes a shape of integers, got {shape!r}.") from None
     if any([n < 0 for n in sizes]):
         raise ValueError(f"{where()}{name} got shape {sizes}; sizes must not be negative.")
     return sizes
+
+
+def size_is_traced(name: str, x: Any) -> str:
+    """What to write where a traced value that is no integer would decide a shape."""
+    return (
+        f"{name} got a traced value of type {x.aval} as a size: shapes are known when a function is traced, and this "
+        "would cut its derivative. Pass an int as a static argument (jit(f, static_argnums=...)), close over it, or "
+        "take it from x.shape."
+    )
 
 
 def canonical_axis(axis: Any, ndim: int, name: str) -> int:

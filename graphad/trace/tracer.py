@@ -13,6 +13,7 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref, group_dtype
 from graphad.ir.types import Literal, dtype_of, literal
+from graphad.trace import remedies
 from graphad.trace.array import Array, refuse_assignment, refuse_hash
 from graphad.trace.guards import observe
 from graphad.trace.interop import Dispatch
@@ -122,7 +123,7 @@ class Tracer(Ref, Dispatch):
         return self.__int__()
 
     def __float__(self) -> float:
-        raise concretized(self, "float(x)")
+        raise concretized(self, remedies.FLOAT)
 
     def __complex__(self) -> complex:
         raise concretized(self, "complex(x)")
@@ -140,10 +141,10 @@ class Tracer(Ref, Dispatch):
         raise concretized(self, "x.__dlpack__()")
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        raise concretized(self, "x.__dlpack_device__()")
+        raise concretized(self, "x.__dlpack__()")
 
     def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise concretized(self, "a NumPy function, or np.asarray(x),")
+        raise concretized(self, remedies.ARRAY)
 
     def __format__(self, spec: str) -> str:
         if spec:
@@ -170,10 +171,8 @@ def concretized(x: Tracer, what: str) -> ConcretizationError | TracerLeakError:
     """The error for an operation that would turn a tracer into a number."""
     if x.builder not in state.stack:
         return leaked(x)
-    loc = user_loc(2)
+    what, instead, loc = remedies.remedy(what, user_loc(2))
     return ConcretizationError(
         f"{where(loc)}{what} needs the number behind a traced value of type {x.aval}, and would cut its derivative."
-        f"{quoted(loc)}"
-        "Write the graphad.numpy function of the same name (graphad.numpy.sin(x) for math.sin(x) or np.sin(x)); to "
-        "look at the value use graphad.debug.print, or return it."
+        f"{quoted(loc)}{instead}"
     )
