@@ -123,6 +123,8 @@ def _apply_jvp(
                     if term is not None:
                         total = term if total is None else add(total, term)
             results = [total]
+            if total is None or (type(total) is Ref and total.aval is builder.avals[values[0]]):  # type: ignore[index]
+                return results
     except GraphadError:
         raise
     except Exception as error:

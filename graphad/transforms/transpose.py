@@ -124,41 +124,36 @@ def _transpose_eqn(
     rule = primitive.transpose
     if rule is None:
         raise _not_linear(eqn, loc)
+    named = primitive.named(params)
     results: Any
-    if callable(rule):
-        try:
-            results = rule(cts, operands, **primitive.named(params))
-        except ValueWantedError:
-            raise _not_linear(eqn, loc) from None
-        except GraphadError:
-            raise
-        except Exception as error:
-            raise raised(eqn, "transpose", loc, error) from error
-    else:
-        results = [None] * len(inputs)
-        for i, x in enumerate(operands):
-            if type(x) is Aval:
-                results[i] = _transpose_operand(rule.get(i), i, graph, eqn, loc, cts[0], operands)
-    return checked(eqn, "transpose", loc, results, [graph.aval_of(a) for a in inputs])
-
-
-def _transpose_operand(
-    partial: Any, i: int, graph: Graph, eqn: Eqn, loc: Loc, ct: Ref | None, operands: list[Ref | Aval]
-) -> Any:
-    """The cotangent of operand ``i``."""
-    if partial is None:
-        raise _not_linear(eqn, loc)
+    fits, i = True, 0
     try:
-        return partial(ct, *operands, **eqn.primitive.named(eqn.params))
+        if callable(rule):
+            results, fits = rule(cts, operands, **named), False
+        else:
+            ct, results = cts[0], [None] * len(inputs)
+            for i, x in enumerate(operands):
+                if type(x) is Aval:
+                    partial = rule.get(i)
+                    if partial is None:
+                        raise _not_linear(eqn, loc)
+                    found = results[i] = partial(ct, *operands, **named)
+                    fits = fits and (found is None or (type(found) is Ref and found.aval is x))
     except ValueWantedError:
-        if not reads_itself(partial, i, graph, eqn):
-            raise _not_linear(eqn, loc) from None
-        problem = f"computes with the value of operand {i}, in which {eqn.primitive.name} is said to be linear"
-        raise rule_error(eqn, "transpose", loc, problem) from None
+        raise _value_wanted(rule, i, graph, eqn, loc) from None
     except GraphadError:
         raise
     except Exception as error:
         raise raised(eqn, "transpose", loc, error) from error
+    return results if fits else checked(eqn, "transpose", loc, results, [graph.aval_of(a) for a in inputs])
+
+
+def _value_wanted(rule: Any, i: int, graph: Graph, eqn: Eqn, loc: Loc) -> Exception:
+    """Why the rule of operand ``i`` computes with an operand of which it has the type alone."""
+    if callable(rule) or not reads_itself(rule[i], i, graph, eqn):
+        return _not_linear(eqn, loc)
+    problem = f"computes with the value of operand {i}, in which {eqn.primitive.name} is said to be linear"
+    return rule_error(eqn, "transpose", loc, problem)
 
 
 def _not_linear(eqn: Eqn, loc: Loc) -> DifferentiationError:

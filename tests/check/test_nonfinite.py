@@ -68,6 +68,31 @@ def test_on_a_device(name):
         check(name, message_of(name, lambda: f(x)))
 
 
+@pytest.mark.parametrize("place", ["cpu", "cuda:emulated"])
+@pytest.mark.parametrize("wrap", [lambda f: f, graphad.jit], ids=["plain", "jit"])
+def test_equal_programs_at_two_lines(place, wrap):
+    """Code is shared between equal graphs, and the lines are each one's own."""
+
+    def first(x):
+        return gnp.sqrt((x * x).sum())  # the first
+
+    def second(x):
+        return gnp.sqrt((x * x).sum())  # the second
+
+    x = graphad.device_put(np.zeros(2, np.float32), place)
+    for f, text in ((first, "# the first"), (second, "# the second"), (first, "# the first")):
+        with config.override(debug_nans=True), pytest.raises(NonFiniteError) as caught:
+            wrap(graphad.grad(f))(x)
+        assert f"return gnp.sqrt((x * x).sum())  {text}\n" in str(caught.value)
+
+
+def test_operations_on_a_device():
+    """Each is a program there."""
+    x = graphad.device_put(np.float32([1, -1]), "cuda:emulated")
+    with config.override(debug_nans=True), pytest.raises(NonFiniteError, match=r"log makes it of "):
+        gnp.log(x)
+
+
 @pytest.mark.parametrize("on_nan", ["raise", "ignore"])
 @pytest.mark.parametrize("name", ["logarithm", "within jit", "masked logarithm", "norm at zero", "backward rule"])
 def test_training(name, on_nan):
