@@ -10,7 +10,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from graphad import lax, nn
+from graphad import lax, nn, optim
 
 DTYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 HALVES = np.array([[-2.0, 0.5, 1.5, 1.5], [3.0, -0.5, 0.0, 2.5], [1.0, 1.0, -1.0, 8.0]])
@@ -222,3 +222,14 @@ def test_a_convolution_with_a_wide_result_is_not_rounded_before():
     x, w = np.full((1, 4, 8), 200, np.float16), np.full((1, 4, 8), 200, np.float16)
     result = lax.conv_general_dilated(x, w, (1,), "VALID", preferred_element_type=np.float32)
     np.testing.assert_array_equal(result, np.float32([[[32 * 200 * 200]]]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norms_of_updates(dtype):
+    updates = {"a": np.full(100, 300, DTYPES[dtype]), "b": np.full((2, 50), 300, DTYPES[dtype])}
+    norm = optim.global_norm(updates)
+    assert (norm.dtype, float(norm)) == (DTYPES[dtype], np.asarray(300 * np.sqrt(200)).astype(DTYPES[dtype]))
+    clipped, _ = optim.clip_by_global_norm(1.0).update(updates, ())
+    check_rounded_once(clipped["a"], np.full(100, 200**-0.5), DTYPES[dtype])
+    clipped, _ = optim.clip_by_block_rms(1.0).update(updates, ())
+    check_rounded_once(clipped["b"], np.ones((2, 50)), DTYPES[dtype])
