@@ -98,8 +98,8 @@ TRANSFORMS = {
 
 #: They transform all of their arguments, or take none.
 ALL_TRANSFORMED = {
-    "check_grads", "check_vmap", "compile_grad", "eval_shape", "hvp", "jit", "jvp", "linear_transpose", "linearize", "make_graph",
-    "vjp",
+    "check_grads", "check_vmap", "compile_grad", "eval_shape", "hvp", "jit", "jvp", "linear_transpose", "linearize",
+    "make_graph", "vjp",
 }  # fmt: skip
 
 

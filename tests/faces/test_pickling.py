@@ -116,7 +116,8 @@ TRANSFORMED = {
 }
 #: They take the arguments as well, or have rules.
 NOT_OF_A_FUNCTION_ALONE = {
-    "check_grads", "check_vmap", "custom_jvp", "custom_vjp", "eval_shape", "hvp", "jvp", "linear_transpose", "linearize", "vjp",
+    "check_grads", "check_vmap", "custom_jvp", "custom_vjp", "eval_shape", "hvp", "jvp", "linear_transpose",
+    "linearize", "vjp",
 }  # fmt: skip
 
 
