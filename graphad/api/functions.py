@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from graphad.errors import DifferentiationError
 from graphad.ir.types import b1
-from graphad.trace.bind import Traced, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, trace_function, type_of
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.source import where
 
@@ -26,6 +26,13 @@ class Arguments(NamedTuple):
     def of(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> Arguments:
         leaves, treedef = flatten((tuple(args), kwargs))
         return cls(leaves, treedef, [len(flatten(a)[0]) for a in args], range(len(args)))
+
+    def types(self) -> tuple[Spec, ...] | None:
+        """The types of the leaves; None if one has none."""
+        try:
+            return tuple([type_of(x) for x in self.leaves])
+        except TypeError:
+            return None
 
     @classmethod
     def chosen(cls, args: Sequence[Any], argnums: Sequence[int]) -> Arguments:

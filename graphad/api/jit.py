@@ -24,7 +24,7 @@ from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
-from graphad.trace.float0 import hidden, is_float0
+from graphad.trace.float0 import hidden
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -168,9 +168,10 @@ class Jit(Generic[P, R]):
         """The dynamic arguments, the function of them alone, and the key of the signature."""
         call, dynamic, named, static = self._static.split(self.fun, args, kwargs)
         arguments = Arguments.of(dynamic, named)
-        if any([is_float0(x) for x in arguments.leaves]):
+        types = arguments.types()
+        if types is None:  # float0, or what cannot be an argument
             arguments = Arguments.of(*hidden((dynamic, named)))
-        types = tuple([type_of(x) for x in arguments.leaves])
+            types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 
     def _make_path(self, bound: Any, forced: list[Literal]) -> Path:

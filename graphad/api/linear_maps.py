@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphad.api.abstract import as_spec
+from graphad.api.abstract import ShapeDtypeStruct, as_spec
 from graphad.api.branching import differentiated
 from graphad.api.functions import (
     Arguments,
@@ -20,6 +20,7 @@ from graphad.api.functions import (
 )
 from graphad.api.stages import run_on
 from graphad.api.tangents import check_tangents, derivative_types, zeros
+from graphad.api.transformed import Transformed
 from graphad.ir.graph import Graph
 from graphad.primitives.custom import custom_lin
 from graphad.trace.array import Array
@@ -256,6 +257,7 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
     check_callable(fun, "linear_transpose")
     arguments = Arguments.of(primals, {})
     specs = [type_of(as_spec(x)) for x in arguments.leaves]
+    structs = [ShapeDtypeStruct(s.aval.shape, s.aval.dtype, s.weak) for s in specs]
     arguments = arguments._replace(leaves=specs)
     check_float_inputs(arguments, "linear_transpose", name_of(fun))
     traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
@@ -275,4 +277,8 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
         ]
         return unflatten(arguments.treedef, leaves)[0]
 
-    return transpose_of
+    return Transformed(transpose_of, fun, _transpose_again, primals=unflatten(arguments.treedef, structs)[0])
+
+
+def _transpose_again(fun: Function, primals: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:
+    return linear_transpose(fun, *primals)

@@ -115,7 +115,8 @@ def _operand(x: Any, name: str) -> Any:
     try:
         return as_operand(x, f"vmap({name})")
     except TypeError as error:
-        raise TypeError(f"{error}. Give None in in_axes for what is passed whole, as it is, to every lane.") from None
+        advice = "What every lane gets as it is, is passed by position, with None in in_axes."
+        raise TypeError(f"{error}. {advice}") from None
 
 
 def _normal_axis(axis: Any, x: Any, name: str) -> int:

@@ -48,11 +48,17 @@ def _understood(y: Any) -> bool:
     )
 
 
+def _alike(x: Array, tracer: Tracer) -> bool:
+    """Whether an Array is of a tracer's type."""
+    a, value = tracer.aval, x._value
+    return value.shape == a.shape and value.dtype == a.dtype.numpy and x.weak_type == tracer.weak_type
+
+
 def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Method, Method]:
     """The methods for ``x op y`` and ``y op x``.
 
-    Two tracers of one float type, or one and a Python number, are the common case of traced code: these go straight to
-    ``primitive``. ``function`` sees to everything else.
+    Two tracers of one float type, or one and an Array or a Python number, are the common case of traced code: these go
+    straight to ``primitive``. ``function`` sees to everything else.
     """
 
     def forward(x: Any, y: Any) -> Any:
@@ -68,6 +74,14 @@ def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Met
                     result = x.__emit__(primitive, (x, literal(y, a.dtype)), ())
                     result.weak_type = x.weak_type
                     return result
+                elif type(y) is Array and _alike(y, x):
+                    result = x.__emit__(primitive, (x, y), ())
+                    result.weak_type = x.weak_type
+                    return result
+        elif type(y) is Tracer and type(x) is Array and primitive is not None and y.aval.is_float and _alike(x, y):
+            result = y.__emit__(primitive, (x, y), ())
+            result.weak_type = y.weak_type
+            return result
         return function(x, y) if _understood(y) else NotImplemented
 
     def reflected(x: Any, y: Any) -> Any:

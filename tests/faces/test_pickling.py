@@ -153,6 +153,12 @@ def test_transformed_functions_pickle_where_the_function_does(name):
     assert copy.deepcopy([f])[0] is f
 
 
+def test_a_transposed_function_pickles():
+    f = graphad.linear_transpose(twice, X)
+    again = pickle.loads(pickle.dumps(f))
+    close(again(X), f(X))
+
+
 def test_custom_rules_pickle_with_their_rules():
     f = graphad.custom_jvp(twice)
     f.defjvp(twice_jvp)
