@@ -14,12 +14,14 @@ from graphad.trace.array import Array, to_array
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
 from graphad.trace.source import where
+from graphad.trace.tracebacks import boundary
 
 NDArray = np.ndarray[Any, Any]
 
 _TOLERANCE: Final = {16: 3e-2, 32: 1e-4, 64: 1e-9}
 
 
+@boundary
 def check_vmap(
     f: Function, args: Sequence[Any], in_axes: InAxes = 0, *, atol: float | None = None, rtol: float | None = None
 ) -> None:

@@ -121,19 +121,33 @@ def test_errors_in_the_function_end_at_its_line(name, failure):
     assert files(error)[0][-1] == __file__
 
 
-WRONG_USES = {
-    "no function": [
-        graphad.grad, graphad.value_and_grad, graphad.vmap, graphad.jit, graphad.compile_grad, graphad.jacfwd,
-        graphad.jacrev, graphad.jacobian, graphad.hessian, graphad.make_graph, graphad.checkpoint, graphad.eval_shape,
-        graphad.linearize, graphad.vjp, graphad.linear_transpose,
-    ],
-}  # fmt: skip
+def transformations():
+    """Every public function that takes another one."""
+    for name in dir(graphad):
+        function = getattr(graphad, name)
+        if inspect.isfunction(function) and next(iter(inspect.signature(function).parameters), "") in ("fun", "f"):
+            yield name
 
 
-@pytest.mark.parametrize("function", WRONG_USES["no function"], ids=lambda f: f.__name__)
-def test_wrong_uses_end_at_the_call(function):
-    error = caught(lambda: function(3))
-    assert_hidden(error)
+@pytest.mark.parametrize("name", list(transformations()))
+def test_wrong_uses_end_at_the_call(name):
+    function = getattr(graphad, name)
+    parameters = inspect.signature(function).parameters.values()
+    required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    assert_hidden(caught(lambda: function(*[3] * max(required, 1))))
+
+
+def test_all_transformations_are_met():
+    assert {*transformations()} >= {
+        "grad",
+        "value_and_grad",
+        "vmap",
+        "jit",
+        "compile_grad",
+        "jvp",
+        "vjp",
+        "check_grads",
+    }
 
 
 CALLS = {
