@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from graphad import numpy as gnp
+from graphad.api.custom import custom_jvp
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, as_number, as_operand, beside, canonical_axis, elementwise, with_weak
+from graphad.trace.semantics import (
+    as_float,
+    as_floats,
+    as_number,
+    as_operand,
+    beside,
+    canonical_axis,
+    elementwise,
+    with_weak,
+)
 
 # Klambauer et al. 2017: with these, mean 0 and variance 1 are a fixed point.
 _SELU_ALPHA: Final = 1.6732632423543772848170429916717
@@ -100,7 +111,9 @@ def softplus(x: ArrayLike) -> Array:
     >>> softplus(0.0)
     Array(0.6931472, dtype=float32, weak_type=True)
     """
-    return gnp.logaddexp(x, 0.0)
+    x = as_float(x, "softplus")
+    positive = x > 0
+    return gnp.where(positive, x, 0.0) + gnp.log1p(gnp.exp(gnp.where(positive, -x, x)))
 
 
 @in_float32
@@ -110,8 +123,7 @@ def silu(x: ArrayLike) -> Array:
     >>> silu(0.0)
     Array(0., dtype=float32, weak_type=True)
     """
-    x = as_float(x, "silu")
-    return x * sigmoid(x)
+    return _gated(as_float(x, "silu"), sigmoid)
 
 
 swish = silu
@@ -125,12 +137,26 @@ def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     Array(0., dtype=float32)
     """
     x = as_float(x, "gelu")
-    if approximate:
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-        result = x * (0.5 * (1.0 + gnp.tanh(inner)))
-    else:
-        result = 0.5 * x * elementwise(prims.erfc, x * -math.sqrt(0.5))
-    return with_weak(result, False)
+    return with_weak(_gated(x, _normal_by_tanh if approximate else _normal), False)
+
+
+def _normal_by_tanh(x: Array) -> Array:
+    """``(1 + tanh(u)) / 2``, written as the logistic function of 2u: it keeps its digits where tanh is close to -1."""
+    return sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def _normal(x: Array) -> Array:
+    return 0.5 * elementwise(prims.erfc, x * -math.sqrt(0.5))
+
+
+#: Beyond it each gate below is 0 or 1 to the last digit of a float64, and its derivatives are 0 times any power of x.
+_FAR: Final = 1000.0
+
+
+def _gated(x: Array, gate: Callable[[Array], Array]) -> Array:
+    """``x * gate(x)`` for a gate that rises from 0 to 1: without 0 times infinity, in its derivatives too."""
+    held = elementwise(prims.clamp, -_FAR, x, _FAR)
+    return gnp.where(x >= _FAR, x, held * gate(held))
 
 
 def identity(x: ArrayLike) -> Array:
@@ -172,7 +198,10 @@ def soft_sign(x: ArrayLike) -> Array:
     Array(0.5, dtype=float32, weak_type=True)
     """
     x = as_float(x, "soft_sign")
-    return x / (abs(x) + 1)
+    size = abs(x)
+    near = size < 1
+    # Both are the same function: the first keeps its digits near 0, and the second its derivatives, far out.
+    return gnp.where(near, gnp.where(near, x, 0.0) / (size + 1), gnp.copysign(1 - 1 / (size + 1), x))
 
 
 def hard_tanh(x: ArrayLike) -> Array:
@@ -192,7 +221,8 @@ def hard_sigmoid(x: ArrayLike) -> Array:
     >>> hard_sigmoid(0.0)
     Array(0.5, dtype=float32, weak_type=True)
     """
-    return relu6(as_float(x, "hard_sigmoid") + 3.0) / 6.0
+    x = as_float(x, "hard_sigmoid")
+    return gnp.where(x <= -3, 0.0, gnp.where(x >= 3, 1.0, (x + 3.0) / 6.0))
 
 
 @in_float32
@@ -202,8 +232,7 @@ def hard_silu(x: ArrayLike) -> Array:
     >>> hard_silu(3.0)
     Array(3., dtype=float32, weak_type=True)
     """
-    x = as_float(x, "hard_silu")
-    return x * hard_sigmoid(x)
+    return _gated(as_float(x, "hard_silu"), hard_sigmoid)
 
 
 hard_swish = hard_silu
@@ -216,8 +245,16 @@ def mish(x: ArrayLike) -> Array:
     >>> mish(0.0)
     Array(0., dtype=float32, weak_type=True)
     """
-    x = as_float(x, "mish")
-    return x * gnp.tanh(softplus(x))
+    return _gated(as_float(x, "mish"), _tanh_of_softplus)
+
+
+def _tanh_of_softplus(x: Array) -> Array:
+    """In powers of ``exp(-abs(x))``: of tanh itself there are no digits left where it is close to 1."""
+    positive = x > 0
+    e = gnp.exp(gnp.where(positive, -x, x))
+    square = e * e
+    n = square + 2 * e
+    return gnp.where(positive, 1 - 2 * square / (1 + square + n), n / (n + 2))
 
 
 @in_float32
@@ -243,9 +280,23 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4) -> Array:
     >>> squareplus(0.0)
     Array(1., dtype=float32, weak_type=True)
     """
-    x, b = beside("squareplus", x, b)
-    x = as_float(x, "squareplus")
-    return (x + gnp.sqrt(x * x + b)) / 2
+    x, b = as_floats("squareplus", *beside("squareplus", x, b))
+    positive = x > 0
+    total = _root(*gnp.broadcast_arrays(x, b)) + gnp.where(positive, x, -x)
+    return gnp.where(positive, total / 2, b / 2 / total)  # below 0, the sum would cancel
+
+
+@custom_jvp
+def _root(x: Array, b: Array) -> Array:
+    return gnp.hypot(x, gnp.sqrt(b))
+
+
+@_root.defjvp
+def _root_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """``sqrt(x**2 + b)``; written out, as the derivative of the square root of b is infinite where b is 0."""
+    (x, b), (t_x, t_b) = primals, tangents
+    root = _root(x, b)
+    return root, t_x * elementwise(prims.cos_angle, x, gnp.sqrt(b)) + t_b * (0.5 / root)
 
 
 @in_float32
@@ -256,7 +307,7 @@ def sparse_plus(x: ArrayLike) -> Array:
     Array(0.25, dtype=float32, weak_type=True)
     """
     x = as_float(x, "sparse_plus")
-    return gnp.where(x <= -1.0, 0.0, gnp.where(x >= 1.0, x, (x + 1.0) ** 2 / 4))
+    return gnp.where(x >= 1.0, x, (elementwise(prims.clamp, -1.0, x, 1.0) + 1.0) ** 2 / 4)
 
 
 @in_float32
@@ -266,7 +317,7 @@ def sparse_sigmoid(x: ArrayLike) -> Array:
     >>> sparse_sigmoid(0.5)
     Array(0.75, dtype=float32, weak_type=True)
     """
-    return 0.5 * gnp.clip(as_float(x, "sparse_sigmoid") + 1.0, 0.0, 2.0)
+    return 0.5 * (gnp.clip(as_float(x, "sparse_sigmoid"), -1.0, 1.0) + 1.0)
 
 
 @in_float32

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import operator
-from math import inf
 
 import numpy as np
 
-from graphad.api.custom import custom_jvp
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1, i32, literal
 from graphad.numpy._logic import where
-from graphad.numpy._math import exp, log1p, sqrt
+from graphad.numpy._math import exp, log1p
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
@@ -23,8 +21,6 @@ from graphad.trace.semantics import (
     as_number,
     as_operands,
     beside,
-    broadcast_shapes,
-    broadcast_to,
     cast,
     dtype_and_weakness,
     elementwise,
@@ -248,42 +244,29 @@ def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.logaddexp(1000.0, 0.0)
     Array(1000., dtype=float32, weak_type=True)
     """
-    x, y = as_floats("logaddexp", x, y)
-    shape = broadcast_shapes((x.shape, y.shape), "logaddexp")
-    return _logaddexp(broadcast_to(x, shape), broadcast_to(y, shape))
+    greater, gap = greater_and_gap(*as_floats("logaddexp", x, y))
+    return greater + log1p(exp(gap))
 
 
-@custom_jvp
-def _logaddexp(x: Array, y: Array) -> Array:
-    gap = x - y
-    # Where both are the same infinity the gap is nan, and the sum is that infinity.
-    return where(gap != gap, x + y, maximum(x, y) + log1p(exp(-abs(gap))))
+def greater_and_gap(x: Array, y: Array) -> tuple[Array, Array]:
+    """The greater of x and y, and how far the other is below it; of equal infinities the gap is 0.
 
-
-@_logaddexp.defjvp
-def _logaddexp_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Each operand's share of the sum. Written out, as the formula above has a kink where x = y."""
-    result = _logaddexp(*primals)
-
-    def share(x: Array) -> Array:
-        return exp(where(x == inf, 0.0, x) - where(result == inf, 0.0, result))
-
-    (x, y), (t_x, t_y) = primals, tangents
-    return result, t_x * share(x) + t_y * share(y)
+    What is chosen by ``x > y`` is smooth where x and y meet, as `maximum` and `abs` are not.
+    """
+    first = x > y
+    gap = where(first, y - x, x - y)
+    return where(first, x, y), where((x == y) & (gap != gap), 0.0, gap)
 
 
 @in_float32
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """``sqrt(x*x + y*y)`` without overflow.
+    """``sqrt(x*x + y*y)`` without overflow; inf if either is infinite, be the other nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.hypot(3.0, 4.0)
     Array(5., dtype=float32, weak_type=True)
     """
-    x, y = map(abs, as_floats("hypot", x, y))
-    long, short = elementwise(prims.maximum, x, y, name="hypot"), minimum(x, y)
-    ratio = short / where(long == 0, 1, long)
-    return where(long == inf, long, long * sqrt(1 + ratio * ratio))
+    return elementwise(prims.hypot, x, y, to_float=True, name="hypot")
 
 
 def _of_numbers_or_bools(primitive: Primitive, of_bools: Primitive, name: str, x: ArrayLike, y: ArrayLike) -> Array:

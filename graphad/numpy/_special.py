@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from graphad.numpy._arithmetic import greater_and_gap
 from graphad.numpy._logic import isnan, where
-from graphad.numpy._math import exp, log1p, sign, sin
+from graphad.numpy._math import exp, floor, log1p, rint, sign, sin
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
@@ -94,14 +95,17 @@ def sinc(x: ArrayLike, /) -> Array:
     >>> gnp.sinc(gnp.array([0.0, 0.5]))
     Array([1.       , 0.63661975], dtype=float32)
     """
-    x = as_float(x, "sinc") * math.pi
-    near = abs(x) < 1
-    square = where(near, x, 0.0) ** 2
+    x = as_float(x, "sinc")
+    angle = x * math.pi
+    near = abs(angle) < 1
+    square = where(near, angle, 0.0) ** 2
     series = _SINC[0] * square + _SINC[1]
     for coefficient in _SINC[2:]:
         series = series * square + coefficient
-    far = where(near, 1.0, x)
-    return where(near, series, sin(far) / far)
+    far = where(near, 0.5, x)
+    whole = rint(far)  # the sine of the fraction that is left, which is exact, and a sign
+    sine = sin((far - whole) * math.pi) * (1 - 2 * (whole - 2 * floor(whole / 2)))
+    return where(near, series, sine / (far * math.pi))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -126,11 +130,8 @@ def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Array:
     >>> gnp.logaddexp2(1000.0, 1000.0)
     Array(1001., dtype=float32, weak_type=True)
     """
-    x, y = as_floats("logaddexp2", x, y)
-    first = x > y
-    greater, gap = where(first, x, y), where(first, y - x, x - y)
-    # Where both are the same infinity the gap is nan, and the sum is that infinity.
-    return where(isnan(gap), x + y, greater + log1p(exp(gap * math.log(2))) / math.log(2))
+    greater, gap = greater_and_gap(*as_floats("logaddexp2", x, y))
+    return greater + log1p(exp(gap * math.log(2))) / math.log(2)
 
 
 def heaviside(x: ArrayLike, y: ArrayLike, /) -> Array:

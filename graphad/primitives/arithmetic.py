@@ -118,7 +118,8 @@ rem = elementwise(
     doc="The remainder of division rounded toward zero, with the sign of x; of integers, x rem 0 is x.",
     numpy=_rem,
     scalar="{0} % {1}",
-    jvp=(lambda t, x, y, z: t, lambda t, x, y, z: mul(t, neg(trunc(div(x, y))))),
+    # the quotient rounded toward zero, by an exact dividend: x / y may round up to a whole number
+    jvp=(lambda t, x, y, z: t, lambda t, x, y, z: mul(t, neg(round_(div(sub(x, z), y))))),
     dtypes="fiu",
     domain=((-3.0, 3.0), (0.5, 0.9)),
 )

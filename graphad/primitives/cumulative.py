@@ -16,7 +16,7 @@ from graphad.ir.primitive import PRIMITIVES, ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, b1, f32, f64, i32, i64
 from graphad.primitives.cast import convert, in_f32
-from graphad.primitives.elementwise import div, eq, exp, is_finite, mul, select, sub
+from graphad.primitives.elementwise import and_, div, eq, logistic, mul, ne, neg, select, sub
 from graphad.primitives.families_shape import (
     Array,
     Shape,
@@ -223,10 +223,16 @@ def _logsumexp(x: Array, axis: int) -> Array:
 
 
 def _logsumexp_tangent(t: Ref, x: Ref, y: Ref, *, axis: int, reverse: bool) -> Ref:
-    """The mean of the tangents so far with weights ``exp(x)``, which each step updates without overflow."""
-    shift = select(is_finite(y), y, 0)  # infinities have no neighbours to compare with
-    kept = exp(sub(_before(y, axis, reverse, -np.inf), shift))
-    return linear_recurrence(kept, mul(exp(sub(x, shift)), t), axis=axis, reverse=reverse)
+    """The mean of the tangents so far with weights ``exp(x)``, which each step updates.
+
+    Elements that are inf share it, and those that are -inf have no part in it.
+    """
+    before = _before(y, axis, reverse, -np.inf)
+    gap = sub(before, x)
+    gap = select(and_(eq(before, x), ne(gap, gap)), 0, gap)
+    kept = select(eq(before, -np.inf), 0, logistic(gap))
+    share = select(eq(x, -np.inf), 0, logistic(neg(gap)))
+    return linear_recurrence(kept, mul(share, t), axis=axis, reverse=reverse)
 
 
 cumlogsumexp = _cumulative(

@@ -1,7 +1,8 @@
-"""Roots, powers, exponentials, logarithms, trigonometric and hyperbolic functions, the error function.
+"""Roots, powers, exponentials, logarithms, trigonometric functions, the error function.
 
 Derivatives are written so that they neither cancel nor overflow where the function does not, with everything but one
-last product free of the tangent: that product is all that remains of the rule in a linearized program.
+last product free of the tangent: that product is all that remains of the rule in a linearized program. A derivative
+whose own derivative would lose digits is a primitive (`cos_angle`, `lorentzian`, ...), with the rule that keeps them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from graphad.ir.types import literal
 from graphad.primitives.arithmetic import add, clamp, div, mul, neg, sub
-from graphad.primitives.comparison import eq, select
+from graphad.primitives.comparison import and_, eq, select
 from graphad.primitives.families import elementwise, literal_of
 from graphad.primitives.reference import kernel
 
@@ -38,19 +39,21 @@ rsqrt = elementwise(
     domain=(0.5, 3.0),
 )
 
+
+def _cbrt_jvp(t: Any, _x: Any, y: Any) -> Any:
+    """1 / (3 y*y), by an inverse that is squared: y*y has an infinite derivative at infinity."""
+    inverse = div(1, y)
+    return mul(t, mul(mul(inverse, inverse), 1 / 3))
+
+
 cbrt = elementwise(
     "cbrt",
     doc="The cube root, of negative numbers too.",
     numpy=np.cbrt,
     scalar="cbrt({0})",
-    jvp=(lambda t, x, y: mul(t, div(1 / 3, mul(y, y))),),
+    jvp=(_cbrt_jvp,),
     domain=(0.5, 3.0),
 )
-
-
-def _cosine(x: Any, r: Any) -> Any:
-    """x / r, and 0 at the origin."""
-    return div(x, select(eq(r, 0), literal(1, r.dtype), r))
 
 
 hypot = elementwise(
@@ -58,30 +61,61 @@ hypot = elementwise(
     doc="sqrt(x*x + y*y) without overflow; inf if either is infinite. The derivative at the origin is taken as 0.",
     numpy=np.hypot,
     scalar="hypot({0}, {1})",
-    jvp=(lambda t, x, y, r: mul(t, _cosine(x, r)), lambda t, x, y, r: mul(t, _cosine(y, r))),
+    jvp=(lambda t, x, y, r: mul(t, cos_angle(x, y)), lambda t, x, y, r: mul(t, cos_angle(y, x))),
     domain=((0.5, 3.0), (-3.0, 3.0)),
     commutative=True,
 )
 
 
+def _cos_angle(x: Any, y: Any) -> Any:
+    longer = np.maximum(np.abs(x), np.abs(y))
+    a, b = (np.where(np.abs(v) == longer, np.copysign(longer.dtype.type(1), v), v / longer) for v in (x, y))
+    return np.where(longer == 0, x, a / np.sqrt(a * a + b * b))
+
+
+def _turning(x: Any, y: Any) -> Any:
+    """sin / r of the angle of (x, y): how fast the angle changes with x, but for the sign; 0 at the origin."""
+    r = hypot(x, y)
+    return div(cos_angle(y, x), select(eq(r, 0), literal(1, r.dtype), r))
+
+
+_PART = "select(abs({v}) == maximum(abs({0}), abs({1})), copysign(1, {v}), {v} / maximum(abs({0}), abs({1})))"
+_COSINE, _SINE = _PART.replace("{v}", "{0}"), _PART.replace("{v}", "{1}")
+
+cos_angle = elementwise(
+    "cos_angle",
+    doc="x / hypot(x, y), the cosine of the angle of the point (x, y), infinite ones too; 0 at the origin.",
+    numpy=_cos_angle,
+    scalar="select(maximum(abs({0}), abs({1})) == 0, {0}, "
+    f"{_COSINE} / sqrt({_COSINE} * {_COSINE} + {_SINE} * {_SINE}))",
+    jvp=(
+        lambda t, x, y, c: mul(t, mul(_turning(x, y), cos_angle(y, x))),
+        lambda t, x, y, c: mul(t, neg(mul(_turning(x, y), c))),
+    ),
+    domain=((0.5, 3.0), (-3.0, 3.0)),
+)
+
+
 def _power_by_base(t: Any, x: Any, y: Any, _z: Any) -> Any:
-    """d/dx x**y = y * x**(y-1); zero for y = 0, at x = 0 too, where y-1 would make it 0 * inf."""
+    """d/dx x**y = y * x**(y-1); zero where y is, at x = 0 too, and where x**(y-1) is, for infinite y too."""
     constant = literal_of(y)
-    if constant is None:
-        less = select(eq(y, 0), literal(1, y.dtype), sub(y, 1))
-    else:
-        less = literal(constant.item() - 1 if constant.value != 0 else 1, y.dtype)
-    return mul(t, mul(y, power(x, less)))
+    if constant is not None:
+        return mul(t, mul(y, power(x, literal(constant.item() - 1 if constant.value != 0 else 1, y.dtype))))
+    slope = power(_but_zero_to_zero(x, y), sub(y, 1))
+    return mul(t, mul(select(eq(slope, 0), 0, y), slope))
 
 
-def _power_by_exponent(t: Any, x: Any, _y: Any, z: Any) -> Any:
-    """d/dy x**y = log(x) * x**y; at x = 0 the logarithm is left out."""
+def _power_by_exponent(t: Any, x: Any, y: Any, z: Any) -> Any:
+    """d/dy x**y = log(x) * x**y; zero where x**y is, and for 0**0."""
     constant = literal_of(x)
-    if constant is None:
-        log_x = log(select(eq(x, 0), literal(1, x.dtype), x))
-    else:
-        log_x = literal(np.log(constant.value) if constant.value != 0 else 0, x.dtype)
-    return mul(t, mul(log_x, z))
+    if constant is not None and constant.value != 0:
+        return mul(t, mul(literal(np.log(constant.value), x.dtype), z))
+    return mul(t, mul(select(eq(z, 0), 0, log(_but_zero_to_zero(x, y))), z))
+
+
+def _but_zero_to_zero(x: Any, y: Any) -> Any:
+    """x, and 1 where x and y are 0: all that is written in it is finite there."""
+    return select(and_(eq(x, 0), eq(y, 0)), literal(1, x.dtype), x)
 
 
 power = elementwise(
@@ -104,7 +138,7 @@ expm1 = elementwise(
     doc="exp(x) - 1, exact near 0.",
     numpy=np.expm1,
     scalar="expm1({0})",
-    jvp=(lambda t, x, y: mul(t, add(y, 1)),),
+    jvp=(lambda t, x, y: mul(t, exp(x)),),  # y + 1 has no digits left where y is close to -1
 )
 
 log = elementwise(
@@ -126,19 +160,6 @@ log1p = elementwise(
 )
 
 
-def _logistic(x: Any) -> Any:
-    one = np.asarray(x).dtype.type(1)
-    return one / (one + np.exp(-x))
-
-
-logistic = elementwise(
-    "logistic",
-    doc="1 / (1 + exp(-x)).",
-    numpy=_logistic,
-    scalar="1 / (1 + exp(-{0}))",
-    jvp=(lambda t, x, y: mul(t, mul(y, sub(1, y))),),
-)
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Trigonometric functions
 
@@ -157,17 +178,20 @@ tan = elementwise(
 )
 
 
-def _cosine_of_arc(x: Any) -> Any:
-    """sqrt(1 - x*x), factored so that it keeps its digits near 1 and -1."""
-    return sqrt(mul(sub(1, x), add(1, x)))
-
+one_minus_square = elementwise(
+    "one_minus_square",
+    doc="1 - x*x, factored so that it keeps its digits near 1 and -1.",
+    numpy=lambda x: (np.asarray(x).dtype.type(1) - x) * (np.asarray(x).dtype.type(1) + x),
+    scalar="(1 - {0}) * (1 + {0})",
+    jvp=(lambda t, x, y: mul(t, mul(-2, x)),),  # that of the factors cancels near 0
+)
 
 asin = elementwise(
     "asin",
     doc="The angle in [-pi/2, pi/2] of this sine; nan outside [-1, 1].",
     numpy=np.arcsin,
     scalar="asin({0})",
-    jvp=(lambda t, x, y: div(t, _cosine_of_arc(x)),),
+    jvp=(lambda t, x, y: div(t, sqrt(one_minus_square(x))),),
     domain=(-0.9, 0.9),
 )
 
@@ -176,8 +200,23 @@ acos = elementwise(
     doc="The angle in [0, pi] of this cosine; nan outside [-1, 1].",
     numpy=np.arccos,
     scalar="acos({0})",
-    jvp=(lambda t, x, y: div(t, neg(_cosine_of_arc(x))),),
+    jvp=(lambda t, x, y: div(t, neg(sqrt(one_minus_square(x)))),),
     domain=(-0.9, 0.9),
+)
+
+
+def _lorentzian_jvp(t: Any, x: Any, y: Any) -> Any:
+    """-2x * y*y, in an order that neither overflows nor underflows on the way."""
+    within = select(eq(y, 0), 0, x)
+    return mul(t, mul(mul(-2, mul(within, y)), y))
+
+
+lorentzian = elementwise(
+    "lorentzian",
+    doc="1 / (1 + x*x).",
+    numpy=lambda x: np.asarray(x).dtype.type(1) / (np.asarray(x).dtype.type(1) + x * x),
+    scalar="1 / (1 + {0} * {0})",
+    jvp=(_lorentzian_jvp,),
 )
 
 atan = elementwise(
@@ -185,79 +224,19 @@ atan = elementwise(
     doc="The angle in [-pi/2, pi/2] of this tangent.",
     numpy=np.arctan,
     scalar="atan({0})",
-    jvp=(lambda t, x, y: div(t, add(1, mul(x, x))),),
+    jvp=(lambda t, x, y: mul(t, lorentzian(x)),),
 )
-
-
-def _atan2_by_y(t: Any, y: Any, x: Any, _z: Any) -> Any:
-    """x / (x*x + y*y), which might overflow, as (x / r) / r."""
-    r = hypot(y, x)
-    return mul(t, div(div(x, r), r))
-
-
-def _atan2_by_x(t: Any, y: Any, x: Any, _z: Any) -> Any:
-    r = hypot(y, x)
-    return mul(t, neg(div(div(y, r), r)))
-
 
 atan2 = elementwise(
     "atan2",
     doc="atan2(y, x): the angle in [-pi, pi] of the point (x, y). The sign of a zero y is that of the angle.",
     numpy=np.arctan2,
     scalar="atan2({0}, {1})",
-    jvp=(_atan2_by_y, _atan2_by_x),
+    jvp=(
+        lambda t, y, x, z: mul(t, div(cos_angle(x, y), hypot(x, y))),
+        lambda t, y, x, z: mul(t, neg(div(cos_angle(y, x), hypot(x, y)))),
+    ),
     domain=((-3.0, 3.0), (0.5, 3.0)),
-)
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Hyperbolic functions
-
-sinh = elementwise(
-    "sinh", doc="The hyperbolic sine.", numpy=np.sinh, scalar="sinh({0})", jvp=(lambda t, x, y: mul(t, cosh(x)),)
-)
-
-cosh = elementwise(
-    "cosh", doc="The hyperbolic cosine.", numpy=np.cosh, scalar="cosh({0})", jvp=(lambda t, x, y: mul(t, sinh(x)),)
-)
-
-
-def _tanh_jvp(t: Any, _x: Any, y: Any) -> Any:
-    """1 - y*y as -gap*gap + 2*gap with gap = 1 - y, which keeps its digits near y = 1.
-
-    Of the many ways to write this, it is one that gives JAX's float32 digits in the derivatives of order 1, 2 and 3.
-    """
-    gap = sub(1, y)
-    return mul(t, add(mul(gap, sub(y, 1)), mul(gap, 2)))
-
-
-tanh = elementwise(
-    "tanh", doc="The hyperbolic tangent.", numpy=kernel("tanh"), scalar="tanh({0})", jvp=(_tanh_jvp,), tolerance=8.0
-)
-
-asinh = elementwise(
-    "asinh",
-    doc="The number with this hyperbolic sine.",
-    numpy=np.arcsinh,
-    scalar="asinh({0})",
-    jvp=(lambda t, x, y: div(t, hypot(x, 1)),),
-)
-
-acosh = elementwise(
-    "acosh",
-    doc="The number >= 0 with this hyperbolic cosine; nan below 1.",
-    numpy=np.arccosh,
-    scalar="acosh({0})",
-    jvp=(lambda t, x, y: div(t, mul(sqrt(sub(x, 1)), sqrt(add(x, 1)))),),
-    domain=(1.5, 4.0),
-)
-
-atanh = elementwise(
-    "atanh",
-    doc="The number with this hyperbolic tangent; inf at 1, nan outside [-1, 1].",
-    numpy=np.arctanh,
-    scalar="atanh({0})",
-    jvp=(lambda t, x, y: div(t, mul(sub(1, x), add(1, x))),),
-    domain=(-0.9, 0.9),
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
