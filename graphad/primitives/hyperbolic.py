@@ -62,7 +62,6 @@ tanh_slope = elementwise(
     scalar="select(abs({0}) <= 3.25, (1 - tanh({0})) * -(1 - tanh({0})) + (1 - tanh({0})) * 2, "
     "1 / (cosh({0}) * cosh({0})))",
     jvp=(lambda t, x, y: mul(t, mul(-2, tanh_sech2(x))),),
-    dtypes=(f32,),
     tolerance=64.0,
 )
 
