@@ -118,15 +118,73 @@ def test_updates():
     assert not wrong, "\n".join(wrong)
 
 
+class Named(ast.NodeTransformer):
+    """Floats as the elements of a list ``numbers``."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def generic_visit(self, node):
+        if isinstance(node, (ast.Constant, ast.BinOp, ast.UnaryOp)):
+            value = constant(node)
+            if type(value) is float:
+                self.numbers.append(value)
+                return ast.parse(f"numbers[{len(self.numbers) - 1}]", mode="eval").body
+        return super().generic_visit(node)
+
+
+def constant(node):
+    """The value of a text without names, else None."""
+    try:
+        return eval(compile(ast.fix_missing_locations(ast.Expression(node)), "constant", "eval"), {})
+    except NameError:
+        return None
+
+
+def with_named_numbers(texts):
+    """The texts that have floats in them, and the same with ``numbers[0]``, ... in their place, and these numbers."""
+    numbers = []
+    named = [ast.unparse(ast.fix_missing_locations(Named(numbers).visit(ast.parse(t, mode="eval")))) for t in texts]
+    return [(text, new) for text, new in zip(texts, named, strict=True) if new != text], numbers
+
+
+#: What counts out a shape needs numbers that are known.
+COUNTED = "arange("
+
+
+def test_scalars_of_numpy_have_all_their_digits():
+    """np.float64 is a Python float, and as exact."""
+    texts, numbers = with_named_numbers([*NUMPY, *ROUNDED])
+    arrays, scalars = {n: gnp.asarray(a) for n, a in ARRAYS.items()}, [np.float64(x) for x in numbers]
+    wrong = []
+    with np.errstate(all="ignore"):
+        for text, new in texts:
+            found = evaluate(new, gnp, {**arrays, "numbers": scalars})
+            wrong += differences(text, found, evaluate(text, np, ARRAYS), ROUNDED.get(text, 1))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_arguments_of_a_compiled_function(kind):
+    wrong, every = [], [text for text in [*NUMPY, *ROUNDED] if not text.startswith((COUNTED, *EAGER))]
+    with np.errstate(all="ignore"):
+        for first in range(0, len(every), SIZE):
+            texts, numbers = with_named_numbers(every[first : first + SIZE])
+            program = graphad.jit(lambda arrays, numbers, texts=texts: [
+                evaluate(new, gnp, {**arrays, "numbers": numbers}) for _, new in texts
+            ])  # fmt: skip
+            for (text, _), found in zip(texts, program(ARRAYS, [kind(x) for x in numbers]), strict=True):
+                wrong += differences(text, found, evaluate(text, np, ARRAYS), ROUNDED.get(text, 1))
+    assert not wrong, "\n".join(wrong)
+
+
 class Wide(ast.NodeTransformer):
     """Numbers as arrays of float64 or int64."""
 
     def generic_visit(self, node):
         if isinstance(node, (ast.Constant, ast.BinOp, ast.UnaryOp, ast.List)):
-            try:
-                value = eval(compile(ast.Expression(node), "number", "eval"), {})
-            except NameError:
-                value = None
+            value = constant(node)
             kind = np.asarray(value).dtype.kind if value != [] else ""
             if kind == "f" or (kind == "i" and abs(np.asarray(value)).max() > 2**31):
                 return ast.parse(f"np.asarray({ast.unparse(node)})", mode="eval").body
