@@ -19,6 +19,7 @@ from graphad.config import config
 from graphad.device import CPU, Device, parse
 from graphad.ir.graph import Graph
 from graphad.ir.recent import Recent
+from graphad.ir.rounding import array_of
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
@@ -139,7 +140,7 @@ class Jit(Generic[P, R]):
         if path is None:
             return _MISS
         for k, dtype in path.numbers:
-            arrays[k] = np.array(arrays[k], dtype)
+            arrays[k] = array_of(arrays[k], dtype)
         return path.pack(path.run(arrays))
 
     def _call_fast_on_device(self, args: tuple[Any, ...]) -> Any:

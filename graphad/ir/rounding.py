@@ -30,6 +30,11 @@ def converted(x: NDArray, dtype: np.dtype[Any]) -> NDArray:
         return x.astype(dtype)
 
 
+def array_of(items: Any, dtype: np.dtype[Any]) -> NDArray:
+    """Python's numbers, in sequences or not, as an array of ``dtype``."""
+    return converted(np.array(items, np.float64), dtype) if dtype == _BFLOAT16 else np.array(items, dtype)
+
+
 def integer_to_odd(value: int) -> float:
     """A Python integer as float64 rounded to odd, after which rounding to a narrower float is as if done in one step.
 

@@ -10,8 +10,8 @@ import numpy as np
 from graphad.api import foreign
 from graphad.api.devices import device_put
 from graphad.api.placement import named
-from graphad.ir.rounding import converted
-from graphad.ir.types import DType, b1, bf16, f64, literal
+from graphad.ir.rounding import array_of, converted
+from graphad.ir.types import DType, b1, f64, literal
 from graphad.numpy._joining import concatenate, stack
 from graphad.numpy._math import floor
 from graphad.numpy._precision import wide
@@ -128,9 +128,7 @@ def _from_numbers(items: list[Any] | tuple[Any, ...], dtype: DType | None) -> Ar
 
 def _regular(items: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
     try:
-        if dtype is bf16:  # by way of float64: the dtype takes Python's numbers by way of float32
-            return converted(np.array(items, np.float64), dtype.numpy)
-        return np.array(items, None if dtype is None else dtype.numpy)
+        return np.array(items) if dtype is None else array_of(items, dtype.numpy)
     except ValueError as error:
         raise ValueError(f"{source.where()}array got sequences of unequal lengths or shapes: {error}.") from None
 

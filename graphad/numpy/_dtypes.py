@@ -7,6 +7,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
+from graphad.ir.rounding import array_of
 from graphad.ir.types import DTYPES, dtype_of
 from graphad.trace.array import Array
 from graphad.trace.semantics import canonical_dtype, cast, dtype_and_weakness
@@ -28,7 +29,7 @@ class ScalarType:
 
     def __call__(self, x: Any) -> Array:
         if isinstance(x, (list, tuple)):
-            return Array(np.array(x, self.dtype))
+            return Array(array_of(x, self.dtype))
         return cast(x, dtype_of(self.dtype), name=self.dtype.name)
 
     def __eq__(self, other: object) -> bool:

@@ -181,7 +181,7 @@ def logical_not(x: ArrayLike, /) -> Array:
     return elementwise(prims.not_, truth(x, "logical_not"))
 
 
-def truth(x: ArrayLike, name: str) -> Array:
+def truth(x: Any, name: str) -> Array:
     """Whether elements are not zero: of a number before it is rounded, which may make it zero."""
     if is_scalar(x):
         return cast(bool(x), b1, type(x) is not bool)

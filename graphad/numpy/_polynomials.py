@@ -83,7 +83,8 @@ def polymul(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> gnp.polymul(gnp.array([1, 1]), gnp.array([1, -1]))
     Array([ 1.,  0., -1.], dtype=float32)
     """
-    return convolve(*[as_float(atleast_1d(x), "polymul") for x in beside("polymul", a1, a2)])
+    left, right = (as_float(atleast_1d(x), "polymul") for x in beside("polymul", a1, a2))
+    return convolve(left, right)
 
 
 @in_float32

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from graphad.ir.rounding import converted
+from graphad.ir.types import bf16
 from graphad.numpy import _creation
 from graphad.numpy._logic import equal
 from graphad.numpy._typing import ArrayLike
@@ -203,7 +205,10 @@ def fromiter(iterable: Any, dtype: Any, count: int = -1) -> Array:
     >>> gnp.fromiter((n * n for n in range(3)), int)
     Array([0, 1, 4], dtype=int32)
     """
-    return Array(np.fromiter(iterable, canonical_dtype(dtype).numpy, count))
+    wanted = canonical_dtype(dtype)
+    if wanted is bf16:
+        return Array(converted(np.fromiter(iterable, np.float64, count), wanted.numpy))
+    return Array(np.fromiter(iterable, wanted.numpy, count))
 
 
 def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) -> Array:

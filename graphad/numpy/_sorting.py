@@ -184,8 +184,11 @@ def quantile_of(
     if not rows.shape[-1]:
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
-    share = cast(q / of if is_scalar(q) else q, dtype, name=name)
-    share = share if is_scalar(q) or of == 1 else share / of
+    if is_scalar(q):
+        share = cast(float(q) / of, dtype)
+    else:
+        share = cast(q, dtype, name=name)
+        share = share if of == 1 else share / of
     count = rows.shape[-1] - sum_(missing, -1, keepdims=True) if skip_nan else rows.shape[-1]  # nan is sorted behind
     flat = clip(broadcast_to(reshape(share, -1), (*rows.shape[:-1], share.size)), 0, 1)
     low, high, weight = _neighbours(flat, count, method, name)

@@ -13,6 +13,7 @@ from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
+from graphad.ir.rounding import converted
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
 from graphad.primitives.cast import convert
 from graphad.trace.array import Array, as_container, refuse_masked, to_array
@@ -262,7 +263,7 @@ def as_argument(x: Any, a: Aval) -> Tracer:
 def _value(x: Any, a: Aval) -> np.ndarray[Any, Any]:
     """A concrete operand as an array of the input's dtype; what the caller may write to later is copied."""
     value = np.asarray(x) if type(x) is float else to_array(x)._value
-    return value if value.dtype == a.dtype.numpy else value.astype(a.dtype.numpy)
+    return value if value.dtype == a.dtype.numpy else converted(value, a.dtype.numpy)
 
 
 def emit_region(

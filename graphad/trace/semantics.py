@@ -106,7 +106,7 @@ def cast(x: Any, dtype: DType, weak: bool = False, name: str = "") -> Array:
     return operand.as_weak(weak)
 
 
-def beside(name: str, *xs: Any) -> list[Any]:
+def beside(name: str, *xs: Any) -> list[Array]:
     """``xs`` as operands, each in its own shape; numbers and weak scalars take the dtype that all are promoted to.
 
     What is then computed with them, beside the arrays that gave them that dtype, has all digits of the numbers.

@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import graphad
+import graphad.numpy as gnp
 from graphad.ir.types import DTYPES, aval, b1, bf16, f16, f32, f64, fits, i8, i32, i64, literal, u8, u32, u64
 from graphad.primitives.cast import bitcast, convert
 from graphad.primitives.elementwise import mul
@@ -64,6 +66,20 @@ def test_floats_are_rounded_once(source, target):
         expected = [nearest(v.item(), target) for v in values]
         assert convert(values, dtype=target).astype(float).tolist() == expected
         assert [literal(v.item(), target).item() for v in values] == expected
+
+
+def test_numbers_become_bfloat16_with_one_rounding():
+    """In all ways in which an array of it is made: 1 + 2**-8 is a tie, and float32 does not hold what is above it."""
+    n = 1 + 2**-8 + 2**-40
+    x = np.array([n])
+    made = [
+        gnp.asarray(n, "bfloat16"), gnp.asarray([n], "bfloat16"), gnp.asarray(x, "bfloat16"), gnp.bfloat16(n),
+        gnp.bfloat16([n]), gnp.asarray(x).astype("bfloat16"), gnp.full(1, n, "bfloat16"), gnp.zeros(1, "bfloat16") + n,
+        gnp.zeros(1, "bfloat16").at[0].set(n), gnp.fromiter([n], "bfloat16"), gnp.array([x[0], n], "bfloat16"),
+        graphad.jit(lambda x: x.astype("bfloat16"))(x), graphad.jit(lambda z: z + n)(gnp.zeros(1, "bfloat16")),
+        graphad.jit(lambda z, n: z + n)(gnp.zeros(1, "bfloat16"), n),
+    ]  # fmt: skip
+    assert [np.asarray(m, np.float64).ravel().tolist() for m in made] == [[1.0078125] * m.size for m in made]
 
 
 def test_the_derivative_goes_there_and_back():
