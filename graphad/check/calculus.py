@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
+from graphad.check.origin import Run
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Graph
@@ -106,14 +108,22 @@ def quick_slopes(graph: Graph, args: Arrays, along: Arrays) -> list[NDArray]:
 
 
 def slopes(graph: Graph, args: Arrays, along: Arrays) -> list[Slope]:
-    """Central differences over many steps, for each element those that agree best with their neighbours."""
+    """Central differences over many steps, for each element those that agree best with their neighbours.
+
+    Their error is at least that of rounding what is computed on the way: differences of a function that hardly changes
+    may agree by chance.
+    """
     function = _along(graph, args, along)
-    columns = [_central(function, _LARGEST / _SMALLER**k) for k in range(_STEPS)]
+    steps = [_LARGEST / _SMALLER**k for k in range(_STEPS)]
+    columns = [_central(function, step) for step in steps]
+    epsilons = [float(ml_dtypes.finfo(a.dtype.numpy).eps) for a in graph.out_avals if a.is_float]
     found: list[Slope] = []
     with np.errstate(all="ignore"):
-        for column in zip(*columns, strict=True):
+        size = max([_size(v) for v in Run(graph, args).values if is_float(v)], default=0.0)
+        for epsilon, *column in zip(epsilons, *columns, strict=True):
+            rounding = [2 * epsilon * size / step for step in steps[2:]]
             better = [(_SMALLER**2 * fine - coarse) / (_SMALLER**2 - 1) for coarse, fine in pairwise(column)]
-            errors = [np.abs(b - a) for a, b in pairwise(better)]
+            errors = [np.abs(b - a) + r for (a, b), r in zip(pairwise(better), rounding, strict=True)]
             errors = [np.where(np.isfinite(e), e, np.inf) for e in errors]
             best = np.argmin(np.stack(errors), axis=0)[None]
             take = [np.take_along_axis(np.stack(x), best, axis=0)[0] for x in (better[1:], errors)]
@@ -127,6 +137,11 @@ def one_sided(graph: Graph, args: Arrays, along: Arrays, step: float) -> list[tu
     low, here, high = function(-step), function(0.0), function(step)
     with np.errstate(all="ignore"):
         return [((h - x) / step, (x - g) / step) for g, x, h in zip(low, here, high, strict=True)]
+
+
+def _size(x: NDArray) -> float:
+    """The largest finite number in ``x``, without its sign."""
+    return float(np.abs(x.astype(np.float64)).max(initial=0.0, where=np.isfinite(x)))
 
 
 def _along(graph: Graph, args: Arrays, along: Arrays) -> Callable[[float], list[NDArray]]:
