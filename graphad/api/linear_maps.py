@@ -277,7 +277,10 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
         ]
         return unflatten(arguments.treedef, leaves)[0]
 
-    return Transformed(transpose_of, fun, _transpose_again, primals=unflatten(arguments.treedef, structs)[0])
+    primals = unflatten(arguments.treedef, structs)[0]
+    made = Transformed(transpose_of, fun, _transpose_again, "linear_transpose", primals=primals)
+    made.__wrapped__ = transpose_of  # it takes a cotangent: the signature is not that of `fun`
+    return made
 
 
 def _transpose_again(fun: Function, primals: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:

@@ -157,6 +157,8 @@ def test_a_transposed_function_pickles():
     f = graphad.linear_transpose(twice, X)
     again = pickle.loads(pickle.dumps(f))
     close(again(X), f(X))
+    assert again.__name__ == f.__name__ == "linear_transpose(twice)"
+    assert list(inspect.signature(f).parameters) == ["ct"]
 
 
 def test_custom_rules_pickle_with_their_rules():
