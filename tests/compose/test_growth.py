@@ -10,7 +10,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from graphad.api import custom, jit
+from graphad.api import jit, rules
 from graphad.ir import types
 from graphad.ir.recent import Recent
 from graphad.ir.types import f32
@@ -81,7 +81,7 @@ def test_custom_rules_made_in_a_loop():
 
 
 def test_graphs_of_a_custom_rule(monkeypatch):
-    monkeypatch.setattr(custom, "MAX_GRAPHS", 4)
+    monkeypatch.setattr(rules, "MAX_GRAPHS", 4)
 
     @graphad.custom_jvp
     def cube(x):
