@@ -148,6 +148,11 @@ SETTINGS: dict[str, Setting] = {
         allowed=(True, False),
         doc="Leave this library's own frames out of tracebacks: they end at your line.",
     ),
+    "max_equations": Setting(
+        default=300_000,
+        allowed="count",
+        doc="Equations of one trace, or turns of one Python loop in it, at which tracing gives up.",
+    ),
     "cache_dir": Setting(
         default=_user_cache_dir(),
         allowed="path",
@@ -199,6 +204,7 @@ class Config(threading.local):
     verify: int
     warn_paths: int
     max_paths: int
+    max_equations: int
     hide_frames: bool
     cache_dir: str | None
 

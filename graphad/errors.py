@@ -59,6 +59,13 @@ class TooManyPathsError(GuardError):
     """
 
 
+class EndlessTraceError(GraphadError, RuntimeError):
+    """A trace has grown beyond ``config.max_equations``: mostly a Python ``while`` that does not end.
+
+    Remedy: the message names the line and the number of turns; limit these, or compare with a wider tolerance.
+    """
+
+
 class DeletedArrayError(GraphadError, RuntimeError):
     """An Array was used after its buffer had been donated to a compiled function.
 
@@ -126,6 +133,10 @@ class GraphadWarning(UserWarning):
 
 class PathsWarning(GraphadWarning):
     """A compiled function has taken ``config.warn_paths`` ways through its Python branches, each compiled anew."""
+
+
+class GrowthWarning(GraphadWarning):
+    """A trace has very many equations: a Python loop that is traced runs long, or does not end."""
 
 
 class CacheWarning(GraphadWarning):

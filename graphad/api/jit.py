@@ -26,6 +26,8 @@ from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
+from graphad.trace.guards import changed
+from graphad.trace.places import Place
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -175,17 +177,19 @@ class Jit(Generic[P, R]):
             types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 
-    def _make_path(self, bound: Any, forced: list[Literal]) -> Path:
-        """Trace and compile, the first observations forced to what another path's guards have seen."""
+    def _make_path(self, bound: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
+        """Trace and compile, the first observations forced to what another path's guards have seen there."""
         call, arguments = bound
-        state.forced = forced
+        state.forced, state.places = forced, places
         try:
             with config.override(**self.settings):
                 traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+                if len(traced.places) < len(places):
+                    raise changed(self.name, places[len(traced.places)], None)
                 device = self._committed(arguments, traced.captures) or parse(config.default_device)
                 return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:
-            state.forced = []
+            state.forced, state.places = [], ()
 
     def _committed(self, arguments: Arguments, captures: Sequence[Any] = ()) -> Device | None:
         """The device that the function, its arguments or what it closes over belong to."""

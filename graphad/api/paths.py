@@ -20,12 +20,15 @@ from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import Device, Memory
 from graphad.errors import PathsWarning, TooManyPathsError
-from graphad.ir.graph import Graph
+from graphad.ir.builder import Builder
+from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, values_of
+from graphad.trace.guards import changed
+from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, unflatten
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ NDArray = np.ndarray[Any, Any]
 class Path:
     """One way through the function: its program, and what its guards expect."""
 
-    __slots__ = ("captures", "executable", "expected", "graph", "numbers", "out_tree", "single", "weak")
+    __slots__ = ("captures", "executable", "expected", "graph", "numbers", "out_tree", "places", "single", "weak")
 
     executable: Executable | DeviceExecutable
     captures: tuple[Any, ...]
@@ -49,6 +52,7 @@ class Path:
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
+        self.places: Sequence[Place] = traced.places
         self.numbers: Sequence[tuple[int, np.dtype[Any]]] = ()  # the positional arguments that are Python floats
         self.out_tree: TreeDef = traced.out_tree
         self.weak: tuple[bool, ...] = traced.graph.weak
@@ -128,14 +132,15 @@ class PathTree:
     Parameters
     ----------
     make
-        Traces and compiles the function on given arguments, its first observations forced to given values.
+        Traces and compiles the function on given arguments, its first observations, made at given places, forced to
+        given values.
     name
         The function's name, for errors.
     """
 
     __slots__ = ("count", "lock", "make", "name", "root")
 
-    def __init__(self, make: Callable[[Any, list[Literal]], Path], name: str) -> None:
+    def __init__(self, make: Callable[[Any, list[Literal], Sequence[Place]], Path], name: str) -> None:
         self.make = make
         self.name = name
         self.root = Node()
@@ -155,12 +160,15 @@ class PathTree:
         """The path for these arguments, and its results. ``leaves`` are the arrays and numbers among the arguments."""
         path = self.root.latest()
         forced: list[Literal] = []
+        places: Sequence[Place] = ()
         tried: set[Path] = set()
+        last = path
         while True:
             if path is None:
-                path = self._add(arguments, forced)
+                path = self._add(arguments, forced, places)
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
+                self._check_alike(path, last, len(forced))
                 return path, path.evaluate(path.place(leaves))
             outcome = path.run(path.place(leaves))
             if type(outcome) is not GuardFailure:
@@ -169,6 +177,7 @@ class PathTree:
                 return path, outcome
             tried.add(path)
             forced = [e for e, _ in path.expected[: outcome.ordinal]] + [outcome.observed]
+            places, last = path.places[: outcome.ordinal + 1], path
             loc = path.expected[outcome.ordinal][1]
             path = self._find(forced)
             if path is None:
@@ -181,12 +190,12 @@ class PathTree:
             node = node.children.get(value) if node is not None else None
         return node.latest() if node is not None else None
 
-    def _add(self, arguments: Any, forced: list[Literal]) -> Path:
+    def _add(self, arguments: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread
             if made_meanwhile is not None:
                 return made_meanwhile
-            path = self.make(arguments, list(forced))
+            path = self.make(arguments, list(forced), places)
             node = self.root
             for value, _ in path.expected:
                 node = node.children.setdefault(value, Node())
@@ -194,6 +203,12 @@ class PathTree:
             self.count += 1
             self._remember(path)
             return path
+
+    def _check_alike(self, path: Path, other: Path | None, count: int) -> None:
+        """Refuse to run a path whose guards do not hold, unless another has guards that say the same."""
+        assert other is not None, "a path that was tried has failed"
+        if _predicates(path, count) != _predicates(other, count):
+            raise changed(self.name, other.places[count - 1], path.places[count - 1])
 
     def _remember(self, path: Path) -> None:
         node = self.root
@@ -212,3 +227,27 @@ class PathTree:
             raise TooManyPathsError(f"{advice} The limit is config.max_paths = {config.max_paths}.")
         if self.count == config.warn_paths:
             warnings.warn(advice, PathsWarning, stacklevel=4)
+
+
+def _predicates(path: Path, count: int) -> tuple[Graph, list[bytes]]:
+    """What the first guards of a path look at: the graph of that alone, and the bytes of the captures it reads."""
+    graph = path.graph
+    builder = Builder()
+    value: dict[int, Atom] = {k: builder.input(a) for k, a in enumerate(graph.in_avals)}
+    looked_at: list[Atom] = []
+    for eqn in graph.eqns:
+        inputs = tuple([value[a] if isinstance(a, int) else a for a in eqn.inputs])
+        if eqn.primitive is guard:
+            looked_at.append(inputs[0])
+        elif eqn.outputs:
+            value.update(
+                zip(eqn.outputs, builder.copy(eqn, inputs, [graph.avals[o] for o in eqn.outputs]), strict=True)
+            )
+        if len(looked_at) == count:
+            break
+    read = {a for eqn in builder.close(looked_at).eqns for a in eqn.inputs if isinstance(a, int) and a < graph.n_inputs}
+    read |= {a for a in looked_at if isinstance(a, int) and a < graph.n_inputs}
+    n_arguments = graph.n_inputs - len(path.captures)
+    captures = [path.captures[k - n_arguments] for k in sorted(read) if k >= n_arguments]
+    captured = [x.tobytes() for x in captures if isinstance(x, np.ndarray)]  # memory of a device is not read back
+    return builder.close(looked_at, inputs=sorted(read)), captured

@@ -21,6 +21,7 @@ from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
 from graphad.trace.guards import record
+from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
 from graphad.trace.source import user_loc, where
@@ -67,6 +68,8 @@ class Traced(NamedTuple):
         A Python branch was decided by the arguments: for others the graph may be another.
     derivatives
         For each argument the type in which users get a derivative by it.
+    places
+        Of a path: where its guards stand.
     """
 
     graph: Graph
@@ -76,6 +79,7 @@ class Traced(NamedTuple):
     examples: dict[int, Any]
     branched: bool
     derivatives: list[Spec]
+    places: Sequence[Place] = ()
 
 
 def type_of(x: Any) -> Spec:
@@ -162,7 +166,9 @@ def trace_function(
         graph = narrow_inputs(graph, exact, _FLOAT[config.default_dtype_bits].aval.dtype)
     captured = [c.value for c in trace.captures.values()]
     derivatives = [_derivative(a) for a in arguments]
-    traced = Traced(graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives)
+    traced = Traced(
+        graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives, trace.places
+    )
     note_float64(leaves, traced)
     return traced
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from graphad.errors import TracerBoolError
+from graphad.errors import GuardError, TracerBoolError
 from graphad.ir.graph import Atom
+from graphad.ir.loc import format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import Literal, b1, dtype_of, literal
 from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.elementwise import ne
 from graphad.primitives.layout import reshape
+from graphad.trace.places import Place
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
 from graphad.trace.scalars import scalar_dtype
 from graphad.trace.source import quoted, user_loc, where
@@ -35,6 +37,7 @@ def observe(x: Ref, kind: type) -> Any:
     atom = _predicate(trace, lift(trace, x), kind)
     if isinstance(atom, Literal):
         return kind(atom.item())
+    trace.turn(trace.loc, atom)
     seen = trace.observed.get(atom)
     if seen is not None:
         return kind(seen.item())
@@ -55,7 +58,25 @@ def record(trace: Trace, atom: int, expected: Literal) -> None:
     """Guard ``atom``: from here on the graph holds only where it is ``expected``."""
     trace.observed[atom] = expected
     trace.loc = user_loc(2)
+    place = trace.place_of(atom)
+    if trace.path and len(trace.places) < len(state.places):
+        before = state.places[len(trace.places)]
+        if place != before:
+            raise changed(trace.name, before, place)
+    trace.places.append(place)
     trace.emit(guard, (atom,), (expected,))
+
+
+def changed(name: str, before: Place, now: Place | None) -> GuardError:
+    """The error for a retrace that does not observe what the path observed that it continues."""
+    at_first = f"it branched on {before.text} at {format_loc(before.loc) or 'an unknown line'}"
+    at_last = f"on {now.text}" if now is not None else "no more"
+    return GuardError(
+        f"{where(now.loc if now is not None else before.loc)}{name} was traced again, for a branch not taken before, "
+        f"and went another way up to there: {at_first}, and now branches {at_last}. Which way it goes must depend on "
+        "its arguments alone, but Python values beside them (a global, an attribute, a closure) have changed. Pass "
+        "those as arguments, or make a new compiled function."
+    )
 
 
 def _predicate(trace: Trace, atom: Atom, kind: type) -> Atom:

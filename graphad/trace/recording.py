@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from graphad.config import config
 from graphad.errors import TracerLeakError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import conform, evaluate
@@ -26,6 +27,8 @@ from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.shape import concatenate
 from graphad.trace.array import Array, snapshot
 from graphad.trace.device_array import DeviceArray
+from graphad.trace.growth import WARN_EQUATIONS, Turns, grown
+from graphad.trace.places import Place
 from graphad.trace.source import where
 
 NDArray = np.ndarray[Any, Any]
@@ -42,7 +45,9 @@ class _State(threading.local):
     stack
         The traces, innermost last.
     forced
-        The observations that a retrace must repeat.
+        The observations that a retrace must repeat, each dropped as it is made.
+    places
+        Where they were made.
     derivatives
         How many derivatives are being taken, one of the other.
     """
@@ -50,6 +55,7 @@ class _State(threading.local):
     def __init__(self) -> None:
         self.stack: list[Trace] = []
         self.forced: list[Any] = []
+        self.places: Sequence[Place] = ()
         self.derivatives = 0
 
 
@@ -89,6 +95,12 @@ class Trace(Builder):
         Of a region: (predicate, expected) in order.
     observed
         What `bool` and `int` have seen so far, by value number: asked again, the first answer is given.
+    places
+        Of the guards, in order.
+    turns
+        How often Python has looked at a value, by line.
+    growth
+        The number of equations at which something is to be said.
     constants
         Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
     is_rule
@@ -103,8 +115,26 @@ class Trace(Builder):
     """
 
     __slots__ = (
-        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards",
-        "handed", "is_rule", "n_arguments", "name", "observed", "path", "region", "varying",
+        "_owner",
+        "_owner_upto",
+        "_sources",
+        "branched",
+        "captures",
+        "constants",
+        "exact",
+        "examples",
+        "growth",
+        "guards",
+        "handed",
+        "is_rule",
+        "n_arguments",
+        "name",
+        "observed",
+        "path",
+        "places",
+        "region",
+        "turns",
+        "varying",
     )  # fmt: skip
 
     def __init__(self, name: str, region: bool = False, path: bool = False) -> None:
@@ -122,6 +152,9 @@ class Trace(Builder):
         self.varying: dict[int, bool] = {}
         self.guards: list[tuple[Atom, Literal]] = []
         self.observed: dict[int, Literal] = {}
+        self.places: list[Place] = []
+        self.turns: dict[Loc, Turns] = {}
+        self.growth = min(WARN_EQUATIONS, config.max_equations)
         self.exact: set[int] = set()
         self._sources: dict[int, Any] = {}
         self._owner: dict[int, int] = {}
@@ -176,7 +209,26 @@ class Trace(Builder):
         if self.region and primitive is guard:
             self.guards.append((inputs[0], params[0]))
             return ()
+        if len(self.eqns) >= self.growth:
+            self.growth = grown(self, len(self.eqns))
         return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
+
+    def place_of(self, atom: Atom) -> Place:
+        """Where the running line looks at ``atom``."""
+        made = self.maker(atom)
+        if made is None:
+            return Place(self.loc, "", ())
+        return Place(self.loc, made.primitive.name, tuple([a for a in made.inputs if isinstance(a, Literal)]))
+
+    def turn(self, loc: Loc, atom: Atom) -> None:
+        """Note that Python looks at ``atom``: a loop that makes no new equations is noticed by that."""
+        turns = self.turns.get(loc)
+        if turns is None:
+            turns = self.turns[loc] = Turns()
+        turns.count += 1
+        turns.atom = atom
+        if turns.count >= turns.growth:
+            turns.growth = grown(self, turns.count)
 
     # --- example values
 
