@@ -174,7 +174,7 @@ _ALIASES: dict[str, Alias] = {
 
 _LOOKS = ("debug_nans", "debug_infs")
 _read_always = attrgetter(*(name for name, s in SETTINGS.items() if s.in_trace_key and name not in _LOOKS))
-_update_lock = threading.Lock()
+update_lock = threading.Lock()
 
 
 def _derived(settings: Any) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Config(threading.local):
                 f"config.update({name!r}, ...) inside a config.override block would stay hidden until the block ends. "
                 "Update before the block, or nest another override."
             )
-        with _update_lock:
+        with update_lock:
             setattr(Config, name, value)
             _set_derived()
 

@@ -26,6 +26,7 @@ def test_errors_say_the_remedy(cls):
         (errors.DifferentiationError, TypeError),
         (errors.GuardError, RuntimeError),
         (errors.TooManyPathsError, RuntimeError),
+        (errors.EndlessTraceError, RuntimeError),
         (errors.DeletedArrayError, RuntimeError),
         (errors.LoweringError, RuntimeError),
         (errors.DeviceError, RuntimeError),

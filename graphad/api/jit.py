@@ -26,7 +26,6 @@ from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
-from graphad.trace.guards import changed
 from graphad.trace.places import Place
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
@@ -184,8 +183,6 @@ class Jit(Generic[P, R]):
         try:
             with config.override(**self.settings):
                 traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
-                if len(traced.places) < len(places):
-                    raise changed(self.name, places[len(traced.places)], None)
                 device = self._committed(arguments, traced.captures) or parse(config.default_device)
                 return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:

@@ -21,6 +21,7 @@ from graphad.config import config
 from graphad.device import Device, Memory
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.builder import Builder
+from graphad.ir.forks import renewed
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
@@ -138,7 +139,7 @@ class PathTree:
         The function's name, for errors.
     """
 
-    __slots__ = ("count", "lock", "make", "name", "root")
+    __slots__ = ("__weakref__", "count", "lock", "make", "name", "root")
 
     def __init__(self, make: Callable[[Any, list[Literal], Sequence[Place]], Path], name: str) -> None:
         self.make = make
@@ -146,6 +147,7 @@ class PathTree:
         self.root = Node()
         self.count = 0
         self.lock = threading.RLock()
+        renewed(self)
 
     def paths(self) -> Iterator[Path]:
         """All paths, in no particular order."""
@@ -196,6 +198,8 @@ class PathTree:
             if made_meanwhile is not None:
                 return made_meanwhile
             path = self.make(arguments, list(forced), places)
+            if len(path.places) < len(places):
+                raise changed(self.name, places[len(path.places)], None)
             node = self.root
             for value, _ in path.expected:
                 node = node.children.setdefault(value, Node())

@@ -17,6 +17,7 @@ from graphad.config import config
 from graphad.device import CPU, Device, Memory
 from graphad.errors import DeviceError
 from graphad.ir.evaluate import evaluate
+from graphad.ir.forks import compiling
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.types import literal
@@ -55,10 +56,11 @@ def simplify(graph: Graph) -> Graph:
 
 def compiled(graph: Graph) -> Executable:
     """The executable of ``graph`` under the settings in force; made once for each graph and setting."""
-    from graphad.backends.executable import compile_graph  # late: eager code needs no compiler
+    with compiling:
+        from graphad.backends.executable import compile_graph  # late: eager code needs no compiler
 
-    key: Hashable = ("compiled", config.trace_key)
-    return graph.memoize(key, lambda: watched(compile_graph(simplify(graph), name=graph.name), graph))
+        key: Hashable = ("compiled", config.trace_key)
+        return graph.memoize(key, lambda: watched(compile_graph(simplify(graph), name=graph.name), graph))
 
 
 def available_devices() -> list[Device]:
@@ -101,14 +103,15 @@ def device_of_address(address: int) -> Device:
 
 def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
     """The executable of ``graph`` on a device that is not the CPU, under the settings in force. Memoised."""
-    from graphad.backends.cuda.executable import compile_graph  # late: start-up time
+    with compiling:
+        from graphad.backends.cuda.executable import compile_graph  # late: start-up time
 
-    def make() -> DeviceExecutable:
-        memory_on(device)  # whose error names the user's line
-        made = compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
-        return watched(made, graph)
+        def make() -> DeviceExecutable:
+            memory_on(device)  # whose error names the user's line
+            made = compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
+            return watched(made, graph)
 
-    return graph.memoize(("compiled", device, config.trace_key), make)
+        return graph.memoize(("compiled", device, config.trace_key), make)
 
 
 def cross_compiled(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:

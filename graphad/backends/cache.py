@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 from graphad.backends import private_files
 from graphad.config import config
 from graphad.errors import CacheWarning
+from graphad.ir.forks import compiling
 
 T = TypeVar("T")
 
@@ -67,7 +68,6 @@ class ObjectCache:
         self._memory: dict[str, bytes] = {}  # the oldest first
         self._memory_bytes = 0
         self._in_memory = directory is None
-        self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._puts = 0
 
@@ -107,7 +107,7 @@ class ObjectCache:
         if reason is not None:
             self._fall_back(key, payload, reason)
             return
-        with self._lock:
+        with compiling:
             sweep = self._puts % _PUTS_PER_SWEEP == 0
             self._puts += 1
         if sweep:
@@ -115,7 +115,7 @@ class ObjectCache:
 
     def forget(self, key: str) -> None:
         """Have nothing stored under ``key``."""
-        with self._lock:
+        with compiling:
             self._memory_bytes -= len(self._memory.pop(key, b""))
         if self.directory is not None and private_files.refusal(self.directory) is None:
             self._delete(self._path(key))
@@ -162,7 +162,7 @@ class ObjectCache:
 
     def _keep(self, key: str, payload: bytes) -> None:
         """Store ``payload`` in memory, where the oldest give way."""
-        with self._lock:
+        with compiling:
             self._memory_bytes += len(payload) - len(self._memory.pop(key, b""))
             self._memory[key] = payload
             while self._memory_bytes > self.max_bytes and len(self._memory) > 1:
@@ -173,7 +173,7 @@ class ObjectCache:
 
     def _fall_back(self, key: str, payload: bytes, reason: str) -> None:
         self._keep(key, payload)
-        with self._lock:
+        with compiling:
             first, self._in_memory = not self._in_memory, True
         if first:
             warnings.warn(

@@ -14,7 +14,6 @@ import platform
 import re
 import sys
 import sysconfig
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -22,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from graphad.backends import mathlib
 from graphad.backends.cache import key_of, object_cache
 from graphad.errors import LoweringError
+from graphad.ir.forks import compiling
 
 BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot")
 """Routines that `routine` knows, called by Fortran's convention: every argument a pointer, matrices by columns."""
@@ -44,7 +44,8 @@ class Host(NamedTuple):
 @cache
 def _llvm() -> Any:
     """llvmlite's binding, ready to generate code for this machine."""
-    binding = importlib.import_module("llvmlite.binding")
+    with compiling:  # whoever imports may not be forked away from
+        binding = importlib.import_module("llvmlite.binding")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding
@@ -52,7 +53,8 @@ def _llvm() -> Any:
 
 def llvm_version() -> str:
     """For keys of what llvmlite has made."""
-    return importlib.import_module("llvmlite").__version__
+    with compiling:
+        return importlib.import_module("llvmlite").__version__
 
 
 @cache
@@ -172,7 +174,6 @@ class _Loader:
 
     def __init__(self) -> None:
         self.jit = _llvm().create_lljit_compiler(suppress_errors=True)  # they arrive as exceptions
-        self.lock = threading.RLock()
         self.math: dict[str, Executable] = {}
         self.count = 0
 
@@ -182,7 +183,7 @@ class _Loader:
             builder.export_symbol(name)
         for name, address in imports.items():
             builder.import_symbol(name, address)
-        with self.lock:
+        with compiling:
             self.count += 1
             try:
                 tracker = builder.link(self.jit, f"{exports[0]}.{self.count}")
@@ -199,7 +200,7 @@ class _Loader:
 
     def math_addresses(self, symbols: Sequence[str]) -> dict[str, int]:
         """Addresses of elementary functions; each is compiled when first used, by this machine or process."""
-        with self.lock:
+        with compiling:
             for symbol in symbols:
                 if symbol not in self.math:
                     text = mathlib.definition(symbol, fma=host().fma)
@@ -208,12 +209,11 @@ class _Loader:
             return {symbol: self.math[symbol].address for symbol in symbols}
 
 
-_loader_lock = threading.Lock()
 _loaders: list[_Loader] = []
 
 
 def _loader() -> _Loader:
-    with _loader_lock:
+    with compiling:
         if not _loaders:
             _loaders.append(_Loader())
         return _loaders[0]

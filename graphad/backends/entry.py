@@ -12,7 +12,6 @@ import importlib
 import inspect
 import itertools
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from graphad.backends import cpu, entry_code, entry_spec, entry_writer
 from graphad.backends.cache import object_cache
 from graphad.backends.entry_spec import ARENA_ALIGNMENT, SCALARS, InputRow, OutputRow, Spec
 from graphad.errors import EngineWarning, GraphadError, LoweringError
+from graphad.ir.forks import compiling
 
 _METH_FASTCALL_KEYWORDS: Final = 0x82
 # Places in the table of NumPy's C API (numpy/__multiarray_api.h), part of its ABI.
@@ -125,7 +125,7 @@ def make_entry(program: Program) -> Callable[..., Any]:
     """
     _check(program)
     try:
-        with _lock:
+        with compiling:
             address = _entry().address
     except (LoweringError, OSError, AttributeError) as error:
         warnings.warn(
@@ -199,9 +199,6 @@ class _MethodDef(ctypes.Structure):
 _NEW_FUNCTION: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
-
-
-_lock: Final = threading.Lock()
 
 
 @cache

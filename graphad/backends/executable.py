@@ -22,6 +22,7 @@ from graphad.backends.loops import KernelProgram
 from graphad.backends.outcome import GuardFailure, guard_error
 from graphad.config import config
 from graphad.errors import LoweringError
+from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, literal
 from graphad.primitives.effects import printed_lines
@@ -59,9 +60,10 @@ class Executable:
         self.name = name
         self.engine: Engine = engine
         self.flush_denormals = flush_denormals
-        self._code = self._find_code()
-        self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
-        self._bare = not (self.lowered.guards or self.lowered.prints)
+        with compiling:
+            self._code = self._find_code()
+            self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
+            self._bare = not (self.lowered.guards or self.lowered.prints)
 
     def __call__(self, *arrays: Any) -> tuple[NDArray, ...]:
         outcome = self.run(arrays)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import threading
 from typing import Final
 
 from graphad_kernels.bodies import BODIES
 
 from graphad.backends import cpu
 from graphad.backends.cache import object_cache
+from graphad.ir.forks import compiling
 from graphad.ir.types import DType
 
 _PREFIX: Final = "gk_"
 _loaded: dict[str, cpu.Executable] = {}
-_lock = threading.Lock()
 
 
 def symbol_of(name: str, dtype: DType) -> str:
@@ -31,7 +30,7 @@ def routine(symbol: str) -> int:
     """Address of an external routine of a program, for the life of the process."""
     if not symbol.startswith(_PREFIX):
         return cpu.routine(symbol)
-    with _lock:
+    with compiling:
         if symbol not in _loaded:
             _loaded[symbol] = _load(symbol)
         return _loaded[symbol].address

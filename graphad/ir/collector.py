@@ -13,12 +13,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from graphad.ir import forks
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_lock = threading.Lock()
+_lock = forks.leaf(threading.RLock())
 _depth = 0
 _was_enabled = False
+_mine = threading.local()  # the part of `_depth` that is this thread's
 
 
 def without_collector(f: Callable[P, R]) -> Callable[P, R]:
@@ -42,11 +45,24 @@ def _pause() -> None:
             _was_enabled = gc.isenabled()
             gc.disable()
         _depth += 1
+        _mine.depth = getattr(_mine, "depth", 0) + 1
 
 
 def _resume() -> None:
     global _depth
     with _lock:
         _depth -= 1
+        _mine.depth -= 1
         if not _depth and _was_enabled:
             gc.enable()
+
+
+def _alone() -> None:
+    """In a child process: forget the calls of threads that are not there."""
+    global _depth
+    paused, _depth = bool(_depth), getattr(_mine, "depth", 0)
+    if paused and not _depth and _was_enabled:
+        gc.enable()
+
+
+forks.in_children(_alone)

@@ -16,13 +16,14 @@ from weakref import WeakValueDictionary
 import ml_dtypes
 import numpy as np
 
+from graphad.ir import forks
 from graphad.ir.recent import Recent
 from graphad.ir.rounding import converted, integer_to_odd
 
 Kind = OneOf["b", "u", "i", "f", "c"]
 
 _RECENT: Final = 4096  # avals, and literals, that are kept though nobody uses them
-_interning: Final = threading.RLock()  # threads that race must agree on one object
+_interning: Final = forks.leaf(threading.RLock())  # threads that race must agree on one object
 
 
 class DType:

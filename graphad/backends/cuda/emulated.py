@@ -14,6 +14,7 @@ from graphad.backends.cuda.runtime import Launch
 from graphad.backends.loops import Gemm
 from graphad.device import Device
 from graphad.errors import LoweringError, at
+from graphad.ir.forks import renewed
 from graphad.ir.loc import format_loc
 
 NDArray = np.ndarray[Any, Any]
@@ -43,6 +44,7 @@ class Emulated:
         self.architecture = architecture
         self.has_gemm = False
         self.lock = threading.RLock()
+        renewed(self)
         self.memory = emulator.Memory(check_uninitialised=check_uninitialised)
         self._recording: list[Launch | Copied] | None = None
         self._watchers: list[list[tuple[str, emulator.LaunchReport]]] = []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 from graphad.backends.cuda.allocator import Allocator
 from graphad.backends.cuda.driver import Driver
 from graphad.backends.cuda.emulated import Emulated
 from graphad.device import Device
+from graphad.ir.forks import compiling
 
 _allocators: Final[dict[Device, Allocator]] = {}
-_lock: Final = threading.Lock()
 
 
 def allocator(device: Device) -> Allocator:
@@ -24,7 +23,7 @@ def allocator(device: Device) -> Allocator:
     """
     found = _allocators.get(device)
     if found is None:
-        with _lock:
+        with compiling:
             found = _allocators.get(device)
             if found is None:
                 found = _allocators[device] = Allocator(Emulated() if device.is_emulated else Driver(device))
