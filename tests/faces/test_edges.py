@@ -178,7 +178,8 @@ def test_all_like_numpy(name):
     for k, expression in enumerate(expressions):
         for x in list(inputs.values())[(k + 1) % 2 :: 2]:
             check(expression, x)
-        check(expression, list(inputs.values())[(k + 1) % len(inputs)], graphad.jit)
+        if name != "bincount":
+            check(expression, list(inputs.values())[(k + 1) % len(inputs)], graphad.jit)
 
 
 def test_table_has_what_numpy_computes():
