@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import ml_dtypes
 
 from graphad import numpy as gnp
+from graphad.api.custom import custom_jvp
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike, Axis, DTypeLike
 from graphad.primitives import elementwise as prims
@@ -89,9 +92,36 @@ def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Ar
     Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
     x = _masked(as_float(x, "softmax"), where)
-    terms = gnp.exp(x - _greatest(x, axis, where))
-    result = terms / gnp.sum(terms, axis, keepdims=True)
+    result = _shares(axis if axis is None or type(axis) is int else canonical_axes(axis, x.ndim, "softmax"))(
+        x - _greatest(x, axis, where)
+    )
     return result if where is None else gnp.where(where, result, 0.0)
+
+
+@cache
+def _shares(axis: Axis) -> Callable[[Array], Array]:
+    """``exp(x)`` divided by its sum over ``axis``."""
+
+    @custom_jvp
+    def shares(x: Array) -> Array:
+        terms = gnp.exp(x)
+        return terms / gnp.sum(terms, axis, keepdims=True)
+
+    @shares.defjvp
+    def shares_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        """``p * (t - sum(p * t))``, written in differences to the tangent of a share that is above 1/2, if one is.
+
+        Where a share is close to 1, ``1 - p`` has no digits left; the sum of the others has. As it stands, the map of
+        tangents keeps its digits when it is transposed, too.
+        """
+        (x,), (t,) = primals, tangents
+        p = shares(x)
+        most = p > 0.5
+        gaps = t - gnp.sum(gnp.where(most, t, 0.0), axis, keepdims=True)
+        weighted = gnp.where(most, 0.0, p) * gaps
+        return p, weighted - p * gnp.sum(weighted, axis, keepdims=True)
+
+    return shares
 
 
 @in_float32
