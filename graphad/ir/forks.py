@@ -50,7 +50,7 @@ def _foreign() -> list[Lock]:
     """The locks of the compilers that are loaded, Numba's before LLVM's, as Numba takes them."""
     numba, llvmlite = (sys.modules.get(name) for name in ("numba.core.compiler_lock", "llvmlite.binding.ffi"))
     found = [getattr(numba, "global_compiler_lock", None), getattr(getattr(llvmlite, "lib", None), "_lock", None)]
-    return [lock for lock in found if hasattr(lock, "__enter__")]
+    return [lock for lock in found if lock is not None]
 
 
 def _before_fork() -> None:
