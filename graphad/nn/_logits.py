@@ -91,10 +91,9 @@ def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Ar
     >>> softmax(gnp.zeros(4))
     Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    x = _masked(as_float(x, "softmax"), where)
-    result = _shares(axis if axis is None or type(axis) is int else canonical_axes(axis, x.ndim, "softmax"))(
-        x - _greatest(x, axis, where)
-    )
+    scores: Array = _masked(as_float(x, "softmax"), where)
+    axes = axis if axis is None or type(axis) is int else canonical_axes(axis, scores.ndim, "softmax")
+    result = _shares(axes)(scores - _greatest(scores, axis, where))
     return result if where is None else gnp.where(where, result, 0.0)
 
 

@@ -35,7 +35,7 @@ rsqrt = elementwise(
     doc="1 / sqrt(x); inf at 0, nan below.",
     numpy=lambda x: np.asarray(x).dtype.type(1) / np.sqrt(x),
     scalar="1 / sqrt({0})",
-    jvp=(lambda t, x, y: mul(t, mul(-0.5, div(y, x))),),
+    jvp=(lambda t, x, y: mul(t, div(mul(-0.5, y), x)),),
     domain=(0.5, 3.0),
 )
 
