@@ -145,7 +145,7 @@ class Decisions:
         if self.stored[value] and self._takes_over(value, definition):
             return
         shared = definition.family is not None or not definition.aval.shape
-        if self.stored[value] or shared or cost > budget:
+        if self.stored[value] or shared or (cost > budget and self._from_smaller(value, CHEAP) < 0):
             self.anchored[value] = 1
             for a in definition.inputs:
                 self.read(a, value + 1, 0, _UNBOUNDED)
@@ -153,6 +153,26 @@ class Decisions:
             reader, place = self._reader[value], self._place[value]
             for a in definition.inputs:
                 self.read(a, reader, place, budget - cost)
+
+    def _from_smaller(self, value: int, budget: float) -> float:
+        """What is left of ``budget`` after ``value`` is computed from smaller inputs alone; else below 0.
+
+        Such a value is cheaper to compute again than to write and read, however much its readers compute.
+        """
+        definition = self._flat.values[value]
+        if budget < 0:
+            return budget
+        if type(definition) is ViewValue:
+            operand = self._flat.values[definition.operand]
+            smaller = operand.aval.size < definition.aval.size
+            return budget if smaller and type(operand) is InputValue else -1.0
+        if type(definition) is not MapValue or self.stored[value] or definition.family is not None:
+            return -1.0
+        budget -= definition.template.cost
+        for a in definition.inputs:
+            if type(a) is int:
+                budget = self._from_smaller(a, budget)
+        return budget
 
     def _gather(self, value: int, definition: GatherValue, budget: float) -> None:
         self.store(definition.source.value)
