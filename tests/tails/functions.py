@@ -22,7 +22,7 @@ class Reason(Enum):
     CONDITION = "the true derivative changes as much when each argument is moved by two ulp"
     EXPONENT = "y - 1, the exponent of the derivative, is rounded to an ulp of 1"
     JAX_DIGITS = "1 - tanh(x)**2 up to 3.25 in float32, for the digits that JAX prints, with the error of tanh"
-    RANGE = "the value, or the square of an argument, is outside the range of the type"
+    RANGE = "the value, the square of an argument, or 8 times the derivative or its inverse is outside the range"
 
 
 Reasons = tuple[tuple[Reason, ...], tuple[Reason, ...]]
@@ -105,6 +105,10 @@ def remainder(x: Jet, y: Jet) -> Jet | None:
 
 def greater(x: Jet, y: Jet) -> Jet | None:
     return None if x.value == y.value else x if x.value > y.value else y
+
+
+def quotient(x: Jet, y: Jet) -> Jet | None:
+    return x / y if y.value else None
 
 
 def copysign(x: Jet, y: Jet) -> Jet | None:
@@ -261,6 +265,7 @@ UNARY = [
         Case(
             f"prims.integer_pow(n={n}) lax.integer_pow(y={n})",
             lambda x, n=n: j.power(x, mp.mpf(n)) if x.value or n > 0 else None,
+            reasons=RANGE if n < 0 else ((), ()),
         )
         for n in (2, 3, 7, -1, -2, -3)
     ),
@@ -268,7 +273,7 @@ UNARY = [
 
 BINARY = [
     Case("prims.mul gnp.multiply lax.mul", lambda x, y: x * y, BOTH),
-    Case("prims.div gnp.divide gnp.true_divide lax.div", lambda x, y: x / y if y.value else None, BOTH),
+    Case("prims.div gnp.divide gnp.true_divide lax.div", quotient, BOTH, reasons=((), (Reason.RANGE,))),
     Case("prims.rem gnp.fmod lax.rem", remainder, BOTH),
     Case("prims.maximum gnp.maximum gnp.fmax lax.max", greater, BOTH),
     Case("prims.minimum gnp.minimum gnp.fmin lax.min", lambda x, y: other(greater(-x, -y)), BOTH),
