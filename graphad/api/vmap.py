@@ -10,7 +10,7 @@ import numpy as np
 from graphad.api.functions import arrays_in, call_with, check_callable, name_of
 from graphad.api.stages import run_on
 from graphad.api.transformed import Transformed
-from graphad.ir.types import aval
+from graphad.ir.types import BY_NUMPY, aval
 from graphad.primitives.layout import repeat_leading, transpose
 from graphad.trace.bind import Spec, Traced, trace_function, type_of
 from graphad.trace.float0 import float0, hidden, is_float0
@@ -36,8 +36,9 @@ def vmap(
     fun
         Works on single examples.
     in_axes
-        The axis of each positional argument to map over, or None to pass it as it is; an int for all, or a tuple with
-        an int, None or a matching container of these per argument. Keyword arguments are mapped over axis 0.
+        The axis of each positional argument to map over, or None to pass it as it is (a NumPy array as an `Array`); an
+        int for all, or a tuple with an int, None or a matching container of these per argument. Keyword arguments are
+        mapped over axis 0.
     out_axes
         Where the mapped axis goes in the results; None for results that do not depend on it.
     axis_size
@@ -69,7 +70,7 @@ def vmap(
 
         def call(lanes: Any) -> Any:
             it = iter(lanes)
-            whole = [p if a is None else next(it) for p, a in zip(parts, axes_of_parts, strict=True)]
+            whole = [_whole(p) if a is None else next(it) for p, a in zip(parts, axes_of_parts, strict=True)]
             return call_with(fun)(unflatten(prefix, whole))
 
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
@@ -86,6 +87,11 @@ def vmap(
         return unflatten(out_tree, placed)
 
     return Transformed(mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
+
+
+def _whole(part: Any) -> Any:
+    """What is passed as it is; a NumPy array as ours, for what differs between the lanes may index it."""
+    return as_operand(part) if type(part) is np.ndarray and part.ndim and part.dtype in BY_NUMPY else part
 
 
 def parts_of(

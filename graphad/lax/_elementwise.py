@@ -210,8 +210,9 @@ def exp2(x: ArrayLike) -> Array:
 def convert_element_type(x: ArrayLike, new_dtype: DTypeLike) -> Array:
     """x in another dtype; floats become integers toward zero.
 
-    >>> convert_element_type(1.5, int)
-    Array(1, dtype=int32)
+    >>> import graphad.numpy as gnp
+    >>> convert_element_type(gnp.array([1.5, -2.5]), "float64")
+    Array([ 1.5, -2.5], dtype=float64)
     """
     return cast(x, canonical_dtype(new_dtype), name="lax.convert_element_type")
 

@@ -188,7 +188,7 @@ WRONG = [
     (lambda: gnp.vectorize(gnp.dot, signature="n,n->()")(x, x), ValueError, "write it as '(n,m),(m)->(n)'"),
     (lambda: gnp.vectorize(gnp.dot, signature="(n),(n)->()")(x, gnp.ones(2)), ValueError, "does not describe them"),
     (lambda: gnp.vectorize(gnp.dot)(x, b=x), TypeError, "only if they are excluded"),
-    (lambda: gnp.quantile(x, 0.5, method="weibull"), ValueError, "quantile got method='weibull'"),
+    (lambda: gnp.quantile(x, 0.5, method="middle"), ValueError, "quantile got method='middle'"),
     (lambda: gnp.einsum_path("ij", x), ValueError, "'ij' does not describe f32[3]"),
     (lambda: gnp.unique(x), AttributeError, "the shape of its result depends on values"),
 ]  # fmt: skip

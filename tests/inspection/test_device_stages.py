@@ -58,7 +58,7 @@ def test_the_launches(show, model):
     arguments, results = "in0: f32[128], in1: f32[1024]", "out0: f32[1], out1: f32[128]"
     assert said.startswith(f"device program @loss_adjoint({arguments}) -> ({results})\n")
     assert re.search(
-        r"^  kernel loss_adjoint_0\(.*\): \d+ blocks? of \d+ threads.* ; gpu_model\.py:5\n", said, re.MULTILINE
+        r"^  bundle loss_adjoint_0: .* in \d+ blocks? of \d+ threads.* ; gpu_model\.py:5\n", said, re.MULTILINE
     )
     of = show("inspect", f"{model}:loss", "--args", "f32[128], f32[8,128]", "--stage", "device", "--of", "simplified")
     assert "-> (out0: f32[1])" in of.splitlines()[0]

@@ -124,7 +124,10 @@ def values_for(rule):
 def test_an_exact_rule_keeps_every_bit(rule):
     used_for = []
     for dtype, bindings in cases_of(rule):
-        case = build_case(rule, dtype, bindings, values_for(rule))
+        try:
+            case = build_case(rule, dtype, bindings, values_for(rule))
+        except OverflowError:  # there is no -1 of this dtype
+            continue
         if case is None:
             continue
         graph, args = case
