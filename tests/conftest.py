@@ -24,6 +24,8 @@ hypothesis.settings.register_profile("default", deadline=None, max_examples=40, 
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)  # --hypothesis-profile=search
 hypothesis.settings.load_profile("default")
 
+collect_ignore = ["faces/user_code.py"]  # for type checkers; it does not run
+
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")

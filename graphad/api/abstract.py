@@ -92,7 +92,7 @@ def make_graph(fun: Callable[P, Any]) -> Callable[P, Graph]:
 
     Examples
     --------
-    >>> import graphad
+    >>> import graphad, graphad.numpy as gnp
     >>> print(graphad.make_graph(lambda x: x * 2.0 + 1.0)(gnp.ones(2)))  # doctest: +ELLIPSIS
     graph @lambda(%0: f32[2]) -> (f32[2]) {
     ...

@@ -186,7 +186,7 @@ def test_pytrees_of_arguments(model, show):
     graph = parse_graph(
         show(f"{model}:tree", "--args", "{w: f32[4,3], b: f32[]}, (f64[2,4], 1.5)", "--stage", "adjoint")
     )
-    assert " ".join(map(repr, graph.in_avals)) == "f32[] f32[4,3] f64[2,4] f32[]"  # keys in order: b, w
+    assert " ".join(map(repr, graph.in_avals)) == "f32[] f32[4,3] f64[2,4] f64[]"  # keys in order: b, w
     assert " ".join(map(repr, graph.out_avals)) == "f64[] f32[] f32[4,3]"
 
 
