@@ -11,7 +11,7 @@ from graphad.numpy._arithmetic import remainder
 from graphad.numpy._cumulative import cumsum
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import not_equal, where
-from graphad.numpy._precision import in_float32
+from graphad.numpy._precision import in_float32, of_integers_in_float64
 from graphad.numpy._reductions import sum as sum_
 from graphad.numpy._shape import broadcast_to, moveaxis, ravel
 from graphad.numpy._typing import ArrayLike
@@ -86,6 +86,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
     return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
+@of_integers_in_float64
 @in_float32
 def gradient(f: ArrayLike, *varargs: ArrayLike, axis: int | Sequence[int] | None = None, edge_order: int = 1) -> Any:
     """The slope along each axis: from neighbours on both sides, at the ends from one; a list for several axes.
@@ -138,6 +139,7 @@ def _slope(x: Any, k: int, spacing: Any, edge_order: int) -> Array:
     return with_weak(moveaxis(concatenate([at_end(0, 1), inner, at_end(-1, -2)], -1), -1, k), False)
 
 
+@of_integers_in_float64
 @in_float32
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1) -> Array:
     """The area under the points along an axis, at the places ``x`` or ``dx`` apart, joined by straight lines.

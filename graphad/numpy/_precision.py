@@ -10,7 +10,7 @@ import numpy as np
 
 from graphad.ir.types import BY_NUMPY, DType, f32, f64
 from graphad.trace.array import Array
-from graphad.trace.semantics import cast, dtype_and_weakness, result_type
+from graphad.trace.semantics import cast, dtype_and_weakness, float_for, result_type
 from graphad.trace.tracer import Tracer
 
 P = ParamSpec("P")
@@ -48,6 +48,28 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
     return wide
 
 
+def of_integers_in_float64(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` with float64 in the place of integers among its arrays, and its results rounded once.
+
+    The results have the float dtype that the arrays promote to.
+    """
+
+    @wraps(function)
+    def wide(*args: P.args, **kwargs: P.kwargs) -> R:
+        arrays = [x for x in args if isinstance(x, (Array, np.ndarray))]
+        if not any([x.dtype.kind in "iu" for x in arrays]):
+            return function(*args, **kwargs)
+        wanted = float_for(result_type(*arrays)[0])
+        widened: Any = function
+        return _rounded(widened(*[_without_integers(x) for x in args], **kwargs), wanted, f64)
+
+    return wide
+
+
+def _without_integers(x: Any) -> Any:
+    return cast(x, f64) if isinstance(x, (Array, np.ndarray)) and x.dtype.kind in "iu" else x
+
+
 def wide(dtype: DType, *xs: Any) -> DType:
     """What values of ``dtype`` are computed in; from integers, where ``xs`` are some, in float64."""
     if not dtype.is_float:
@@ -71,8 +93,8 @@ def _widened(x: Any) -> Any:
     return cast(x, f32) if _is_narrow(x) else x
 
 
-def _rounded(x: Any, dtype: DType) -> Any:
-    """``x``, or each array in it, in ``dtype`` if it is in float32."""
+def _rounded(x: Any, dtype: DType, working: DType = f32) -> Any:
+    """``x``, or each array in it, in ``dtype`` if it is in the dtype that was computed in."""
     if isinstance(x, (tuple, list)):
-        return type(x)([_rounded(part, dtype) for part in x])
-    return cast(x, dtype) if _is_float_array(x) and x.aval.dtype is f32 else x
+        return type(x)([_rounded(part, dtype, working) for part in x])
+    return cast(x, dtype) if _is_float_array(x) and x.aval.dtype is working else x

@@ -10,7 +10,7 @@ from graphad.numpy._linear import matmul as matmul
 from graphad.numpy._linear import outer as outer
 from graphad.numpy._linear import tensordot as tensordot
 from graphad.numpy._math import sqrt
-from graphad.numpy._precision import in_float32
+from graphad.numpy._precision import in_float32, of_integers_in_float64
 from graphad.numpy._reductions import max as max_
 from graphad.numpy._reductions import min as min_
 from graphad.numpy._reductions import sum as sum_
@@ -21,6 +21,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import as_float, canonical_axes
 
 
+@of_integers_in_float64
 @in_float32
 def norm(x: ArrayLike, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Array:  # noqa: A002
     """The norm of a vector (Euclidean, or the ``ord``-norm) or of a matrix (Frobenius, 1, -1, inf, -inf).

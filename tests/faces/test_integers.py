@@ -120,6 +120,11 @@ STATISTICS = {
     "percentile": lambda np, x, w: np.percentile(x, 30),
     "nanquantile": lambda np, x, w: np.nanquantile(x, 0.3),
     "nanpercentile": lambda np, x, w: np.nanpercentile(x, 30),
+    "norm": lambda np, x, w: np.linalg.norm(x),
+    "1-norm": lambda np, x, w: np.linalg.norm(x, 1),
+    "trapezoid": lambda np, x, w: np.trapezoid(x),
+    "trapezoid at places": lambda np, x, w: np.trapezoid(x, w),
+    "gradient": lambda np, x, w: np.gradient(x),
 }
 
 
