@@ -57,7 +57,7 @@ os._exit(0)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
-    ("processes", "forks"), [(1, 15), (3, 1)]
+    ("processes", "forks"), [(1, 15), pytest.param(3, 1, marks=pytest.mark.slow)]
 )  # the last ones while the compiler is still imported
 def test_children_of_a_process_that_compiles(processes: int, forks: int) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "GRAPHAD_CACHE": ""}

@@ -55,7 +55,7 @@ def inputs(case):
     return list((MATRICES if case in OF_MATRICES else VECTORS).values())
 
 
-@pytest.mark.parametrize("case", CASES[::4])
+@pytest.mark.parametrize("case", CASES[::10])
 def test_gradients_like_jax(case):
     check(case, inputs(case)[0], lambda f: f)
 

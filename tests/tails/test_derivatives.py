@@ -17,7 +17,7 @@ EXEMPT = set(TRIVIAL.split())
 each_case = pytest.mark.parametrize(
     ("case", "dtype"), [pytest.param(c, d, id=f"{c.names.split()[0]}-{d.__name__}") for c in CASES for d in c.dtypes]
 )
-STEP = {np.float32: 50, np.float64: 400}
+STEP = {np.float32: 100, np.float64: 800}
 
 
 @each_case

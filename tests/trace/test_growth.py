@@ -60,7 +60,11 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("f", [to_a_tolerance, upwards, standing_still, called, by_count], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "f",
+    [to_a_tolerance, standing_still, *[pytest.param(f, marks=pytest.mark.slow) for f in (upwards, called, by_count)]],
+    ids=lambda f: f.__name__,
+)
 def test_a_loop_without_end_is_refused(
     f: Callable[[Any], Any], transform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
