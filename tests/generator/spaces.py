@@ -54,6 +54,9 @@ class Space:
         """Computed in float64, whatever the dtype of the program."""
         return (x.astype("float64") * 0.7).astype(self.dtype)
 
+    def finite(self, x: Any) -> Any:
+        return self.where(self.isfinite(x), x, 0.0)
+
     def start(self, x: Any, at: int) -> Any:
         """``at``, as a number that is known only when the program runs."""
         return self.sum(x * 0 == 1).astype("int32") + at
@@ -157,8 +160,8 @@ class Reference(Space):
             if ulps <= 1:
                 exact = x.astype(self.dtype) == x
                 moved = np.where(exact, x, self._moved(x, 1))
-            else:
-                moved = self._moved(x, ulps)
+            else:  # the sign of a zero depends on the order of a sum
+                moved = np.where(x == 0, self.rng.choice([-0.0, 0.0], x.shape), self._moved(x, ulps))
             tiny = (np.abs(x) < self.info.smallest_normal) & (self.rng.random(x.shape) < 0.5)
             return np.where(tiny, x * 0, moved)
 
