@@ -20,6 +20,9 @@ ASSIGNED: Final = "an element of a NumPy array, out[i] = x,"
 ARRAY: Final = "a NumPy function, or np.asarray(x),"
 FLOAT: Final = "float(x)"
 
+#: The instructions of ``out[i] = x``; slices have their own from Python 3.12 on.
+_STORES: Final = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
+
 #: What wants the numbers, and what to write instead.
 _REMEDIES: Final = {
     FLOAT: f"Leave float(...) out: x computes as a number does; for math.sin(x) write graphad.numpy.sin(x). {_LOOK}",
@@ -111,7 +114,7 @@ def _module_with(function: Callable[..., Any], name: str) -> str:
 def _assigns(loc: Loc) -> bool:
     """Whether the user's code at ``loc`` is an assignment to an element."""
     head, at = loc if isinstance(loc, tuple) else (None, None)
-    return isinstance(head, CodeType) and isinstance(at, int) and head.co_code[at] == opmap["STORE_SUBSCR"]
+    return isinstance(head, CodeType) and isinstance(at, int) and head.co_code[at] in _STORES
 
 
 def _through_scipy() -> tuple[Loc, str | None] | None:
