@@ -56,12 +56,13 @@ def of_integers_in_float64(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wide(*args: P.args, **kwargs: P.kwargs) -> R:
-        arrays = [x for x in args if isinstance(x, (Array, np.ndarray))]
+        arrays = [x for x in (*args, *kwargs.values()) if isinstance(x, (Array, np.ndarray))]
         if not any([x.dtype.kind in "iu" for x in arrays]):
             return function(*args, **kwargs)
         wanted = float_for(result_type(*arrays)[0])
         widened: Any = function
-        return _rounded(widened(*[_without_integers(x) for x in args], **kwargs), wanted, f64)
+        named = {name: _without_integers(x) for name, x in kwargs.items()}
+        return _rounded(widened(*[_without_integers(x) for x in args], **named), wanted, f64)
 
     return wide
 

@@ -124,6 +124,7 @@ STATISTICS = {
     "1-norm": lambda np, x, w: np.linalg.norm(x, 1),
     "trapezoid": lambda np, x, w: np.trapezoid(x),
     "trapezoid at places": lambda np, x, w: np.trapezoid(x, w),
+    "trapezoid by name": lambda np, x, w: np.trapezoid(y=x, x=w),
     "gradient": lambda np, x, w: np.gradient(x),
 }
 
