@@ -205,7 +205,8 @@ def _one_axis(rng: Random, shapes: Shapes) -> Parameters | None:
 
 
 def _number(rng: Random, _: Shapes) -> Parameters:
-    return {"number": repr(rng.choice((0.1, 0.5, 1.0, 1.5, -0.7))), "other": repr(rng.choice((0.3, 2.0, -1.5)))}
+    number, other = rng.choice((0.1, 0.5, 1.0, 1.5, -0.7)), rng.choice((0.3, 2.0, -1.5))
+    return {"number": f"xp.number({number})", "other": f"xp.number({other})"}
 
 
 def _reshape(rng: Random, shapes: Shapes) -> Parameters:

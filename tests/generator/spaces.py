@@ -35,6 +35,10 @@ class Space:
     def shaken(self, x: Any, _ulps: float) -> Any:
         return x
 
+    def number(self, x: float) -> Any:
+        """A number of the program, converted once to the dtype of what it meets."""
+        return x
+
     def to_float(self, x: Any) -> Any:
         return x.astype(self.dtype)
 
@@ -144,6 +148,9 @@ class Reference(Space):
         super().__init__(np, dtype)
         self.info = np.finfo(np.dtype(dtype)) if np.dtype(dtype).kind == "f" else None
         self.rng = rng
+
+    def number(self, x: float) -> Any:
+        return np.longdouble(np.dtype(self.dtype).type(x))
 
     def to_float(self, x: Any) -> Any:
         return np.asarray(x).astype(np.longdouble)
