@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +48,23 @@ def settings_kept():
         if after[name] != value:
             config.update(name, value)
     assert after == before, "the test left a setting changed: use config.override"
+
+
+@pytest.fixture
+def module_file(tmp_path, monkeypatch):
+    """``module_file(name, text)`` writes a module for the command line to import; its path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    written = []
+
+    def write(name, text):
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        written.append(name)
+        return str(path)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

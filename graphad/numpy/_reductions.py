@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,12 +56,7 @@ def sum(  # noqa: A001  (NumPy's name)
     Array([2., 2., 2.], dtype=float32)
     """
     x = _masked(summable(a, dtype, "sum"), where, 0)
-    if initial is None:
-        return _reduce(reducers.reduce_sum, x, axis, keepdims, "sum")
-    wanted = dtype_and_weakness(x)[0]
-    working = wide(wanted)
-    total = _reduce(reducers.reduce_sum, cast(x, working), axis, keepdims, "sum")
-    return cast(total + cast(initial, working, name="sum"), wanted)
+    return _accumulated(reducers.reduce_sum, operator.add, x, initial, axis, keepdims, "sum")
 
 
 def prod(
@@ -78,12 +75,19 @@ def prod(
     Array(24, dtype=int32)
     """
     x = _masked(summable(a, dtype, "prod"), where, 1)
+    return _accumulated(reducers.reduce_prod, operator.mul, x, initial, axis, keepdims, "prod")
+
+
+def _accumulated(
+    reducer: Primitive, combine: Callable[[Any, Any], Any], x: Any, initial: Any, axis: Axis, keepdims: bool, name: str
+) -> Array:
+    """A sum or product that begins with ``initial``, rounded once at the end."""
     if initial is None:
-        return _reduce(reducers.reduce_prod, x, axis, keepdims, "prod")
-    wanted = dtype_and_weakness(x)[0]
+        return _reduce(reducer, x, axis, keepdims, name)
+    wanted, _ = dtype_and_weakness(x)
     working = wide(wanted)
-    total = _reduce(reducers.reduce_prod, cast(x, working), axis, keepdims, "prod")
-    return cast(total * cast(initial, working, name="prod"), wanted)
+    total = _reduce(reducer, cast(x, working), axis, keepdims, name)
+    return cast(combine(total, cast(initial, working, name=name)), wanted)
 
 
 def max(  # noqa: A001  (NumPy's name)

@@ -162,8 +162,7 @@ def trace_function(
     known = {k: trace.examples[a] for k, a in numbered if a in trace.examples}
     graph = trace.close([*atoms, *predicates], [*weak, *([False] * len(predicates))], name=name)
     if trace.exact and primal is None:
-        exact = [k for k in range(graph.n_inputs) if k in trace.exact]
-        graph = narrow_inputs(graph, exact, _FLOAT[config.default_dtype_bits].aval.dtype)
+        graph = narrow_inputs(graph, [k for k in range(graph.n_inputs) if k in trace.exact])
     captured = [c.value for c in trace.captures.values()]
     derivatives = [_derivative(a) for a in arguments]
     traced = Traced(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphad.config import config
 from graphad.ir.graph import Atom
 from graphad.ir.types import Aval, DType, aval, f32, f64
 from graphad.primitives.cast import convert
@@ -52,7 +51,7 @@ class Exact(Tracer):
 
     @property
     def aval(self) -> Aval:
-        return aval((), f64 if config.default_dtype_bits == 64 else f32)
+        return aval((), f32)  # where float64 is the default, a Python float is a weak float64 like any other
 
     @property
     def wide(self) -> Tracer:

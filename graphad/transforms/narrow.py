@@ -6,16 +6,16 @@ from collections.abc import Collection
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Graph
-from graphad.ir.types import DType, aval
+from graphad.ir.types import DType, aval, f32
 from graphad.primitives.cast import convert
 
 
-def narrow_inputs(graph: Graph, candidates: Collection[int], unused: DType) -> Graph:
-    """``graph`` with those of the float inputs ``candidates`` that it only converts to one float dtype in that dtype.
+def narrow_inputs(graph: Graph, candidates: Collection[int]) -> Graph:
+    """``graph`` with those of the float64 inputs ``candidates`` that it only converts to one float dtype in that dtype.
 
-    Inputs that are not used at all take the dtype ``unused``.
+    Inputs that are not used at all become float32.
     """
-    wanted = _wanted(graph, candidates, unused)
+    wanted = _wanted(graph, candidates)
     if not wanted:
         return graph
     builder = Builder()
@@ -36,7 +36,7 @@ def narrow_inputs(graph: Graph, candidates: Collection[int], unused: DType) -> G
     return builder.close(outputs, graph.weak, name=graph.name)
 
 
-def _wanted(graph: Graph, candidates: Collection[int], unused: DType) -> dict[int, DType]:
+def _wanted(graph: Graph, candidates: Collection[int]) -> dict[int, DType]:
     """The dtype that each input will have, of those that change."""
     uses: dict[int, set[DType]] = {k: set() for k in candidates}
     for eqn in graph.eqns:
@@ -49,4 +49,4 @@ def _wanted(graph: Graph, candidates: Collection[int], unused: DType) -> dict[in
     for a in graph.outputs:
         if type(a) is int:
             uses.pop(a, None)
-    return {k: next(iter(d), unused) for k, d in uses.items() if len(d) < 2}
+    return {k: next(iter(d), f32) for k, d in uses.items() if len(d) < 2}

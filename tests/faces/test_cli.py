@@ -76,13 +76,9 @@ class Model:
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
+def model(module_file):
     """The path of a file with functions to look into."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    path = tmp_path / "model_to_inspect.py"
-    path.write_text(MODEL)
-    yield str(path)
-    sys.modules.pop("model_to_inspect", None)
+    return module_file("model_to_inspect", MODEL)
 
 
 @pytest.fixture

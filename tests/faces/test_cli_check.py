@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 
@@ -36,12 +35,8 @@ def custom(x):
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    path = tmp_path / "model_to_check.py"
-    path.write_text(MODEL)
-    yield str(path)
-    sys.modules.pop("model_to_check", None)
+def model(module_file):
+    return module_file("model_to_check", MODEL)
 
 
 @pytest.fixture

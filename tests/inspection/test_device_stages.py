@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 
@@ -27,13 +26,9 @@ ARGS = inspection.parse_arguments("f32[8,128]")
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
+def model(module_file):
     """The path of a file with functions to look into."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    path = tmp_path / "gpu_model.py"
-    path.write_text(MODEL)
-    yield str(path)
-    sys.modules.pop("gpu_model", None)
+    return module_file("gpu_model", MODEL)
 
 
 @pytest.fixture
