@@ -118,7 +118,8 @@ def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:  # noqa: A001 
     if dtype.kind == "i":
         quotient = elementwise(prims.quo, x, y)
         return where(_rounded_up(truncated, y), quotient - 1, quotient), _floored_remainder(truncated, y)
-    exact = where(y == 0, x / y, (x - truncated) / y)  # x / 0 is an infinity, though the remainder is nan
+    ratio = x / y  # by 0 it is an infinity, though the remainder is nan; and a quotient of 0 has its sign
+    exact = where(y == 0, ratio, elementwise(prims.copysign, (x - truncated) / y, ratio))
     quotient = where(_rounded_up(truncated, y), exact - 1, exact)
     return elementwise(prims.round_, quotient), _floored_remainder(truncated, y)
 

@@ -187,3 +187,14 @@ def test_table_has_what_numpy_computes():
     for expressions, inputs in TABLE.values():
         for expression in expressions:
             assert any(by_numpy(expression, x) is not None for x in inputs.values()), expression
+
+
+def test_quotients_of_zero_have_the_sign_of_the_ratio():
+    points = np.array([-3.0, -1.5, -0.5, -0.0, 0.0, 0.5, 1.0, 2.5, np.inf, -np.inf])
+    x, y = map(np.ravel, np.meshgrid(points, points))
+    with np.errstate(all="ignore"):
+        expected = np.floor_divide(x, y)
+    for found in (gnp.floor_divide(x, y), graphad.jit(gnp.floor_divide)(x, y)):
+        np.testing.assert_array_equal(found, expected)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found)[known], np.signbit(expected)[known])

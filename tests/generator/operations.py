@@ -64,8 +64,9 @@ ELEMENTWISE = [
     *_functions("negative square", -1.5, 1.5, ulps=1),
     *_functions("absolute", 0.1, 1.0, ulps=0),
     *[Operation(n, f"xp.{n}({{0}})", ulps=0) for n in ("sign", "floor", "ceil", "trunc", "rint", "absolute")],
-    Operation("add", "{0} + {1}", "ff", ulps=1, domain=(-1, 1)),
-    Operation("subtract", "{0} - {1}", "ff", ulps=1, domain=(-1, 1)),
+    # Backward, for a product among the operands may not have been rounded before (contraction).
+    _sums("add", "{0} + {1}", "ff", ulps=1),
+    _sums("subtract", "{0} - {1}", "ff", ulps=1),
     Operation("multiply", "{0} * {1}", "ff", ulps=1, domain=(-1, 1)),
     Operation("divide", "{0} / {1}", "ff", ulps=1, domain=(1, 2)),
     Operation("power", "xp.power(xp.absolute({0}) + 0.5, {1})", "ff", ulps=16, domain=(0.5, 1.5)),

@@ -215,7 +215,7 @@ class Reference(Space):
     def logsumexp(self, x: Any, axis: int) -> Any:
         high = np.max(x, axis, keepdims=True)
         high = np.where(np.isfinite(high), high, 0)
-        return np.log(np.sum(np.exp(x - high), axis)) + np.squeeze(high, axis)
+        return np.log(self.rounded(np.sum(np.exp(x - high), axis), 4)) + np.squeeze(high, axis)
 
     def softmax(self, x: Any, axis: int) -> Any:
         e = np.exp(x - np.max(x, axis, keepdims=True))
