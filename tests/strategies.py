@@ -119,7 +119,8 @@ class _Grower:
         """A literal operand: that of the sample, or one that rewrite rules look for."""
         if dtype is b1 or self.differentiable or self.rng.random() < 0.3:
             return literal(x, dtype)
-        return literal(self.pick((0, 1, -1, -0.0, 2)), dtype)
+        least = 0 if dtype.kind == "u" else -1
+        return literal(self.pick((0, 1, least, -0.0, 2)), dtype)
 
     def integers(self, shape, dtype):
         """Integers that depend on no float."""

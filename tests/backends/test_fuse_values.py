@@ -85,11 +85,16 @@ def close(got, expected, graph):
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
     if got.dtype.kind == "f":
-        tolerance = 1e-3 if got.dtype == np.float32 else 1e-9
+        tolerance = 1e-3 if f32 in _dtypes(graph) else 1e-9
         scale = np.max(np.abs(expected), initial=1.0, where=np.isfinite(expected))
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=repr(graph))
     else:
         np.testing.assert_array_equal(got, expected, err_msg=repr(graph))
+
+
+def _dtypes(graph):
+    """Those of all values, in regions too."""
+    return {a.dtype for a in graph.avals}.union(*(_dtypes(r) for eqn in graph.eqns for r in eqn.regions))
 
 
 def test_samples_are_programs():
