@@ -39,7 +39,8 @@ def dot_product_attention(
     key, value
         ``(B, S, K, H)`` or ``(S, K, H)``. N is a multiple of K: so many heads of the query share one of these.
     bias, mask
-        Broadcast to ``(B, N, T, S)``. Where the mask is false, a key is not looked at.
+        Broadcast to ``(B, N, T, S)``. Where the mask is false, a key is not looked at; a key that no query of an example
+        looks at, and its value, may be nan.
     scale
         ``1 / sqrt(H)`` unless given.
     is_causal
@@ -67,7 +68,7 @@ def dot_product_attention(
 
     lengths = [None if n is None else as_operand(n) for n in (query_seq_lengths, key_value_seq_lengths)]
     q = _without_padding(q, lengths[0])
-    k, v = (_without_padding(x, lengths[1]) for x in (k, v))
+    k, v = (_without_unseen(_without_padding(x, lengths[1]), mask) for x in (k, v))
     grouped = gnp.reshape(q, (batch, rows, shared, heads // shared, size))
     scores = gnp.einsum("btkgh,bskh->bkgts", grouped, k)
     scores = gnp.reshape(scores, (batch, heads, rows, columns))
@@ -87,6 +88,15 @@ def _without_padding(x: Any, length: Any) -> Any:
     if length is None:
         return x
     return gnp.where((gnp.arange(x.shape[1]) < length[:, None])[:, :, None, None], x, 0)
+
+
+def _without_unseen(x: Any, mask: ArrayLike | None) -> Any:
+    """0 at the positions that a mask hides from all queries and heads of an example."""
+    if mask is None:
+        return x
+    mask = as_operand(mask, "dot_product_attention")
+    seen = gnp.any(gnp.reshape(mask, (1,) * (4 - mask.ndim) + mask.shape), axis=(1, 2))
+    return gnp.where(seen[:, :, None, None], x, 0)
 
 
 def _check(q: Any, k: Any, v: Any) -> None:

@@ -173,14 +173,16 @@ def test_logsumexp_leaves_out_what_is_counted_0_times():
 
 
 @pytest.mark.parametrize("hidden", [1e30, np.inf, np.nan])
-def test_padding_of_attention(hidden):
+@pytest.mark.parametrize("by", ["lengths", "mask"])
+def test_padding_of_attention(hidden, by):
     r = np.random.default_rng(5)
     q, k, v = (r.normal(size=(2, 4, 2, 3)) for _ in range(3))
     lengths = np.int32([3, 2])
     beyond = (np.arange(4) >= lengths[:, None])[:, :, None, None]
+    keys = {"key_value_seq_lengths": lengths} if by == "lengths" else {"mask": ~np.moveaxis(beyond, 1, 3)}
 
     def loss(q, k, v):
-        return gnp.sum(nn.dot_product_attention(q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths) ** 2)
+        return gnp.sum(nn.dot_product_attention(q, k, v, query_seq_lengths=lengths, **keys) ** 2)
 
     both = graphad.value_and_grad(loss, (0, 1, 2))
     expected, spoiled = both(q, k, v), both(*[np.where(beyond, hidden, x) for x in (q, k, v)])

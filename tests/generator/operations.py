@@ -124,7 +124,7 @@ REDUCTIONS = [
     _sums("logsumexp", "xp.logsumexp({0}, {one})", ulps=16, fit="one axis"),
     _sums("softmax", "xp.softmax({0}, {one})", ulps=16, fit="one axis"),
     Operation("diff", "xp.diff({0}, axis={one})", ulps=1, domain=(-1, 1), fit="one axis"),
-    Operation("sort", "xp.sort({0}, axis={one})", ulps=0, domain=(-1, 1), fit="one axis"),
+    Operation("sort", "xp.sort({0}, axis={one}, stable=True)", ulps=0, domain=(-1, 1), fit="one axis"),
     Operation("argsort", "xp.to_int(xp.argsort({0}, axis={one}, stable=True))", ulps=0, fit="one axis"),
 ]  # fmt: skip
 
