@@ -39,8 +39,8 @@ def dot_product_attention(
     key, value
         ``(B, S, K, H)`` or ``(S, K, H)``. N is a multiple of K: so many heads of the query share one of these.
     bias, mask
-        Broadcast to ``(B, N, T, S)``. Where the mask is false, a key is not looked at; a key that no query of an example
-        looks at, and its value, may be nan.
+        Broadcast to ``(B, N, T, S)``. Where the mask is false, a key is not looked at. A key that no query of an
+        example looks at may be nan, and so may its value.
     scale
         ``1 / sqrt(H)`` unless given.
     is_causal
