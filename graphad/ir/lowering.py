@@ -32,6 +32,7 @@ COMPARISONS: Final[dict[str, int]] = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 
 ELEMENTARY: Final[dict[str, int]] = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
     "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "erf_inv": 1, "cbrt": 1,
+    "tanh_slope": 2,  # of x and tanh(x)
     "pow": 2, "atan2": 2, "hypot": 2, "nextafter": 2,
     "threefry2x32": 4,  # two results: the words of one block
 }  # fmt: skip

@@ -44,6 +44,7 @@ from graphad.primitives.hyperbolic import asinh as asinh
 from graphad.primitives.hyperbolic import atanh as atanh
 from graphad.primitives.hyperbolic import cosh as cosh
 from graphad.primitives.hyperbolic import logistic as logistic
+from graphad.primitives.hyperbolic import logistic_slope as logistic_slope
 from graphad.primitives.hyperbolic import sech2 as sech2
 from graphad.primitives.hyperbolic import sinh as sinh
 from graphad.primitives.hyperbolic import tanh as tanh

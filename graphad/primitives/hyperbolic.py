@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from graphad.ir.types import f32
-from graphad.primitives.arithmetic import add, div, mul, sub
+from graphad.ir.types import f32, f64
+from graphad.primitives.arithmetic import add, div, mul, neg, sub
+from graphad.primitives.cast import in_f32
 from graphad.primitives.families import elementwise
 from graphad.primitives.reference import kernel
 from graphad.primitives.transcendental import hypot, one_minus_square, rsqrt
@@ -41,7 +42,7 @@ def _tanh_sech2(x: Any) -> Any:
 
 sech2 = elementwise(
     "sech2",
-    doc="1 / cosh(x)**2, the derivative of tanh.",
+    doc="1 / cosh(x)**2.",
     numpy=_sech2,
     scalar="1 / (cosh({0}) * cosh({0}))",
     jvp=(lambda t, x, y: mul(t, mul(-2, tanh_sech2(x))),),
@@ -49,19 +50,14 @@ sech2 = elementwise(
 )
 
 
-def _tanh_slope(x: Any) -> Any:
-    gap = 1 - _TANH(x)
-    return np.where(np.abs(x) <= np.float32(3.25), gap * -gap + gap * 2, _sech2(x))
-
-
 # Of the many ways to write these three, they are those that give JAX's printed digits, in derivatives of order 1 to 3.
 tanh_slope = elementwise(
     "tanh_slope",
-    doc="As `sech2`, with the float32 digits of 1 - tanh(x)**2 as JAX has them, where that has most of its digits.",
-    numpy=_tanh_slope,
-    scalar="select(abs({0}) <= 3.25, (1 - tanh({0})) * -(1 - tanh({0})) + (1 - tanh({0})) * 2, "
-    "1 / (cosh({0}) * cosh({0})))",
+    doc="The derivative of tanh: as `sech2`, but it shares tanh(x) with what else is computed.",
+    numpy=lambda x: kernel("tanh_slope")(x, _TANH(x)),
+    scalar="tanh_slope({0}, tanh({0}))",
     jvp=(lambda t, x, y: mul(t, mul(-2, tanh_sech2(x))),),
+    dtypes=(f32, f64),  # 16 bits of tanh(x) are too few
     tolerance=64.0,
 )
 
@@ -85,7 +81,7 @@ tanh = elementwise(
     doc="The hyperbolic tangent.",
     numpy=_TANH,
     scalar="tanh({0})",
-    jvp=(lambda t, x, y: mul(t, tanh_slope(x) if x.dtype is f32 else sech2(x)),),
+    jvp=(in_f32(lambda t, x, y: mul(t, tanh_slope(x))),),
     tolerance=8.0,
 )
 
@@ -95,12 +91,27 @@ def _logistic(x: Any) -> Any:
     return one / (one + np.exp(-x))
 
 
+def _logistic_slope(x: Any) -> Any:
+    y = _logistic(x)
+    return y * np.where(x < 0, 1 - y, y * np.exp(-x))
+
+
+# 1 - logistic(x) without cancellation: logistic(x) * exp(-x), where that is no product of 0 and infinity.
+logistic_slope = elementwise(
+    "logistic_slope",
+    doc="The derivative of `logistic`: logistic(x) * logistic(-x).",
+    numpy=_logistic_slope,
+    scalar="1 / (1 + exp(-{0})) * select({0} < 0, 1 - 1 / (1 + exp(-{0})), 1 / (1 + exp(-{0})) * exp(-{0}))",
+    jvp=(lambda t, x, y: mul(t, mul(y, neg(tanh(mul(0.5, x))))),),
+    tolerance=8.0,
+)
+
 logistic = elementwise(
     "logistic",
     doc="1 / (1 + exp(-x)).",
     numpy=_logistic,
     scalar="1 / (1 + exp(-{0}))",
-    jvp=(lambda t, x, y: mul(t, mul(0.25, sech2(mul(0.5, x)))),),
+    jvp=(lambda t, x, y: mul(t, logistic_slope(x)),),
 )
 
 # ---------------------------------------------------------------------------------------------------------------------

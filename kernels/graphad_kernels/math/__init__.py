@@ -26,7 +26,7 @@ from graphad_kernels.math import (
 _HOMES: Final[dict[ModuleType, tuple[str, ...]]] = {
     exponential: ("exp", "expm1", "log", "log1p", "pow"),
     trigonometric: ("sin", "cos", "tan", "asin", "acos", "atan"),
-    hyperbolic: ("sinh", "cosh", "tanh"),
+    hyperbolic: ("sinh", "cosh", "tanh", "tanh_slope"),
     inverse_hyperbolic: ("asinh", "acosh", "atanh"),
     error_function: ("erf", "erfc", "erf_inv"),
     polar: ("hypot", "atan2"),

@@ -1,4 +1,4 @@
-"""sinh, cosh and tanh.
+"""sinh, cosh and tanh, and the derivative of tanh.
 
 Away from 0 they are written in exp. Near it, tanh in float64 uses the coefficients of Cephes (Moshier 1992), and sinh
 polynomials computed for this file by the Remez exchange in 60-digit arithmetic. tanh in float32 is the rational
@@ -29,6 +29,8 @@ TANH_P_F32 = (
 TANH_Q_F32 = (_f(1.19825839466702e-06), _f(1.18534705686654e-04), _f(2.26843463243900e-03), _f(4.89352518554385e-03))
 TANH_IS_ONE = _f(7.998811721801758)
 TANH_IS_X = _f(0.0004)
+# Up to here the derivative of tanh in float32 has the digits that JAX prints, those of 1 - tanh(x)**2.
+SLOPE_AS_JAX = _f(3.25)
 # (tanh(x) - x) / x**3 in x**2 on |x| <= 0.625, a quotient in float64
 TANH_P = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
 TANH_Q = (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
@@ -90,3 +92,21 @@ def tanh_f64(x: Number) -> Number:
     near = fma(horner(z, TANH_P) / horner(z, TANH_Q), z * size, size)
     square = scaled_exp_f64(2.0 * select(size > 20.0, 20.0, size), 0)
     return copysign(select(size < 0.625, near, 1.0 - 2.0 / (square + 1.0)), x)
+
+
+def tanh_slope_f32(x: Number, tangent: Number) -> Number:
+    """``1 - tangent**2`` of ``tangent = tanh(x)``, where that cancels as 1 / cosh(x)**2.
+
+    With ``1 / cosh(x) = exp(-|x|) (1 + |tanh(x)|)`` that takes no division.
+    """
+    size = absolute(x)
+    gap = _f(1.0) - tangent
+    sech = scaled_exp_f32(-select(size > _f(90.0), _f(90.0), size), 0) * (_f(1.0) + absolute(tangent))
+    return select(size <= SLOPE_AS_JAX, gap * -gap + gap * _f(2.0), sech * sech)
+
+
+def tanh_slope_f64(x: Number, tangent: Number) -> Number:
+    """1 / cosh(x)**2 from ``tangent = tanh(x)``, as in `tanh_slope_f32`."""
+    size = absolute(x)
+    sech = scaled_exp_f64(-select(size > 400.0, 400.0, size), 0) * (1.0 + absolute(tangent))
+    return sech * sech

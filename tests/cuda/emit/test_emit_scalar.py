@@ -130,7 +130,7 @@ def by_machine_code(lets: list[Let], dtype: DType, a: Any, b: Any) -> dict[str, 
 
 
 @names("dtype", [f32, f64], ids=str)
-@names("op", [*UNARY_FUNCTIONS, "pow", "atan2", "hypot", "nextafter"])
+@names("op", [*UNARY_FUNCTIONS, "pow", "atan2", "hypot", "nextafter", "tanh_slope"])
 def test_elementary_functions_have_the_bits_of_the_cpu(op: str, dtype: DType) -> None:
     a = arguments(dtype)
     b = np.roll(a, 5)
