@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 from graphad_kernels.math import FUNCTIONS, evaluate, helpers
+from graphad_kernels.math.hyperbolic import SLOPE_AS_JAX
 
 from graphad.ir.lowering import ELEMENTARY
 from tests.kernels.ulps import DTYPES, arguments, arity, bits, errors, sample
@@ -242,6 +243,20 @@ def test_error_of_hypot_and_atan2(name, exact, dtype, rng):
     ulps = errors(evaluate(name, dtype, x, y), wanted)
     worst = ulps.argmax()
     assert ulps[worst] <= {"hypot": 1.0, "atan2": LIMIT}[name], f"{name}({x[worst]!r}, {y[worst]!r})"
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_error_of_tanh_slope(dtype, rng):
+    x, _ = arguments("tanh_slope", dtype, 500, rng)
+    x = x[np.isfinite(x) & (np.abs(x) < {"f32": 43, "f64": 354}[dtype])]
+    got = evaluate("tanh_slope", dtype, x, evaluate("tanh", dtype, x))
+    with mpmath.workprec(200):
+        ulps = errors(got, [mpmath.sech(mpmath.mpf(float(v))) ** 2 for v in x])
+    as_jax = (np.abs(x) <= SLOPE_AS_JAX) & (dtype == "f32")
+    assert ulps[~as_jax].max() <= 8
+    assert ulps[as_jax].max(initial=0) <= 800
+    edges = np.array([INF, -INF, NAN, 1000.0, 0.0, -0.0], x.dtype)
+    np.testing.assert_array_equal(evaluate("tanh_slope", dtype, edges, np.tanh(edges)), [0, 0, NAN, 0, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])

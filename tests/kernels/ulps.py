@@ -24,6 +24,9 @@ def arguments(name, dtype, count, rng):
     """Arrays to call an elementary function with."""
     if dtype == "u32":
         return rng.integers(0, 2**32, (arity(name, dtype), count), dtype=np.uint32)
+    if name == "tanh_slope":
+        x = sample(name, dtype, count, rng)
+        return [x, np.tanh(x)]
     return [sample(name, dtype, count, rng) for _ in range(arity(name, dtype))]
 
 
