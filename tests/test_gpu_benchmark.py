@@ -21,6 +21,7 @@ from gpu_programs import PROGRAMS
 TITLES = {p.title: p for p in PROGRAMS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [d.name for d in graphad.devices()])
 def test_every_program_is_right(device, capsys):
     assert gpu.main(["--device", device, "--quick", "--peers"]) == 0

@@ -9,6 +9,7 @@ import graphad
 import graphad.numpy as gnp
 from tests.faces.cases_everyday import CONCRETE, EVERYDAY, QUESTIONS
 from tests.faces.oracle import by_jax, check_equal, check_like_jax, eagerly, width
+from tests.thinned import every
 
 # Where JAX has no answer, NumPy's parity tests have.
 NOT_IN_JAX = ("numpy.array([True, False, True]), numpy.array([0, 3])", "wrap=True, inplace")
@@ -115,7 +116,7 @@ def test_two_derivatives(name):
 # Compiled and batched
 
 
-@pytest.mark.parametrize("engine", ["llvm", "numba"])
+@pytest.mark.parametrize("engine", every(2, ["llvm", "numba"]))
 def test_compiled(engine):
     """Some of each theme in one program."""
 

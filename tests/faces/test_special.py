@@ -12,6 +12,7 @@ import graphad.numpy as gnp
 from graphad import lax
 from tests.faces.cases import each, texts
 from tests.faces.oracle import arrays, check_equal, check_like_jax
+from tests.thinned import every
 
 CASES = [
     *each("np.{}({})", "arcsinh arctan cbrt deg2rad radians rad2deg degrees fabs nan_to_num", "x w i 1.5 2 A h b"),
@@ -138,7 +139,7 @@ def test_equal_operands_share_the_derivative_of_logaddexp2():
     assert graphad.grad(gnp.fmax, (0, 1))(1.0, 1.0) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("engine", ["llvm", "numba"])
+@pytest.mark.parametrize("engine", every(2, ["llvm", "numba"]))
 def test_compiled(engine):
     @graphad.jit
     def f(x, n):

@@ -161,6 +161,7 @@ def test_windows_of_other_computations(name):
             same(got, lax.reduce_window(X > 0, bool(init), getattr(lax, f"bitwise_{kind}"), *settings))
 
 
+@pytest.mark.slow
 def test_products_of_windows_have_derivatives():
     x = np.float32([1.5, -0.5, 0, 2, 0, 0, 3, -1, 0.5])
 

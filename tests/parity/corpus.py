@@ -269,14 +269,12 @@ BY_HAND = {
 
 #: Theme -> name -> case. The functions of a theme are compiled as one program.
 THEMES = {"by hand": BY_HAND}
-#: Themes of further variants: each of their functions has a case in the theme that they are of.
-VARIED = set()
 for theme, texts in IN_BOTH.items():
     further = variants(texts) if theme != "programs" else set()
     THEMES[theme] = {text: of_expression(text) for text in texts if text not in further}
     if further:
+        # Of further variants: each of these functions has a case in the theme that it is of.
         THEMES[f"{theme}, varied"] = {text: of_expression(text) for text in texts if text in further}
-        VARIED.add(f"{theme}, varied")
 CASES = {(theme, name): case for theme, cases in THEMES.items() for name, case in cases.items()}
 
 #: Cases that have no counterpart in JAX: their derivatives are compared with differences only.

@@ -10,7 +10,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from tests.parity.corpus import CASES, THEMES, VARIED, arguments
+from tests.parity.corpus import CASES, THEMES, arguments
 from tests.parity.libraries import OURS, THEIRS
 
 #: What makes JAX compile fastest, for its programs run once. The second option is one of version 0.10 alone.
@@ -19,14 +19,14 @@ if (0, 10) <= jax.__version_info__ < (0, 11):
     QUICKLY["xla_cpu_use_fusion_emitters"] = False
 TOLERANCE = {32: 2e-5, 64: 1e-11}
 ROUGH = 5e-4
-#: Even so each function takes a tenth of a second: the default run has them in 64 bits, and these in 32 too. It leaves
-#: variants to `tests.faces.test_check_grads`, which holds them against differences.
-BOTH_WIDTHS = {"nn"}
+#: Even so each function takes a tenth of a second: the default run has those of some themes, in 64 bits. It leaves the
+#: others, and variants, to `tests.faces.test_check_grads`, which holds them against differences.
+ALWAYS = {"by hand", "elementwise", "indexing", "nn", "programs"}
 
 
 def is_slow(theme, bits):
     """Whether the default run leaves the cases of a theme out."""
-    return theme in VARIED or (bits == 32 and theme not in BOTH_WIDTHS)
+    return theme not in ALWAYS or bits == 32
 
 
 in_both_widths = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ FIRST = (f32, i32, u32, b1)
 
 
 def fast_cases():
-    """LLVM in the usual dtypes, and Numba in one: there a program takes a second to compile, not 10 ms."""
+    """LLVM in the usual dtypes, and Numba in one: there a program takes a second to compile, not 10 ms, and has
+    few samples.
+    """
     llvm = [("llvm", p, d) for p, d in cases((f32, f64, i32, u32, b1), pure)]
     one = dict(reversed(cases(FIRST, pure)))  # of each primitive the first
     return llvm + [("numba", p, d) for p, d in one.items()]
@@ -22,14 +26,15 @@ def fast_cases():
 
 def slow_cases():
     every = {(engine, p, d) for engine in ("llvm", "numba") for p, d in cases(keep=pure)}
-    return sorted(every - set(fast_cases()), key=lambda case: [getattr(part, "name", part) for part in case])
+    tried = {case for case in fast_cases() if case[0] == "llvm"}
+    return sorted(every - tried, key=lambda case: [getattr(part, "name", part) for part in case])
 
 
-def all_samples(primitive, dtype):
+def all_samples(primitive, dtype, most=None):
     """One graph that computes every sample, its arguments, and what is in it to say which sample is wrong."""
     builder = Builder()
     args, outputs, names = [], [], []
-    for sample in samples_of(primitive, dtype):
+    for sample in islice(samples_of(primitive, dtype), most):
         graph, values = program(primitive, sample, dtype)
         numbers = [builder.input(a) for a in graph.in_avals]
         outputs.extend(builder.inline(graph, numbers))
@@ -38,8 +43,8 @@ def all_samples(primitive, dtype):
     return builder.close(outputs), args, names
 
 
-def check(engine, primitive, dtype):
-    graph, args, names = all_samples(primitive, dtype)
+def check(engine, primitive, dtype, most=None):
+    graph, args, names = all_samples(primitive, dtype, most)
     compiled = compile_graph(graph, engine=engine, flush_denormals=False)
     for got, expected, name in zip(compiled(*args), run(graph, args), names, strict=True):
         assert_close(np.asarray(got), expected, primitive, f"{engine}: {name}")
@@ -47,12 +52,12 @@ def check(engine, primitive, dtype):
 
 @pytest.mark.parametrize(("engine", "primitive", "dtype"), fast_cases(), ids=case_id)
 def test_engine_is_the_reference(engine, primitive, dtype):
-    check(engine, primitive, dtype)
+    check(engine, primitive, dtype, most=3 if engine == "numba" else None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "primitive", "dtype"), slow_cases(), ids=case_id)
-def test_engine_is_the_reference_in_the_other_dtypes(engine, primitive, dtype):
+def test_engine_is_the_reference_in_every_dtype(engine, primitive, dtype):
     check(engine, primitive, dtype)
 
 

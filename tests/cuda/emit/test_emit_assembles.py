@@ -13,6 +13,7 @@ from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DTYPES, DType, bf16, f16, f32, f64, i32, i64
 from tests.cuda.emit.harness import at, axes, buffers, emitted, kernel, program
 from tests.cuda.emit.programs import affine, chain, product, scan, softmax
+from tests.thinned import every
 
 names = pytest.mark.parametrize
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
@@ -61,7 +62,7 @@ PROGRAMS: dict[str, tuple[DeviceProgram, int]] = {
 }
 
 
-@names("architecture", ARCHITECTURES)
+@names("architecture", every(4, ARCHITECTURES[::-1]))
 def test_nothing_is_spilled(architecture: str) -> None:
     over = {}
     for name, (p, ceiling) in PROGRAMS.items():

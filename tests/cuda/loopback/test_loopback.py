@@ -43,6 +43,7 @@ def test_two_gpus():
     run(f"{HERE}/two_gpus.py", gpus=2)
 
 
+@pytest.mark.slow
 def test_what_all_devices_do():
     run("tests/devices", "-k", "cuda:0")
 

@@ -18,6 +18,7 @@ from graphad.backends.fuse import lower
 from graphad.backends.loops import Buffer, Carry, Index, KernelProgram, Let, Load, Loop, LoopNest, Store
 from graphad.ir.types import f32, f64, i32, literal
 from tests.cuda.schedule.test_schedule_primitives import TINY, compare
+from tests.thinned import every
 
 names = pytest.mark.parametrize
 EMULATED = "cuda:emulated"
@@ -69,7 +70,7 @@ def test_threads_share_every_recurrence(name, form, shape, axis):
     assert any(isinstance(s, Scan) for k in device.kernels for s in walk(k.body))
 
 
-@names("limits", [LIMITS, CHUNKED, TINY], ids=["usual", "chunked", "tiny"])
+@names("limits", [LIMITS, CHUNKED, pytest.param(TINY, marks=pytest.mark.slow)], ids=["usual", "chunked", "tiny"])
 @names("reverse", [False, True])
 @names("form", ["value", "jvp", "vjp"])
 @names("name", FUNCTIONS)
@@ -79,7 +80,7 @@ def test_schedule_keeps_the_program(name, form, reverse, limits):
         compare(program(forms(name, axis, reverse)[form], *args), args, limits, rtol=1e-9)
 
 
-@names("form", ["jvp", "vjp"])
+@names("form", every(2, ["vjp", "jvp"]))
 @names("name", FUNCTIONS)
 def test_derivatives_on_a_device_are_the_cpus(name, form):
     for shape, axis in (((20_011,), 0), ((130, 67), 0), ((5, 301), 1)):

@@ -36,7 +36,11 @@ def compare(program, args, limits, rtol=1e-5):
     return device
 
 
-@pytest.mark.parametrize("limits", [LIMITS, TINY, JOINED], ids=["usual", "tiny", "joined"])
+@pytest.mark.parametrize(
+    "limits",
+    [pytest.param(LIMITS, id="usual", marks=pytest.mark.slow), pytest.param(TINY, id="tiny"),
+     pytest.param(JOINED, id="joined", marks=pytest.mark.slow)],
+)  # fmt: skip
 @pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32, u32, b1), pure), ids=case_id)
 def test_schedule_keeps_the_program(primitive, dtype, limits):
     graph, args, _ = all_samples(primitive, dtype)

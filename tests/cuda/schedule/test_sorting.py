@@ -25,10 +25,11 @@ from tests.cuda.emit.harness import run
 from tests.cuda.schedule.test_scans import program
 from tests.cuda.schedule.test_schedule_primitives import compare
 from tests.cuda.test_mutants import with_body
+from tests.thinned import every
 
 names = pytest.mark.parametrize
 EMULATED = "cuda:emulated"
-ARCHITECTURES = ["sm_75", "sm_90", *[pytest.param(name, marks=pytest.mark.slow) for name in ("sm_80", "sm_100")]]
+ARCHITECTURES = every(4, ["sm_90", "sm_75", "sm_80", "sm_100"])
 #: Registers of a thread of the largest kernel.
 REGISTERS = 64
 
@@ -68,7 +69,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@names("dtype", ["float32", "int64"])
+@names("dtype", every(2, ["float32", "int64"]))
 @names("shape", SHAPES)
 def test_the_order_is_that_of_numpy(shape, dtype):
     x = elements(shape, dtype)
@@ -79,7 +80,7 @@ def test_the_order_is_that_of_numpy(shape, dtype):
 
 
 @names("dtype", ["bool", "int8", "uint8", "int16", "uint32", "int32", "uint64", "float16", "bfloat16", "float64"])
-@names("n", [11, 700, 2 * TILE + 77])
+@names("n", every(2, [11, 2 * TILE + 77, 700]))
 def test_every_dtype(n, dtype):
     x = elements((2, n), dtype)
     wide = x.astype(np.float64) if x.dtype.kind in "fV" else x
@@ -97,7 +98,7 @@ def test_denormals_are_zeros_where_comparisons_take_them_for_it(n, flush):
     np.testing.assert_array_equal(got, np.argsort(seen, kind="stable"))
 
 
-@names("n", [50, 800, 2300])
+@names("n", every(2, [50, 2300, 800]))
 def test_what_stands_around_a_sort(n):
     """Keys that are computed, padded, or read across; an order that is read at once; several sorts side by side."""
     x, y = np.random.default_rng(0).permutation(4 * n).astype(np.float32).reshape(2, n, 2)
@@ -120,7 +121,7 @@ MIXED = {
 
 
 @names("name", MIXED)
-@names("dtype", ["float16", ml_dtypes.bfloat16])
+@names("dtype", every(2, ["float16", ml_dtypes.bfloat16]))
 def test_bits_are_left_out_only_where_all_elements_had_16(name, dtype):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal(2500).astype(dtype), (1 + rng.standard_normal(2500) / 1e5).astype(np.float32)
@@ -186,7 +187,7 @@ def test_neighbours_read_neighbours():
     assert seen == 1 + 1 + 3 * (1 + 2)
 
 
-@names("shape", [(1000, 100), (3, SHORT), (1000,), (2 * TILE,), (100_000,), (70, 3000)])
+@names("shape", every(3, [(1000, 100), (3, SHORT), (1000,), (100_000,), (2 * TILE,), (70, 3000)]))
 @names("architecture", ARCHITECTURES)
 def test_registers(shape, architecture):
     try:
@@ -204,7 +205,7 @@ def test_registers(shape, architecture):
 # ---- barriers
 
 
-@names(("n", "count"), [(100, 29), (300, 17), (TILE * 2 + 900, 24)])
+@names(("n", "count"), every(3, [(100, 29), (300, 17), (TILE * 2 + 900, 24)]))
 def test_every_barrier_is_needed(n, count):
     x = elements((n,), "float32")
     device = schedule(program(order, x))

@@ -1,0 +1,14 @@
+"""Which cases of a long list run every time."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def every(step, cases):
+    """``cases`` for `pytest.mark.parametrize`: the first of each ``step`` runs every time, the others are slow."""
+
+    def slow(case):
+        return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+
+    return [slow(case) if k % step else case for k, case in enumerate(cases)]
