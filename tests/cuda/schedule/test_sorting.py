@@ -205,7 +205,7 @@ def test_registers(shape, architecture):
 # ---- barriers
 
 
-@names(("n", "count"), every(3, [(100, 29), (300, 17), (TILE * 2 + 900, 24)]))
+@names(("n", "count"), every(3, [(100, 29), (300, 17), (TILE * 2 + 900, 24)], several=True))
 def test_every_barrier_is_needed(n, count):
     x = elements((n,), "float32")
     device = schedule(program(order, x))
