@@ -6,6 +6,7 @@ import difflib
 import gc
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -14,6 +15,12 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("GRAPHAD_VERIFY", "2")
 os.environ.setdefault("GRAPHAD_CACHE", str(ROOT / ".graphad-cache"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Half of the time of all tests is JAX compiling what runs once: it keeps that, and where it can it compiles quickly.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".graphad-cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+if version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import hypothesis

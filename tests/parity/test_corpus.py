@@ -13,10 +13,8 @@ import graphad.numpy as gnp
 from tests.parity.corpus import CASES, THEMES, arguments
 from tests.parity.libraries import OURS, THEIRS
 
-#: What makes JAX compile fastest, for its programs run once. The second option is one of version 0.10 alone.
+#: What makes JAX compile fastest, for its programs run once.
 QUICKLY = {"xla_backend_optimization_level": 0}
-if (0, 10) <= jax.__version_info__ < (0, 11):
-    QUICKLY["xla_cpu_use_fusion_emitters"] = False
 TOLERANCE = {32: 2e-5, 64: 1e-11}
 ROUGH = 5e-4
 #: Even so each function takes a tenth of a second: the default run has those of some themes, in 64 bits. It leaves the
