@@ -1,8 +1,8 @@
 """Time from a Python function to its first result, process warm, nothing cached: tracing, derivative, compilation, run.
 
 Run: ``python benchmarks/compile_time.py``. Every round compiles new functions, with another constant in each, so that
-no cache knows the program. Prints medians beside JAX in the same run; budgets: 30 ms for the functions of the
-tutorials, 150 ms for the training step of ``examples/demo.py``.
+no cache knows the program, and none from an earlier run. Prints medians beside JAX in the same run; budgets: 30 ms for
+the functions of the tutorials, 150 ms for the training step of ``examples/demo.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from timing import versions  # first: it clears what slows NumPy
 
+import random
 import statistics
 import time
 
@@ -76,8 +77,9 @@ def first_call(lib, f, args):
 
 def main():
     rounds = {}
+    start = random.random()
     for k in range(8):
-        constant = k * 0.0625
+        constant = start + k * 0.0625
         for name, lib, numpy in (("graphad", graphad, gnp), ("jax", jax, jnp)):
             for title, (f, args) in tutorials(lib, numpy, constant).items():
                 rounds.setdefault(title, {}).setdefault(name, []).append(first_call(lib, f, args))

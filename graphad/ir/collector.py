@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -36,6 +37,16 @@ def without_collector(f: Callable[P, R]) -> Callable[P, R]:
             _resume()
 
     return wrapper
+
+
+@contextmanager
+def paused() -> Generator[None]:
+    """The same for a block of code."""
+    _pause()
+    try:
+        yield
+    finally:
+        _resume()
 
 
 def _pause() -> None:
