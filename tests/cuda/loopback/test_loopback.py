@@ -54,7 +54,7 @@ def test_programs_and_training():
 
 @pytest.mark.slow
 def test_the_benchmark():
-    run("tests/test_gpu_benchmark.py", "-k", "cuda:0")
+    run("tests/test_gpu_benchmark.py", "-k", "cuda:0", "-m", "slow")
 
 
 @pytest.mark.slow
