@@ -68,14 +68,18 @@ def dot_product_attention(
 
     lengths = [None if n is None else as_operand(n) for n in (query_seq_lengths, key_value_seq_lengths)]
     q = _without_padding(q, lengths[0])
-    k, v = (_without_unseen(_without_padding(x, lengths[1]), mask) for x in (k, v))
+    k, v = (_without_padding(x, lengths[1]) for x in (k, v))
+    shown = None if mask is None else _as_mask(mask)
+    if shown is not None:
+        looked_at = gnp.any(shown, axis=(1, 2))[:, :, None, None]  # by a query of the example
+        k, v = (gnp.where(looked_at, x, 0) for x in (k, v))
     grouped = gnp.reshape(q, (batch, rows, shared, heads // shared, size))
     scores = gnp.einsum("btkgh,bskh->bkgts", grouped, k)
     scores = gnp.reshape(scores, (batch, heads, rows, columns))
     scores = scores * (1.0 / math.sqrt(size) if scale is None else scale)
     if bias is not None:
         scores = gnp.astype(scores + bias, scores.dtype)
-    seen = _visible((rows, columns), mask, is_causal, lengths, local_window_size)
+    seen = _visible((rows, columns), shown, is_causal, lengths, local_window_size)
     if seen is not None:
         scores = gnp.where(seen, scores, -0.7 * float(np.finfo(scores.dtype).max))
     weights = gnp.reshape(softmax(scores, -1), (batch, shared, heads // shared, rows, columns))
@@ -90,13 +94,16 @@ def _without_padding(x: Any, length: Any) -> Any:
     return gnp.where((gnp.arange(x.shape[1]) < length[:, None])[:, :, None, None], x, 0)
 
 
-def _without_unseen(x: Any, mask: ArrayLike | None) -> Any:
-    """0 at the positions that a mask hides from all queries and heads of an example."""
-    if mask is None:
-        return x
-    mask = as_operand(mask, "dot_product_attention")
-    seen = gnp.any(gnp.reshape(mask, (1,) * (4 - mask.ndim) + mask.shape), axis=(1, 2))
-    return gnp.where(seen[:, :, None, None], x, 0)
+def _as_mask(mask: ArrayLike) -> Any:
+    """The mask, with all of its four axes."""
+    x = as_operand(mask, "dot_product_attention")
+    if x.dtype != np.bool_:
+        raise ValueError(f"{source.where()}dot_product_attention takes a mask of bools, got {shape_text(x)}.")
+    if x.ndim > 4:
+        raise ValueError(
+            f"{source.where()}dot_product_attention broadcasts its mask to (B,N,T,S), got {shape_text(x)}."
+        )
+    return gnp.reshape(x, (1,) * (4 - x.ndim) + x.shape)
 
 
 def _check(q: Any, k: Any, v: Any) -> None:
@@ -115,16 +122,14 @@ def _check(q: Any, k: Any, v: Any) -> None:
 
 def _visible(
     sizes: tuple[int, int],
-    mask: ArrayLike | None,
+    mask: Any,
     is_causal: bool,
     lengths: list[Any],
     window: int | tuple[int, int] | None,
 ) -> Any:
     """Which keys (last axis) a query (the axis before) looks at; None for all."""
     rows, columns = np.arange(sizes[0])[:, None], np.arange(sizes[1])
-    parts: list[Any] = [] if mask is None else [as_operand(mask, "dot_product_attention")]
-    if parts and parts[0].dtype != np.bool_:
-        raise ValueError(f"{source.where()}dot_product_attention takes a mask of bools, got {shape_text(parts[0])}.")
+    parts: list[Any] = [] if mask is None else [mask]
     if is_causal:
         parts.append(columns <= rows)
     if window is not None:

@@ -190,3 +190,9 @@ def test_padding_of_attention(hidden, by):
     for x, y in zip(expected[1], spoiled[1], strict=True):
         np.testing.assert_array_equal(x, y)
         assert not np.any(np.where(beyond, y, 0))
+
+
+def test_a_mask_of_attention_with_too_many_axes():
+    x = np.ones((2, 3, 1, 4))
+    with pytest.raises(ValueError, match=r"broadcasts its mask to \(B,N,T,S\), got bool\[1,1,2,2,3\]"):
+        nn.dot_product_attention(x, x, x, mask=np.ones((1, 1, 2, 2, 3), bool))
