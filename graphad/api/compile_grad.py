@@ -16,7 +16,7 @@ from graphad.ir.graph import Graph
 from graphad.trace.tracebacks import boundary
 
 if TYPE_CHECKING:
-    from graphad.backends.explanation import Explanation
+    from graphad.backends.loops.explanation import Explanation
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -33,7 +33,7 @@ from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary, hide_frames
 
 if TYPE_CHECKING:
-    from graphad.backends.explanation import Explanation
+    from graphad.backends.loops.explanation import Explanation
 
 NDArray = np.ndarray[Any, Any]
 P = ParamSpec("P")

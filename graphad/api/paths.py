@@ -33,8 +33,8 @@ from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, unflatten
 
 if TYPE_CHECKING:
-    from graphad.backends.cuda.executable import DeviceExecutable
-    from graphad.backends.executable import Executable
+    from graphad.backends.cpu.executable import Executable
+    from graphad.backends.cuda.run.executable import DeviceExecutable
 
 NDArray = np.ndarray[Any, Any]
 

@@ -29,11 +29,11 @@ from graphad.transforms.linearize import jvp_graph
 from graphad.transforms.transpose import Transposed, transposed
 
 if TYPE_CHECKING:
-    from graphad.backends.cuda.allocator import Allocator
-    from graphad.backends.cuda.cross import CrossCompiled
-    from graphad.backends.cuda.executable import DeviceExecutable
-    from graphad.backends.executable import Executable
-    from graphad.backends.explanation import Explanation
+    from graphad.backends.cpu.executable import Executable
+    from graphad.backends.cuda.look.cross import CrossCompiled
+    from graphad.backends.cuda.run.executable import DeviceExecutable
+    from graphad.backends.cuda.runtime.allocator import Allocator
+    from graphad.backends.loops.explanation import Explanation
     from graphad.passes import Pipeline
 
 NDArray = np.ndarray[Any, Any]
@@ -57,7 +57,7 @@ def simplify(graph: Graph) -> Graph:
 def compiled(graph: Graph) -> Executable:
     """The executable of ``graph`` under the settings in force; made once for each graph and setting."""
     with compiling:
-        from graphad.backends.executable import compile_graph  # late: eager code needs no compiler
+        from graphad.backends.cpu.executable import compile_graph  # late: eager code needs no compiler
 
         key: Hashable = ("compiled", config.trace_key)
         return graph.memoize(key, lambda: watched(compile_graph(simplify(graph), name=graph.name), graph))
@@ -72,7 +72,7 @@ def available_devices() -> list[Device]:
 
 def memory_on(device: Device) -> Allocator:
     """The memory of a GPU, which is opened when first used; `DeviceError` where it or its driver is missing."""
-    from graphad.backends.cuda.runtimes import allocator  # late: start-up time
+    from graphad.backends.cuda.runtime.runtimes import allocator  # late: start-up time
 
     try:
         return allocator(device)
@@ -82,21 +82,21 @@ def memory_on(device: Device) -> Allocator:
 
 def borrowed(device: Device, address: int, nbytes: int, owner: object) -> Memory:
     """Memory on a GPU that lives as long as ``owner``, of another library."""
-    from graphad.backends.cuda.allocator import BorrowedMemory  # late: start-up time
+    from graphad.backends.cuda.runtime.allocator import BorrowedMemory  # late: start-up time
 
     return BorrowedMemory(memory_on(device).runtime, address, nbytes, owner)
 
 
 def wait_for_stream(device: Device, stream: int) -> None:
     """Wait for all work on a stream of another library."""
-    from graphad.backends.cuda.pointers import wait_for  # late: start-up time
+    from graphad.backends.cuda.runtime.pointers import wait_for  # late: start-up time
 
     wait_for(memory_on(device).runtime, stream)
 
 
 def device_of_address(address: int) -> Device:
     """The GPU on which memory of another library is."""
-    from graphad.backends.cuda.pointers import device_of  # late: start-up time
+    from graphad.backends.cuda.runtime.pointers import device_of  # late: start-up time
 
     return device_of(address)
 
@@ -104,7 +104,7 @@ def device_of_address(address: int) -> Device:
 def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
     """The executable of ``graph`` on a device that is not the CPU, under the settings in force. Memoised."""
     with compiling:
-        from graphad.backends.cuda.executable import compile_graph  # late: start-up time
+        from graphad.backends.cuda.run.executable import compile_graph  # late: start-up time
 
         def make() -> DeviceExecutable:
             memory_on(device)  # whose error names the user's line
@@ -116,7 +116,7 @@ def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
 
 def cross_compiled(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:
     """The stages of ``graph`` on its way to a GPU, which need not be there."""
-    from graphad.backends.cuda.cross import cross_compile  # late: start-up time
+    from graphad.backends.cuda.look.cross import cross_compile  # late: start-up time
 
     return cross_compile(simplify(graph), device, architecture)
 
@@ -124,13 +124,13 @@ def cross_compiled(graph: Graph, device: Device, architecture: str | None = None
 def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
     """What the program of ``graph`` does on a device, which need not be there; ``architecture`` is of a GPU."""
     if device is not CPU:
-        from graphad.backends.cuda.explanation import explain as explain_on_gpu  # late: start-up time
+        from graphad.backends.cuda.look.explanation import explain as explain_on_gpu  # late: start-up time
 
         return explain_on_gpu(cross_compiled(graph, device, architecture))
     if architecture is not None:
         message = f"the architecture {architecture!r} is that of a GPU, but this program is of the CPU; ask for 'cuda'"
         raise ValueError(f"{where()}{message}")
-    from graphad.backends.explanation import explain  # late: eager code needs no compiler
+    from graphad.backends.cpu.explanation import explain  # late: eager code needs no compiler
 
     return explain(simplify(graph))
 

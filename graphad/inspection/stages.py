@@ -12,7 +12,7 @@ from graphad.api.grad import value_and_grad
 from graphad.api.jit import Jit
 from graphad.api.stages import compiled, cross_compiled, default_pipeline, explained
 from graphad.api.vmap import vmap
-from graphad.backends.loops_text import format_program
+from graphad.backends.loops.text import format_program
 from graphad.config import config
 from graphad.device import CPU, Device, parse
 from graphad.errors import did_you_mean
@@ -26,7 +26,7 @@ from graphad.trace.bind import type_of
 from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
 
 if TYPE_CHECKING:
-    from graphad.backends.explanation import Explanation
+    from graphad.backends.loops.explanation import Explanation
 
 #: Stages that are graphs; they are printed in the text form of the IR.
 GRAPH_STAGES: Final = ("traced", "simplified", "adjoint", "batched")

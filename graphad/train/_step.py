@@ -27,7 +27,7 @@ from graphad.train._loss import Loss, LossFunction, Outcome
 from graphad.train._scale import LossScale, Precision, all_finite
 
 if TYPE_CHECKING:
-    from graphad.backends.explanation import Explanation
+    from graphad.backends.loops.explanation import Explanation
 
 
 class TrainState(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.special
 from graphad_kernels.bodies import BODIES
 
-from graphad.backends.loops import (
+from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     GuardStep,

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends import cpu, emit_numba, kernels
-from graphad.backends.emit_llvm import emit
-from graphad.backends.loops import Buffer, Index, KernelProgram, LoopNest, Role, Statement
-from graphad.backends.loops_check import check_program
+from graphad.backends.cpu.emit import emit
+from graphad.backends.llvm import native
+from graphad.backends.loops.check import check_program
+from graphad.backends.loops.ir import Buffer, Index, KernelProgram, LoopNest, Role, Statement
+from graphad.backends.numba import source as emit_numba
+from graphad.backends.routines import addresses
 from graphad.ir.types import DType, Literal, literal
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -69,14 +71,14 @@ def run_llvm(p: KernelProgram, inputs: Sequence[Any], native: int = 64) -> tuple
     arena = np.empty(emitted.arena_bytes + 64, np.uint8)
     pointers = [a.ctypes.data for a in [*inputs, *outputs]]
     pointers.append(-(-arena.ctypes.data // 64) * 64)
-    pointers += [kernels.routine(name) for name in emitted.externals]
+    pointers += [addresses.routine(name) for name in emitted.externals]
     run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(loaded.address)
     return int(run((ctypes.c_void_p * len(pointers))(*pointers))), outputs
 
 
 @functools.cache
-def _load(text: str, name: str, opt: int) -> cpu.Executable:
-    return cpu.load(text, name, opt)
+def _load(text: str, name: str, opt: int) -> native.Executable:
+    return native.load(text, name, opt)
 
 
 def same(got: Any, want: Any, rtol: float = 0.0) -> None:

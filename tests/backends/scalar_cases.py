@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from graphad.backends.loops import Let
+from graphad.backends.loops.ir import Let
 from graphad.ir.lowering import SCALAR_OPS
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64
 from tests.backends.loop_harness import Arrays, lit, same

@@ -9,9 +9,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from graphad.backends import emit_numba
-from graphad.backends.emit_llvm import emit
-from graphad.backends.loops import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Store
+from graphad.backends.cpu.emit import emit
+from graphad.backends.loops.ir import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Store
+from graphad.backends.numba import source as emit_numba
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i8, i32, i64, u8
 from tests.backends.loop_harness import agree, at, buffers, lit, nest, program, run_llvm, run_numba, run_python, same
 

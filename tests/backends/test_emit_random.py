@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphad.backends.loops import (
+from graphad.backends.loops.ir import (
     Buffer,
     Carry,
     Index,

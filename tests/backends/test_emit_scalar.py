@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphad.backends.emit_llvm import emit
-from graphad.backends.loops import Let, Load, Loop, Position, Statement, Store
+from graphad.backends.cpu.emit import emit
+from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Store
 from graphad.errors import LoweringError
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, literal, u8
 from tests.backends import scalar_cases as cases

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphad.backends import emit_numba
-from graphad.backends.emit_llvm import emit
-from graphad.backends.loops import Carry, KernelProgram, Let, Load, Loop, Store
+from graphad.backends.cpu.emit import emit
+from graphad.backends.loops.ir import Carry, KernelProgram, Let, Load, Loop, Store
+from graphad.backends.numba import source as emit_numba
 from graphad.errors import LoweringError
 from graphad.ir.types import DType, f32, f64, i32
 from tests.backends.loop_harness import agree, at, buffers, lit, nest, program, same

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphad.backends.executable import compile_graph
+from graphad.backends.cpu.executable import compile_graph
 from graphad.backends.outcome import GuardFailure
 from graphad.ir.evaluate import evaluate
 from graphad.ir.types import b1, f64, i32, literal

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from graphad.backends import cpu, entry
-from graphad.backends.entry import Input, Output, Program, make_entry, slot_offset
+from graphad.backends.cpu.entry import make as entry
+from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry, slot_offset
+from graphad.backends.llvm import native
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from tests.backends.entry_harness import (
     BOOL,
@@ -263,7 +264,7 @@ define i64 @two(ptr %T) {
 
 
 def two(**options):
-    loaded = cpu.load(TWO, "two")
+    loaded = native.load(TWO, "two")
     return Program(
         name="two",
         address=loaded.address,
@@ -292,7 +293,7 @@ def test_a_single_result_may_come_in_a_tuple_too(make):
 
 @both
 def test_programs_without_inputs_or_outputs(make):
-    loaded = cpu.load("define i64 @nothing(ptr %T) {\n  ret i64 0\n}\n", "nothing")
+    loaded = native.load("define i64 @nothing(ptr %T) {\n  ret i64 0\n}\n", "nothing")
     f = make(Program("nothing", loaded.address, (), (), refuse, keep=(loaded,)))
     assert f() == ()
     with pytest.raises(Slow):
@@ -349,12 +350,12 @@ define i64 @square(ptr %T) {
 
 
 def square(flush):
-    loaded = cpu.load(SQUARE, "square")
+    loaded = native.load(SQUARE, "square")
     inputs, outputs = (Input(F32, ()),), (Output(F32, ()),)
     return make_entry(Program("square", loaded.address, inputs, outputs, refuse, keep=(loaded,), flush_denormals=flush))
 
 
-@pytest.mark.skipif(not cpu.host().x86, reason="denormals are flushed on x86 only")
+@pytest.mark.skipif(not native.host().x86, reason="denormals are flushed on x86 only")
 def test_denormals_are_flushed_inside_and_kept_outside():
     x = np.array(1.5e-38, np.float32)  # half of it is denormal
     assert square(flush=True)(x) == 0

@@ -13,8 +13,9 @@ import weakref
 import numpy as np
 import pytest
 
-from graphad.backends import cpu, entry
-from graphad.backends.entry import Input, Output, Program, make_entry
+from graphad.backends.cpu.entry import make as entry
+from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
+from graphad.backends.llvm import native
 from tests.backends.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
 from tests.threads import side_by_side
 
@@ -140,7 +141,7 @@ end:
 
 
 def test_the_gil_is_released_and_arenas_are_not_shared():
-    loaded = cpu.load(WAIT, "wait")
+    loaded = native.load(WAIT, "wait")
     f = make_entry(
         Program("wait", loaded.address, (Input(I64, ()),), (Output(I64, ()),), refuse, arena_bytes=100, keep=(loaded,))
     )
@@ -162,7 +163,7 @@ def test_the_gil_is_released_and_arenas_are_not_shared():
 
 
 def test_an_array_that_another_thread_lets_go_lives_until_the_call_ends():
-    loaded = cpu.load(WAIT, "wait")
+    loaded = native.load(WAIT, "wait")
     f = make_entry(
         Program(
             "wait", loaded.address, (Input(I64, (), mark=False),), (Output(I64, ()),), refuse, box=BOX, keep=(loaded,)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import graphad.primitives  # fills the registry
-from graphad.backends.entry import Box, Input, Output
-from graphad.backends.executable import compile_graph
-from graphad.backends.loops_check import check_program
+from graphad.backends.cpu.entry.make import Box, Input, Output
+from graphad.backends.cpu.executable import compile_graph
+from graphad.backends.loops.check import check_program
 from graphad.backends.outcome import GuardFailure
 from graphad.errors import GuardError, LoweringError
 from graphad.ir.builder import Builder

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import graphad.primitives  # fills the registry
-from graphad.backends.fuse import lower
-from graphad.backends.loops import Copy, Gemm, GuardStep, Let, Load, Loop, LoopNest, Position, Store, walk
-from graphad.backends.loops_check import check_program
-from graphad.backends.loops_text import format_program
+from graphad.backends.loops.check import check_program
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Loop, LoopNest, Position, Store, walk
+from graphad.backends.loops.text import format_program
+from graphad.backends.lower.fuse import lower
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate

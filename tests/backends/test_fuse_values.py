@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphad.backends.fuse import lower
-from graphad.backends.loops_check import check_program
+from graphad.backends.loops.check import check_program
+from graphad.backends.lower.fuse import lower
 from graphad.ir.evaluate import evaluate
 from graphad.ir.types import DTYPES, b1, f32, f64, i32, u32
 from graphad.primitives.effects import guard

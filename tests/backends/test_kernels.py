@@ -11,9 +11,9 @@ import pytest
 from graphad_kernels.bodies import BODIES
 from graphad_kernels.cpu.sort import RUN
 
-from graphad.backends.loops import KernelCall
-from graphad.backends.loops_check import check_program
-from graphad.backends.loops_text import format_program
+from graphad.backends.loops.check import check_program
+from graphad.backends.loops.ir import KernelCall
+from graphad.backends.loops.text import format_program
 from graphad.errors import VerifyError
 from graphad.ir.types import DTYPES, f32, i32
 from tests.backends.loop_harness import agree, buffers, program

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from graphad.backends.loops import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Statement, Store
-from graphad.backends.loops_check import KINDS, check_program
-from graphad.backends.loops_text import format_program
+from graphad.backends.loops.check import KINDS, check_program
+from graphad.backends.loops.ir import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Statement, Store
+from graphad.backends.loops.text import format_program
 from graphad.errors import VerifyError
 from graphad.ir.lowering import ARITHMETIC, COMPARISONS, ELEMENTARY
 from graphad.ir.types import DType, b1, f32, f64, i32, i64, u32

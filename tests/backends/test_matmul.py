@@ -8,7 +8,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad.api.stages import compiled
-from graphad.backends.loops import Gemm
+from graphad.backends.loops.ir import Gemm
 
 RNG = np.random.default_rng(0)
 M, V = RNG.normal(size=(200, 190)), RNG.normal(size=400)

@@ -15,11 +15,11 @@ import pytest
 
 import graphad
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.assemble import assemble
-from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.fuse import lower
-from graphad.backends.loops import Gemm
+from graphad.backends.cuda.ptx.assemble import assemble
+from graphad.backends.cuda.ptx.emit import KernelLaunch, emit
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import Gemm
+from graphad.backends.lower.fuse import lower
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
 from graphad.train import make_step

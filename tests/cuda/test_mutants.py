@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.program import Barrier, Bundle, Scan, Spread
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.loops import Store
+from graphad.backends.cuda.program.ir import Barrier, Bundle, Scan, Spread
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import Store
 from tests.cuda.emit.harness import run
 from tests.cuda.programs import lowered
 from tests.cuda.schedule.test_schedule_primitives import JOINED

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.executable import compile_graph
+from graphad.backends.cuda.run.executable import compile_graph
 from graphad.ir.types import b1, f32, i32, u32
 from tests.cuda.devices import DEVICES
 from tests.primitives.cases import all_primitives, assert_close, case_id, cases, pure, run

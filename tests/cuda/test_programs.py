@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphad
-from graphad.backends.cuda import executable
-from graphad.backends.cuda.schedule import schedule
+from graphad.backends.cuda.run import executable
+from graphad.backends.cuda.schedule.schedule import schedule
 from tests.cuda.devices import DEVICES
 from tests.cuda.programs import programs
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphad.backends import executable as cpu
-from graphad.backends.cuda import executable
-from graphad.backends.cuda.executable import compile_graph
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.cuda.sequential import as_loops
-from graphad.backends.fuse import lower
+from graphad.backends.cpu import executable as cpu
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.sequential import as_loops
+from graphad.backends.cuda.run import executable
+from graphad.backends.cuda.run.executable import compile_graph
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.lower.fuse import lower
 from graphad.backends.outcome import GuardFailure
 from graphad.device import parse
 from graphad.ir.evaluate import evaluate

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import graphad
-from graphad.backends.cuda.emulated import Emulated
-from graphad.backends.cuda.runtimes import allocator
+from graphad.backends.cuda.runtime.emulated import Emulated
+from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.device import parse
 from graphad.train import make_step
 from tests.cuda.devices import DEVICES
@@ -51,7 +51,7 @@ def test_captured_steps_are_the_steps(monkeypatch):
     losses, params = steps("mlp_gradient", EMULATED, 14)
     assert len(replays) >= 3
     monkeypatch.undo()
-    monkeypatch.setattr("graphad.backends.cuda.launches.FEWEST_CAPTURED", 1 << 30)
+    monkeypatch.setattr("graphad.backends.cuda.run.launches.FEWEST_CAPTURED", 1 << 30)
     again, params_again = steps("mlp_gradient", EMULATED, 14)
     np.testing.assert_array_equal(losses, again)
     for a, b in zip(graphad.tree.leaves(params), graphad.tree.leaves(params_again), strict=True):

@@ -174,7 +174,7 @@ def test_equal_programs_are_compiled_once(gpu, monkeypatch):
 @pytest.fixture
 def compilations(monkeypatch):
     """The graphs compiled so far, by name."""
-    from graphad.backends.cuda import executable
+    from graphad.backends.cuda.run import executable
 
     names = []
 

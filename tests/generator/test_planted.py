@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import graphad.primitives  # fills the registry
-from graphad.backends import llvm_reduce, memory
+from graphad.backends.llvm import reduce as llvm_reduce
+from graphad.backends.loops import memory
 from graphad.ir.primitive import PRIMITIVES
 from graphad.ir.ref import Ref
 from graphad.passes import inline, simplify

@@ -9,7 +9,7 @@ import pytest
 import graphad.numpy as gnp
 from graphad import inspection, nn
 from graphad.backends.cuda import emulator, toolkit
-from graphad.backends.cuda.nvptx import PTX_VERSIONS
+from graphad.backends.cuda.ptx.nvptx import PTX_VERSIONS
 from graphad.cli import main
 from graphad.errors import DeviceError, LoweringError
 

@@ -13,8 +13,8 @@ import graphad
 import graphad.numpy as gnp
 from graphad import inspection, nn
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.runtimes import allocator
-from graphad.backends.explanation import format_bytes, format_count
+from graphad.backends.cuda.runtime.runtimes import allocator
+from graphad.backends.loops.explanation import format_bytes, format_count
 from graphad.config import config
 from graphad.device import parse
 from graphad.errors import LoweringError

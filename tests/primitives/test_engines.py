@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from graphad.backends.executable import compile_graph
+from graphad.backends.cpu.executable import compile_graph
 from graphad.ir.builder import Builder
 from graphad.ir.types import b1, f32, f64, i32, u32
 from tests.primitives.cases import all_primitives, assert_close, case_id, cases, program, pure, run, samples_of

@@ -8,8 +8,8 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import optim
-from graphad.backends.cuda.emulated import Emulated
-from graphad.backends.cuda.launches import Sequences
+from graphad.backends.cuda.run.launches import Sequences
+from graphad.backends.cuda.runtime.emulated import Emulated
 from graphad.train import NonFiniteError, batches, fit, make_step
 from tests.train.problems import bits, line_data, line_loss, line_params, net_data, net_loss, net_params
 

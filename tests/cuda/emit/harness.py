@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emit_ptx import EmittedModule, KernelLaunch, emit
 from graphad.backends.cuda.emulator import Memory, Module, launch
-from graphad.backends.cuda.program import Axis, DeviceProgram, DeviceStatement, DeviceStep, Kernel, Spread
-from graphad.backends.loops import Buffer, Copy
+from graphad.backends.cuda.program.ir import Axis, DeviceProgram, DeviceStatement, DeviceStep, Kernel, Spread
+from graphad.backends.cuda.ptx.emit import EmittedModule, KernelLaunch, emit
+from graphad.backends.loops.ir import Buffer, Copy
 from graphad.ir.types import DType
 from tests.backends.loop_harness import Arrays, at, buffers, lit, same
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphad.backends.cuda.program import Barrier, DeviceProgram, DeviceStatement, FusedGemm, Scan, ScanCombine
-from graphad.backends.loops import Carry, Gemm, Let, Load, Matrix, Operand, Position, Store
+from graphad.backends.cuda.program.ir import Barrier, DeviceProgram, DeviceStatement, FusedGemm, Scan, ScanCombine
+from graphad.backends.loops.ir import Carry, Gemm, Let, Load, Matrix, Operand, Position, Store
 from graphad.ir.types import DType, f32
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, spread
 

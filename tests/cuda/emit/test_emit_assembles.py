@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.assemble import assemble
-from graphad.backends.cuda.program import Atomic, DeviceProgram
-from graphad.backends.loops import Combine, Load
+from graphad.backends.cuda.program.ir import Atomic, DeviceProgram
+from graphad.backends.cuda.ptx.assemble import assemble
+from graphad.backends.loops.ir import Combine, Load
 from graphad.errors import DeviceError
 from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DTYPES, DType, bf16, f16, f32, f64, i32, i64

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.program import Atomic, Barrier
-from graphad.backends.loops import Combine, Let, Load, Position, Store
+from graphad.backends.cuda.program.ir import Atomic, Barrier
+from graphad.backends.loops.ir import Combine, Let, Load, Position, Store
 from graphad.ir.types import DTYPES, DType, b1, f32, f64, i32, i64
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, run, same, spread
 

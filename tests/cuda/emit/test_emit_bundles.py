@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphad.backends.cuda.alike import kinds_of
-from graphad.backends.cuda.program import Axis, Barrier, Bundle, DeviceProgram, Kernel
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.sequential import as_loops
-from graphad.backends.loops import Buffer, Carry, Let, Load, Store
+from graphad.backends.cuda.program.alike import kinds_of
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.ir import Axis, Barrier, Bundle, DeviceProgram, Kernel
+from graphad.backends.cuda.program.sequential import as_loops
+from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Store
 from graphad.ir.types import DType, bf16, f16, f32, f64, i32
 from tests.backends.loop_harness import run_llvm, same
 from tests.cuda.emit.harness import at, axes, emitted, lit, run, spread

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
-from graphad.backends.cuda.nvptx import PTX_VERSIONS, cached_ptx, compile_ptx
-from graphad.backends.cuda.program import DeviceProgram
-from graphad.backends.loops import Carry, Copy, GuardStep, Load, Loop, Store
+from graphad.backends.cuda.program.ir import DeviceProgram
+from graphad.backends.cuda.ptx.emit import KernelLaunch, emit
+from graphad.backends.cuda.ptx.nvptx import PTX_VERSIONS, cached_ptx, compile_ptx
+from graphad.backends.loops.ir import Carry, Copy, GuardStep, Load, Loop, Store
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64
 from tests.cuda.emit.harness import FILL, at, axes, buffers, emitted, kernel, lit, program, run, same
 from tests.cuda.emit.programs import affine
@@ -113,7 +113,7 @@ def test_indices_beyond_32_bits_are_computed_in_64() -> None:
 
 
 def test_wide_indices_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphad.backends.cuda.ptx_kernel._fits_32_bits", lambda *_: False)
+    monkeypatch.setattr("graphad.backends.cuda.ptx.kernel._fits_32_bits", lambda *_: False)
     x, w, b = (np.arange(n, dtype=np.float32) for n in (5 * 64, 64, 5))
     got = run(affine(5, 64, f32, 4), [x, w, b])[0].reshape(5, 64)
     same(got, x.reshape(5, 64) * w + b[:, None] + np.arange(64, dtype=np.float32))
@@ -145,5 +145,5 @@ def test_ptx_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     text = emitted(affine(2, 8, f32, 1)).llvm
     first = cached_ptx(text, "sm_80")
     assert first == compile_ptx(text, "sm_80")
-    monkeypatch.setattr("graphad.backends.cuda.nvptx.compile_ptx", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr("graphad.backends.cuda.ptx.nvptx.compile_ptx", lambda *_: pytest.fail("compiled again"))
     assert cached_ptx(text, "sm_80") == first

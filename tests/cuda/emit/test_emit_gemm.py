@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.emit_ptx import KernelLaunch
-from graphad.backends.cuda.program import FusedGemm
-from graphad.backends.loops import Gemm, Matrix
+from graphad.backends.cuda.program.ir import FusedGemm
+from graphad.backends.cuda.ptx.emit import KernelLaunch
+from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import LoweringError
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32
 from tests.cuda.emit.harness import FILL, buffers, emitted, program, run

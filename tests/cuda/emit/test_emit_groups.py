@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.program import Barrier, DeviceProgram, DeviceStatement, Scan
-from graphad.backends.loops import Carry, Combine, Let, Load, Loop, Position, Store
+from graphad.backends.cuda.program.ir import Barrier, DeviceProgram, DeviceStatement, Scan
+from graphad.backends.loops.ir import Carry, Combine, Let, Load, Loop, Position, Store
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i8, i32, i64, u8, u64
 from tests.cuda.emit.harness import at, axes, buffers, emitted, kernel, lit, program, run, run_module, same, spread
 from tests.cuda.emit.programs import product, scan, softmax

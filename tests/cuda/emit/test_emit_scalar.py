@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from graphad.backends.loops import Let, Load, Loop, Position, Statement, Store
+from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Store
 from graphad.errors import LoweringError
 from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, u8, u32

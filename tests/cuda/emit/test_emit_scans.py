@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.assemble import assemble
-from graphad.backends.cuda.program import DeviceProgram, DeviceStatement, Scan
-from graphad.backends.loops import Load, Store
+from graphad.backends.cuda.program.ir import DeviceProgram, DeviceStatement, Scan
+from graphad.backends.cuda.ptx.assemble import assemble
+from graphad.backends.loops.ir import Load, Store
 from graphad.errors import DeviceError
 from graphad.ir.types import DType, f32, f64, i32, u8
 from tests.cuda.emit.harness import at, axes, buffers, emitted, kernel, lit, program, run, same, spread

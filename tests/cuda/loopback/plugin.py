@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from graphad.backends.cuda import driver, toolkit
-from graphad.backends.cuda.assemble import Assembled
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.ptx.assemble import Assembled
+from graphad.backends.cuda.runtime.nvidia import driver
 from tests.cuda.loopback import calls, cublaslt, kernels, library
 from tests.cuda.loopback.machine import machine
 

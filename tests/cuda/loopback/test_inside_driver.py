@@ -14,12 +14,13 @@ from cuda.bindings import driver as bindings
 
 import graphad
 import graphad.numpy as gnp
-from graphad.backends.cuda import driver, toolkit
-from graphad.backends.cuda.assemble import Assembled
-from graphad.backends.cuda.cubins import cubin
-from graphad.backends.cuda.driver import Driver
-from graphad.backends.cuda.runtime import Launch
-from graphad.backends.cuda.runtimes import allocator
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.ptx.assemble import Assembled
+from graphad.backends.cuda.ptx.cubins import cubin
+from graphad.backends.cuda.runtime.nvidia import driver
+from graphad.backends.cuda.runtime.nvidia.driver import Driver
+from graphad.backends.cuda.runtime.runtime import Launch
+from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.device import Device
 from graphad.errors import DeviceError
 from graphad.train import fit, make_step

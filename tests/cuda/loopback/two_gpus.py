@@ -34,7 +34,7 @@ def test_operands_are_not_mixed():
 
 
 def test_an_address_tells_its_gpu():
-    from graphad.backends.cuda.pointers import device_of
+    from graphad.backends.cuda.runtime.pointers import device_of
 
     for name in ("cuda:0", "cuda:1"):
         assert device_of(graphad.device_put(X, name).memory.address).name == name

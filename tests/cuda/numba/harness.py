@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from graphad.backends.cuda import numba_adapter
-from graphad.backends.cuda.emit_ptx import KernelLaunch, emit
 from graphad.backends.cuda.emulator import Module
-from graphad.backends.cuda.numba_kernel import dynamic_shared
-from graphad.backends.cuda.program import DeviceProgram
+from graphad.backends.cuda.numba import adapter as numba_adapter
+from graphad.backends.cuda.numba.kernel import dynamic_shared
+from graphad.backends.cuda.program.ir import DeviceProgram
+from graphad.backends.cuda.ptx.emit import KernelLaunch, emit
 from tests.backends.loop_harness import Arrays
 from tests.cuda.emit import harness
 

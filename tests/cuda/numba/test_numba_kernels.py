@@ -14,7 +14,7 @@ from graphad_kernels.cuda.compiler import COMPILERS, compile_ptx
 from numba import cuda
 
 from graphad.backends.cuda.emulator import Memory, Module, launch
-from graphad.backends.cuda.schedule import schedule
+from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.ir.types import DTYPES
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.emit import test_emit_atomics as atomics

@@ -15,8 +15,8 @@ from numba import cuda
 from numba.core.typing.templates import builtin_registry
 from numba.extending import intrinsic
 
-from graphad.backends.cuda.emit_cuda_numba import source
-from graphad.backends.cuda.schedule import schedule
+from graphad.backends.cuda.numba.source import source
+from graphad.backends.cuda.schedule.schedule import schedule
 from tests.cuda.numba.models import arguments, loop_program, softmax
 
 pytest.importorskip("numba_cuda_mlir")

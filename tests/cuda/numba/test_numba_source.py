@@ -12,12 +12,12 @@ from importlib import import_module
 import pytest
 from graphad_kernels.cuda.compiler import COMPILERS
 
-from graphad.backends.cuda.emit_cuda_numba import source
-from graphad.backends.cuda.numba_adapter import ptx
-from graphad.backends.cuda.numba_kernel import DEVICE_FUNCTIONS
-from graphad.backends.cuda.program import Bundle, FusedGemm
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.loops import Copy, Gemm, GuardStep, Let, Load, Matrix, Store
+from graphad.backends.cuda.numba.adapter import ptx
+from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS
+from graphad.backends.cuda.numba.source import source
+from graphad.backends.cuda.program.ir import Bundle, FusedGemm
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Matrix, Store
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.loc import format_loc
 from graphad.ir.types import b1, f16, f32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from graphad.backends.cuda.nvptx import compile_ptx
+from graphad.backends.cuda.ptx.nvptx import compile_ptx
 
 HEAD = """
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphad.backends.cuda.driver import Driver
-from graphad.backends.cuda.emulated import Emulated
+from graphad.backends.cuda.runtime.emulated import Emulated
+from graphad.backends.cuda.runtime.nvidia.driver import Driver
 from graphad.device import Device
 from tests.cuda.devices import DEVICES
 

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.allocator import Allocator, BorrowedMemory, block_size
-from graphad.backends.cuda.emulated import Emulated
+from graphad.backends.cuda.runtime.allocator import Allocator, BorrowedMemory, block_size
+from graphad.backends.cuda.runtime.emulated import Emulated
 
 
 class Counting(Emulated):
@@ -144,8 +144,8 @@ def test_borrowed_memory():
 def test_memory_held_at_the_end_of_the_process():
     code = (
         "import numpy as np\n"
-        "from graphad.backends.cuda.allocator import Allocator\n"
-        "from graphad.backends.cuda.emulated import Emulated\n"
+        "from graphad.backends.cuda.runtime.allocator import Allocator\n"
+        "from graphad.backends.cuda.runtime.emulated import Emulated\n"
         "class Holder: pass\n"
         "h = Holder(); h.own = h; h.memory = Allocator(Emulated()).upload(np.zeros(3))\n"
     )
@@ -155,7 +155,7 @@ def test_memory_held_at_the_end_of_the_process():
 
 def test_memory_that_was_lent_waits_for_the_work_of_others(memory, monkeypatch):
     waited = []
-    monkeypatch.setattr("graphad.backends.cuda.allocator.wait_for_all", waited.append)
+    monkeypatch.setattr("graphad.backends.cuda.runtime.allocator.wait_for_all", waited.append)
     own, lent = memory.allocate(100), memory.allocate(100)
     lent.lend()
     address = lent.address

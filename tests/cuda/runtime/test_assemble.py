@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from graphad.backends.cuda import assemble as assemble_module
-from graphad.backends.cuda import cubins, toolkit
-from graphad.backends.cuda.assemble import Assembled, KernelReport, assemble, parse_reports, sass
-from graphad.backends.cuda.nvptx import PTX_VERSIONS, compile_ptx
-from graphad.backends.cuda.occupancy import MULTIPROCESSORS, occupancy
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.ptx import assemble as assemble_module
+from graphad.backends.cuda.ptx import cubins
+from graphad.backends.cuda.ptx.assemble import Assembled, KernelReport, assemble, parse_reports, sass
+from graphad.backends.cuda.ptx.nvptx import PTX_VERSIONS, compile_ptx
+from graphad.backends.cuda.ptx.occupancy import MULTIPROCESSORS, occupancy
 from graphad.config import config
 from graphad.errors import DeviceError, LoweringError
 from tests.cuda.emulator.harness import entry

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from graphad.backends.cuda import blas, toolkit
-from graphad.backends.cuda.program import FusedGemm
-from graphad.backends.loops import Gemm, Matrix
+from graphad.backends.cuda import toolkit
+from graphad.backends.cuda.program.ir import FusedGemm
+from graphad.backends.cuda.runtime.nvidia import blas
+from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import DeviceError
 from graphad.ir.types import bf16, f16, f32, f64
 

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from graphad.backends.costs import lattice
-from graphad.backends.cuda.costs import costs
-from graphad.backends.cuda.program import Atomic, Axis, DeviceProgram, FusedGemm, Kernel, Spread
-from graphad.backends.loops import Buffer, Copy, Gemm, GuardStep, Index, Load, Loop, Matrix, Store
+from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.program.ir import Atomic, Axis, DeviceProgram, FusedGemm, Kernel, Spread
+from graphad.backends.loops.costs import lattice
+from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep, Index, Load, Loop, Matrix, Store
 from graphad.ir.types import b1, f32, f64, literal
 
 N = 600

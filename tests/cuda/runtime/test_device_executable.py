@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import graphad.primitives  # fills the registry
-from graphad.backends.cuda import executable as executable_module
-from graphad.backends.cuda import launches
-from graphad.backends.cuda.allocator import Allocator
-from graphad.backends.cuda.emulated import Emulated
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.executable import compile_graph
+from graphad.backends.cuda.run import executable as executable_module
+from graphad.backends.cuda.run import launches
+from graphad.backends.cuda.run.executable import compile_graph
+from graphad.backends.cuda.runtime.allocator import Allocator
+from graphad.backends.cuda.runtime.emulated import Emulated
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import Device

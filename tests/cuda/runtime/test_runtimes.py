@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.driver import architecture_for
-from graphad.backends.cuda.emulated import Emulated
-from graphad.backends.cuda.runtime import Launch
+from graphad.backends.cuda.runtime.emulated import Emulated
+from graphad.backends.cuda.runtime.nvidia.driver import architecture_for
+from graphad.backends.cuda.runtime.runtime import Launch
 from graphad.errors import DeviceError
 from tests.cuda.runtime.modules import ptx
 from tests.cuda.runtime.runtimes import RUNTIMES, got, put

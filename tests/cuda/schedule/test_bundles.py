@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 import graphad
 import graphad.numpy as gnp
 from graphad import nn
-from graphad.backends.cuda.alike import kinds_of
-from graphad.backends.cuda.bundles import MOST_PARAMETERS, bundled, independent, named
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.pieces import independent_loops, independent_pieces, is_flat, iterations
-from graphad.backends.cuda.program import Bundle, DeviceProgram, Kernel, Spread, walk
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.program_text import format_device_program
-from graphad.backends.cuda.rewrites import Names
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.fuse import lower
-from graphad.backends.loops import Buffer, Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Store
+from graphad.backends.cuda.program.alike import kinds_of
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, Kernel, Spread, walk
+from graphad.backends.cuda.program.text import format_device_program
+from graphad.backends.cuda.schedule.bundles import bundled, named
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.pieces import independent_loops, independent_pieces, is_flat, iterations
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Store
+from graphad.backends.loops.rewrites import Names
+from graphad.backends.lower.fuse import lower
 from graphad.errors import VerifyError
 from graphad.ir.types import b1, f32, literal
 from tests.backends import loop_harness

@@ -8,9 +8,9 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.program_text import format_device_program
-from graphad.backends.cuda.schedule import schedule
+from graphad.backends.cuda.program.text import format_device_program
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.schedule import schedule
 from tests.cuda.schedule.test_scans import program
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY, compare
 

@@ -10,14 +10,13 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import nn
-from graphad.backends.cuda.epilogues import with_epilogues
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.program import DeviceProgram, FusedGemm, reads, writes
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.program_text import format_device_program, format_product
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.fuse import lower
-from graphad.backends.loops import (
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
+from graphad.backends.cuda.program.text import format_device_program, format_product
+from graphad.backends.cuda.schedule.epilogues import with_epilogues
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import (
     Buffer,
     Carry,
     Copy,
@@ -31,6 +30,7 @@ from graphad.backends.loops import (
     Matrix,
     Store,
 )
+from graphad.backends.lower.fuse import lower
 from graphad.errors import VerifyError
 from graphad.ir.types import b1, f32, literal
 from tests.cuda.devices import DEVICES

@@ -12,17 +12,15 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
-from graphad.backends.cuda.costs import costs
-from graphad.backends.cuda.halves import with_half_products
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.program import DeviceProgram, FusedGemm
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.program_text import format_device_program, format_product
-from graphad.backends.cuda.rewrites import renamed
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.cuda.sequential import as_loops
-from graphad.backends.fuse import lower
-from graphad.backends.loops import (
+from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm
+from graphad.backends.cuda.program.sequential import as_loops
+from graphad.backends.cuda.program.text import format_device_program, format_product
+from graphad.backends.cuda.schedule.halves import with_half_products
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import (
     Buffer,
     Copy,
     Gemm,
@@ -36,6 +34,8 @@ from graphad.backends.loops import (
     Matrix,
     Store,
 )
+from graphad.backends.loops.rewrites import renamed
+from graphad.backends.lower.fuse import lower
 from graphad.errors import VerifyError
 from graphad.ir.types import b1, bf16, f16, f32, f64, i64, literal
 from graphad.train import make_step
@@ -162,7 +162,7 @@ def test_a_training_step_in_16_bits_moves_less(precision, monkeypatch):
     device = schedule(program)
     assert all("f32" not in p for p in products(device)), format_device_program(device)
     assert len(wide(device)) == (2 if precision == "float16" else 0), format_device_program(device)
-    monkeypatch.setattr("graphad.backends.cuda.schedule.with_half_products", lambda program: program)
+    monkeypatch.setattr("graphad.backends.cuda.schedule.schedule.with_half_products", lambda program: program)
     before = schedule(program)
     assert products(before) == ["f32 f32"] * 5
     assert len(device.steps) <= len(before.steps)

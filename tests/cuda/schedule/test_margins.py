@@ -8,13 +8,13 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
-from graphad.backends.cuda.costs import costs
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.margins import with_margins_asked_for
-from graphad.backends.cuda.program_text import format_device_program
-from graphad.backends.cuda.rewrites import Names
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.loops import Buffer, Copy, Index, Let, Load, Loop, LoopNest, Store
+from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.program.text import format_device_program
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.margins import with_margins_asked_for
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import Buffer, Copy, Index, Let, Load, Loop, LoopNest, Store
+from graphad.backends.loops.rewrites import Names
 from graphad.ir.types import f32, literal
 from tests.cuda.schedule.test_scans import CHUNKED, forms, operands, program
 from tests.cuda.schedule.test_schedule_primitives import TINY, compare

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.limits import LIMITS, Limits
-from graphad.backends.cuda.program_check import check_device_program
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.cuda.sequential import as_loops
-from graphad.backends.fuse import lower
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.sequential import as_loops
+from graphad.backends.cuda.schedule.limits import LIMITS, Limits
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.lower.fuse import lower
 from graphad.ir.types import b1, f32, i32, u32
 from tests.backends.loop_harness import run_llvm, same
 from tests.primitives.cases import case_id, cases, pure

@@ -9,17 +9,17 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.assemble import assemble
-from graphad.backends.cuda.costs import costs
-from graphad.backends.cuda.emit_ptx import emit
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.limits import LIMITS
-from graphad.backends.cuda.program import MOST_SHARED, Barrier, walk
-from graphad.backends.cuda.program_text import format_device_program
-from graphad.backends.cuda.radix import TILE
-from graphad.backends.cuda.schedule import schedule
-from graphad.backends.cuda.sorting import SHORT
-from graphad.backends.loops import Load, Store
+from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.program.ir import MOST_SHARED, Barrier, walk
+from graphad.backends.cuda.program.text import format_device_program
+from graphad.backends.cuda.ptx.assemble import assemble
+from graphad.backends.cuda.ptx.emit import emit
+from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.radix import TILE
+from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.cuda.schedule.sorting import SHORT
+from graphad.backends.loops.ir import Load, Store
 from graphad.errors import DeviceError
 from tests.cuda.emit.harness import run
 from tests.cuda.schedule.test_scans import program

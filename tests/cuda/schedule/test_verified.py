@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphad
-from graphad.backends.cuda import schedule as scheduling
+from graphad.backends.cuda.schedule import schedule as scheduling
 from graphad.config import config
 from graphad.errors import VerifyError
 

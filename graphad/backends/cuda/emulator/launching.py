@@ -17,7 +17,7 @@ from graphad.backends.cuda.emulator.program import Program, decode
 from graphad.backends.cuda.emulator.ptx_types import BITS, literal
 from graphad.backends.cuda.emulator.state import LaunchState, Size
 from graphad.backends.cuda.emulator.syntax import Function, Registers, Source, Variable, parse
-from graphad.backends.cuda.occupancy import MULTIPROCESSORS
+from graphad.backends.cuda.ptx.occupancy import MULTIPROCESSORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

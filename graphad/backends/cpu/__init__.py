@@ -1,0 +1,1 @@
+"""Programs for the CPU: emitted, loaded, and entered."""

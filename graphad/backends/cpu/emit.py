@@ -1,0 +1,140 @@
+"""LLVM text of a loop program: one function ``i64 @NAME(ptr %T)``, vector loops written out in explicit vectors.
+
+``T`` is a table of pointers: inputs, outputs, the arena of temporaries (64-byte aligned), then the external routines
+that `Emitted.externals` names. The result is 0, or ``ordinal + 1`` of the guard that did not hold.
+
+Vector loops are written out (see `llvm_nest`), so the text goes straight to the code generator: no optimiser pipeline
+is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphad.backends.llvm.access import Place
+from graphad.backends.llvm.calls import Calls
+from graphad.backends.llvm.nest import NestEmitter
+from graphad.backends.llvm.text import Code, element_type, literal_constant
+from graphad.backends.loops import memory
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step, walk
+from graphad.backends.routines.bodies import symbol_of
+from graphad.errors import LoweringError, at
+from graphad.ir.loc import format_loc
+from graphad.ir.types import f64
+
+#: Programs of more statements are compiled without the code generator's optimisations.
+QUICK = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """LLVM text, and what it takes to compile, load and call it."""
+
+    text: str
+    name: str
+    externals: tuple[str, ...]  # routines whose addresses follow the arena in the table
+    arena_bytes: int
+    opt: int  # level of the code generator
+
+
+def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True) -> Emitted:
+    """Translate ``program`` for a machine with native vectors of ``lanes_bytes`` bytes.
+
+    Parameters
+    ----------
+    program
+        A program that `check_program` accepts.
+    lanes_bytes
+        16, 32 or 64.
+    comments
+        Whether to note the user's lines.
+    """
+    return _Emitter(program, lanes_bytes, comments).run()
+
+
+class _Emitter:
+    """The frame of the function: the table of pointers, and the steps in order."""
+
+    def __init__(self, program: KernelProgram, native: int, comments: bool) -> None:
+        self.program = program
+        self.comments = comments
+        self.buffers = {b.name: b for b in program.buffers}
+        self.pointers: dict[str, str] = {}
+        self.arena = memory.plan(program)
+        self.code = Code()
+        self.calls = Calls(self.code)
+        self.nests = NestEmitter(self.code, native, self.buffers, self.pointers, comments)
+
+    def run(self) -> Emitted:
+        name = f"ga_{self.program.name}"
+        self.prologue()
+        for step in self.program.steps:
+            self.step(step)
+        self.code.do("ret i64 0")
+        head = [f"; {b.role} {b.name}: {b.dtype.name}[{b.size}]" for b in self.program.buffers] if self.comments else []
+        head += [*self.calls.globals, *self.code.declarations, *self.code.functions]
+        text = "\n".join([*head, f"define i64 @{name}(ptr %T) nounwind {{", "entry:", *self.code.lines, "}", ""])
+        size = sum(1 for step in self.program.steps if isinstance(step, LoopNest) for _ in walk(step.body))
+        return Emitted(text, name, tuple(self.calls.externals), self.arena.size, 0 if size > QUICK else 1)
+
+    def prologue(self) -> None:
+        """Read the table of pointers."""
+        table = [b.name for b in self.program.buffers if b.role != "temporary"]
+        for position, name in enumerate(table):
+            self.pointers[name] = self._from_table(position, name)
+        if self.arena.offsets:
+            arena = self._from_table(len(table), "arena")
+            for name, offset in self.arena.offsets.items():
+                self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
+        routines = dict.fromkeys(_routine(s) for s in self.program.steps if isinstance(s, (Gemm, KernelCall)))
+        for position, routine in enumerate(routines, len(table) + 1):
+            self.calls.externals[routine] = self._from_table(position, routine)
+
+    def _from_table(self, position: int, name: str) -> str:
+        slot = self.code.let(f"getelementptr inbounds ptr, ptr %T, i64 {position}", "slot")
+        return self.code.let(f"load ptr, ptr {slot}", name)
+
+    def step(self, step: Step) -> None:
+        self.nests.note(step.loc)
+        match step:
+            case LoopNest(body=body):
+                self.nests.statements(body)
+            case Gemm():
+                self.gemm(step)
+            case KernelCall():
+                self.calls.kernel(_routine(step), step, self.pointers)
+            case Copy(target=target, source=source):
+                buffer = self.buffers[source]
+                if buffer.size:
+                    size = buffer.size * buffer.dtype.bits // 8
+                    self.calls.copy(self.pointers[target], self.pointers[source], size)
+            case GuardStep():
+                self.guard(step)
+
+    def guard(self, g: GuardStep) -> None:
+        dtype = self.buffers[g.buffer].dtype
+        seen = self.nests.access.load_one(Place(self.pointers[g.buffer], "0", 0), dtype, "seen")
+        holds = self.code.let(f"icmp eq {element_type(dtype)} {seen}, {literal_constant(g.expected, 1)}", "holds")
+        leave, stay = self.code.fresh("leave"), self.code.fresh("stay")
+        self.code.do(f"br i1 {holds}, label %{stay}, label %{leave}")
+        self.code.start(leave)
+        self.code.do(f"ret i64 {g.ordinal + 1}")
+        self.code.start(stay)
+
+    def gemm(self, g: Gemm) -> None:
+        if 0 in (g.m, g.n, g.batch):
+            return
+        routine = _routine(g)
+        if g.batch == 1:
+            self.calls.gemm(routine, g, self.pointers, None)
+            return
+        self.nests.repeat(str(g.batch), "batch", [], [], lambda at, _: self.calls.gemm(routine, g, self.pointers, at))
+
+
+def _routine(g: Gemm | KernelCall) -> str:
+    if isinstance(g, KernelCall):
+        return symbol_of(g.kernel, g.dtype)
+    if g.dtype.name not in ("f32", "f64"):
+        message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
+        raise LoweringError(at(format_loc(g.loc), message))
+    return "dgemm" if g.dtype is f64 else "sgemm"

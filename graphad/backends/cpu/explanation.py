@@ -1,0 +1,29 @@
+"""What the CPU's program of a graph does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphad.backends.loops import memory
+from graphad.backends.loops.costs import StepCost, costs
+from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
+from graphad.backends.loops.ir import Copy, GuardStep, LoopNest, walk
+from graphad.backends.lower.fuse import lower
+from graphad.ir.graph import Graph
+
+
+def explain(graph: Graph) -> Explanation:
+    """What the program of a simplified graph does on the CPU."""
+    program = lower(graph, graph.name).program
+    cost = costs(program)
+    steps = tuple([_explained(s, c) for s, c in zip(program.steps, cost.steps, strict=True)])
+    temporaries = sum(b.role == "temporary" for b in program.buffers)
+    return Explanation(program.name, "the CPU", steps, cost.minimum_bytes, temporaries, memory.plan(program).size)
+
+
+def _explained(step: Any, cost: StepCost) -> StepExplanation:
+    body = walk(step.body) if isinstance(step, LoopNest) else ()
+    kind = KINDS[type(step)]
+    name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
+    lines = lines_of([step.loc, *[s.loc for s in body]])
+    return StepExplanation(kind, name, lines, cost.read_bytes, cost.written_bytes, cost.operations)

@@ -1,0 +1,1 @@
+"""Device programs for people to look at."""

@@ -1,0 +1,1 @@
+"""From device programs to PTX and machine code."""

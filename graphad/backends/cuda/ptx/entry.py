@@ -1,0 +1,148 @@
+"""A launch as one entry of the module: its parameters, its shared memory, and which blocks run which kernel.
+
+The blocks of a bundle find their part by comparing their number with where parts begin: all threads of a block take the
+same way, so that barriers within a part hold up nobody else. Parts of one kind (`alike`) go on with the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from graphad.backends.cuda.program.alike import Kind, kinds_of
+from graphad.backends.cuda.program.ir import Bundle, Kernel, reads, walk, writes
+from graphad.backends.cuda.ptx.group import SharedMemory
+from graphad.backends.cuda.ptx.kernel import GLOBAL, KernelEmitter
+from graphad.backends.cuda.ptx.lines import LocatedCode, SourceLines
+from graphad.backends.loops.ir import Buffer
+from graphad.ir.loc import Loc
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """LLVM text of one entry, what must stand around it, and what its launch must ask for."""
+
+    text: str
+    globals: tuple[str, ...]
+    declarations: tuple[str, ...]
+    dynamic_shared: int
+
+
+def emit_launch(
+    launch: Kernel | Bundle, buffers: Mapping[str, Buffer], lines: SourceLines | None, *, flush_denormals: bool
+) -> KernelText:
+    """The text of ``launch``, whose attributes are ``#0``; ``lines`` collects the user's lines, if wanted."""
+    return _Entry(launch, buffers, lines, flush_denormals).run()
+
+
+class _Entry:
+    """One function under construction."""
+
+    def __init__(
+        self, launch: Kernel | Bundle, buffers: Mapping[str, Buffer], lines: SourceLines | None, flush_denormals: bool
+    ) -> None:
+        self.flush_denormals = flush_denormals
+        self.launch = launch
+        self.buffers = buffers
+        self.lines = lines
+        self.scope = lines.scope(launch.name, _line_of(launch)) if lines else None
+        self.code = LocatedCode()
+        self.code.fresh("entry")
+        self.shared = SharedMemory(f"{launch.name}_shared")
+        self.labels: dict[int, str] = {}  # of the code for the part that begins with a block
+        self.ways: dict[int, _Way] = {}
+        self.parameters = {name: "%" + self.code.fresh(name) for name in launch.parameters}
+
+    def run(self) -> KernelText:
+        code, launch = self.code, self.launch
+        if self.lines is not None and self.scope is not None:
+            code.location = self.lines.location(self.scope, _line_of(launch))
+        block = code.call("llvm.nvvm.read.ptx.sreg.ctaid.x", "i32", [], "block")
+        kinds = kinds_of(launch, self.buffers)
+        for kind in kinds:
+            label = code.fresh("part")
+            self.labels.update({own.start: label for _, own in kind.members})
+        self.choose(launch.ranges, block)
+        for kind in kinds:
+            self.kind(kind)
+        header = f"define ptx_kernel void @{launch.name}({', '.join(self.parameter_list())}) #0 {self.limits()}"
+        scope = "" if self.scope is None else f" !dbg !{self.scope}"
+        text = "\n".join([f"{header}{scope} {{", "entry:", *code.lines, "}"])
+        return KernelText(text, tuple(self.shared.definition()), tuple(code.declarations), self.shared.dynamic_bytes)
+
+    def limits(self) -> str:
+        """How many threads a block has, which decides how many registers one may use."""
+        return f'"nvvm.maxntid"="{self.launch.threads}"'
+
+    def parameter_list(self) -> list[str]:
+        """Pointers; LLVM reads through the read-only cache what it knows that nobody writes.
+
+        Memory by which threads talk to each other must not be ``noalias``: barriers would not order accesses to it.
+        """
+        read, written = reads(self.launch), writes(self.launch)
+        rows = []
+        for name, text in self.parameters.items():
+            flags = " noalias readonly" if name not in written else "" if name in read else " noalias"
+            rows.append(f"{GLOBAL}{flags} {text}")
+        return rows
+
+    def choose(self, parts: Sequence[tuple[Kernel, range]], block: str) -> None:
+        """Have every block run its part, by halves."""
+        code = self.code
+        if len(parts) > 1:
+            half = len(parts) // 2
+            before, behind = code.fresh("before"), code.fresh("behind")
+            test = code.let(f"icmp ult i32 {block}, {parts[half][1].start}", "is_before")
+            code.do(f"br i1 {test}, label %{before}, label %{behind}")
+            for label, some in ((before, parts[:half]), (behind, parts[half:])):
+                code.start(label)
+                self.choose(some, block)
+            return
+        ((part, own),) = parts
+        if own.start:
+            block = code.let(f"sub nuw nsw i32 {block}, {own.start}", "block")
+        self.ways[own.start] = _Way(code.block, part, block)
+        code.do(f"br label %{self.labels[own.start]}")
+
+    def kind(self, kind: Kind) -> None:
+        """The code of all parts of a kind, behind the blocks in which they were chosen."""
+        code, kernel = self.code, kind.kernel
+        ways = [self.ways[own.start] for _, own in kind.members]
+        code.start(self.labels[kind.members[0][1].start])
+        block, *pointers = [
+            self.joined("i32", [(w.block, w.label) for w in ways], "block"),
+            *[
+                self.joined(GLOBAL, [(self.parameters[w.part.parameters[k]], w.label) for w in ways], name)
+                for k, name in enumerate(kernel.parameters)
+            ],
+        ]
+        self.shared.overlay()
+        lines = None if self.lines is None else (self.lines, self.scope)
+        places = dict(zip(kernel.parameters, pointers, strict=True))
+        emitter = KernelEmitter(kernel, self.buffers, code, places, self.shared, lines, self.flush_denormals)
+        units = None
+        if kind.varies:
+            counts = [(str(w.part.points // w.part.lanes), w.label) for w in ways]
+            units = self.joined(emitter.index_type, counts, "units")
+        emitter.run(block, units)
+
+    def joined(self, kind: str, ways: Sequence[tuple[str, str]], hint: str) -> str:
+        """The value of the way on which a block has come."""
+        if len({text for text, _ in ways}) == 1:
+            return ways[0][0]
+        return self.code.let(f"phi {kind} {', '.join([f'[ {text}, %{label} ]' for text, label in ways])}", hint)
+
+
+class _Way(NamedTuple):
+    """Where a part was chosen: the label there, and the text of the block's number among the part's own."""
+
+    label: str
+    part: Kernel
+    block: str
+
+
+def _line_of(launch: Kernel | Bundle) -> Loc:
+    """Where a launch comes from: what it says, or its first statement that says something."""
+    locs = [launch.loc, *[loc for part in launch.parts for loc in (part.loc, *[s.loc for s in walk(part.body)])]]
+    return next((loc for loc in locs if loc is not None), None)

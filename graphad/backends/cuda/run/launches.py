@@ -1,0 +1,184 @@
+"""The launches of a program at given addresses: queued one by one at first, then captured and replayed as one.
+
+Guards cut a program into segments: what the host is to look at must have been computed, and nothing after it queued.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
+from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
+from graphad.backends.cuda.run.stands import Stands
+from graphad.backends.cuda.runtime.allocator import ALIGNMENT, Allocator, DeviceMemory
+from graphad.backends.cuda.runtime.runtime import Launch, Runtime
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep
+from graphad.backends.loops.memory import Arena, buffer_bytes, lay_out
+from graphad.ir.collector import without_collector
+
+#: Sets of addresses that are remembered, with their captured launches.
+MOST_CAPTURED: Final = 16
+#: Fewer launches than this are not worth capturing.
+FEWEST_CAPTURED: Final = 2
+
+
+class _Product(NamedTuple):
+    """A matrix product of the library's at these addresses."""
+
+    gemm: Gemm
+    a: int
+    b: int
+    c: int
+    bias: int | None
+
+
+class _Copied(NamedTuple):
+    target: int
+    source: int
+    nbytes: int
+
+
+_Queued = Launch | _Product | _Copied
+
+
+class _Segment:
+    """Steps without a guard between them, and the guard behind them with its address."""
+
+    __slots__ = ("address", "captured", "guard", "ran", "steps")
+
+    def __init__(self) -> None:
+        self.steps: list[_Queued] = []
+        self.guard: GuardStep | None = None
+        self.address = 0
+        self.ran = False
+        self.captured: Any = None
+
+
+class Sequences:
+    """A program's launches at the addresses that it came with.
+
+    Parameters
+    ----------
+    program
+        What the launches were made from.
+    launches
+        What to launch, in order.
+    functions
+        The loaded kernels by name.
+    memory
+        Of the device.
+    """
+
+    def __init__(
+        self,
+        program: DeviceProgram,
+        launches: Sequence[Launched],
+        functions: Mapping[str, Any],
+        memory: Allocator,
+    ) -> None:
+        self._launches = launches
+        self._functions = functions
+        self._memory = memory
+        self._runtime: Runtime = memory.runtime
+        self._names = [b.name for b in program.buffers if b.role != "temporary"]
+        self._bytes = {b.name: buffer_bytes(b) for b in program.buffers}
+        self._arena = plan_arena(program)
+        self._scratch: DeviceMemory | None = None  # that the prepared launches point into
+        self._prepared: OrderedDict[tuple[int, ...], list[_Segment]] = OrderedDict()
+        n_inputs = sum(b.role == "input" for b in program.buffers)
+        self._stands = Stands(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
+
+    def run(self, addresses: Sequence[int]) -> tuple[int, Any] | None:
+        """Queue the program for inputs and outputs at these addresses, the runtime's lock being held.
+
+        Returns
+        -------
+        The ordinal of the guard that ended it and what it saw; None if none did.
+        """
+        scratch = self._memory.scratch(self._arena.size) if self._arena.size else None
+        if scratch is not self._scratch:  # it has grown: what points into the old one shall not keep it
+            self._prepared.clear()
+            self._scratch = scratch
+        places = self._stands.enter(addresses)
+        prepared = self._prepared.get(places)
+        if prepared is None:
+            self._stands.missed(addresses)
+            prepared = self._prepared[places] = self._prepare(places)
+            if len(self._prepared) > MOST_CAPTURED:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(places)
+        for segment in prepared:
+            self._queue(segment)
+            if segment.guard is not None:
+                observed = self._observed(segment)
+                if observed != segment.guard.expected.item():
+                    return segment.guard.ordinal, observed
+        self._stands.leave(addresses)
+        return None
+
+    def _queue(self, segment: _Segment) -> None:
+        if not segment.ran or len(segment.steps) < FEWEST_CAPTURED:
+            self._queue_steps(segment)
+            segment.ran = True
+            return
+        if segment.captured is None:
+            segment.captured = self._captured(segment)
+        self._runtime.replay(segment.captured)
+
+    @without_collector  # what it drops may be memory of another library, which waits for the device: not in a capture
+    def _captured(self, segment: _Segment) -> Any:
+        return self._runtime.capture(lambda: self._queue_steps(segment))
+
+    def _queue_steps(self, segment: _Segment) -> None:
+        runtime = self._runtime
+        for step in segment.steps:
+            match step:
+                case Launch():
+                    runtime.launch(step)
+                case _Product():
+                    runtime.gemm(*step)
+                case _Copied():
+                    runtime.copy(*step)
+
+    def _observed(self, segment: _Segment) -> Any:
+        """What a guard looks at, once it has been computed."""
+        assert segment.guard is not None, "a segment that is looked at ends in a guard"
+        value = np.empty((), segment.guard.expected.dtype.numpy)
+        self._runtime.download(value, segment.address)
+        return value.item()
+
+    def _prepare(self, addresses: Sequence[int]) -> list[_Segment]:
+        where = dict(zip(self._names, addresses, strict=True))
+        if self._scratch is not None:
+            start = self._scratch.address
+            where.update({name: start + offset for name, offset in self._arena.offsets.items()})
+        segments = [_Segment()]
+        for step in self._launches:
+            if isinstance(step, GuardStep):
+                segments[-1].guard, segments[-1].address = step, where[step.buffer]
+                segments.append(_Segment())
+            else:
+                segments[-1].steps.append(self._queued(step, where))
+        return segments
+
+    def _queued(self, step: KernelLaunch | Gemm | Copy, where: Mapping[str, int]) -> _Queued:
+        match step:
+            case KernelLaunch(entry=entry):
+                arguments = tuple([where[name] + offset for name, offset in step.parameters])
+                return Launch(self._functions[entry], step.blocks, step.threads, step.shared_bytes, arguments, step.loc)
+            case Gemm(a=a, b=b, c=c):
+                name = step.bias if isinstance(step, FusedGemm) else None
+                bias = None if name is None else where[name]
+                return _Product(step, where[a.buffer], where[b.buffer], where[c.buffer], bias)
+            case Copy(target=target, source=source):
+                return _Copied(where[target], where[source], self._bytes[target])
+
+
+def plan_arena(program: DeviceProgram) -> Arena:
+    """Where the temporaries of a program lie in its scratch memory."""
+    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
+    return lay_out([reads(s) | writes(s) for s in program.steps], sizes, ALIGNMENT)

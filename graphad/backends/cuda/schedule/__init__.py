@@ -1,0 +1,1 @@
+"""From loops to device programs: the work dealt out to threads."""

@@ -1,0 +1,180 @@
+"""Independent kernels in one launch, each by a range of blocks: the updates of all parameters of a model, say.
+
+A launch costs as much as moving megabytes, and a kernel of few blocks leaves most of a device idle. So kernels of which
+none touches what another one writes share a launch (horizontal fusion: Li et al., "Automatic Horizontal Fusion for GPU
+Kernels", CGO 2022), which may take them past steps that have nothing to do with them. A thread of a bundle has as many
+registers as the greediest part needs. Where that could matter, in bundles of more threads than run at once in any case
+(`Limits.crowd`), all parts are elementwise, which need few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
+from graphad.backends.cuda.program.ir import (
+    MOST_SHARED,
+    WARP,
+    Bundle,
+    DeviceStep,
+    Kernel,
+    reads,
+    writes,
+)
+from graphad.backends.cuda.schedule.limits import Limits
+from graphad.backends.loops.ir import GuardStep, Loop
+
+
+def bundled(steps: Sequence[DeviceStep], limits: Limits) -> list[DeviceStep]:
+    """``steps`` with kernels that are independent of each other in bundles, where that is worth it.
+
+    Bundles have no name yet. What stands behind a guard stays behind it.
+    """
+    done: list[DeviceStep] = []
+    segment: list[DeviceStep] = []
+    for step in steps:
+        if isinstance(step, GuardStep):
+            done += [*_Segment(segment, limits).run(), step]
+            segment = []
+        else:
+            segment.append(step)
+    return [*done, *_Segment(segment, limits).run()]
+
+
+def named(steps: Iterable[DeviceStep], name: str) -> list[DeviceStep]:
+    """``steps`` with kernels and bundles called ``name_0``, ``name_1``, ..., parts of a bundle ``name_1_0``, ..."""
+    done: list[DeviceStep] = []
+    count = 0
+    for step in steps:
+        match step:
+            case Kernel():
+                step = replace(step, name=f"{name}_{count}")
+                count += 1
+            case Bundle(parts=parts):
+                own = f"{name}_{count}"
+                called = [replace(part, name=f"{own}_{k}") for k, part in enumerate(parts)]
+                step = replace(step, name=own, parts=tuple(called))
+                count += 1
+            case _:
+                pass
+        done.append(step)
+    return done
+
+
+# ---- which kernels go together
+
+
+@dataclass(slots=True)
+class _Group:
+    """Steps that are to be one: kernels of a bundle, or a step by itself. Sets of groups are bits of an integer."""
+
+    members: list[DeviceStep]
+    ancestors: int = 0  # what must come before, directly or not
+    kernels: list[Kernel] = field(default_factory=list[Kernel])  # as they are in the bundle
+    parameters: set[str] = field(default_factory=set[str])  # of all kernels
+
+    def join(self, step: Kernel, together: list[Kernel]) -> None:
+        """Take ``step`` in, which makes the kernels ``together``."""
+        self.members.append(step)
+        self.kernels = together
+        self.parameters.update(step.parameters)
+
+
+class _Segment:
+    """Steps without a guard among them."""
+
+    def __init__(self, steps: Sequence[DeviceStep], limits: Limits) -> None:
+        self.steps = steps
+        self.limits = limits
+        self.groups: list[_Group] = []
+        self.readers: dict[str, list[tuple[DeviceStep, int]]] = {}  # of a buffer, each with its group
+        self.writers: dict[str, list[tuple[DeviceStep, int]]] = {}
+
+    def run(self) -> list[DeviceStep]:
+        for step in self.steps:
+            own_reads, own_writes = reads(step), writes(step)
+            ancestors = self._ancestors(step, own_reads, own_writes)
+            group = self._home(step, ancestors)
+            for name in own_reads:
+                self.readers.setdefault(name, []).append((step, group))
+            for name in own_writes:
+                self.writers.setdefault(name, []).append((step, group))
+        return [self._step(g) for g in self._in_order()]
+
+    def _ancestors(self, step: DeviceStep, read: set[str], written: set[str]) -> int:
+        """The groups that must come before ``step``."""
+        ancestors = 0
+        earlier = [pair for name in read | written for pair in self.writers.get(name, ())]
+        earlier += [pair for name in written for pair in self.readers.get(name, ())]
+        for other, group in earlier:
+            if not ancestors >> group & 1 and not _apart(other, step):
+                ancestors |= 1 << group | self.groups[group].ancestors
+        return ancestors
+
+    def _home(self, step: DeviceStep, ancestors: int) -> int:
+        """The group that ``step`` goes to: the first that takes it, or one of its own."""
+        if isinstance(step, Kernel) and step.blocks and self.limits.crowd:
+            for k, group in enumerate(self.groups):
+                if not group.kernels or ancestors >> k & 1:
+                    continue
+                if len(group.parameters.union(step.parameters)) > MOST_PARAMETERS:
+                    continue
+                together = _together([*group.kernels, step], self.limits)
+                if together is not None:
+                    group.join(step, together)
+                    self._come_after(k, ancestors)
+                    return k
+        self.groups.append(_Group([step], ancestors))
+        if isinstance(step, Kernel) and step.blocks:
+            self.groups[-1].kernels, self.groups[-1].parameters = [step], set(step.parameters)
+        return len(self.groups) - 1
+
+    def _come_after(self, k: int, ancestors: int) -> None:
+        """Group ``k``, and what comes after it, now comes after ``ancestors`` as well."""
+        self.groups[k].ancestors |= ancestors
+        for group in self.groups:
+            if group.ancestors >> k & 1:
+                group.ancestors |= self.groups[k].ancestors
+
+    def _in_order(self) -> list[_Group]:
+        """The groups, each after its ancestors, else as they came."""
+        waiting = dict(enumerate(self.groups))
+        ordered: list[_Group] = []
+        done = 0
+        while waiting:
+            k = next(k for k, g in waiting.items() if not g.ancestors & ~done)
+            ordered.append(waiting.pop(k))
+            done |= 1 << k
+        return ordered
+
+    @staticmethod
+    def _step(group: _Group) -> DeviceStep:
+        if len(group.members) == 1:
+            return group.members[0]
+        loc = next((k.loc for k in group.kernels if k.loc is not None), None)
+        return Bundle("", tuple(group.kernels), loc)
+
+
+def _apart(a: DeviceStep, b: DeviceStep) -> bool:
+    return isinstance(a, Kernel) and isinstance(b, Kernel) and independent(a, b)
+
+
+def _together(kernels: Sequence[Kernel], limits: Limits) -> list[Kernel] | None:
+    """``kernels`` with blocks of one size, or None if they are no bundle."""
+    whole = {k.threads for k in kernels if k.group > WARP}
+    if len(whole) > 1:
+        return None
+    threads = whole.pop() if whole else max([k.threads for k in kernels])
+    recut = [k if k.threads == threads else replace(k, threads=threads) for k in kernels]
+    if sum([k.shared_bytes for k in recut]) > MOST_SHARED:
+        return None
+    crowded = sum([k.blocks for k in recut]) * threads > limits.crowd
+    return None if crowded and not all(map(_is_elementwise, recut)) else recut
+
+
+def _is_elementwise(kernel: Kernel) -> bool:
+    return kernel.group == 1 and not any(isinstance(s, Loop) for s in kernel.body)
+
+
+# ---- what does not depend on each other

@@ -1,0 +1,170 @@
+"""What is done to each element of a scan, done where the element is made: a way through memory and back saved.
+
+A scan cannot become part of what reads it, as its results are wanted by all that come after; but the loops that read
+one result each can become part of the scan. Walk of one example, ``cumsum(x) * w``::
+
+    for i in 1000, s1 = last(0.0, t2):        for i in 1000, s1 = last(0.0, t2):
+      t0 = x[i]                                 t0 = x[i]
+      t2 = add(s1, t0)                          t2 = add(s1, t0)
+      tmp0[i] = t2                              t4 = w[i]
+    for i in 1000:                              t5 = mul(t2, t4)
+      t3 = tmp0[i]                              y[i] = t5
+      t4 = w[i]
+      t5 = mul(t3, t4)
+      y[i] = t5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from graphad.backends.cuda.program.ir import reads, writes
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Operand, Statement, Step, Store
+from graphad.backends.loops.rewrites import Names, copied, loops_around, renamed, substituted
+
+#: How many steps back a scan is looked for.
+_REACH: Final = 6
+
+
+def with_followers_joined(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
+    """``steps`` with elementwise nests made part of the scans that they read."""
+    done: list[Step] = []
+    joined = False
+    for given in steps:
+        step = _with_siblings_joined(given, names) if isinstance(given, LoopNest) else given
+        joined = joined or step is not given
+        for k in range(len(done) - 1, max(len(done) - 1 - _REACH, -1), -1):
+            leader = done[k]
+            both = _joined(leader, step, names) if isinstance(step, LoopNest) else None
+            if both is not None:
+                done[k], joined = both, True
+                break
+            if not writes(leader).isdisjoint(reads(step) | writes(step)) or not writes(step).isdisjoint(reads(leader)):
+                done.append(step)
+                break
+        else:
+            done.append(step)
+    return _without_dead_stores(done, buffers) if joined else done
+
+
+def _with_siblings_joined(nest: LoopNest, names: Names) -> LoopNest:
+    """``nest`` with scans joined by the loops right behind them; the same nest, if there are none."""
+
+    def inside(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        out: list[Statement] = []
+        for s in body:
+            loop = replace(s, body=inner) if isinstance(s, Loop) and (inner := inside(s.body)) is not s.body else s
+            both = None
+            if isinstance(loop, Loop) and out and isinstance(before := out[-1], Loop):
+                both = _joined(LoopNest((before,)), LoopNest((loop,)), names)
+            if both is not None:
+                out[-1:] = both.body
+            else:
+                out.append(loop)
+        unchanged = len(out) == len(body) and all(a is b for a, b in zip(out, body, strict=True))
+        return body if unchanged else tuple(out)
+
+    body = inside(nest.body)
+    return nest if body is nest.body else replace(nest, body=body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loops:
+    """Loops around each other with nothing but scalars beside them: all of them, and what the innermost one holds."""
+
+    loops: tuple[Loop, ...]
+    scalars: tuple[Statement, ...]  # of all loops but the innermost
+
+    @property
+    def inner(self) -> Loop:
+        return self.loops[-1]
+
+
+def _loops_of(nest: LoopNest) -> _Loops | None:
+    loops, scalars = loops_around(nest.body)
+    if not loops or any(isinstance(s, Loop) for s in loops[-1].body) or any(loop.carries for loop in loops[:-1]):
+        return None
+    return _Loops(loops, scalars)
+
+
+def _joined(first: Step, second: LoopNest, names: Names) -> LoopNest | None:
+    """A scan with what is done to each of its elements at its end, if that is what the nests are."""
+    made = writes(first) & reads(second)
+    if not isinstance(first, LoopNest) or not made or writes(second) & (reads(first) | writes(first) | reads(second)):
+        return None
+    leader, follower = _loops_of(first), _loops_of(second)
+    if leader is None or follower is None or follower.inner.carries:
+        return None
+    if not any(c.combine == "last" for c in leader.inner.carries):
+        return None
+    stores = {s.buffer: s for s in leader.inner.body if isinstance(s, Store)}
+    if not made <= set(stores) or any(stores[name].mask or stores[name].dynamic for name in made):
+        return None
+    body = _at_each_point(leader, follower, stores[min(made)], names)
+    if body is None:
+        return None
+    known: dict[str, str] = {}
+    kept: list[Statement] = []
+    for s in body:
+        if isinstance(s, Load) and s.buffer in made:
+            value: Operand = stores[s.buffer].value
+            if s.dynamic is not None or s.index != stores[s.buffer].index or not isinstance(value, str):
+                return None
+            known[s.name] = value
+        elif isinstance(s, Store) and s.dynamic is not None:
+            return None
+        else:
+            kept.append(s)
+    nest: Statement = replace(leader.inner, body=(*leader.inner.body, *renamed(kept, known)))
+    return LoopNest(_around(first.body, nest), first.loc)
+
+
+def _at_each_point(leader: _Loops, follower: _Loops, store: Store, names: Names) -> Sequence[Statement] | None:
+    """What the follower does at the point where the leader stores an element, over names of its own."""
+    load = next((s for s in follower.inner.body if isinstance(s, Load) and s.buffer == store.buffer), None)
+    if load is None or load.index.offset != store.index.offset:
+        return None
+    extents = {loop.var: loop.extent for loop in leader.loops}
+    strides = dict(load.index.terms)
+    left = sorted([(stride, var) for var, stride in store.index.terms if extents.get(var, 1) > 1])
+    if len(left) != sum(n > 1 for n in extents.values()):  # several points store one element
+        return None
+    body: Sequence[Statement] = (*follower.scalars, *follower.inner.body)
+    for loop in sorted(follower.loops, key=lambda loop: strides.get(loop.var, 0)):
+        stride, terms, reached = strides.get(loop.var, 0), list[tuple[str, int]](), 1
+        while reached < loop.extent:
+            if not left or stride < 1 or left[0][0] != stride * reached:
+                return None
+            _, var = left.pop(0)
+            terms.append((var, reached))
+            reached *= extents[var]
+        if reached != max(loop.extent, 1) or not loop.extent:
+            return None
+        body = substituted(body, loop.var, Index(0, tuple(sorted(terms))))
+    return None if left else copied(body, names)[0]
+
+
+def _around(body: Sequence[Statement], inner: Statement) -> tuple[Statement, ...]:
+    """``body`` with its innermost loop replaced."""
+    *scalars, loop = body
+    assert isinstance(loop, Loop), "a nest of loops"
+    if any(isinstance(s, Loop) for s in loop.body):
+        return (*scalars, replace(loop, body=_around(loop.body, inner)))
+    return (*scalars, inner)
+
+
+def _without_dead_stores(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> list[Step]:
+    """``steps`` without what is stored in temporaries that nobody reads any more."""
+    read = {name for s in steps for name in reads(s)}
+    dead = {b.name for b in buffers.values() if b.role == "temporary"} - read
+
+    def cleaned(body: Sequence[Statement]) -> tuple[Statement, ...]:
+        out = [replace(s, body=cleaned(s.body)) if isinstance(s, Loop) else s for s in body]
+        return tuple([s for s in out if not (isinstance(s, Store) and s.buffer in dead)])
+
+    return [
+        replace(s, body=cleaned(s.body)) if isinstance(s, LoopNest) and not dead.isdisjoint(writes(s)) else s
+        for s in steps
+    ]

@@ -1,0 +1,182 @@
+"""A loop nest on its way to a kernel: which of its loops run at once, and which memory is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from graphad.backends.cuda.program.ir import Atomic, Axis
+from graphad.backends.loops.footprint import Access, accesses, distinct, fixed_names, meet, value_ranges
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, Position, Statement, Store, walk
+from graphad.backends.loops.rewrites import alive, forward, is_pure, mapped_indices
+from graphad.ir.loc import Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """``body`` for every point of ``grid``, all points at once.
+
+    ``private`` are temporaries of which every point of some axes needs a copy of its own: the names of those axes.
+    """
+
+    grid: tuple[Axis, ...]
+    body: tuple[Statement, ...]
+    private: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    loc: Loc = None
+
+    @property
+    def extents(self) -> dict[str, int]:
+        """The extent of each axis of the grid."""
+        return {a.var: a.extent for a in self.grid}
+
+    @property
+    def points(self) -> int:
+        """Points of the grid."""
+        return prod([a.extent for a in self.grid])
+
+
+def widened(nest: Nest, own: Mapping[str, Buffer]) -> Nest:
+    """``nest`` with as many of its loops in the grid as are independent; ``own`` are temporaries of no other step.
+
+    A loop can move if nothing but scalars, which are then computed for every point, stands beside it.
+    """
+    nest = replace(nest, body=alive(nest.body))
+    while nest.body and isinstance(nest.body[-1], Loop) and all(map(is_pure, nest.body[:-1])):
+        loop = forward(nest.body[-1])
+        if loop.carries:
+            break
+        statements = (*nest.body[:-1], *loop.body)
+        private = [b for b in own.values() if is_private(b, loop.var, statements)]
+        if not points_independent(loop.var, loop.extent, statements, nest.extents, {b.name for b in private}):
+            break
+        axes = {b.name: (*nest.private.get(b.name, ()), loop.var) for b in private}
+        nest = replace(
+            nest,
+            grid=(*nest.grid, Axis(loop.var, loop.extent)),
+            body=statements,
+            private={**nest.private, **axes},
+            loc=nest.loc or loop.loc,
+        )
+    return nest
+
+
+def points_independent(
+    var: str,
+    extent: int,
+    statements: Sequence[Statement],
+    around: Mapping[str, int],
+    besides: AbstractSet[str] = frozenset(),
+) -> bool:
+    """Whether ``statements`` can run for all values of ``var`` at once; buffers ``besides`` are left out of account.
+
+    Atomic updates that combine alike may come in any order.
+    """
+    ranges = value_ranges(statements, {**around, var: extent})
+    by_buffer: dict[str, list[Access]] = {}
+    for a in distinct(accesses(statements, ranges, fixed_names(var, statements))):
+        if a.buffer not in besides:
+            by_buffer.setdefault(a.buffer, []).append(a)
+    combines: dict[str, set[str | None]] = {}
+    for s in walk(statements):
+        if isinstance(s, (Load, Store)):
+            combines.setdefault(s.buffer, set()).add(s.combine if isinstance(s, Atomic) else None)
+    return all(
+        not meet(a, b, var, extent, around)
+        for name, group in by_buffer.items()
+        if len(combines[name]) > 1 or None in combines[name]
+        for k, a in enumerate(group)
+        for b in group[k:]
+        if a.writes or b.writes
+    )
+
+
+def is_private(buffer: Buffer, var: str, statements: Sequence[Statement]) -> bool:
+    """Whether every iteration over ``var`` uses the same part of ``buffer``, and fills it before it looks at it."""
+    first = True
+    for s, inner in _with_loops(statements, {}):
+        if not isinstance(s, (Load, Store)) or s.buffer != buffer.name:
+            continue
+        if any(v == var for v, _ in s.index.terms):
+            return False
+        if first:
+            if not isinstance(s, Store) or isinstance(s, Atomic) or s.mask is not None or s.dynamic is not None:
+                return False
+            if not _covers(s.index, inner, buffer.size):
+                return False
+            first = False
+    return not first
+
+
+def _with_loops(statements: Sequence[Statement], inner: Mapping[str, int]) -> list[tuple[Statement, Mapping[str, int]]]:
+    """Every statement with the extents of the loops around it."""
+    found: list[tuple[Statement, Mapping[str, int]]] = []
+    for s in statements:
+        found.append((s, inner))
+        if isinstance(s, Loop):
+            found += _with_loops(s.body, {**inner, s.var: s.extent})
+    return found
+
+
+def _covers(index: Index, inner: Mapping[str, int], size: int) -> bool:
+    """Whether ``index`` takes every value from 0 up to ``size`` while the loops ``inner`` run."""
+    reached = 1
+    if index.offset or any(v not in inner for v, _ in index.terms):
+        return False
+    for v, stride in sorted(index.terms, key=lambda term: term[1]):
+        if stride != reached:
+            return False
+        reached *= inner[v]
+    return reached == size
+
+
+# ---- the grid put in order
+
+
+def arranged(nest: Nest) -> Nest:
+    """``nest`` with the axis along which memory is read in one row last, and axes merged that move as one."""
+    nest = _with_lane_last(nest)
+    grid = list(nest.grid)
+    k = 0
+    while k + 1 < len(grid):
+        outer, inner = grid[k], grid[k + 1]
+        if _move_as_one(nest, outer, inner):
+            grid[k : k + 2] = [Axis(inner.var, outer.extent * inner.extent)]
+
+            def drop(index: Index, gone: str = outer.var) -> Index:
+                return Index(index.offset, tuple([t for t in index.terms if t[0] != gone]))
+
+            nest = replace(nest, grid=tuple(grid), body=mapped_indices(nest.body, drop))
+        else:
+            k += 1
+    return nest
+
+
+def _move_as_one(nest: Nest, outer: Axis, inner: Axis) -> bool:
+    if any(outer.var in axes or inner.var in axes for axes in nest.private.values()):
+        return False
+    for s in walk(nest.body):
+        if isinstance(s, (Load, Store, Position)):
+            strides = dict(s.index.terms)
+            if strides.get(outer.var, 0) != inner.extent * strides.get(inner.var, 0):
+                return False
+    return True
+
+
+def _with_lane_last(nest: Nest) -> Nest:
+    if len(nest.grid) < 2:
+        return nest
+    votes = {a.var: 0 for a in nest.grid}
+    for s in walk(nest.body):
+        if isinstance(s, (Load, Store)):
+            for v, stride in s.index.terms:
+                if v in votes and abs(stride) == 1:
+                    votes[v] += 2 if isinstance(s, Store) else 1
+    last = max(reversed(nest.grid), key=lambda a: (votes[a.var], a is nest.grid[-1]))
+    return replace(nest, grid=(*[a for a in nest.grid if a is not last], last))
+
+
+def steps_along(statements: Sequence[Statement], var: str) -> list[int]:
+    """How far each load and store in ``statements`` moves with ``var``."""
+    return [abs(dict(s.index.terms).get(var, 0)) for s in walk(statements) if isinstance(s, (Load, Store))]

@@ -1,0 +1,136 @@
+"""Nests taken apart where nothing holds their loops together: each piece can then have as many threads as it needs.
+
+An optimiser's update of all parameters comes as one nest with a loop for each array; `bundles` makes one launch of what
+becomes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store, walk
+from graphad.backends.loops.rewrites import Names, defined, is_pure, renamed, substituted, used
+
+#: How many times as many statements pieces may have in all: scalars that several need are computed in each.
+_MOST_GROWTH: Final = 4
+
+
+def independent_pieces(body: Sequence[Statement], names: Names) -> list[tuple[Statement, ...]]:
+    """``body`` in pieces of which none uses what another one computes or writes, each with names of its own.
+
+    Scalars that can be computed again do not hold pieces together.
+
+    >>> from graphad.backends.loops.ir import Index, Load, Loop, Store
+    >>> at = Index(0, (("i", 1),))
+    >>> first = Load("s", "x", Index()), Loop("i", 8, (Store("y", at, "s"),))
+    >>> for piece in independent_pieces([*first, Loop("i", 9, (Store("z", at, "s"),))], Names(["s"])):
+    ...     print([type(s).__name__ for s in piece], piece[0].name)
+    ['Load', 'Loop'] s
+    ['Load', 'Loop'] s_0
+    """
+    return _pieces(body, _components(body), names)
+
+
+def n_pieces(body: Sequence[Statement]) -> int:
+    """How many pieces of ``body`` are independent of each other."""
+    return len(_components(body))
+
+
+def independent_loops(loop: Loop, names: Names) -> list[Loop]:
+    """``loop`` as several, if what it does for each ``var`` has parts that have nothing to do with each other.
+
+    Parts that read the same memory as ``var`` moves stay together, so that it is read once.
+    """
+    if loop.carries:
+        return [loop]
+    pieces = _pieces(loop.body, _components(loop.body, loop.var), names)
+    loops = [replace(loop, body=pieces[0])]
+    for piece in pieces[1:]:
+        var = names.fresh(loop.var)
+        loops.append(replace(loop, var=var, body=substituted(piece, loop.var, Index(0, ((var, 1),)))))
+    return loops
+
+
+def _pieces(body: Sequence[Statement], members: Sequence[set[int]], names: Names) -> list[tuple[Statement, ...]]:
+    """For each set of places in ``body`` the statements there, and the scalars that they need."""
+    if len(members) < 2:
+        return [tuple(body)]
+    makers = {name: k for k, s in enumerate(body) for name in defined(s)}
+    wanted = [[makers[name] for name in used((s,)) if name in makers] for s in body]
+    pieces: list[list[Statement]] = []
+    for own in members:
+        places, waiting = set(own), list(own)
+        while waiting:
+            more = [k for k in wanted[waiting.pop()] if k not in places]
+            places.update(more)
+            waiting += more
+        pieces.append([body[k] for k in sorted(places)])
+    if sum(map(_size, pieces)) > _MOST_GROWTH * _size(body):
+        return [tuple(body)]
+    seen: set[str] = set()
+    apart: list[tuple[Statement, ...]] = []
+    for piece in pieces:
+        again = {name: names.fresh(f"{name}_") for s in piece for name in defined(s) if name in seen}
+        seen.update([name for s in piece for name in defined(s)])
+        apart.append(renamed(piece, again))
+    return apart
+
+
+def _components(body: Sequence[Statement], var: str | None = None) -> list[set[int]]:
+    """The places of statements that depend on each other, or touch the same memory as ``var`` moves.
+
+    Scalars that can be computed again are in none of them.
+    """
+    written = {s.buffer for s in walk(body) if isinstance(s, Store)}
+    home: dict[int, int] = {}  # of each such statement, another one of its component; the first is its own
+    sources: dict[str, set[int]] = {}  # the statements that a value comes from
+    toucher: dict[str, int] = {}
+
+    def root(k: int) -> int:
+        while home[k] != k:
+            k = home[k]
+        return k
+
+    for k, s in enumerate(body):
+        wanted = [sources[name] for name in used((s,)) if name in sources]
+        touched = {t.buffer for t in walk((s,)) if isinstance(t, (Load, Store)) and _counts(t, written, var)}
+        if is_pure(s) and not touched:
+            sources.update({name: set[int]().union(*wanted) for name in defined(s)})
+            continue
+        home[k] = k
+        sources.update({name: {k} for name in defined(s)})
+        earlier = set[int]().union(*wanted, {toucher[name] for name in touched if name in toucher})
+        toucher.update(dict.fromkeys(touched, k))
+        first = min([root(j) for j in (*earlier, k)])
+        for j in (*earlier, k):
+            home[root(j)] = first
+    components: dict[int, set[int]] = {}
+    for k in home:
+        components.setdefault(root(k), set()).add(k)
+    return list(components.values())
+
+
+def _counts(access: Load | Store, written: set[str], var: str | None) -> bool:
+    """Whether accesses of one buffer hold two statements together."""
+    moves = var is not None and (access.dynamic is not None or any(v == var for v, _ in access.index.terms))
+    return moves or access.buffer in written
+
+
+def is_flat(loop: Loop) -> bool:
+    """Whether a loop, with those that are its whole body, does the same for each element, with nothing carried on."""
+    inner = [s for s in loop.body if isinstance(s, Loop)]
+    if loop.carries or len(inner) > 1:
+        return False
+    return not inner or (loop.body[-1] is inner[0] and all(map(is_pure, loop.body[:-1])) and is_flat(inner[0]))
+
+
+def iterations(loop: Loop) -> int:
+    """How often the innermost statements of a loop run."""
+    inside = [iterations(s) for s in loop.body if isinstance(s, Loop)]
+    return loop.extent * max(sum(inside), 1)
+
+
+def _size(statements: Sequence[Statement]) -> int:
+    return sum(1 for _ in walk(statements))

@@ -1,0 +1,318 @@
+"""``KernelProgram -> DeviceProgram``: the same loop nests, dealt out to the threads of a device.
+
+For each nest: independent loops go into the grid (`nest.widened`); what is left inside is run by one thread for each
+point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is cut up
+first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests that work row by row on the same rows
+are one kernel (`rows`), padding is asked for rather than written (`margins`), what reads a scan is done as it is made
+(`followers`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written body on the CPU, is a nest for short
+rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and write 16-bit
+floats as such (`halves`) and take over what is done to their elements (`epilogues`), and loops that nothing holds
+together become nests of their own (`pieces`); after it, kernels that do not depend on each other share launches
+(`bundles`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.ir import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
+from graphad.backends.cuda.schedule.build import THREADS, kernel_of, spreadable, work_of
+from graphad.backends.cuda.schedule.bundles import bundled, named
+from graphad.backends.cuda.schedule.epilogues import with_epilogues
+from graphad.backends.cuda.schedule.followers import with_followers_joined
+from graphad.backends.cuda.schedule.halves import with_half_products
+from graphad.backends.cuda.schedule.limits import LIMITS, Limits
+from graphad.backends.cuda.schedule.margins import with_margins_asked_for
+from graphad.backends.cuda.schedule.nest import Nest, points_independent, steps_along, widened
+from graphad.backends.cuda.schedule.pieces import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.schedule.radix import radix_kernels
+from graphad.backends.cuda.schedule.rows import is_deep, localised, with_rows_fused
+from graphad.backends.cuda.schedule.scatter import election, path_to_store, with_atomics
+from graphad.backends.cuda.schedule.segments import depends_on_order, sorted_updates
+from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_network, unused_bits
+from graphad.backends.cuda.schedule.split import Splitter
+from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
+from graphad.backends.loops.ir import (
+    Buffer,
+    KernelCall,
+    KernelProgram,
+    Load,
+    Loop,
+    LoopNest,
+    Statement,
+    Step,
+    Store,
+    walk,
+)
+from graphad.backends.loops.rewrites import Names, forward, is_pure, names_of, variables_apart
+from graphad.config import config
+
+
+def schedule(
+    program: KernelProgram,
+    *,
+    limits: Limits = LIMITS,
+    deterministic: bool = False,
+    has_gemm: bool = False,
+    fast_math: bool = False,
+) -> DeviceProgram:
+    """The launches that compute ``program``.
+
+    Parameters
+    ----------
+    program
+        A program that `check_program` accepts.
+    limits
+        When to use how many threads.
+    deterministic
+        Combine floats at scattered positions in an order that does not change from run to run, rather than by atomic
+        updates; it takes a sort.
+    has_gemm
+        Whether a library computes matrix products; what it does not do to their elements is left to kernels.
+    fast_math
+        Take it that there is no nan.
+
+    Raises
+    ------
+    VerifyError
+        Where what was made is no device program, which is looked for from ``config.verify`` 2 on.
+    """
+    program = with_half_products(program)
+    steps = with_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
+    launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
+    if config.verify >= 2:
+        check_device_program(launches)
+    return launches
+
+
+class _Scheduler:
+    """Goes through the steps of one program; ``buffers`` grows by the temporaries that are needed on the way."""
+
+    def __init__(self, program: KernelProgram, limits: Limits, deterministic: bool) -> None:
+        self.program = program
+        self.limits = limits
+        self.deterministic = deterministic
+        self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
+        nests = [s for s in program.steps if isinstance(s, LoopNest)]
+        self.names = Names([*self.buffers, *[n for s in nests for n in names_of(s.body)]])
+        self.splitter = Splitter(self.names, self.buffers, limits)
+        self.steps: list[DeviceStep] = []
+
+    def run(self) -> DeviceProgram:
+        steps: list[Step] = [t for s in self.program.steps for t in self._prepared(s)]
+        steps = with_margins_asked_for(steps, self.names, self.buffers)
+        steps = with_followers_joined(steps, self.names, self.buffers)
+        steps = with_rows_fused(steps, self.names, self.buffers, self.limits)
+        users = Counter(name for s in steps for name in reads(s) | writes(s))
+        for step in steps:
+            if isinstance(step, LoopNest):
+                own = {b.name: b for b in self._temporaries(step) if users[b.name] == 1}
+                for nest in self._widened(Nest((), step.body, loc=step.loc), own):
+                    self._place(nest)
+            elif isinstance(step, KernelCall):
+                sort = replace(sort_of(step), unused=unused_bits(step.reads[0], self.program))
+                self.steps += radix_kernels(sort, self.names, self.buffers)
+            else:
+                self.steps.append(step)
+        launches = named(bundled(self.steps, self.limits), self.program.name)
+        used = {n for s in launches for n in reads(s) | writes(s)}
+        buffers = [b for b in self.buffers.values() if b.role != "temporary" or b.name in used]
+        return DeviceProgram(self.program.name, tuple(buffers), tuple(launches))
+
+    # ---- before anything is dealt out
+
+    def _prepared(self, step: Step) -> list[Step]:
+        """``step`` with every loop over a variable of its own, scatters and calls replaced."""
+        if isinstance(step, KernelCall):
+            return self._sorted(step)
+        if not isinstance(step, LoopNest):
+            return [step]
+        body = variables_apart(step.body, self.names)
+        body = tuple([t for s in body for t in (independent_loops(s, self.names) if isinstance(s, Loop) else [s])])
+        body = tuple([with_atomics(s) if isinstance(s, Loop) and self._in_order(s) else s for s in body])
+        pieces = [p for piece in independent_pieces(body, self.names) for p in self._pieces(piece)]
+        pieces = [p for piece in pieces for p in independent_pieces(piece, self.names)]
+        return [t for piece in pieces for t in self._scattered(LoopNest(piece, step.loc))]
+
+    def _sorted(self, call: KernelCall) -> list[Step]:
+        """A sort of short rows as a nest, which others may join; one of longer rows as it is."""
+        sort = sort_of(call)
+        if not sort.rows * sort.n:
+            return []
+        return self._prepared(sorting_network(sort, self.names, self.buffers)) if sort.n <= SHORT else [call]
+
+    def _pieces(self, body: tuple[Statement, ...]) -> list[tuple[Statement, ...]]:
+        """``body`` with loops on their own that take more than one kernel, or of which each needs its own threads."""
+        loops = [s for s in body if isinstance(s, Loop)]
+        if len(body) > 1 and any(map(self._needs_steps, loops)):
+            pieces = self.splitter.with_loops_alone(body, self._needs_steps)
+        elif len(loops) > 1 and any(map(self._is_deep, loops)):
+            return self.splitter.with_loops_alone(body, self._is_deep)
+        elif (alone := self._alone(body)) is not None:
+            return self.splitter.with_loops_alone(body, alone)
+        else:
+            return [body]
+        return [q for p in pieces for q in (self._pieces(p) if len(p) > 1 else [p])]
+
+    def _scattered(self, nest: LoopNest) -> list[Step]:
+        """``nest``, or what stands for it if it is a scatter."""
+        body = nest.body
+        if self._is_ordered_sum(body):
+            steps = sorted_updates(body, self.names, self.buffers)
+            return [t for s in steps for t in (self._prepared(s) if isinstance(s, KernelCall) else [s])]
+        if len(body) == 1 and isinstance(body[0], Loop) and self._in_order(body[0]):
+            elected = election(body[0], self.names, self.buffers)
+            if elected is not None:
+                return [*elected]
+        return [nest]
+
+    def _needs_steps(self, loop: Loop) -> bool:
+        """Whether a scatter takes more than one kernel: a sort, or an election."""
+        return path_to_store(loop) is not None and (self._is_ordered_sum((loop,)) or self._in_order(loop))
+
+    def _alone(self, body: Sequence[Statement]) -> Callable[[Loop], bool] | None:
+        """Which loops shall have threads of their own, because one block would be too few for all of ``body``."""
+        loops = [s for s in body if isinstance(s, Loop)]
+        combined = [k for k, s in enumerate(body) if isinstance(s, Loop) and not is_flat(s)]
+        if len(body) < 2 or not loops:
+            return None
+        if not combined:
+            return is_flat
+        head = body[: combined[-1] + 1]  # what is done with the results comes behind it
+        n_first = sum(isinstance(s, Loop) for s in head)
+        if sum(map(iterations, loops)) > self.limits.small and 1 < n_first == n_pieces(head):
+            return lambda loop: True
+        flat = sum([iterations(loop) for loop in loops if is_flat(loop)])
+        return is_flat if flat > self.limits.small else None
+
+    def _is_deep(self, loop: Loop) -> bool:
+        return is_deep(loop, self.limits)
+
+    def _is_ordered_sum(self, body: Sequence[Statement]) -> bool:
+        return self.deterministic and depends_on_order(body, self.buffers)
+
+    @staticmethod
+    def _in_order(loop: Loop) -> bool:
+        """Whether the iterations of a loop must come one after the other because of what they store."""
+        return not loop.carries and not points_independent(loop.var, loop.extent, forward(loop).body, {})
+
+    def _temporaries(self, step: LoopNest) -> Iterable[Buffer]:
+        touched = dict.fromkeys(s.buffer for s in walk(step.body) if isinstance(s, (Load, Store)))
+        return [self.buffers[n] for n in touched if self.buffers[n].role == "temporary"]
+
+    def _widened(self, nest: Nest, own: dict[str, Buffer]) -> list[Nest]:
+        """``nest`` with its independent loops in the grid; with loops side by side, each of them on its own."""
+        return [localised(widened(nest, own), own, self.buffers)]
+
+    # ---- one nest
+
+    def _place(self, nest: Nest) -> None:
+        """Append the kernels of ``nest``."""
+        if not nest.points or not nest.body:
+            return
+        loops = [s for s in nest.body if isinstance(s, Loop)]
+        shared = [s for s in loops if spreadable(s, nest)]
+        work = max([work_of(s, nest) for s in shared], default=0)
+        group = self._group(nest, loops, shared, work)
+        parts = self._columns(nest, loops, work) if shared == loops else None
+        if parts is None and work > self.limits.long and nest.points * group < self.limits.enough:
+            parts = self._cut(nest, work)
+        if parts is not None:
+            for part in parts:
+                self._place(widened(part, {}))
+            return
+        tiles = tiled(nest, self.splitter, self.limits) if group == 1 and not loops else None
+        if tiles is not None:
+            whole, rest = tiles
+            self.steps.append(kernel_of(whole, TILE_THREADS, self.buffers))
+            for edge in rest:
+                self.steps.append(kernel_of(edge, 1, self.buffers))
+            return
+        kept = () if group == 1 else self._kept_in_shared(nest, group)
+        nest = self.splitter.with_copies(nest, [b for b in nest.private if b not in kept])
+        self.steps.append(kernel_of(nest, group, self.buffers))
+
+    def _group(self, nest: Nest, loops: Sequence[Loop], shared: Sequence[Loop], work: int) -> int:
+        """How many threads for each point."""
+        if work < self.limits.spread or any(s not in shared and _talks_to_itself(s) for s in loops):
+            return 1
+        if nest.points >= self.limits.plenty and _reads_across(nest):
+            return 1
+        if nest.points >= 16 * self.limits.plenty and work <= 32:
+            return 1
+        group = 256 if work > self.limits.block else 128 if work > self.limits.warp else 32
+        if nest.points >= self.limits.plenty and work <= self.limits.block:
+            return 32
+        while group < 256 and 4 * group <= work and 4 * nest.points * group < self.limits.enough:
+            group = 128 if group == 32 else 256  # few points leave room for more threads on each
+        return group
+
+    def _columns(self, nest: Nest, loops: Sequence[Loop], work: int) -> list[Nest] | None:
+        """Sums over columns in chunks of rows, a thread for each column of each, where they are many and long."""
+        most = 4 * self.limits.enough // nest.points
+        chunks = min(most, 4 * self.limits.chunks, work // self.limits.column)
+        if len(loops) != 1 or not loops[0].carries or nest.private or chunks < 4 or not _reads_across(nest):
+            return None
+        if nest.grid[-1].extent < WARP or nest.points * work < self.limits.columns:
+            return None
+        return self.splitter.split_reduction(nest, chunks, across=True)
+
+    def _cut(self, nest: Nest, work: int) -> list[Nest] | None:
+        """Smaller nests in the place of one that too few threads would work on."""
+        nest = self.splitter.with_copies(nest)
+        if sum(isinstance(s, Loop) for s in nest.body) > 1:
+            return self.splitter.distributed(nest)
+        loop = next(s for s in nest.body if isinstance(s, Loop))
+        if not loop.carries:
+            return self._cut_map(nest)
+        chunks = min(self.limits.chunks, max(2, work // self.limits.chunk))
+        return self.splitter.split_scan(nest) or self.splitter.split_reduction(nest, chunks)
+
+    def _cut_map(self, nest: Nest) -> list[Nest] | None:
+        """The independent loop without the stores of scalars beside it, and those alone."""
+        if all(map(is_pure, nest.body[:-1])) and isinstance(nest.body[-1], Loop):
+            return None  # it would have been taken into the grid
+        k = next(k for k, s in enumerate(nest.body) if isinstance(s, Loop))
+        pure = tuple([s for s in nest.body[:k] if is_pure(s)])
+        stores = tuple([s for s in nest.body if not isinstance(s, Loop)])
+        written = {s.buffer for s in nest.body if isinstance(s, Store)}
+        if any(isinstance(s, (Load, Store)) and s.buffer in written for s in walk((nest.body[k],))):
+            return None
+        if any(isinstance(s, Load) and s.buffer in _written((nest.body[k],)) for s in nest.body):
+            return None
+        return [replace(nest, body=stores), replace(nest, body=(*pure, nest.body[k]))]
+
+    def _kept_in_shared(self, nest: Nest, group: int) -> list[str]:
+        """The private temporaries that a group keeps in shared memory: small ones of which every point has its own."""
+        at_once = max(THREADS // group, 1)
+        room, kept = min(self.limits.shared, MOST_SHARED // at_once), list[str]()
+        for name, axes in nest.private.items():
+            size = self.buffers[name].size * max(self.buffers[name].dtype.bits // 8, 1)
+            if set(axes) == set(nest.extents) and size <= room:
+                room -= size
+                kept.append(name)
+        return kept
+
+
+def _talks_to_itself(loop: Loop) -> bool:
+    """Whether a loop reads what it writes: then every thread that runs it needs memory of its own."""
+    read = {s.buffer for s in walk(loop.body) if isinstance(s, Load)}
+    return not read.isdisjoint(_written((loop,)))
+
+
+def _written(statements: Sequence[Statement]) -> set[str]:
+    return {s.buffer for s in walk(statements) if isinstance(s, Store)}
+
+
+def _reads_across(nest: Nest) -> bool:
+    """Whether neighbouring points read neighbouring elements, where the iterations of one point do not."""
+    if not nest.grid:
+        return False
+    inner = [s for s in nest.body if isinstance(s, Loop)]
+    votes = 0
+    for loop in inner:
+        votes += steps_along(loop.body, nest.grid[-1].var).count(1) - steps_along(loop.body, loop.var).count(1)
+    return votes > 0

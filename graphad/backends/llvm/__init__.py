@@ -1,0 +1,1 @@
+"""LLVM text, the elementary functions in it, and machine code from it."""

@@ -1,0 +1,94 @@
+"""Running values of loops in LLVM text: identities, masks, lanes combined pairwise, sums in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphad.backends.llvm.access import Lanes
+from graphad.backends.llvm.scalar import Scalars
+from graphad.backends.llvm.text import Code, constant, element_type, lanes_of, register_type
+from graphad.backends.loops.ir import Carry
+from graphad.ir.types import DType, b1
+
+#: Float sums of more rounds than this are cut into chunks of about the square root, which makes their rounding error
+#: grow with the square root of the length only.
+PLAIN_ROUNDS = 128
+
+
+def chunk_size(carries: Sequence[Carry], rounds: int) -> int | None:
+    """Rounds in a chunk of a long float sum (a power of two), or None where none is carried."""
+    if rounds <= PLAIN_ROUNDS or not any(_chunked(c) for c in carries):
+        return None
+    return 1 << (rounds.bit_length() // 2)
+
+
+def _chunked(c: Carry) -> bool:
+    return c.combine == "sum" and c.dtype.is_float
+
+
+class Accumulators:
+    """Emits what carries need around the body of a loop."""
+
+    def __init__(self, code: Code, scalars: Scalars) -> None:
+        self.code = code
+        self.scalars = scalars
+
+    def identity(self, c: Carry, lanes: int) -> str:
+        """What changes nothing when combined; -0.0 for sums, as 0.0 would turn a sum of -0.0 into 0.0."""
+        dtype = c.dtype
+        match c.combine:
+            case "sum":
+                return constant(-0.0 if dtype.is_float else 0, dtype, lanes)
+            case "prod":
+                return constant(1, dtype, lanes)
+            case "max":
+                return constant(_least(dtype), dtype, lanes)
+            case "min":
+                return constant(_greatest(dtype), dtype, lanes)
+            case "and":
+                return constant(True if dtype is b1 else -1, dtype, lanes)
+            case _:
+                return constant(0, dtype, lanes)
+
+    def masked(self, c: Carry, update: str, lanes: Lanes) -> str:
+        """``update`` with the identity in the lanes that are not live."""
+        kind = register_type(c.dtype, lanes.count)
+        bools = lanes_of("i1", lanes.count)
+        other = self.identity(c, lanes.count)
+        return self.code.let(f"select {bools} {lanes.mask}, {kind} {update}, {kind} {other}", "live")
+
+    def narrow(self, c: Carry, text: str, lanes: int, to: int) -> str:
+        """Combine halves of a vector of accumulators until ``to`` lanes are left."""
+        element = element_type(c.dtype)
+        while lanes > to:
+            half = lanes // 2
+            if half == 1:
+                low, high = (self.code.let(f"extractelement <2 x {element}> {text}, i64 {k}", "lane") for k in (0, 1))
+            else:
+                low = self.code.shuffle(text, element, lanes, list(range(half)))
+                high = self.code.shuffle(text, element, lanes, list(range(half, lanes)))
+            text = self.scalars.combine(c.combine, c.dtype, half, high, low)
+            lanes = half
+        return text
+
+    def restart(self, c: Carry, text: str, lanes: int) -> str:
+        """What a chunk starts from: sums anew, the others where they are."""
+        return self.identity(c, lanes) if _chunked(c) else text
+
+    def resume(self, c: Carry, part: str, before: str, lanes: int) -> str:
+        """The running value after a chunk."""
+        return self.scalars.combine(c.combine, c.dtype, lanes, part, before) if _chunked(c) else part
+
+
+def _least(dtype: DType) -> float | int | bool:
+    if dtype.is_float:
+        return float("-inf")
+    return -(1 << (dtype.bits - 1)) if dtype.kind == "i" else 0
+
+
+def _greatest(dtype: DType) -> float | int | bool:
+    if dtype.is_float:
+        return float("inf")
+    if dtype is b1:
+        return True
+    return (1 << (dtype.bits - 1)) - 1 if dtype.kind == "i" else (1 << dtype.bits) - 1

@@ -1,0 +1,294 @@
+"""Verifier of loop programs: names, dtypes, bounds, and what a vector loop may hold.
+
+Bounds of affine indices are decided by interval arithmetic; those of ``dynamic`` ones are the lowering's promise.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from graphad_kernels.bodies import BODIES
+
+from graphad.backends.loops.ir import (
+    Buffer,
+    Copy,
+    Gemm,
+    GuardStep,
+    Index,
+    KernelCall,
+    KernelProgram,
+    Let,
+    Load,
+    Loop,
+    LoopNest,
+    Matrix,
+    Operand,
+    Position,
+    Statement,
+    Step,
+    Store,
+    buffers_read,
+    buffers_written,
+    index_range,
+    stride_of,
+    walk,
+)
+from graphad.backends.loops.text import format_index, format_program
+from graphad.errors import VerifyError, at
+from graphad.ir.loc import format_loc
+from graphad.ir.lowering import COMPARISONS, ELEMENTARY, PAIRS, SCALAR_OPS
+from graphad.ir.types import DType, b1, f32, f64, i64, u32
+
+#: Kinds of dtype that each operator is defined on (b bool, i and u integers, f floats).
+KINDS: Final[dict[str, str]] = {
+    **dict.fromkeys(("add", "sub", "mul", "neg", "abs", "rem"), "iuf"),
+    **dict.fromkeys(("div", "sqrt", "floor", "ceil", "round", "trunc", "copysign"), "f"),
+    **dict.fromkeys(("shl", "lshr", "ashr", "quo", "popcount", "clz"), "iu"),
+    **dict.fromkeys(("and", "or", "xor", "not"), "biu"),
+    **dict.fromkeys(("maximum", "minimum"), "biuf"),
+    **dict.fromkeys(COMPARISONS, "biuf"),
+    **dict.fromkeys(ELEMENTARY, "f"),
+}
+_CARRY_KINDS: Final[dict[str, str]] = {
+    "sum": "iuf",
+    "prod": "iuf",
+    "max": "biuf",
+    "min": "biuf",
+    "and": "biu",
+    "or": "biu",
+    "last": "biuf",
+}
+
+
+def check_program(program: KernelProgram) -> None:
+    """Raise `VerifyError`, with the program printed and the guilty line marked, unless ``program`` keeps the rules."""
+    _Checker(program).run()
+
+
+class _Checker:
+    """One walk over a program; ``self.names`` holds the values in scope, ``self.extents`` the loops around."""
+
+    def __init__(self, program: KernelProgram) -> None:
+        self.program = program
+        self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
+        self.names: dict[str, DType] = {}
+        self.used: set[str] = set()  # every name of the nest, in scope or not
+        self.pairs: set[str] = set()
+        self.extents: dict[str, int] = {}
+        self.vector: Loop | None = None
+        self.here: object = None
+
+    def fail(self, message: str) -> NoReturn:
+        text = format_program(self.program, mark=self.here, message="here")
+        raise VerifyError(at(format_loc(getattr(self.here, "loc", None)), f"{message}\n{text}"))
+
+    def require(self, condition: bool, message: str) -> None:
+        if not condition:
+            self.fail(message)
+
+    # ---- buffers and steps
+
+    def run(self) -> None:
+        roles = [b.role for b in self.program.buffers]
+        order = ["input", "output", "temporary"]
+        self.require(roles == sorted(roles, key=order.index), "buffers are listed inputs, outputs, temporaries")
+        self.require(len(self.buffers) == len(roles), "two buffers have one name")
+        for buffer in self.program.buffers:
+            self.require(buffer.name.isidentifier(), f"buffer name {buffer.name!r} is no identifier")
+            self.require(buffer.size >= 0, f"buffer {buffer.name} has a negative size")
+        self.require(self.program.name.isidentifier(), f"program name {self.program.name!r} is no identifier")
+        written: set[str] = set()
+        for step in self.program.steps:
+            self.here = step
+            self.step(step)
+            self.here = step
+            fresh = buffers_written(step)
+            for name in buffers_read(step):
+                known = self.buffers[name].role == "input" or name in written or name in fresh
+                self.require(known or not self.buffers[name].size, f"{name} is read before anything is written to it")
+            written |= fresh
+
+    def step(self, step: Step) -> None:
+        match step:
+            case LoopNest(body=body):
+                self.names, self.used = {}, set()
+                for statement in body:
+                    self.statement(statement)
+            case Gemm():
+                self.gemm(step)
+            case KernelCall():
+                self.call(step)
+            case Copy(target=target, source=source):
+                to, of = self.target(target), self.buffer(source)
+                self.require((to.size, to.dtype) == (of.size, of.dtype), "copy between buffers of different type")
+            case GuardStep(buffer=name, expected=expected):
+                buffer = self.buffer(name)
+                self.require(buffer.size > 0, f"guard on the empty buffer {name}")
+                self.require(buffer.dtype is expected.dtype, f"guard expects {expected.dtype} of {buffer.dtype}")
+                self.require(not buffer.dtype.is_float, "a guard's predicate is bool or integer")
+
+    def buffer(self, name: str) -> Buffer:
+        found = self.buffers.get(name)
+        return found if found is not None else self.fail(f"there is no buffer {name}")
+
+    def target(self, name: str) -> Buffer:
+        found = self.buffer(name)
+        self.require(found.role != "input", f"{name} is an input and must not be written")
+        return found
+
+    def gemm(self, g: Gemm) -> None:
+        for dtype in (g.dtype, g.c_dtype):
+            self.require(dtype in (f32, f64), f"gemm computes in f32 or f64, not {dtype}")
+        self.require(min(g.m, g.n, g.k, g.batch) >= 0, "gemm of negative size")
+        self.require(not g.c.transposed, "the result of a gemm is not transposed")
+        self.require(g.c.buffer not in (g.a.buffer, g.b.buffer), "the result of a gemm overlaps an operand")
+        self.target(g.c.buffer)
+        for matrix, rows, columns, each in (
+            (g.a, g.m, g.k, g.a_step),
+            (g.b, g.k, g.n, g.b_step),
+            (g.c, g.m, g.n, g.c_step),
+        ):
+            self.matrix(g, matrix, *((columns, rows) if matrix.transposed else (rows, columns)), each)
+
+    def call(self, c: KernelCall) -> None:
+        body = BODIES.get(c.kernel)
+        if body is None:
+            self.fail(f"there is no body {c.kernel}")
+        names = (*c.reads, *c.writes)
+        self.require(len(c.reads) == body.reads and len(names) == len(body.buffers), "wrong number of buffers")
+        self.require(c.dtype.name in body.dtypes, f"{c.kernel} is not for {c.dtype}")
+        self.require(len(set(names)) == len(names), "a body's buffers overlap")
+        for name in c.writes:
+            self.target(name)
+        for name, kind, least in zip(names, body.buffers, body.extents(*c.sizes), strict=True):
+            buffer, wanted = self.buffer(name), c.dtype.name if kind == "T" else kind
+            self.require(buffer.dtype.name == wanted, f"{name} is {buffer.dtype}, not {wanted}")
+            self.require(buffer.size >= least, f"{c.kernel} leaves {name}: it needs {least} of {buffer.size} elements")
+
+    def matrix(self, g: Gemm, m: Matrix, rows: int, columns: int, each: int) -> None:
+        buffer = self.buffer(m.buffer)
+        self.require(buffer.dtype is g.dtype, f"{m.buffer} is {buffer.dtype} in a gemm of {g.dtype}")
+        if not rows or not columns or not g.batch:
+            return
+        self.require(m.row_stride >= columns or rows == 1, f"rows of {m.buffer} overlap")
+        last = m.offset + each * (g.batch - 1) + m.row_stride * (rows - 1) + columns - 1
+        self.require(min(m.offset, each) >= 0 and last < buffer.size, f"gemm leaves {m.buffer}: last element {last}")
+
+    # ---- statements
+
+    def statement(self, s: Statement) -> None:
+        self.here = s
+        match s:
+            case Let():
+                self.let(s)
+            case Position(name=name, dtype=dtype, index=index):
+                self.range_of(index)
+                self.require(dtype.kind in "iuf", f"a position is a number, not {dtype}")
+                self.define(name, dtype)
+            case Load(name=name, buffer=buffer, index=index, dynamic=dynamic):
+                self.access(self.buffer(buffer), index, dynamic)
+                self.define(name, self.buffer(buffer).dtype)
+            case Store(buffer=buffer, index=index, value=value, dynamic=dynamic, mask=mask):
+                to = self.target(buffer)
+                self.access(to, index, dynamic)
+                self.require(self.dtype(value) is to.dtype, f"{self.dtype(value)} stored to {to.dtype} buffer {buffer}")
+                self.require(mask is None or self.dtype(mask) is b1, f"mask {mask} is not bool")
+            case Loop():
+                self.loop(s)
+
+    def define(self, name: str, dtype: DType) -> None:
+        self.require(name.isidentifier(), f"value name {name!r} is no identifier")
+        self.require(name not in self.used, f"{name} is defined twice in this nest")
+        self.used.add(name)
+        self.names[name] = dtype
+
+    def dtype(self, value: Operand) -> DType:
+        if not isinstance(value, str):
+            return value.dtype
+        self.require(value in self.names, f"{value} is not defined here")
+        self.require(value not in self.pairs, f"{value} is a pair: take pair0 or pair1 of it")
+        return self.names[value]
+
+    def access(self, buffer: Buffer, index: Index, dynamic: str | None) -> None:
+        low, high = self.range_of(index)
+        if dynamic is not None:
+            self.require(self.dtype(dynamic) is i64, f"dynamic index {dynamic} is not i64")
+        elif all(self.extents.values()):  # a loop of no rounds reaches nothing
+            within = low >= 0 and high < buffer.size
+            text = f"{buffer.name}[{format_index(index)}] reaches {low}..{high} of {buffer.size} elements"
+            self.require(within, text)
+
+    def range_of(self, index: Index) -> tuple[int, int]:
+        for var, _ in index.terms:
+            self.require(var in self.extents, f"{var} is no loop variable here")
+        return index_range(index, self.extents)
+
+    def let(self, s: Let) -> None:
+        self.require(s.op in SCALAR_OPS, f"{s.op} is not an operator")
+        self.require(len(s.args) == SCALAR_OPS[s.op], f"{s.op} takes {SCALAR_OPS[s.op]} operands")
+        if s.op in PAIRS:
+            self.require(isinstance(s.args[0], str) and s.args[0] in self.pairs, f"{s.args[0]} is not a pair")
+            self.require(s.dtype is u32, f"{s.op} gives u32")
+        else:
+            self.types(s, [self.dtype(a) for a in s.args])
+        self.define(s.name, s.dtype)
+        if s.op == "threefry2x32":
+            self.pairs.add(s.name)
+
+    def types(self, s: Let, args: list[DType]) -> None:
+        """Operand and result dtypes of an operator of one result."""
+        shown = f"{s.op} of ({', '.join(d.name for d in args)}) to {s.dtype}"
+        match s.op:
+            case "cast":
+                return
+            case "bitcast":
+                good = args[0].bits == s.dtype.bits and b1 not in (args[0], s.dtype)
+            case "select":
+                good = args == [b1, s.dtype, s.dtype]
+            case "threefry2x32":
+                good = {*args, s.dtype} == {u32}
+            case op if op in COMPARISONS:
+                good = s.dtype is b1 and args[0] is args[1] and args[0].kind in KINDS[op]
+            case op:
+                good = all(a is s.dtype for a in args) and s.dtype.kind in KINDS[op]
+        self.require(good, f"wrong types: {shown}")
+
+    # ---- loops
+
+    def loop(self, loop: Loop) -> None:
+        self.require(loop.extent >= 0, "a loop of negative extent")
+        self.require(loop.var.isidentifier(), f"loop variable {loop.var!r} is no identifier")
+        self.require(loop.var not in self.extents and loop.var not in self.used, f"{loop.var} is defined twice")
+        for c in loop.carries:
+            self.require(self.dtype(c.init) is c.dtype, f"{c.name} starts as {self.dtype(c.init)}, not {c.dtype}")
+            self.require(c.dtype.kind in _CARRY_KINDS[c.combine], f"no {c.combine} of {c.dtype}")
+        if loop.vector:
+            self.vector_rules(loop)
+        outer, outside = self.vector, dict(self.names)
+        self.vector = loop if loop.vector else outer
+        self.extents[loop.var] = loop.extent
+        for c in loop.carries:
+            self.define(c.name, c.dtype)
+            if c.combine != "last":  # its running value depends on the order of the iterations
+                del self.names[c.name]
+        for statement in loop.body:
+            self.statement(statement)
+        self.here = loop
+        for c in loop.carries:
+            self.require(self.dtype(c.update) is c.dtype, f"{c.name} goes on as {self.dtype(c.update)}, not {c.dtype}")
+        del self.extents[loop.var]
+        self.vector = outer
+        self.names = outside | {c.name: c.dtype for c in loop.carries}
+
+    def vector_rules(self, loop: Loop) -> None:
+        self.require(self.vector is None, "a vector loop within a vector loop")
+        self.require(all(c.combine != "last" for c in loop.carries), "a vector loop with a last carry")
+        if loop.extent <= 1:
+            return
+        accesses = [s for s in walk(loop.body) if isinstance(s, (Load, Store))]
+        for s in accesses:
+            moves = s.dynamic is not None or stride_of(s.index, loop.var) != 0
+            self.require(moves or isinstance(s, Load), f"every lane stores to the same element of {s.buffer}")
+        for name in {s.buffer for s in accesses if isinstance(s, Store)}:
+            strides = {stride_of(s.index, loop.var) for s in accesses if s.buffer == name and s.dynamic is None}
+            self.require(len(strides) <= 1, f"iterations of a vector loop depend on each other through {name}")

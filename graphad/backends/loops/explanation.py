@@ -1,0 +1,226 @@
+"""What a compiled program does, step by step, as data and as a table: what ``explain`` of compiled functions gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from typing import Any, Final
+
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, LoopNest
+from graphad.ir.loc import Loc, format_loc
+
+#: Lines of the user's that a table shows of one step.
+_LINES_SHOWN: Final = 3
+#: Rows of a table that are alike but for their names are shown one by one up to so many.
+_FEWEST_FOLDED: Final = 3
+_PLACE: Final = re.compile(r"([^()]+):(\d+)\)*$")
+#: What steps are called.
+KINDS: Final[dict[type, str]] = {
+    LoopNest: "loop nest", Gemm: "matrix product", KernelCall: "call", Copy: "copy", GuardStep: "guard",
+}  # fmt: skip
+
+#: A title, and what stands below it for a step.
+Column = tuple[str, Callable[[Any], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class StepExplanation:
+    """One step of a program.
+
+    Attributes
+    ----------
+    kind
+        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``.
+    name
+        Of a kernel or hand-written body; the sizes of a matrix product.
+    lines
+        Of the user's that it comes from, such as ``"model.py:14"``.
+    read_bytes, written_bytes
+        Of the program's buffers; each element counts once.
+    operations
+        Scalar operators applied to elements, of whatever kind.
+    """
+
+    kind: str
+    name: str
+    lines: tuple[str, ...]
+    read_bytes: int
+    written_bytes: int
+    operations: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
+    """A compiled program; printed, it is a table of its steps.
+
+    Attributes
+    ----------
+    name, target
+        What was compiled, and for what.
+    steps
+        In the order in which they run.
+    minimum_bytes
+        Its outputs, and what it reads of its inputs, once each: no program for the same function can do without.
+    temporaries, scratch_bytes
+        How many arrays it keeps between its steps, and the memory that they share.
+    notes
+        What else there is to say.
+    """
+
+    name: str
+    target: str
+    steps: tuple[StepExplanation, ...]
+    minimum_bytes: int
+    temporaries: int
+    scratch_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def moved_bytes(self) -> int:
+        """Read and written by all steps."""
+        return sum(s.read_bytes + s.written_bytes for s in self.steps)
+
+    @property
+    def excess(self) -> float:
+        """How many times the minimum is moved."""
+        return self.moved_bytes / self.minimum_bytes if self.minimum_bytes else 1.0
+
+    @property
+    def operations(self) -> int:
+        """Applied by all steps."""
+        return sum(s.operations for s in self.steps)
+
+    def count(self, kind: str) -> int:
+        """How many steps are of a kind."""
+        return sum(s.kind == kind for s in self.steps)
+
+    @property
+    def headline(self) -> str:
+        """The whole program in one line."""
+        kinds = dict.fromkeys(s.kind for s in self.steps)
+        steps = " + ".join([_many(self.count(kind), kind) for kind in kinds]) or "nothing to run"
+        moved = f"{format_bytes(self.moved_bytes)} moved ({self.excess:.2f} x the least)"
+        scratch = f"{_many(self.temporaries, 'temporary')} in {format_bytes(self.scratch_bytes)}"
+        parts = [steps, moved, f"{format_count(self.operations)} operations", scratch if self.temporaries else ""]
+        return f"{self.name} on {self.target}: {', '.join([p for p in parts if p])}"
+
+    def columns(self) -> list[Column]:
+        """Titles of the table, each with what stands below it for a step."""
+        return [
+            ("step", lambda s: f"{s.kind} {s.name}".rstrip()),
+            ("line", lambda s: _lines_text(s.lines)),
+            *self.launch_columns(),
+            ("read", lambda s: format_bytes(s.read_bytes)),
+            ("written", lambda s: format_bytes(s.written_bytes)),
+            ("operations", lambda s: format_count(s.operations) if s.operations else ""),
+            *self.code_columns(),
+        ]
+
+    def launch_columns(self) -> list[Column]:
+        """Columns about how a step is started."""
+        return []
+
+    def code_columns(self) -> list[Column]:
+        """Columns about the machine code of a step."""
+        return []
+
+    def table(self) -> list[list[str]]:
+        """The titles and then a row for each step; columns with nothing to say are left out, and long repetitions."""
+        columns = [(title, [text(s) for s in self.steps]) for title, text in self.columns()]
+        said = [(title, cells) for title, cells in columns if any(cells)]
+        rows = [list(row) for row in zip(*[cells for _, cells in said], strict=True)]
+        return [[title for title, _ in said], *_without_repetitions(rows)]
+
+    def __repr__(self) -> str:
+        rows = _aligned(self.table()) if self.steps else []
+        return "\n".join([self.headline, *[f"  {row}" for row in rows], *[f"  {note}" for note in self.notes]])
+
+    def _repr_html_(self) -> str:
+        titles, *rows = self.table() if self.steps else [[]]
+        parts = [f"<table><caption>{escape(self.headline)}</caption>"]
+        parts += [_html_row("th", titles), *[_html_row("td", row) for row in rows], "</table>"]
+        return "".join([*parts, *[f"<p>{escape(note)}</p>" for note in self.notes]])
+
+
+def lines_of(locs: Iterable[Loc]) -> tuple[str, ...]:
+    """The user's lines in locations, transforms left out, by file and number.
+
+    Examples
+    --------
+    >>> lines_of(["transpose(jvp(model.py:14))", "model.py:9", None, "model.py:14"])
+    ('model.py:9', 'model.py:14')
+    """
+    found = {_PLACE.search(text) for text in {format_loc(loc) for loc in locs}}
+    places = sorted({(m[1], int(m[2])) for m in found if m is not None})
+    return tuple([f"{file}:{number}" for file, number in places])
+
+
+# ---- how it is written
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes with its unit.
+
+    >>> format_bytes(96), format_bytes(12_288), format_bytes(312_000), format_bytes(4_200_000_000)
+    ('96 B', '12.3 kB', '312 kB', '4.2 GB')
+    """
+    return _scaled(count, (" B", " kB", " MB", " GB", " TB"))
+
+
+def format_count(count: int) -> str:
+    """A large number in few digits.
+
+    >>> format_count(96), format_count(1_204_321)
+    ('96', '1.2 M')
+    """
+    return _scaled(count, ("", " k", " M", " G", " T"))
+
+
+def _scaled(count: int, units: Sequence[str]) -> str:
+    if count < 1000:
+        return f"{count}{units[0]}"
+    value, power = float(count), 0
+    while value >= 999.5 and power < len(units) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g}{units[power]}"
+
+
+def _many(count: int, what: str) -> str:
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
+def _lines_text(lines: Sequence[str]) -> str:
+    """``model.py:9,14``, or at first ``model.py:9 layers.py:3``."""
+    shown = list[str]()
+    for line in lines[:_LINES_SHOWN]:
+        file, _, number = line.rpartition(":")
+        if shown and shown[-1].startswith(f"{file}:"):
+            shown[-1] += f",{number}"
+        else:
+            shown.append(line)
+    return " ".join(shown) + " ..." * (len(lines) > _LINES_SHOWN)
+
+
+def _without_repetitions(rows: Sequence[list[str]]) -> Iterator[list[str]]:
+    """The rows, the first alone of many in a row that differ in their first cell only."""
+    for _, alike in groupby(rows, key=lambda row: row[1:]):
+        first, *others = alike
+        yield first
+        if len(others) < _FEWEST_FOLDED:
+            yield from others
+        else:
+            yield [f"  and {len(others)} more alike", *[""] * (len(first) - 1)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text with their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([c.ljust(w) for c, w in zip(row, widths, strict=True)]).rstrip() for row in rows]
+
+
+def _html_row(tag: str, cells: Iterable[str]) -> str:
+    return f"<tr>{''.join([f'<{tag}>{escape(c)}</{tag}>' for c in cells])}</tr>"

@@ -1,0 +1,103 @@
+"""The arena: where each temporary of a program lies, slots being shared by temporaries that never live together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from graphad.backends.loops.ir import Buffer, KernelProgram, buffers_read, buffers_written
+
+#: Every slot starts on a cache line, which is also the alignment of the widest native vector.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Byte offset of each temporary, and how many bytes they take together.
+
+    Temporaries may share bytes, so pointers into the arena must never be declared ``noalias``.
+    """
+
+    offsets: dict[str, int]
+    size: int
+
+
+@dataclass(slots=True)
+class _FreeList:
+    """Holes below ``top``: offset -> size, never adjacent."""
+
+    top: int = 0
+    holes: dict[int, int] = field(default_factory=dict)
+
+    def take(self, size: int) -> int:
+        """The smallest hole that fits, else new space at the top (a last hole that touches the top is grown)."""
+        fitting = [(room, offset) for offset, room in self.holes.items() if room >= size]
+        if fitting:
+            room, offset = min(fitting)
+        else:
+            offset = next((o for o, r in self.holes.items() if o + r == self.top), self.top)
+            room = self.holes.get(offset, 0)
+            self.top = offset + size
+        self.holes.pop(offset, None)
+        if room > size:
+            self.holes[offset + size] = room - size
+        return offset
+
+    def give_back(self, offset: int, size: int) -> None:
+        """Return a slot, joined with the holes beside it."""
+        size += self.holes.pop(offset + size, 0)
+        before = next((o for o, r in self.holes.items() if o + r == offset), None)
+        if before is None:
+            self.holes[offset] = size
+        else:
+            self.holes[before] += size
+
+
+def plan(program: KernelProgram) -> Arena:
+    """Lay the temporaries of ``program`` out in one arena."""
+    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
+    return lay_out([buffers_read(s) | buffers_written(s) for s in program.steps], sizes, ALIGNMENT)
+
+
+def lay_out(steps: Sequence[Iterable[str]], sizes: Mapping[str, int], alignment: int) -> Arena:
+    """Places for buffers of these sizes, given the names of the buffers that each step touches.
+
+    A buffer lives from the first step that touches it to the last. Steps are taken in order, and each new buffer gets
+    the smallest free slot that holds it (best fit).
+    """
+    slots = {name: max(-size // alignment * -alignment, alignment) for name, size in sizes.items()}
+    first, last = _lifetimes(steps, slots)
+    free = _FreeList()
+    offsets: dict[str, int] = {}
+    for step in range(len(steps)):
+        # Big ones first: they have the fewest holes to choose from.
+        for name in sorted(first[step], key=lambda n: -slots[n]):
+            offsets[name] = free.take(slots[name])
+        for name in last[step]:
+            free.give_back(offsets[name], slots[name])
+    return Arena(offsets, free.top)
+
+
+def _lifetimes(
+    steps: Sequence[Iterable[str]], slots: Mapping[str, int]
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """For each step, the buffers that it is the first, and the last, to touch."""
+    start: dict[str, int] = {}
+    end: dict[str, int] = {}
+    for number, touched in enumerate(steps):
+        for name in sorted(touched):
+            if name in slots:
+                start.setdefault(name, number)
+                end[name] = number
+    first, last = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
+    for name, number in start.items():
+        first[number].append(name)
+    for name, number in end.items():
+        last[number].append(name)
+    return first, last
+
+
+def buffer_bytes(buffer: Buffer) -> int:
+    """What the elements of a buffer take."""
+    return buffer.size * buffer.dtype.bits // 8

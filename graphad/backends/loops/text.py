@@ -1,0 +1,158 @@
+"""The text form of loop programs: what ``graphad inspect --stage loops`` prints, and verifier errors quote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from graphad.backends.loops.ir import (
+    Buffer,
+    Copy,
+    Gemm,
+    GuardStep,
+    Index,
+    KernelCall,
+    KernelProgram,
+    Let,
+    Load,
+    Loop,
+    LoopNest,
+    Matrix,
+    Operand,
+    Position,
+    Statement,
+    Step,
+    Store,
+)
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.types import format_literal
+
+#: Source lines stand in this column, or behind longer statements.
+LOC_COLUMN = 56
+
+
+def format_program(program: KernelProgram, *, mark: object = None, message: str = "") -> str:
+    """The text of a program; the statement or step that *is* ``mark`` gets ``<-- message`` behind it.
+
+    Examples
+    --------
+    >>> from graphad.ir.types import f32
+    >>> x, y = Buffer("x", f32, 3, "input"), Buffer("y", f32, 3, "output")
+    >>> body = (Load("t1", "x", Index(0, (("i", 1),))), Store("y", Index(0, (("i", 1),)), "t1"))
+    >>> print(format_program(KernelProgram("copy", (x, y), (LoopNest((Loop("i", 3, body, vector=True),)),))))
+    program @copy(x: f32[3]) -> (y: f32[3])
+      nest
+        for i in 3 vector:
+          t1 = x[i]
+          y[i] = t1
+    """
+    lines = [_header(program)]
+    lines += [f"  temporary {_buffer(b)}" for b in program.buffers if b.role == "temporary"]
+    for step in program.steps:
+        for depth, text, loc, thing in _step(step):
+            line = "  " * depth + text
+            if loc_text := format_loc(loc):
+                line = f"{line:<{LOC_COLUMN}} ; {loc_text}"
+            lines.append(f"{line}   <-- {message}" if thing is mark and mark is not None else line)
+    return "\n".join(lines)
+
+
+def _header(program: KernelProgram) -> str:
+    inputs, outputs = (", ".join(_buffer(b) for b in program.buffers if b.role == role) for role in ("input", "output"))
+    return f"program @{program.name}({inputs}) -> ({outputs})"
+
+
+def _buffer(buffer: Buffer) -> str:
+    return f"{buffer.name}: {buffer.dtype.name}[{buffer.size}]"
+
+
+_Line = tuple[int, str, Loc, object]  # depth, text, location, the statement or step
+
+
+def _step(step: Step) -> Iterator[_Line]:
+    match step:
+        case LoopNest(body=body, loc=loc):
+            yield 1, "nest", loc, step
+            for statement in body:
+                yield from _statement(statement, 2)
+        case Gemm():
+            yield 1, format_gemm(step), step.loc, step
+        case KernelCall():
+            yield 1, format_call(step), step.loc, step
+        case Copy(target=target, source=source, loc=loc):
+            yield 1, f"copy {target} = {source}", loc, step
+        case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
+            yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc, step
+
+
+def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
+    if not isinstance(statement, Loop):
+        yield depth, format_simple(statement), statement.loc, statement
+        return
+    head = f"for {statement.var} in {statement.extent}"
+    head += " reverse" * statement.reverse + " vector" * statement.vector
+    for c in statement.carries:
+        head += f", {c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {operand(c.update)})"
+    yield depth, f"{head}:", statement.loc, statement
+    for inner in statement.body:
+        yield from _statement(inner, depth + 1)
+
+
+def format_simple(statement: Let | Position | Load | Store) -> str:
+    """One statement that is no loop."""
+    match statement:
+        case Let(name=name, dtype=dtype, op=op, args=args):
+            return f"{name}: {dtype.name} = {op}({', '.join(map(operand, args))})"
+        case Position(name=name, dtype=dtype, index=index):
+            return f"{name}: {dtype.name} = position({format_index(index)})"
+        case Load(name=name, buffer=buffer, index=index, dynamic=dynamic):
+            return f"{name} = {buffer}[{format_index(index, dynamic)}]"
+        case Store(buffer=buffer, index=index, value=value, dynamic=dynamic, mask=mask):
+            condition = f" where {mask}" if mask is not None else ""
+            return f"{buffer}[{format_index(index, dynamic)}] = {operand(value)}{condition}"
+
+
+def operand(value: Operand) -> str:
+    """A name, or the text of a literal."""
+    return value if isinstance(value, str) else format_literal(value)
+
+
+def format_index(index: Index, dynamic: str | None = None) -> str:
+    """``3*i + j + 2``, or ``35 - i``.
+
+    >>> format_index(Index(35, (("i", -1), ("j", 3))), "k")
+    '3*j + k + 35 - i'
+    """
+    return format_sum([*index.terms, *([(dynamic, 1)] if dynamic is not None else [])], index.offset)
+
+
+def format_sum(terms: Iterable[tuple[str, int]], offset: int, times: str = "*") -> str:
+    """A sum of multiples of names, those that are subtracted last."""
+    parts = [(name if abs(by) == 1 else f"{abs(by)}{times}{name}", by) for name, by in terms if by]
+    if offset or not parts:
+        parts.append((str(abs(offset)), offset))
+    plus = " + ".join(text for text, by in parts if by >= 0)
+    return plus + "".join(f" - {text}" if plus else f"-{text}" for text, by in parts if by < 0)
+
+
+def format_call(step: KernelCall) -> str:
+    """``call argsort f32 (x) -> (y, tmp0, tmp1) for 4, 3``."""
+    read, written, sizes = (", ".join(map(str, part)) for part in (step.reads, step.writes, step.sizes))
+    return f"call {step.kernel} {step.dtype.name} ({read}) -> ({written}) for {sizes}"
+
+
+def format_gemm(step: Gemm) -> str:
+    """``gemm c[4,2] = a[4,3] @ b[3,2]``, with factors, offsets and batch where there are any."""
+
+    def matrix(m: Matrix, rows: int, columns: int, each: int) -> str:
+        text = m.buffer + (f"+{m.offset}" if m.offset else "") + (f"+{each}*batch" if each and step.batch > 1 else "")
+        return f"{text}[{rows},{columns}; row {m.row_stride}]" + (".T" if m.transposed else "")
+
+    a, b = step.a, step.b
+    left = matrix(a, *((step.k, step.m) if a.transposed else (step.m, step.k)), step.a_step)
+    right = matrix(b, *((step.n, step.k) if b.transposed else (step.k, step.n)), step.b_step)
+    c = matrix(step.c, step.m, step.n, step.c_step)
+    scale = "" if step.alpha == 1.0 else f"{step.alpha!r} * "
+    plus = "" if step.beta == 0.0 else f" + {step.beta!r} * {c}"
+    times = "" if step.batch == 1 else f" for batch in {step.batch}"
+    result = "" if step.c_dtype is step.dtype else f" to {step.c_dtype.name}"
+    return f"gemm {step.dtype.name}{result} {c} = {scale}{left} @ {right}{plus}{times}"

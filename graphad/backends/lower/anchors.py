@@ -1,0 +1,290 @@
+"""Which values of a flat program are computed on their own, and what each of those reads.
+
+A value is an *anchor* if it gets a place among the loops: results of reductions, scans, scatters and layouts, whatever
+must lie in a buffer, and maps that several others read and that cost too much to compute again. All other values are
+computed where they are read. An anchor need not be stored: if all its readers stand at the same point of the same
+loops, it stays in a register (`nests` finds out).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from graphad.backends.lower.affine import Coordinate, Coords, Shape, compose, identity, linear, row_major
+from graphad.backends.lower.definitions import (
+    ConstantValue,
+    Definition,
+    FlatProgram,
+    GatherValue,
+    GemmValue,
+    InputValue,
+    IotaValue,
+    KernelValue,
+    MapValue,
+    PiecesValue,
+    ReduceValue,
+    ReshapeValue,
+    ScanValue,
+    ScatterValue,
+    ViewValue,
+)
+
+#: Maps of at most this cost (in additions, see `scalars`) are computed again for every reader.
+CHEAP: Final = 3.0
+_GATHER_COST: Final = 4
+_UNBOUNDED: Final = float("inf")
+_SEVERAL: Final = -1
+_NONE: Final = 0
+
+
+class Decisions:
+    """What `decide` finds: per value, whether it is live, an anchor, and asked to lie in a buffer.
+
+    ``same_buffer`` says of a copy that it needs no copying: it takes over the buffer of the value it copies.
+    """
+
+    __slots__ = ("_budget", "_flat", "_place", "_reader", "anchored", "live", "same_buffer", "stored")
+
+    def __init__(self, flat: FlatProgram) -> None:
+        n = len(flat.values)
+        self._flat = flat
+        self.live, self.anchored, self.stored = bytearray(n), bytearray(n), bytearray(n)
+        self.same_buffer: dict[int, int] = {}
+        # Of all readers of a value: the one anchor that it is computed for, at which place in it, and what it may cost.
+        self._reader = [_NONE] * n
+        self._place = [0] * n
+        self._budget = [_UNBOUNDED] * n
+
+    def read(self, value: object, reader: int, place: int, budget: float) -> None:
+        """Note that ``value`` is read at ``place`` of what is computed for anchor number ``reader - 1``."""
+        if type(value) is not int:
+            return
+        known = self._reader[value]
+        if known == _NONE:
+            self._reader[value], self._place[value], self.live[value] = reader, place, 1
+        elif known != reader or self._place[value] != place:
+            self._reader[value] = _SEVERAL
+        if budget < self._budget[value]:
+            self._budget[value] = budget
+
+    def store(self, value: int) -> None:
+        """Ask for ``value`` in a buffer."""
+        self.stored[value] = self.live[value] = 1
+
+    def buffer_of(self, value: int) -> int:
+        """The value whose buffer holds the elements of ``value``."""
+        while True:
+            value = self.written_by(value)
+            definition = self._flat.values[value]
+            if type(definition) is not ScatterValue:
+                return value
+            value = definition.target
+
+    def written_by(self, value: int) -> int:
+        """The anchor after which the buffer of ``value`` holds it."""
+        while True:
+            definition = self._flat.values[value]
+            if type(definition) is ReshapeValue:
+                value = definition.operand
+            elif value in self.same_buffer:
+                value = self.same_buffer[value]
+            else:
+                return value
+
+    # ---- one value
+
+    def decide(self, value: int) -> None:
+        """Decide about one value, all its readers being decided, and tell its operands."""
+        definition = self._flat.values[value]
+        reader, budget = self._reader[value], self._budget[value]
+        if reader == _SEVERAL:
+            budget = min(budget, CHEAP)
+        match definition:
+            case MapValue():
+                self._map(value, definition, definition.template.cost, budget)
+            case GatherValue():
+                self._gather(value, definition, budget)
+            case ViewValue(operand=operand):
+                if self.stored[value]:
+                    self.anchored[value] = 1
+                    self.read(operand, value + 1, 0, _UNBOUNDED)
+                else:
+                    repeats = definition.aval.size > self._flat.values[operand].aval.size
+                    self.read(operand, reader, value + 1, min(budget, CHEAP) if repeats else budget)
+            case ReshapeValue(operand=operand):
+                self.store(operand)
+            case ConstantValue() | IotaValue():
+                self.anchored[value] = self.stored[value]
+            case ReduceValue() | ScanValue():
+                self.anchored[value] = 1
+                for operand in definition.operands:
+                    self.read(operand, value + 1, 0, _UNBOUNDED)
+            case PiecesValue(pieces=pieces, fill=fill):
+                self.anchored[value] = self.stored[value] = 1
+                for place, piece in enumerate(pieces):
+                    self.read(piece.operand, value + 1, place, _UNBOUNDED)
+                self.read(fill, value + 1, -1, CHEAP)
+            case GemmValue(left=left, right=right):
+                self.anchored[value] = self.stored[value] = 1
+                self.store(left.value)
+                self.store(right.value)
+            case KernelValue(inputs=inputs):
+                self.anchored[value] = self.stored[value] = 1
+                for operand in inputs:
+                    self.store(operand)
+            case ScatterValue(target=target, updates=updates, axes=axes):
+                self.anchored[value] = self.stored[value] = 1
+                self.store(target)
+                self.read(updates, value + 1, 0, _UNBOUNDED)
+                for place, axis in enumerate(axes, start=1):
+                    self.read(axis.indices, value + 1, place, CHEAP)
+            case _:
+                pass
+
+    def _map(self, value: int, definition: MapValue, cost: float, budget: float) -> None:
+        if self.stored[value] and self._takes_over(value, definition):
+            return
+        shared = definition.family is not None or not definition.aval.shape
+        if self.stored[value] or shared or (cost > budget and self._from_smaller(value, CHEAP) < 0):
+            self.anchored[value] = 1
+            for a in definition.inputs:
+                self.read(a, value + 1, 0, _UNBOUNDED)
+        else:
+            reader, place = self._reader[value], self._place[value]
+            for a in definition.inputs:
+                self.read(a, reader, place, budget - cost)
+
+    def _from_smaller(self, value: int, budget: float) -> float:
+        """What is left of ``budget`` after ``value`` is computed from smaller inputs alone; else below 0.
+
+        Such a value is cheaper to compute again than to write and read, however much its readers compute.
+        """
+        definition = self._flat.values[value]
+        if budget < 0:
+            return budget
+        if type(definition) is ViewValue:
+            operand = self._flat.values[definition.operand]
+            smaller = operand.aval.size < definition.aval.size
+            return budget if smaller and type(operand) is InputValue else -1.0
+        if type(definition) is not MapValue or self.stored[value] or definition.family is not None:
+            return -1.0
+        budget -= definition.template.cost
+        for a in definition.inputs:
+            if type(a) is int:
+                budget = self._from_smaller(a, budget)
+        return budget
+
+    def _gather(self, value: int, definition: GatherValue, budget: float) -> None:
+        self.store(definition.source.value)
+        anchored = self.anchored[value] = int(self.stored[value] or budget < _GATHER_COST)
+        # Only the first axes of the result are positions: along the others the indices are read again and again.
+        for axis in definition.axes:
+            reader = value + 1 if anchored else self._reader[value]
+            number = axis.dims[-1].offset if axis.dims else 0
+            self.read(axis.indices, reader, value + 1 + number, CHEAP)
+
+    def _takes_over(self, value: int, definition: MapValue) -> bool:
+        """A copy made for a scatter, of a value in a buffer that nobody else reads: the scatter may write there."""
+        (source, *others) = definition.inputs
+        if definition.template.instructions or others or type(source) is not int:
+            return False
+        own = isinstance(self._flat.values[source], (ScatterValue, PiecesValue, GemmValue))
+        if not own or self._flat.uses[source] != 1 or self.stored[source]:
+            return False
+        self.same_buffer[value] = source
+        self.store(source)
+        return True
+
+
+def decide(flat: FlatProgram, stored: list[int]) -> Decisions:
+    """Go through the program from its end; ``stored`` are the values that the frame needs in buffers."""
+    decisions = Decisions(flat)
+    for value in stored:
+        decisions.store(value)
+    live = decisions.live
+    for value in range(len(flat.values) - 1, -1, -1):
+        if live[value]:
+            decisions.decide(value)
+    return decisions
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What an anchor reads
+
+
+class Read:
+    """One access: the anchor or input ``value``, at ``coords`` of its axes (None: not a place within its shape).
+
+    ``address`` is the position in memory, None where it is known only when the program runs.
+    """
+
+    __slots__ = ("address", "coords", "value")
+
+    def __init__(self, value: int, coords: Coords | None, address: Coordinate | None) -> None:
+        self.value, self.coords, self.address = value, coords, address
+
+
+def trace(flat: FlatProgram, decisions: Decisions, starts: list[tuple[object, Coords]]) -> list[Read]:
+    """The accesses of an expression: from ``starts`` through everything that is computed where it is read."""
+    reads: list[Read] = []
+    seen: set[tuple[int, Coords]] = set()
+    values, anchored = flat.values, decisions.anchored
+    stack = [(a, c) for a, c in starts if type(a) is int]
+    while stack:
+        key = stack.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        value, coords = key
+        definition = values[value]
+        if anchored[value] or type(definition) is InputValue:
+            reads.append(Read(value, coords, linear(coords, row_major(definition.aval.shape))))
+            continue
+        match definition:
+            case MapValue(inputs=inputs):
+                if value in decisions.same_buffer:
+                    reads.append(Read(decisions.written_by(value), None, None))
+                else:
+                    stack.extend([(a, coords) for a in inputs if type(a) is int])
+            case ViewValue(operand=operand, dims=dims):
+                stack.append((operand, compose(dims, coords)))
+            case ReshapeValue():
+                address = linear(coords, row_major(definition.aval.shape))
+                reads.append(Read(decisions.written_by(value), None, address))
+            case GatherValue():
+                stack.extend(gather_operands(definition, coords))
+                reads.append(Read(decisions.written_by(definition.source.value), None, None))
+            case _:
+                pass
+    return reads
+
+
+def gather_operands(definition: GatherValue | ScatterValue, coords: Coords) -> list[tuple[int, Coords]]:
+    """The coordinates that an element is gathered from, or scattered to: where among the indices they are read."""
+    return [(axis.indices, compose(axis.dims, coords)) for axis in definition.axes]
+
+
+def own_reads(definition: Definition) -> list[tuple[object, Coords]]:
+    """Where the definition of a map-like anchor starts reading, for the element at its own coordinates."""
+    coords = identity(definition.aval.shape)
+    match definition:
+        case MapValue(inputs=inputs):
+            return [(a, coords) for a in inputs]
+        case ViewValue(operand=operand, dims=dims):
+            return [(operand, compose(dims, coords))]
+        case _:
+            return []
+
+
+def lane_axis(shape: Shape, reads: list[Read], stores: Coordinate) -> int | None:
+    """The axis to run in lanes: along which most accesses move by one element. The last of equals."""
+    axes = [a for a, n in enumerate(shape) if n != 1]
+    if len(axes) <= 1:
+        return axes[0] if axes else None
+    score = dict.fromkeys(axes, 0.0)
+    for address in [r.address for r in reads if r.address is not None]:
+        for axis, stride in address[1]:
+            score[axis] += 1.0 if stride in (1, -1) else -1.0
+    for axis, stride in stores[1]:
+        score[axis] += 0.9 if stride in (1, -1) else -0.9
+    return max(axes, key=lambda a: (score[a], a))

@@ -1,0 +1,62 @@
+"""Two loops made one: where nothing but the inner loop stands in the outer one, and every access moves on evenly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphad.backends.loops.ir import Carry, Index, Load, Loop, Position, Statement, Store, stride_of, walk
+
+
+def coalesce(loop: Loop) -> Loop:
+    """``loop``, merged with the loop that is its whole body if that gives the same program.
+
+    >>> x = Load("t0", "x", Index(0, (("i", 3), ("j", 1))))
+    >>> inner = Loop("j", 3, (x, Store("y", Index(0, (("i", 3), ("j", 1))), "t0")), vector=True)
+    >>> merged = coalesce(Loop("i", 5, (inner,)))
+    >>> merged.extent, merged.vector, merged.body[0].index
+    (15, True, Index(offset=0, terms=(('i', 1),)))
+    """
+    if len(loop.body) != 1 or loop.vector or loop.reverse:
+        return loop
+    (inner,) = loop.body
+    if not isinstance(inner, Loop) or inner.reverse:
+        return loop
+    carries = _carries(loop, inner)
+    if carries is None:
+        return loop
+    for statement in walk(inner.body):
+        if isinstance(statement, (Load, Store, Position)):
+            index = statement.index
+            if stride_of(index, loop.var) != inner.extent * stride_of(index, inner.var):
+                return loop
+    body = tuple([_renamed(s, inner.var, loop.var) for s in inner.body])
+    return replace(loop, extent=loop.extent * inner.extent, body=body, carries=carries, vector=inner.vector)
+
+
+def _carries(loop: Loop, inner: Loop) -> tuple[Carry, ...] | None:
+    """The carries of the merged loop: each outer one must only combine what an inner one has combined."""
+    if len(loop.carries) != len(inner.carries):
+        return None
+    inner_by_name = {c.name: c for c in inner.carries}
+    merged: list[Carry] = []
+    for carry in loop.carries:
+        part = inner_by_name.pop(carry.update, None) if isinstance(carry.update, str) else None
+        if part is None or part.combine != carry.combine or carry.combine == "last":
+            return None
+        merged.append(replace(carry, update=part.update))
+    return tuple(merged)
+
+
+def _renamed(statement: Statement, gone: str, kept: str) -> Statement:
+    """``statement`` over the merged variable ``kept``, which moves as ``gone`` did."""
+    match statement:
+        case Load() | Store() | Position():
+            index = statement.index
+            stride = stride_of(index, gone)
+            terms = [(v, s) for v, s in index.terms if v not in (gone, kept)]
+            terms += [(kept, stride)] if stride else []
+            return replace(statement, index=Index(index.offset, tuple(sorted(terms))))
+        case Loop():
+            return replace(statement, body=tuple([_renamed(s, gone, kept) for s in statement.body]))
+        case _:
+            return statement

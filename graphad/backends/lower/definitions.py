@@ -1,0 +1,295 @@
+"""A flat program: one definition per value, regions gone, every operation reduced to the few forms that loops know.
+
+Made by `flatten`, planned by `anchors` and `nests`, turned into statements by `generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphad.backends.lower.affine import Shape, row_major
+from graphad.backends.lower.scalars import Template
+from graphad.ir.graph import Atom
+from graphad.ir.loc import Loc
+from graphad.ir.lowering import AffineDim
+from graphad.ir.types import Aval, Literal
+
+
+@dataclass(slots=True, eq=False)
+class Definition:
+    """What a value is. Operands are numbers of earlier values, or literals."""
+
+    aval: Aval
+    loc: Loc
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return ()
+
+
+@dataclass(slots=True, eq=False)
+class InputValue(Definition):
+    """Input number ``index`` of the program."""
+
+    index: int
+
+
+@dataclass(slots=True, eq=False)
+class ConstantValue(Definition):
+    """A literal at every element."""
+
+    literal: Literal
+
+
+@dataclass(slots=True, eq=False)
+class IotaValue(Definition):
+    """The coordinate along ``axis``."""
+
+    axis: int
+
+
+@dataclass(slots=True, eq=False)
+class MapValue(Definition):
+    """A scalar expression of the operands' elements at the same place. Results of one equation share ``family``."""
+
+    template: Template
+    inputs: tuple[Atom, ...]
+    family: int | None = None
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return self.inputs
+
+
+@dataclass(slots=True, eq=False)
+class ViewValue(Definition):
+    """Another reading of ``operand``: for each of its axes, where in it the element lies."""
+
+    operand: int
+    dims: tuple[AffineDim, ...]
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.operand,)
+
+
+@dataclass(slots=True, eq=False)
+class ReshapeValue(Definition):
+    """The memory of ``operand`` under another shape, where that is no view."""
+
+    operand: int
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.operand,)
+
+
+@dataclass(slots=True, eq=False)
+class ReduceValue(Definition):
+    """``operand`` combined over ``axes``."""
+
+    operand: int
+    combine: str
+    axes: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.operand,)
+
+
+@dataclass(slots=True, eq=False)
+class ScanValue(Definition):
+    """Along ``axis``, each element from the one before and those of ``inputs`` there: see `scalars.SCAN_STEPS`."""
+
+    inputs: tuple[int, ...]
+    combine: str
+    axis: int
+    reverse: bool
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return self.inputs
+
+
+@dataclass(slots=True, eq=False)
+class CutPiece:
+    """What ``operand`` contributes to a `PiecesValue`: its elements ``first + c`` lie at ``offset + step * c``."""
+
+    operand: int
+    extents: Shape
+    first: Shape
+    offsets: Shape
+    steps: Shape
+
+
+@dataclass(slots=True, eq=False)
+class PiecesValue(Definition):
+    """Laid out from pieces; what none covers is ``fill`` (None where they cover everything)."""
+
+    pieces: tuple[CutPiece, ...]
+    fill: Atom | None
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        inputs: tuple[Atom, ...] = tuple([p.operand for p in self.pieces])
+        return inputs if self.fill is None else (*inputs, self.fill)
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Part of the buffer of ``value``, by ``offset`` and one stride per axis, in elements."""
+
+    value: int
+    offset: int
+    strides: Shape
+
+
+@dataclass(slots=True, eq=False)
+class MatrixOperand:
+    """A matrix, or ``step`` elements apart a batch of them, in the buffer of ``value``."""
+
+    value: int
+    offset: int
+    row_stride: int
+    transposed: bool
+    step: int
+
+
+@dataclass(slots=True, eq=False)
+class GemmValue(Definition):
+    """``batch`` matrix products of (m, k) and (k, n)."""
+
+    left: MatrixOperand
+    right: MatrixOperand
+    batch: int
+    m: int
+    n: int
+    k: int
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.left.value, self.right.value)
+
+
+@dataclass(slots=True, eq=False)
+class IndexedAxis:
+    """One axis of an operand that is read or written at indices.
+
+    Its coordinate is the element of ``indices`` at ``dims``, where it lies within ``0 .. limit``.
+    """
+
+    stride: int
+    limit: int
+    indices: int
+    dims: tuple[AffineDim, ...]
+
+
+@dataclass(slots=True, eq=False)
+class GatherValue(Definition):
+    """Elements of ``source`` at indices; outside of it the nearest one, or ``fill`` if there is one.
+
+    ``source.strides`` are those of the axes of the result; the indexed axes have their own.
+    """
+
+    source: Block
+    axes: tuple[IndexedAxis, ...]
+    fill: Literal | None
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.source.value, *[a.indices for a in self.axes])
+
+
+@dataclass(slots=True, eq=False)
+class ScatterValue(Definition):
+    """``target``, changed in place: element after element of ``updates`` combined in at indices.
+
+    ``strides`` are those of the axes of the updates, the last ``window`` of which go side by side. Outside of the
+    target an update is dropped, or with ``clip`` goes to the nearest element.
+    """
+
+    target: int
+    updates: int
+    strides: Shape
+    window: int
+    axes: tuple[IndexedAxis, ...]
+    combine: str
+    clip: bool
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.target, self.updates, *[a.indices for a in self.axes])
+
+
+@dataclass(slots=True, eq=False)
+class KernelValue(Definition):
+    """What the hand-written body ``kernel``, for elements of the dtype of the first input, makes of ``inputs``.
+
+    ``scratch`` are further buffers that it writes to.
+    """
+
+    kernel: str
+    inputs: tuple[int, ...]
+    scratch: tuple[Aval, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return self.inputs
+
+
+@dataclass(slots=True, eq=False)
+class Guard:
+    """The program goes on only where ``predicate`` is ``expected``."""
+
+    predicate: Atom
+    expected: Literal
+    loc: Loc
+
+
+@dataclass(slots=True, eq=False)
+class Print:
+    """Values that the host prints through ``fmt`` once the program has run."""
+
+    fmt: str
+    lanes: int
+    operands: tuple[Atom, ...]
+    loc: Loc
+
+
+@dataclass(slots=True, eq=False)
+class FlatProgram:
+    """All definitions in order; what is returned, guarded and printed."""
+
+    values: list[Definition] = field(default_factory=list)
+    uses: list[int] = field(default_factory=list)  # by how many operands each value is named
+    outputs: list[Atom] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
+    prints: list[Print] = field(default_factory=list)
+
+    def add(self, definition: Definition) -> int:
+        """Append; the number of the new value."""
+        for a in definition.operands:
+            if type(a) is int:
+                self.uses[a] += 1
+        self.values.append(definition)
+        self.uses.append(0)
+        return len(self.values) - 1
+
+    def block(self, value: int) -> Block:
+        """Where the elements of ``value`` lie once what it views is in a buffer."""
+        views: list[ViewValue] = []
+        definition = self.values[value]
+        while type(definition) is ViewValue:
+            views.append(definition)
+            value = definition.operand
+            definition = self.values[value]
+        offset, strides = 0, row_major(definition.aval.shape)
+        for view in reversed(views):
+            seen = [0] * view.aval.ndim
+            for dim, stride in zip(view.dims, strides, strict=True):
+                offset += stride * dim.offset
+                for axis, step in dim.terms:
+                    seen[axis] += stride * step
+            strides = tuple(seen)
+        return Block(value, offset, strides)

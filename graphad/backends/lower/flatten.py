@@ -1,0 +1,396 @@
+"""``Graph -> FlatProgram``: regions inlined, and each equation rewritten into the forms of `definitions`.
+
+Regions are renumbered, not value-numbered: what a ``remat`` computes again must stay computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Final
+
+from graphad.backends.lower import indexing, matmul
+from graphad.backends.lower.affine import Shape, axes_view, reshape_view
+from graphad.backends.lower.definitions import (
+    ConstantValue,
+    CutPiece,
+    FlatProgram,
+    Guard,
+    InputValue,
+    IotaValue,
+    KernelValue,
+    MapValue,
+    PiecesValue,
+    Print,
+    ReduceValue,
+    ReshapeValue,
+    ScanValue,
+    ViewValue,
+)
+from graphad.backends.lower.scalars import identity_of, template
+from graphad.errors import GraphadError, LoweringError, at
+from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import Loc, format_loc
+from graphad.ir.lowering import (
+    AffineDim,
+    Contract,
+    Convolve,
+    DynamicSlice,
+    DynamicUpdate,
+    Effect,
+    Gather,
+    Inline,
+    Iota,
+    Kernel,
+    Lowering,
+    Map,
+    Piece,
+    Pieces,
+    Reduce,
+    Reshape,
+    Scan,
+    Scatter,
+    View,
+    Window,
+    parse_scalar,
+)
+from graphad.ir.types import Aval, DType, Literal, aval, b1, bf16, f16, f32, literal, u8
+from graphad.primitives.effects import guard
+
+#: Half precision accumulates in single precision.
+ACCUMULATORS: Final[dict[DType, DType]] = {f16: f32, bf16: f32}
+
+_CAST: Final = parse_scalar("cast({0})")
+_EXTREMUM_AT: Final = parse_scalar("select(({0} == {1}) | ({0} != {0}), {2}, {3})")
+
+
+def flatten(graph: Graph) -> FlatProgram:
+    """The definitions of everything that ``graph`` computes.
+
+    Raises
+    ------
+    LoweringError
+        Where an equation has no lowering, naming it and the user's line.
+    """
+    flattener = _Flattener()
+    flat = flattener.flat
+    inputs: list[Atom] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
+    flat.outputs = flattener.inline(graph, inputs)
+    return flat
+
+
+class _Flattener:
+    def __init__(self) -> None:
+        self.flat = FlatProgram()
+        self.lowered: dict[Any, Lowering | None] = {}
+        self.widened: dict[tuple[Atom, DType], int] = {}  # of the region that is being inlined
+        self.families = 0
+
+    def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
+        """Append the equations of ``graph`` on ``inputs``; its outputs."""
+        atoms: list[Atom] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
+        avals = graph.avals
+        around, self.widened = self.widened, {}
+        for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
+            primitive, ins, params, outs, regions = eqn
+            operands = [atoms[a] if type(a) is int else a for a in ins]
+            types = tuple([avals[a] if type(a) is int else a.type for a in ins])  # type: ignore[union-attr]
+            key = (primitive, params, types)
+            lowering = self.lowered.get(key)
+            if lowering is None:
+                try:
+                    lowering = self.lowered[key] = primitive.lower(types, params)
+                except GraphadError as error:
+                    raise type(error)(at(format_loc(loc), str(error))) from None
+            if type(lowering) is Map:
+                results = self.map(lowering, operands, [avals[o] for o in outs], loc)
+            elif type(lowering) is Inline:
+                results = self.inline(regions[0], operands)
+            elif type(lowering) is Effect:
+                results = self.effect(eqn, operands, loc)
+            else:
+                results = [self.equation(eqn, lowering, operands, avals[outs[0]] if outs else None, loc)]
+            for o, r in zip(outs, results, strict=True):
+                atoms[o] = r
+        self.widened = around
+        return [atoms[a] if type(a) is int else a for a in graph.outputs]
+
+    def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> list[Atom]:
+        params = eqn.primitive.named(eqn.params)
+        if eqn.primitive is guard:
+            self.flat.guards.append(Guard(operands[0], params["expect"], loc))
+        else:
+            self.flat.prints.append(Print(params["fmt"], params["lanes"], tuple(operands), loc))
+        return []
+
+    def equation(self, eqn: Eqn, lowering: Lowering | None, operands: list[Atom], out: Aval | None, loc: Loc) -> Atom:
+        """Append one equation of one result that is neither a map nor a region."""
+        if out is None or lowering is None:
+            raise no_lowering(eqn, loc)
+        match lowering:
+            case View(index=dims):
+                return self.view(operands[0], dims, out, loc)
+            case Reshape():
+                return self.reshape(operands[0], out, loc)
+            case Iota(axis=axis):
+                return self.flat.add(IotaValue(out, loc, axis))
+            case Pieces():
+                return self.pieces(lowering, operands, out, loc)
+            case Reduce(combine=combine, axes=axes):
+                return self.reduce(combine, axes, operands[0], out, loc)
+            case Window():
+                return self.window(lowering, self.value(operands[0], loc), out, loc)
+            case Scan():
+                return self.scan(lowering, operands, out, loc)
+            case Contract():
+                return self.contract(lowering, operands, out, loc)
+            case Convolve():
+                return self.convolve(lowering, operands, out, loc)
+            case Gather():
+                return indexing.gather(self.flat, self.values(operands, loc), eqn.primitive.named(eqn.params), out, loc)
+            case Scatter(combine=combine):
+                params = eqn.primitive.named(eqn.params)
+                return indexing.scatter(self.flat, self.values(operands, loc), combine, params, out, loc)
+            case DynamicSlice(batch=batch):
+                return indexing.dynamic_slice(self.flat, self.values(operands, loc), batch, out, loc)
+            case DynamicUpdate(batch=batch):
+                return indexing.dynamic_update_slice(self.flat, self.values(operands, loc), batch, out, loc)
+            case Kernel(name="argsort"):
+                return self.argsort(operands[0], eqn.primitive.named(eqn.params)["axis"], out, loc)
+            case _:
+                raise no_lowering(eqn, loc)
+
+    # ---- operands
+
+    def shape(self, atom: Atom) -> Shape:
+        return self.flat.values[atom].aval.shape if type(atom) is int else ()
+
+    def value(self, atom: Atom, loc: Loc) -> int:
+        """``atom``, a literal made a value."""
+        return atom if type(atom) is int else self.flat.add(ConstantValue(atom.aval, loc, atom))  # type: ignore[union-attr]
+
+    def values(self, atoms: Sequence[Atom], loc: Loc) -> list[int]:
+        return [self.value(a, loc) for a in atoms]
+
+    def cast(self, atom: Atom, dtype: DType, loc: Loc) -> Atom:
+        """``atom`` converted; itself if it has that dtype."""
+        source = self.flat.values[atom].aval if type(atom) is int else atom.aval  # type: ignore[union-attr]
+        if source.dtype is dtype:
+            return atom
+        scalar = template(_CAST, (source.dtype,), dtype)
+        return self.flat.add(MapValue(aval(source.shape, dtype), loc, scalar, (atom,)))
+
+    def widen(self, atom: Atom, dtype: DType, loc: Loc) -> int:
+        """``atom`` converted to be multiplied or summed: once for all of a region, and before it is transposed."""
+        found = self.widened.get((atom, dtype))
+        if found is None:
+            view = self.flat.values[atom] if type(atom) is int else None
+            if type(view) is ViewValue and view.aval.size == self.flat.values[view.operand].aval.size:
+                whole = self.widen(view.operand, dtype, loc)
+                converted = self.view(whole, view.dims, aval(view.aval.shape, dtype), loc)
+            else:
+                converted = self.cast(atom, dtype, loc)
+            found = self.widened[atom, dtype] = self.value(converted, loc)
+        return found
+
+    # ---- forms
+
+    def map(self, lowering: Map, operands: list[Atom], outs: list[Aval], loc: Loc) -> list[Atom]:
+        flat = self.flat
+        values = flat.values
+        dtypes = tuple([values[a].aval.dtype if type(a) is int else a.dtype for a in operands])  # type: ignore[union-attr]
+        family = None
+        if len(outs) > 1:
+            family = self.families = self.families + 1
+        results: list[Atom] = []
+        for scalar, out in zip(lowering.results, outs, strict=True):
+            made = template(scalar, dtypes, out.dtype)
+            if made.instructions:
+                results.append(flat.add(MapValue(out, loc, made, tuple(operands), family)))
+            else:  # an operand as it is, or a constant
+                same: Atom = operands[made.result] if type(made.result) is int else made.result
+                constant = type(same) is Literal and out.shape
+                results.append(flat.add(ConstantValue(out, loc, same)) if constant else same)  # type: ignore[arg-type]
+        return results
+
+    def view(self, atom: Atom, dims: tuple[AffineDim, ...], out: Aval, loc: Loc) -> Atom:
+        if type(atom) is not int:
+            return self.flat.add(ConstantValue(out, loc, atom)) if out.shape else atom  # type: ignore[arg-type]
+        definition = self.flat.values[atom]
+        if type(definition) is ConstantValue:
+            return self.flat.add(ConstantValue(out, loc, definition.literal))
+        if definition.aval is out and dims == axes_view(range(out.ndim)):
+            return atom
+        return self.flat.add(ViewValue(out, loc, atom, dims))
+
+    def reshape(self, atom: Atom, out: Aval, loc: Loc) -> Atom:
+        atom = self.value(atom, loc)
+        if self.shape(atom) == out.shape:
+            return atom
+        dims = reshape_view(self.shape(atom), out.shape)
+        if dims is not None:
+            return self.view(atom, dims, out, loc)
+        definition = self.flat.values[atom]
+        if type(definition) is ConstantValue:
+            return self.flat.add(ConstantValue(out, loc, definition.literal))
+        if type(definition) is ReshapeValue:
+            return self.reshape(definition.operand, out, loc)
+        return self.flat.add(ReshapeValue(out, loc, atom))
+
+    def pieces(self, lowering: Pieces, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
+        cut: list[CutPiece] = []
+        for piece in lowering.pieces:
+            operand = self.value(operands[piece.operand], loc)
+            part = _cut(piece, operand, self.shape(operand), out.shape)
+            if part is not None:
+                cut.append(part)
+        fill = None if lowering.fill is None else operands[lowering.fill]
+        if fill is not None and sum(prod(p.extents) for p in cut) == out.size:
+            fill = None
+        if len(cut) == 1 and fill is None and out.shape:  # one piece alone: a view
+            (part,) = cut
+            steps = zip(part.first, part.offsets, part.steps, strict=True)
+            if all(s == 1 for s in part.steps):
+                dims = tuple([AffineDim(lo - at_, ((axis, 1),)) for axis, (lo, at_, _) in enumerate(steps)])
+                return self.view(part.operand, dims, out, loc)
+        if not cut and fill is not None:
+            fill = self.value(fill, loc)
+            return self.view(fill, (), out, loc)
+        return self.flat.add(PiecesValue(out, loc, tuple(cut), fill))
+
+    def reduce(self, combine: str, axes: tuple[int, ...], atom: Atom, out: Aval, loc: Loc) -> Atom:
+        if combine in ("argmax", "argmin"):
+            return self.arg_reduce(combine, axes[0], self.value(atom, loc), out, loc)
+        if not axes:
+            return atom
+        operand = self.value(atom, loc)
+        source = self.flat.values[operand].aval
+        if not source.size:
+            return self.view(identity_of(combine, out.dtype), (), out, loc)
+        wide = ACCUMULATORS.get(out.dtype, out.dtype) if combine in ("sum", "prod") else out.dtype
+        operand = self.widen(operand, wide, loc)
+        result = self.flat.add(ReduceValue(aval(out.shape, wide), loc, operand, combine, axes))
+        return self.cast(result, out.dtype, loc)
+
+    def arg_reduce(self, combine: str, axis: int, operand: int, out: Aval, loc: Loc) -> Atom:
+        shape = self.shape(operand)
+        positions = self.flat.add(IotaValue(aval(shape, out.dtype), loc, axis))
+        return self.first_hit(combine, (axis,), operand, positions, shape[axis], out, loc)
+
+    def first_hit(
+        self, combine: str, axes: Shape, operand: int, positions: Atom, beyond: int, out: Aval, loc: Loc
+    ) -> Atom:
+        """Of the ``positions`` over ``axes``, the least one that holds the extremum (or a nan, if there is one).
+
+        All are less than ``beyond``.
+        """
+        source = self.flat.values[operand].aval
+        extremum = self.reduce(combine[3:], axes, operand, aval(out.shape, source.dtype), loc)
+        kept = [a for a in range(source.ndim) if a not in axes]
+        spread = self.view(extremum, axes_view(kept), source, loc)
+        inputs = (operand, spread, positions, literal(beyond, out.dtype))
+        scalar = template(_EXTREMUM_AT, (source.dtype, source.dtype, out.dtype, out.dtype), out.dtype)
+        hits = self.flat.add(MapValue(aval(source.shape, out.dtype), loc, scalar, inputs))
+        return self.reduce("min", axes, hits, out, loc)
+
+    def window(self, lowering: Window, operand: int, out: Aval, loc: Loc) -> Atom:
+        """A view of the windows side by side, reduced: no window is copied."""
+        source, rank = self.flat.values[operand].aval, out.ndim
+        whole, axes = (*out.shape, *lowering.window), tuple(range(rank, 2 * rank))
+        steps = zip(lowering.strides, lowering.dilation, strict=True)
+        dims = tuple([AffineDim(0, ((a, stride), (rank + a, by))) for a, (stride, by) in enumerate(steps)])
+        if not out.size:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        windows = self.value(self.view(operand, dims, aval(whole, source.dtype), loc), loc)
+        if not lowering.combine.startswith("arg"):
+            return self.reduce(lowering.combine, axes, windows, out, loc)
+        numbers = self.flat.add(IotaValue(aval((source.size,), out.dtype), loc, 0))
+        in_order = self.reshape(numbers, aval(source.shape, out.dtype), loc)
+        positions = self.view(in_order, dims, aval(whole, out.dtype), loc)
+        return self.first_hit(lowering.combine, axes, windows, positions, source.size, out, loc)
+
+    def scan(self, lowering: Scan, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
+        wide = ACCUMULATORS.get(out.dtype, out.dtype)
+        inputs = tuple([self.value(self.cast(a, wide, loc), loc) for a in operands])
+        running = ScanValue(aval(out.shape, wide), loc, inputs, lowering.combine, lowering.axis, lowering.reverse)
+        return self.cast(self.flat.add(running), out.dtype, loc)
+
+    def convolve(self, lowering: Convolve, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
+        """A product of the filters with a view of the windows: big ones are copied side by side for BLAS."""
+        wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
+        x, w = (self.widen(a, wide, loc) for a in operands)
+        features, channels, *window = self.shape(w)
+        if not out.size or not channels:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        batch, places, features = out.shape[0], out.shape[2:], features // groups
+        # [groups, channels, *window, batch, *places] and [groups, features, channels, *window]
+        first, last = 2, 2 + rank
+        taps = zip(lowering.strides, lowering.dilation, strict=True)
+        dims = (
+            AffineDim(0, ((last, 1),)),
+            AffineDim(0, ((0, channels), (1, 1))),
+            *[AffineDim(0, ((first + k, by), (last + 1 + k, stride))) for k, (stride, by) in enumerate(taps)],
+        )
+        windows = self.view(x, dims, aval((groups, channels, *window, batch, *places), wide), loc)
+        filters = self.reshape(w, aval((groups, features, channels, *window), wide), loc)
+        summed = tuple(range(2, 3 + rank)), tuple(range(1, 2 + rank))
+        product = aval((groups, features, batch, *places), wide)
+        contraction = Contract(summed, ((0,), (0,)))
+        result = matmul.contract(
+            self.flat, self.value(filters, loc), self.value(windows, loc), contraction, product, loc
+        )
+        in_order = axes_view((1, 2, 0, *range(3, 3 + rank)))
+        moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
+        return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
+
+    def argsort(self, atom: Atom, axis: int, out: Aval, loc: Loc) -> Atom:
+        """The axis is brought to the end, where the body wants it, and its result back."""
+        n, last = out.shape[axis], out.ndim - 1
+        if not out.size or n == 1:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        keys = self.value(atom, loc)
+        dtype = self.flat.values[keys].aval.dtype
+        dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
+        order = (*[a for a in range(out.ndim) if a != axis], axis)
+        shape = tuple([out.shape[a] for a in order])
+        to_last = axes_view([order.index(a) for a in range(out.ndim)])
+        keys = self.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
+        scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
+        call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
+        back = axes_view(order)
+        return self.view(self.flat.add(call), back, out, loc) if axis != last else self.flat.add(call)
+
+    def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
+        wide = ACCUMULATORS.get(out.dtype, out.dtype)
+        left, right = (self.widen(a, wide, loc) for a in operands)
+        if not out.size or not self.flat.values[left].aval.size:
+            return self.view(literal(0, out.dtype), (), out, loc)
+        result = matmul.contract(self.flat, left, right, lowering, aval(out.shape, wide), loc)
+        return self.cast(result, out.dtype, loc)
+
+
+def _cut(piece: Piece, operand: int, extents: Shape, shape: Shape) -> CutPiece | None:
+    """The part of a piece that lies within ``shape``, or None if nothing of it does."""
+    first: list[int] = []
+    counts: list[int] = []
+    for n, offset, step, size in zip(extents, piece.offsets, piece.steps, shape, strict=True):
+        low = max(-(offset // step), 0)  # the first element at or after 0
+        high = min(n, (size - 1 - offset) // step + 1)
+        if high <= low:
+            return None
+        first.append(low)
+        counts.append(high - low)
+    offsets = tuple([o + s * lo for o, s, lo in zip(piece.offsets, piece.steps, first, strict=True)])
+    return CutPiece(operand, tuple(counts), tuple(first), offsets, piece.steps)
+
+
+def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:
+    """The error for an equation that has no compiled form."""
+    name = eqn.primitive.name
+    return LoweringError(
+        at(
+            format_loc(loc),
+            f"{name} has no lowering to compiled code. Call the function without jit, or give the primitive "
+            f"{name!r} a lowering out of those in graphad.ir.lowering.",
+        )
+    )

@@ -1,0 +1,99 @@
+"""``Graph -> KernelProgram``: what is computed in one loop, what goes through a buffer, and in which order.
+
+The stages, each plain data to the next: `flatten` (one definition per value), `anchors` (which values are computed on
+their own), `plan` and `nests` (the loops they share), `generate` (the statements).
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+
+from graphad.backends.loops.check import check_program
+from graphad.backends.loops.ir import KernelProgram
+from graphad.backends.lower.flatten import flatten
+from graphad.backends.lower.generate import generate
+from graphad.backends.lower.plan import make_plan
+from graphad.config import config
+from graphad.ir.graph import Graph
+from graphad.ir.loc import Loc
+from graphad.ir.types import Aval, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOutput:
+    """Guard ``ordinal`` of the program: the output that holds its predicate, and the value it must have."""
+
+    output: int
+    expected: Literal
+    loc: Loc
+
+
+@dataclass(frozen=True, slots=True)
+class PrintOutput:
+    """A ``debug_print``: its format, how many axes are lanes, and the outputs that hold its operands."""
+
+    fmt: str
+    lanes: int
+    outputs: tuple[int, ...]
+    loc: Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A program, and what its outputs are.
+
+    Attributes
+    ----------
+    outputs
+        The types of all outputs of the program. The first ``n_outputs`` are those of the graph; then come predicates
+        of guards and operands of prints.
+    """
+
+    program: KernelProgram
+    outputs: tuple[Aval, ...]
+    n_outputs: int
+    guards: tuple[GuardOutput, ...]
+    prints: tuple[PrintOutput, ...]
+
+
+def lower(graph: Graph, name: str | None = None) -> Lowered:
+    """The program of ``graph``.
+
+    Parameters
+    ----------
+    graph
+        What to compute. Its regions are inlined.
+    name
+        The program's name; by default that of the graph.
+
+    Raises
+    ------
+    LoweringError
+        Where an equation has no compiled form.
+    ValueError
+        Where the program is wrong, which is looked for from ``config.verify`` 2 on.
+    """
+    flat = flatten(graph)
+    plan = make_plan(flat)
+    generated = generate(plan)
+    program = KernelProgram(_identifier(name or graph.name), generated.buffers, generated.steps)
+    if config.verify >= 2:
+        check_program(program)
+    guards = zip(flat.guards, plan.guards, strict=True)
+    prints = zip(flat.prints, plan.prints, strict=True)
+    return Lowered(
+        program,
+        tuple(plan.slots),
+        len(graph.outputs),
+        tuple([GuardOutput(slot, g.expected, g.loc) for g, slot in guards]),
+        tuple([PrintOutput(p.fmt, p.lanes, slots, p.loc) for p, slots in prints]),
+    )
+
+
+def _identifier(name: str) -> str:
+    """``name`` with everything else than letters, digits and underscores replaced; ``<lambda>`` becomes ``lambda_``."""
+    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "main"
+    plain = plain if not plain[0].isdigit() else f"f{plain}"
+    return f"{plain}_" if keyword.iskeyword(plain) else plain

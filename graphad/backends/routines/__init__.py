@@ -1,0 +1,1 @@
+"""What no loop nest says well, and where its code is found."""
