@@ -33,7 +33,7 @@ hypothesis.settings.register_profile("default", deadline=None, max_examples=40, 
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)  # --hypothesis-profile=search
 hypothesis.settings.load_profile("default")
 
-collect_ignore = ["faces/user_code.py"]  # for type checkers; it does not run
+collect_ignore = ["faces/python/user_code.py"]  # for type checkers; it does not run
 
 
 def pytest_addoption(parser):

@@ -10,7 +10,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from tests.faces.cases import ALL
-from tests.faces.cases_everyday import EVERYDAY
+from tests.faces.numpy.cases_everyday import EVERYDAY
 from tests.faces.oracle import arrays, check_equal, run
 
 CASES = [*ALL, *EVERYDAY]

@@ -11,7 +11,7 @@ import graphad.numpy as gnp
 from graphad.ir.types import DTYPES, aval, b1, bf16, f16, f32, f64, fits, i8, i32, i64, literal, u8, u32, u64
 from graphad.primitives.cast import bitcast, convert
 from graphad.primitives.elementwise import mul
-from tests.backends.scalar_cases import nearest
+from tests.backends.llvm.scalar_cases import nearest
 from tests.primitives.calculus import derivatives
 
 FLOATS = (f16, bf16, f32, f64)

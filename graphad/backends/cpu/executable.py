@@ -96,8 +96,8 @@ class Executable:
     ) -> Callable[..., Any] | None:
         """A builtin function that takes and gives boxed arrays; None where a run needs more than the program.
 
-        ``inputs`` and ``outputs`` are rows of `graphad.backends.cpu.entry.make`, one for each of the graph; ``fallback``
-        gets the arguments of calls that do not fit them.
+        ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
+        arguments of calls that do not fit them.
         """
         if not self._bare or self._code.loaded is None:
             return None

@@ -12,7 +12,7 @@ from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Stor
 from graphad.errors import LoweringError
 from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, u8, u32
-from tests.backends import scalar_cases as cases
+from tests.backends.llvm import scalar_cases as cases
 from tests.backends.loop_harness import nest, run_llvm
 from tests.backends.loop_harness import program as loop_program
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, run, same

@@ -18,7 +18,7 @@ from graphad.errors import VerifyError
 from graphad.ir.types import DTYPES, f32, i32
 from tests.backends.loop_harness import agree, buffers, program
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def sorting(dtype, rows, n, order_dtype=i32, spare=None):

@@ -16,7 +16,7 @@ import pytest
 from graphad.backends.cpu.entry import make as entry
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
 from graphad.backends.llvm import native
-from tests.backends.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
+from tests.backends.cpu.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
 from tests.threads import side_by_side
 
 
@@ -188,7 +188,7 @@ def test_an_array_that_another_thread_lets_go_lives_until_the_call_ends():
 
 def test_processes_end_cleanly_with_entries_alive():
     code = (
-        "from tests.backends.entry_harness import *; import builtins; "
+        "from tests.backends.cpu.entry_harness import *; import builtins; "
         "builtins.kept = make_entry(program()); kept(np.ones(3, np.float32))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ from graphad.inspection import (
 from graphad.inspection.diff import diff_graphs
 from graphad.ir.text import format_graph, parse_graph
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOSS = f"{ROOT / 'examples' / 'mlp.py'}:loss"
 ARGS = ["--args", "f32[64],f32[8,64]"]
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 import graphad
 import graphad.numpy as gnp
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 QUICK = {
     "gaussian_mixture": ["--components", "2"],

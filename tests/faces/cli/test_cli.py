@@ -22,7 +22,7 @@ from graphad.ir.graph import Graph
 from graphad.ir.text import format_graph, parse_graph
 from graphad.ir.types import f32
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOSS = f"{ROOT / 'examples' / 'mlp.py'}:loss"
 LOSS_ARGS = "f32[64],f32[8,64]"
 

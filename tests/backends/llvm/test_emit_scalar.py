@@ -11,7 +11,7 @@ from graphad.backends.cpu.emit import emit
 from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Store
 from graphad.errors import LoweringError
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i32, i64, literal, u8
-from tests.backends import scalar_cases as cases
+from tests.backends.llvm import scalar_cases as cases
 from tests.backends.loop_harness import agree, at, buffers, lit, nest, program, run_llvm, same
 
 names = pytest.mark.parametrize

@@ -1,7 +1,7 @@
 """A number beside an array keeps its digits: in every function, each argument, eager and compiled alike.
 
-The calls are those of `tests.faces.number_cases`. Numbers have more digits than float32, or more bits than int32, so
-that one which is converted by way of these shows.
+The calls are those of `tests.faces.numpy.number_cases`. Numbers have more digits than float32, or more bits than int32,
+so that one which is converted by way of these shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad.random import key
-from tests.faces.number_cases import ARRAYS, NUMPY, OTHERS, ROUNDED, UPDATES
+from tests.faces.numpy.number_cases import ARRAYS, NUMPY, OTHERS, ROUNDED, UPDATES
 from tests.faces.oracle import names_in
 from tests.test_coverage_table import script
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FACES = [
     "graphad", "graphad.numpy", "graphad.numpy.linalg", "graphad.lax", "graphad.nn", "graphad.nn.initializers",
     "graphad.random", "graphad.optim", "graphad.train", "graphad.tree", "graphad.tree_util", "graphad.flatten_util",

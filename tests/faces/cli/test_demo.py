@@ -16,7 +16,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad.cli import main as graphad_main
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The functions of `tests.faces.cases_everyday`: as JAX's, their derivatives, compiled, and wrong calls."""
+"""The functions of `tests.faces.numpy.cases_everyday`: as JAX's, their derivatives, compiled, and wrong calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from tests.faces.cases_everyday import CONCRETE, EVERYDAY, QUESTIONS
+from tests.faces.numpy.cases_everyday import CONCRETE, EVERYDAY, QUESTIONS
 from tests.faces.oracle import by_jax, check_equal, check_like_jax, eagerly, width
 from tests.thinned import every
 

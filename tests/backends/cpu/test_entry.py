@@ -15,7 +15,7 @@ from graphad.backends.cpu.entry import make as entry
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry, slot_offset
 from graphad.backends.llvm import native
 from graphad.errors import EngineWarning, GraphadError, LoweringError
-from tests.backends.entry_harness import (
+from tests.backends.cpu.entry_harness import (
     BOOL,
     BOX,
     F32,

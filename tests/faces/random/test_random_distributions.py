@@ -1,7 +1,7 @@
 """The distributions of `graphad.random` beside JAX's: the same expression, as text, evaluated with either.
 
 JAX compiles each for seconds, so its numbers are kept in `tests/golden/jax_random.npz`. The slow tests draw them anew;
-``pytest tests/faces/test_random_distributions.py -m "slow or not slow" --update-golden`` writes them.
+``pytest tests/faces/random/test_random_distributions.py -m "slow or not slow" --update-golden`` writes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import stats
 import graphad
 import graphad.numpy as gnp
 from graphad import random
-from tests.faces.test_random import layout
+from tests.faces.random.test_random import layout
 
 A = np.float32([0.02, 0.3, 1.0, 1.7, 30.0])
 B = np.float32([0.5, 4.0, 1.0, 0.1, 7.0])
@@ -66,7 +66,7 @@ MATRICES = [
 
 ALL = {**dict.fromkeys([*SMOOTH, *REJECTION], 1e-5), **dict.fromkeys(MATRICES, 5e-5), **dict.fromkeys(EXACT, 0)}
 WIDE = [*SMOOTH[::3], *REJECTION[::3], "poisson(key, 30.0, (20,))"]  # drawn in float64 as well
-GOLDEN = Path(__file__).parent.parent / "golden" / "jax_random.npz"
+GOLDEN = Path(__file__).parents[2] / "golden" / "jax_random.npz"
 
 
 @pytest.fixture(params=[False, True], ids=["older", "newer"], autouse=True)
