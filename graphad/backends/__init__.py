@@ -1,1 +1,1 @@
-"""From graphs to machine code: loops (`fuse`), their text (`emit_llvm`, `emit_numba`), execution (`executable`)."""
+"""From graphs to programs that run: loops (`lower`), then a target (`cpu`, `cuda`)."""

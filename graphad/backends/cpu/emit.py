@@ -3,7 +3,7 @@
 ``T`` is a table of pointers: inputs, outputs, the arena of temporaries (64-byte aligned), then the external routines
 that `Emitted.externals` names. The result is 0, or ``ordinal + 1`` of the guard that did not hold.
 
-Vector loops are written out (see `llvm_nest`), so the text goes straight to the code generator: no optimiser pipeline
+Vector loops are written out (see `llvm.nest`), so the text goes straight to the code generator: no optimiser pipeline
 is needed.
 """
 

@@ -1,6 +1,6 @@
 """The second IR: loop nests over flat buffers of static size. Plain data, the same for every target.
 
-``Graph -> KernelProgram`` is `fuse`; ``KernelProgram -> text`` is `emit_llvm` and `emit_numba`. A program is one
+``Graph -> KernelProgram`` is `lower.fuse`; ``KernelProgram -> text`` is `cpu.emit` and `numba.source`. A program is one
 function over a table of raw pointers: inputs, outputs, then the scratch arena (see `memory`).
 
 Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[3]``::

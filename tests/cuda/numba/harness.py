@@ -18,7 +18,7 @@ from tests.cuda.emit import harness
 
 
 def run(p: DeviceProgram, inputs: Sequence[Any] = (), *, architecture: str = "sm_90", **options: Any) -> Arrays:
-    """The outputs. Matrix products, which are no kernels of the program, are those of `emit_ptx`."""
+    """The outputs. Matrix products, which are no kernels of the program, are those of `ptx.emit`."""
     module = emit(p, architecture=architecture, **options)
     shared = {k.name: dynamic_shared(k) for k in p.launches}
     launches = [replace(s, shared_bytes=shared[s.entry]) if _is_kernel(s, shared) else s for s in module.launches]

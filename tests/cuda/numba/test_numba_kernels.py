@@ -29,7 +29,7 @@ from tests.cuda.programs import lowered, programs
 if not any(find_spec(package) for package, _ in COMPILERS.values()):
     pytest.skip("needs numba-cuda or numba-cuda-mlir", allow_module_level=True)
 
-#: Tests of `emit_ptx` that look at nothing but results.
+#: Tests of `ptx.emit` that look at nothing but results.
 BORROWED = [
     (atomics, atomics.test_every_combination),
     (atomics, atomics.test_nan_wins),

@@ -1,7 +1,7 @@
 """Compiled programs as Python callables: arrays in, fresh arrays out, about half a microsecond between.
 
 `make_entry` gives a builtin function that checks its arguments, allocates the results, takes an arena, releases the
-GIL, flushes denormals and calls the program, all in machine code (see `entry_code`). Whatever is not exactly as
+GIL, flushes denormals and calls the program, all in machine code (see `entry.code`). Whatever is not exactly as
 expected is left to a Python fallback.
 """
 

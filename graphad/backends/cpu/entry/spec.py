@@ -1,4 +1,4 @@
-"""What the entry's machine code reads about one program: structures that `entry` fills and `entry_code` walks."""
+"""What the entry's machine code reads about one program: structures that `make` fills and `entry.code` walks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Numba source of a device program: ``@cuda.jit`` kernels that a person can read, run and change.
 
-It computes what the PTX of `emit_ptx` computes, in Numba's own words, and is the oracle of the other. The module needs
-``graphad_kernels`` and numba-cuda, or with one line changed numba-cuda-mlir; `numba_adapter` compiles its kernels
+It computes what the PTX of `ptx.emit` computes, in Numba's own words, and is the oracle of the other. The module needs
+``graphad_kernels`` and numba-cuda, or with one line changed numba-cuda-mlir; `cuda.numba.adapter` compiles its kernels
 without a GPU. Walk of one example, the softmax of `graphad.backends.cuda.program.ir`::
 
     @cuda.jit

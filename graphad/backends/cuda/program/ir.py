@@ -1,6 +1,6 @@
 """What runs on a device: kernels over a grid of threads, matrix products, copies and guards. Plain data.
 
-``KernelProgram -> DeviceProgram`` is `schedule`; ``DeviceProgram -> text`` is `emit_ptx` and `emit_cuda_numba`. A
+``KernelProgram -> DeviceProgram`` is `schedule`; ``DeviceProgram -> text`` is `ptx.emit` and `cuda.numba.source`. A
 `Kernel` is one launch, or with others part of one, a `Bundle`. Its ``grid`` is what the program loops over outermost,
 run by all threads at once:
 

@@ -1,7 +1,7 @@
 """PTX of a device program: one module with an entry for each launch, and what to launch in which order.
 
-``DeviceProgram -> LLVM text -> PTX``; launches are in `ptx_entry`, their kernels in `ptx_kernel`, matrix products in
-`ptx_gemm`.
+``DeviceProgram -> LLVM text -> PTX``; launches are in `ptx.entry`, their kernels in `ptx.kernel`, matrix products in
+`ptx.gemm`.
 """
 
 from __future__ import annotations

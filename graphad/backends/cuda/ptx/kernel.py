@@ -1,6 +1,6 @@
 """One kernel as LLVM text: the point of the grid that a thread works on, and the statements of its body.
 
-What stands in all loop programs is emitted as for the CPU (`llvm_nest`), with pointers into global and shared memory
+What stands in all loop programs is emitted as for the CPU (`llvm.nest`), with pointers into global and shared memory
 and 32-bit indices where those do. With ``lanes``, a thread's neighbouring points are the lanes of vectors.
 """
 
