@@ -6,8 +6,6 @@ llvmlite is imported here alone, and only when something is compiled or loaded.
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
-import importlib.util
 import os
 import platform
 import re
