@@ -11,10 +11,11 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
-from graphad.backends.cuda.program.ir import Atomic, Kernel, walk
+from graphad.backends.cuda.program.ir import Atomic, Kernel
 from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Loop
+from graphad.backends.loops.visit import walk
 from graphad.device import parse
 from tests.threads import side_by_side
 

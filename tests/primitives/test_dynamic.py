@@ -6,7 +6,8 @@ import numpy as np
 from jax import lax
 
 from graphad.backends.cpu.executable import compile_graph
-from graphad.backends.loops.ir import Load, LoopNest, Store, walk
+from graphad.backends.loops.ir import Load, LoopNest, Store
+from graphad.backends.loops.visit import walk
 from graphad.ir.types import f32
 from graphad.primitives.dynamic import dynamic_slice, dynamic_update_slice
 from tests.primitives.cases import samples_of

@@ -16,7 +16,8 @@ from graphad.backends.llvm.calls import Calls
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step, walk
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
+from graphad.backends.loops.visit import walk
 from graphad.backends.routines.bodies import symbol_of
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc

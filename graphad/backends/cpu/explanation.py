@@ -7,7 +7,8 @@ from typing import Any
 from graphad.backends.loops import memory
 from graphad.backends.loops.costs import StepCost, costs
 from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
-from graphad.backends.loops.ir import Copy, GuardStep, LoopNest, walk
+from graphad.backends.loops.ir import Copy, GuardStep, LoopNest
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.ir.graph import Graph
 

@@ -26,8 +26,8 @@ from graphad.backends.loops.ir import (
     index_range,
     is_half,
     stride_of,
-    walk,
 )
+from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DType, i32, i64

@@ -31,9 +31,9 @@ from graphad.backends.loops.ir import (
     buffers_written,
     index_range,
     stride_of,
-    walk,
 )
 from graphad.backends.loops.text import format_index, format_program
+from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.lowering import COMPARISONS, ELEMENTARY, PAIRS, SCALAR_OPS

@@ -12,7 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from graphad.backends.loops.ir import Index, Let, Load, Loop, Operand, Position, Statement, Store, index_range, walk
+from graphad.backends.loops.ir import Index, Let, Load, Loop, Operand, Position, Statement, Store, index_range
+from graphad.backends.loops.visit import walk
 from graphad.ir.types import DType, Literal
 
 Range = tuple[int, int]

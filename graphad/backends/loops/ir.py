@@ -16,10 +16,11 @@ Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal as OneOf
 
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, Literal, bf16, f16
 
@@ -228,14 +229,6 @@ class KernelProgram:
     name: str
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
-
-
-def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """Every statement in the order of the text, loops before their bodies."""
-    for statement in statements:
-        yield statement
-        if isinstance(statement, Loop):
-            yield from walk(statement.body)
 
 
 def buffers_read(step: Step) -> set[str]:

@@ -6,18 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from graphad.backends.loops.ir import (
-    Carry,
-    Index,
-    Let,
-    Load,
-    Loop,
-    Operand,
-    Position,
-    Statement,
-    Store,
-    walk,
-)
+from graphad.backends.loops.ir import Carry, Index, Let, Load, Loop, Operand, Position, Statement, Store
+from graphad.backends.loops.visit import mapped, walk
 
 
 class Names:
@@ -82,6 +72,11 @@ def names_of(statements: Iterable[Statement]) -> Iterator[str]:
             yield s.var
 
 
+def loops_of(statements: Iterable[Statement]) -> list[Loop]:
+    """The loops among ``statements``, those within others left out."""
+    return [s for s in statements if isinstance(s, Loop)]
+
+
 def is_pure(statement: Statement) -> bool:
     """Whether it only computes or loads one value."""
     return isinstance(statement, (Let, Position, Load))
@@ -105,15 +100,9 @@ def mapped_indices(statements: Sequence[Statement], change: Callable[[Index], In
     """``statements`` with every index changed."""
 
     def one(s: Statement) -> Statement:
-        match s:
-            case Load() | Store() | Position():
-                return replace(s, index=change(s.index))
-            case Loop():
-                return replace(s, body=mapped_indices(s.body, change))
-            case Let():
-                return s
+        return replace(s, index=change(s.index)) if isinstance(s, (Load, Store, Position)) else s
 
-    return tuple([one(s) for s in statements])
+    return mapped(statements, one)
 
 
 def substituted(statements: Sequence[Statement], var: str, by: Index) -> tuple[Statement, ...]:
@@ -158,9 +147,9 @@ def renamed(statements: Sequence[Statement], names: Mapping[str, str]) -> tuple[
             case Store():
                 return replace(s, value=operand(s.value), dynamic=optional(s.dynamic), mask=optional(s.mask))
             case Loop():
-                return replace(s, carries=tuple([carry(c) for c in s.carries]), body=renamed(s.body, names))
+                return replace(s, carries=tuple([carry(c) for c in s.carries]))
 
-    return tuple([one(s) for s in statements])
+    return mapped(statements, one)
 
 
 def copied(statements: Sequence[Statement], names: Names) -> tuple[tuple[Statement, ...], dict[str, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphad.backends.loops.ir import Carry, Index, Load, Loop, Position, Statement, Store, stride_of, walk
+from graphad.backends.loops.ir import Carry, Index, Load, Loop, Position, Store, stride_of
+from graphad.backends.loops.rewrites import mapped_indices
+from graphad.backends.loops.visit import walk
 
 
 def coalesce(loop: Loop) -> Loop:
@@ -29,7 +31,14 @@ def coalesce(loop: Loop) -> Loop:
             index = statement.index
             if stride_of(index, loop.var) != inner.extent * stride_of(index, inner.var):
                 return loop
-    body = tuple([_renamed(s, inner.var, loop.var) for s in inner.body])
+
+    def moved(index: Index) -> Index:
+        """The merged variable moves as that of the inner loop did."""
+        stride = stride_of(index, inner.var)
+        terms = [(v, s) for v, s in index.terms if v not in (inner.var, loop.var)]
+        return Index(index.offset, tuple(sorted([*terms, (loop.var, stride)] if stride else terms)))
+
+    body = mapped_indices(inner.body, moved)
     return replace(loop, extent=loop.extent * inner.extent, body=body, carries=carries, vector=inner.vector)
 
 
@@ -45,18 +54,3 @@ def _carries(loop: Loop, inner: Loop) -> tuple[Carry, ...] | None:
             return None
         merged.append(replace(carry, update=part.update))
     return tuple(merged)
-
-
-def _renamed(statement: Statement, gone: str, kept: str) -> Statement:
-    """``statement`` over the merged variable ``kept``, which moves as ``gone`` did."""
-    match statement:
-        case Load() | Store() | Position():
-            index = statement.index
-            stride = stride_of(index, gone)
-            terms = [(v, s) for v, s in index.terms if v not in (gone, kept)]
-            terms += [(kept, stride)] if stride else []
-            return replace(statement, index=Index(index.offset, tuple(sorted(terms))))
-        case Loop():
-            return replace(statement, body=tuple([_renamed(s, gone, kept) for s in statement.body]))
-        case _:
-            return statement

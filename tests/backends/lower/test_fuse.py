@@ -7,8 +7,9 @@ import pytest
 
 import graphad.primitives  # fills the registry
 from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Loop, LoopNest, Position, Store, walk
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Loop, LoopNest, Position, Store
 from graphad.backends.loops.text import format_program
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder

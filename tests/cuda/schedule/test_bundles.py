@@ -17,7 +17,7 @@ from graphad.backends.cuda.emulator import EmulatorError
 from graphad.backends.cuda.program.alike import kinds_of
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
-from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, Kernel, Spread, walk
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, Kernel, Spread
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.schedule.bundles import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS
@@ -25,6 +25,7 @@ from graphad.backends.cuda.schedule.pieces import independent_loops, independent
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Store
 from graphad.backends.loops.rewrites import Names
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.errors import VerifyError
 from graphad.ir.types import b1, f32, literal

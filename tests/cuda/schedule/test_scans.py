@@ -9,12 +9,13 @@ import pytest
 
 import graphad
 from graphad import lax
-from graphad.backends.cuda.program.ir import Kernel, Scan, walk
+from graphad.backends.cuda.program.ir import Kernel, Scan
 from graphad.backends.cuda.program.scans import scan_of, scan_steps
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.schedule.limits import LIMITS
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Buffer, Carry, Index, KernelProgram, Let, Load, Loop, LoopNest, Store
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.ir.types import f32, f64, i32, literal
 from tests.cuda.schedule.test_schedule_primitives import TINY, compare

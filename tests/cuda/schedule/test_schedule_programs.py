@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from graphad.backends.cuda.program.check import check_device_program
-from graphad.backends.cuda.program.ir import Atomic, walk
+from graphad.backends.cuda.program.ir import Atomic
 from graphad.backends.cuda.program.sequential import as_loops
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.schedule.limits import LIMITS
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Gemm
+from graphad.backends.loops.visit import walk
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.programs import lowered, programs
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY

@@ -11,7 +11,7 @@ import graphad.numpy as gnp
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.emulator import EmulatorError
 from graphad.backends.cuda.look.costs import costs
-from graphad.backends.cuda.program.ir import MOST_SHARED, Barrier, walk
+from graphad.backends.cuda.program.ir import MOST_SHARED, Barrier
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.ptx.assemble import assemble
 from graphad.backends.cuda.ptx.emit import emit
@@ -20,6 +20,7 @@ from graphad.backends.cuda.schedule.radix import TILE
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.cuda.schedule.sorting import SHORT
 from graphad.backends.loops.ir import Load, Store
+from graphad.backends.loops.visit import walk
 from graphad.errors import DeviceError
 from tests.cuda.emit.harness import run
 from tests.cuda.schedule.test_scans import program

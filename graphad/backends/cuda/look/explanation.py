@@ -12,7 +12,7 @@ from typing import Final
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.look.costs import costs
 from graphad.backends.cuda.look.cross import CrossCompiled
-from graphad.backends.cuda.program.ir import Bundle, DeviceStep, Kernel, walk
+from graphad.backends.cuda.program.ir import Bundle, DeviceStep, Kernel
 from graphad.backends.cuda.ptx.assemble import KernelReport
 from graphad.backends.cuda.ptx.emit import KernelLaunch
 from graphad.backends.cuda.ptx.occupancy import Occupancy, occupancy
@@ -20,6 +20,7 @@ from graphad.backends.cuda.run.launches import plan_arena
 from graphad.backends.loops.costs import StepCost
 from graphad.backends.loops.explanation import KINDS, Column, Explanation, StepExplanation, format_bytes, lines_of
 from graphad.backends.loops.ir import Gemm
+from graphad.backends.loops.visit import walk
 from graphad.errors import DeviceError
 
 _SHARED: Final = re.compile(r"\.shared\b.*?\b(\w+)_shared\[(\d+)\]")

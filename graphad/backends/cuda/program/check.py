@@ -19,12 +19,12 @@ from graphad.backends.cuda.program.ir import (
     Kernel,
     Scan,
     Spread,
-    walk,
 )
 from graphad.backends.cuda.program.sequential import as_loops
 from graphad.backends.cuda.program.text import format_device_program, format_product
 from graphad.backends.loops.check import check_program
 from graphad.backends.loops.ir import Gemm, Load, Loop, Store, is_half
+from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError
 from graphad.ir.types import DType, f32
 

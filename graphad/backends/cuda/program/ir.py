@@ -28,7 +28,6 @@ Walk of one example, softmax of ``x: f32[64,48]`` (compare `graphad.backends.loo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Final
@@ -51,6 +50,7 @@ from graphad.backends.loops.ir import (
     buffers_read,
     buffers_written,
 )
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType
 
@@ -310,11 +310,3 @@ def writes(step: Step | DeviceStep) -> set[str]:
         found = {s.buffer for k in step.parts for s in walk(k.body) if isinstance(s, Store)}
         return found.intersection(step.parameters)
     return buffers_written(step)
-
-
-def walk(statements: Iterable[DeviceStatement]) -> Iterator[DeviceStatement]:
-    """Every statement in the order of the text, loops before their bodies."""
-    for statement in statements:
-        yield statement
-        if isinstance(statement, (Loop, Spread)):
-            yield from walk(statement.body)

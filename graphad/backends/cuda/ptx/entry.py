@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphad.backends.cuda.program.alike import Kind, kinds_of
-from graphad.backends.cuda.program.ir import Bundle, Kernel, reads, walk, writes
+from graphad.backends.cuda.program.ir import Bundle, Kernel, reads, writes
 from graphad.backends.cuda.ptx.group import SharedMemory
 from graphad.backends.cuda.ptx.kernel import GLOBAL, KernelEmitter
 from graphad.backends.cuda.ptx.lines import LocatedCode, SourceLines
 from graphad.backends.loops.ir import Buffer
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 
-from graphad.backends.cuda.program.ir import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread, walk
+from graphad.backends.cuda.program.ir import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread
 from graphad.backends.cuda.ptx.atomic import Atomics
 from graphad.backends.cuda.ptx.group import Group, SharedMemory
 from graphad.backends.cuda.ptx.lines import LocatedCode, SourceLines
@@ -20,6 +20,7 @@ from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.reduce import Accumulators
 from graphad.backends.llvm.text import Val, element_type, register_type
 from graphad.backends.loops.ir import Buffer, Carry, Index, Load, Loop, Position, Store
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, i32, i64
 

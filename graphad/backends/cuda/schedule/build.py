@@ -11,8 +11,9 @@ from graphad.backends.cuda.program.ir import Atomic, Axis, Barrier, DeviceStatem
 from graphad.backends.cuda.program.scans import scan_of
 from graphad.backends.cuda.schedule.nest import Nest, arranged, points_independent
 from graphad.backends.loops.footprint import Access, accesses, value_ranges
-from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Loop, Position, Statement, Store, walk
+from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Loop, Position, Statement, Store
 from graphad.backends.loops.rewrites import forward, needed, used
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.types import DType, Literal
 

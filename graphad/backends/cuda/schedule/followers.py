@@ -23,6 +23,7 @@ from typing import Final
 from graphad.backends.cuda.program.ir import reads, writes
 from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Operand, Statement, Step, Store
 from graphad.backends.loops.rewrites import Names, copied, loops_around, renamed, substituted
+from graphad.backends.loops.visit import mapped_bodies, rebuilt, replaced
 
 #: How many steps back a scan is looked for.
 _REACH: Final = 6
@@ -52,10 +53,9 @@ def with_followers_joined(steps: Sequence[Step], names: Names, buffers: Mapping[
 def _with_siblings_joined(nest: LoopNest, names: Names) -> LoopNest:
     """``nest`` with scans joined by the loops right behind them; the same nest, if there are none."""
 
-    def inside(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def joined(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         out: list[Statement] = []
-        for s in body:
-            loop = replace(s, body=inner) if isinstance(s, Loop) and (inner := inside(s.body)) is not s.body else s
+        for loop in body:
             both = None
             if isinstance(loop, Loop) and out and isinstance(before := out[-1], Loop):
                 both = _joined(LoopNest((before,)), LoopNest((loop,)), names)
@@ -63,11 +63,9 @@ def _with_siblings_joined(nest: LoopNest, names: Names) -> LoopNest:
                 out[-1:] = both.body
             else:
                 out.append(loop)
-        unchanged = len(out) == len(body) and all(a is b for a, b in zip(out, body, strict=True))
-        return body if unchanged else tuple(out)
+        return tuple(out)
 
-    body = inside(nest.body)
-    return nest if body is nest.body else replace(nest, body=body)
+    return rebuilt(nest, mapped_bodies(nest.body, joined))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +158,7 @@ def _without_dead_stores(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -
     read = {name for s in steps for name in reads(s)}
     dead = {b.name for b in buffers.values() if b.role == "temporary"} - read
 
-    def cleaned(body: Sequence[Statement]) -> tuple[Statement, ...]:
-        out = [replace(s, body=cleaned(s.body)) if isinstance(s, Loop) else s for s in body]
-        return tuple([s for s in out if not (isinstance(s, Store) and s.buffer in dead)])
+    def kept(s: Statement) -> Sequence[Statement]:
+        return () if isinstance(s, Store) and s.buffer in dead else (s,)
 
-    return [
-        replace(s, body=cleaned(s.body)) if isinstance(s, LoopNest) and not dead.isdisjoint(writes(s)) else s
-        for s in steps
-    ]
+    return [rebuilt(s, replaced(s.body, kept)) if isinstance(s, LoopNest) else s for s in steps]

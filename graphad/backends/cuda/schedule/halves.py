@@ -13,7 +13,7 @@ What else reads the first kind widens what it finds. What thereby becomes a copy
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -32,9 +32,9 @@ from graphad.backends.loops.ir import (
     Statement,
     Step,
     Store,
-    walk,
 )
-from graphad.backends.loops.rewrites import Names, alive, names_of, renamed, used
+from graphad.backends.loops.rewrites import Names, alive, loops_of, names_of, renamed, used
+from graphad.backends.loops.visit import bare, rebuilt, replaced, walk
 from graphad.ir.types import DType, Literal, bf16, f16, f32, literal
 
 #: A copy is read in the place of what it was made of only if that is as well aligned, for words of so many bytes.
@@ -89,7 +89,7 @@ class _Values:
 
     def not_only_rounded(self) -> set[str]:
         """The buffers of which something is read that is not rounded at once."""
-        others = [replace(s, body=()) if isinstance(s, Loop) else s for s in self.statements if not self.rounds(s)]
+        others = [bare(s) for s in self.statements if not self.rounds(s)]
         names = used(others)
         return {s.buffer for s in self.statements if isinstance(s, Load) and s.name in names}
 
@@ -152,29 +152,25 @@ class _Rewriter:
 
     def run(self, body: Sequence[Statement]) -> tuple[Statement, ...]:
         """The nest."""
-        return _alive(renamed(tuple(self._statements(body)), self.instead))
+        return _alive(renamed(replaced(body, self._one), self.instead))
 
-    def _statements(self, body: Iterable[Statement]) -> Iterator[Statement]:
-        for s in body:
-            match s:
-                case Load() if s.buffer in self.narrow:
-                    half = self.names.fresh("half")
-                    self.origin[s.name] = half
-                    yield replace(s, name=half)
-                    yield Let(s.name, f32, "cast", (half,), s.loc)
-                case Let() if self.values.widens(s) and isinstance(s.args[0], str):
-                    self.origin[s.name] = self.instead.get(s.args[0], s.args[0])
-                    yield s
-                case Let() if self.values.rounds(s) and s.args[0] in self.origin:
-                    self.instead[s.name] = self.origin[str(s.args[0])]
-                case Store() if s.buffer in self.narrow:
-                    value, before = self._half(s.value)
-                    yield from before
-                    yield replace(s, value=value)
-                case Loop():
-                    yield replace(s, body=tuple(self._statements(s.body)))
-                case _:
-                    yield s
+    def _one(self, s: Statement) -> Sequence[Statement]:
+        match s:
+            case Load() if s.buffer in self.narrow:
+                half = self.names.fresh("half")
+                self.origin[s.name] = half
+                return (replace(s, name=half), Let(s.name, f32, "cast", (half,), s.loc))
+            case Let() if self.values.widens(s) and isinstance(s.args[0], str):
+                self.origin[s.name] = self.instead.get(s.args[0], s.args[0])
+                return (s,)
+            case Let() if self.values.rounds(s) and s.args[0] in self.origin:
+                self.instead[s.name] = self.origin[str(s.args[0])]
+                return ()
+            case Store() if s.buffer in self.narrow:
+                value, before = self._half(s.value)
+                return (*before, replace(s, value=value))
+            case _:
+                return (s,)
 
     def _half(self, value: Operand) -> tuple[Operand, list[Statement]]:
         """An exact value in 16 bits, and what has to be computed for it."""
@@ -196,7 +192,7 @@ def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple
     kept: list[Statement] = []
     for s in body:
         if isinstance(s, Loop):
-            s = replace(s, body=_alive(s.body, used((replace(s, body=()),))))  # carries read what the body computes
+            s = rebuilt(s, _alive(s.body, used((bare(s),))))  # carries read what the body computes
         if not isinstance(s, Loop) or s.body or s.carries:
             kept.append(s)
     return alive(kept, wanted_after)
@@ -274,7 +270,7 @@ def _beside(body: Sequence[Statement], store: Store) -> list[Store]:
     """The other stores in the body that holds ``store``."""
     if any(s is store for s in body):
         return [s for s in body if isinstance(s, Store) and s is not store]
-    return [found for s in body if isinstance(s, Loop) for found in _beside(s.body, store)]
+    return [found for s in loops_of(body) for found in _beside(s.body, store)]
 
 
 def _moves(index: Index) -> dict[str, int]:
@@ -284,25 +280,22 @@ def _moves(index: Index) -> dict[str, int]:
 def _redirected(step: Step, name: str, origin: _Origin) -> Step:
     """``step`` reading the origin of the copy ``name``, and not making the copy."""
 
-    def statements(body: Iterable[Statement]) -> Iterator[Statement]:
-        for s in body:
-            match s:
-                case Load() if s.buffer == name:
-                    index = replace(s.index, offset=s.index.offset + origin.distance)
-                    yield replace(s, buffer=origin.buffer, index=index)
-                case Store() if s.buffer == name:
-                    pass
-                case Loop():
-                    yield replace(s, body=tuple(statements(s.body)))
-                case _:
-                    yield s
+    def one(s: Statement) -> Sequence[Statement]:
+        match s:
+            case Load() if s.buffer == name:
+                index = replace(s.index, offset=s.index.offset + origin.distance)
+                return (replace(s, buffer=origin.buffer, index=index),)
+            case Store() if s.buffer == name:
+                return ()
+            case _:
+                return (s,)
 
     def factor(m: Matrix) -> Matrix:
         return replace(m, buffer=origin.buffer, offset=m.offset + origin.distance) if m.buffer == name else m
 
     match step:
         case LoopNest():
-            return replace(step, body=_alive(tuple(statements(step.body))))
+            return replace(step, body=_alive(replaced(step.body, one)))
         case Gemm():
             return replace(step, a=factor(step.a), b=factor(step.b))
         case _:

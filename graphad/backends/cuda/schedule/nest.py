@@ -9,8 +9,9 @@ from math import prod
 
 from graphad.backends.cuda.program.ir import Atomic, Axis
 from graphad.backends.loops.footprint import Access, accesses, distinct, fixed_names, meet, value_ranges
-from graphad.backends.loops.ir import Buffer, Index, Load, Loop, Position, Statement, Store, walk
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, Position, Statement, Store
 from graphad.backends.loops.rewrites import alive, forward, is_pure, mapped_indices
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store, walk
-from graphad.backends.loops.rewrites import Names, defined, is_pure, renamed, substituted, used
+from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store
+from graphad.backends.loops.rewrites import Names, defined, is_pure, loops_of, renamed, substituted, used
+from graphad.backends.loops.visit import walk
 
 #: How many times as many statements pieces may have in all: scalars that several need are computed in each.
 _MOST_GROWTH: Final = 4
@@ -120,7 +121,7 @@ def _counts(access: Load | Store, written: set[str], var: str | None) -> bool:
 
 def is_flat(loop: Loop) -> bool:
     """Whether a loop, with those that are its whole body, does the same for each element, with nothing carried on."""
-    inner = [s for s in loop.body if isinstance(s, Loop)]
+    inner = loops_of(loop.body)
     if loop.carries or len(inner) > 1:
         return False
     return not inner or (loop.body[-1] is inner[0] and all(map(is_pure, loop.body[:-1])) and is_flat(inner[0]))

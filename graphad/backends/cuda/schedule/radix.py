@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from graphad.backends.cuda.program.ir import WARP, Axis, Kernel, walk
+from graphad.backends.cuda.program.ir import WARP, Axis, Kernel
 from graphad.backends.cuda.schedule.body import Body
 from graphad.backends.cuda.schedule.radix_tile import Tile, digit_of
 from graphad.backends.cuda.schedule.sorting import Element, Pairs, Sort
 from graphad.backends.loops.ir import Buffer, Index, Load, Store
 from graphad.backends.loops.rewrites import Names
+from graphad.backends.loops.visit import walk
 from graphad.ir.types import DType, b1, i32, i64, literal, u32
 
 #: Threads of a block that sorts a tile, and elements of each of them.

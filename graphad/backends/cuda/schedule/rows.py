@@ -17,18 +17,9 @@ from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
 from graphad.backends.cuda.schedule.pieces import iterations
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
-from graphad.backends.loops.ir import (
-    Buffer,
-    Index,
-    Load,
-    Loop,
-    LoopNest,
-    Statement,
-    Step,
-    Store,
-    walk,
-)
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Statement, Step, Store
 from graphad.backends.loops.rewrites import Names, forward, handed_on, is_pure, substituted
+from graphad.backends.loops.visit import mapped, walk
 
 #: How many steps back a nest is fused.
 _REACH: Final = 16
@@ -354,9 +345,7 @@ def _without_axes(body: Sequence[Statement], name: str, axes: Sequence[str], apa
             case Load(buffer=buffer) | Store(buffer=buffer) if buffer == name:
                 terms = tuple([(v, stride // apart) for v, stride in s.index.terms if v not in axes])
                 return replace(s, index=Index(s.index.offset // apart, terms))
-            case Loop():
-                return replace(s, body=_without_axes(s.body, name, axes, apart))
             case _:
                 return s
 
-    return tuple([one(s) for s in body])
+    return mapped(body, one)

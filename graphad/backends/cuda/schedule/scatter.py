@@ -7,52 +7,41 @@ from dataclasses import replace
 
 from graphad.backends.cuda.program.ir import Atomic
 from graphad.backends.cuda.program.scans import ASSOCIATIVE
-from graphad.backends.loops.ir import (
-    Buffer,
-    Combine,
-    Index,
-    Let,
-    Load,
-    Loop,
-    LoopNest,
-    Position,
-    Statement,
-    Store,
-    walk,
-)
-from graphad.backends.loops.rewrites import Names, is_pure, needed, used
+from graphad.backends.loops.ir import Buffer, Combine, Index, Let, Load, Loop, LoopNest, Position, Statement, Store
+from graphad.backends.loops.rewrites import Names, is_pure, loops_of, needed, used
+from graphad.backends.loops.visit import bare, inside, mapped, rebuilt, walk
 from graphad.ir.types import b1, i32, literal
 
 
 def with_atomics(loop: Loop) -> Loop:
     """``loop`` with each ``buffer[at] = op(buffer[at], v)`` at a position only known when it runs as one update."""
-    body = tuple([with_atomics(s) if isinstance(s, Loop) else s for s in loop.body])
-    for s in body:
-        if isinstance(s, Store) and not isinstance(s, Atomic) and s.dynamic is not None:
-            body = _combined(body, s, loop)
-    return replace(loop, body=body)
+
+    def one(s: Statement) -> Statement:
+        body: tuple[Statement, ...] = inside(s)
+        for t in body:
+            if isinstance(t, Store) and not isinstance(t, Atomic) and t.dynamic is not None:
+                body = _combined(body, t, s)
+        return rebuilt(s, body)
+
+    (changed,) = loops_of(mapped((loop,), one))
+    return changed
 
 
-def _combined(body: tuple[Statement, ...], store: Store, loop: Loop) -> tuple[Statement, ...]:
+def _combined(body: tuple[Statement, ...], store: Store, loop: Statement) -> tuple[Statement, ...]:
     """``body`` with ``store`` and the load and operator before it as an `Atomic`, if that is what they are."""
     found = _update(body, store)
     if found is None:
         return body
     load, let, combine = found
-    reads = [s for s in walk(loop.body) if isinstance(s, (Load, Store)) and s.buffer == store.buffer]
+    reads = [s for s in walk(inside(loop)) if isinstance(s, (Load, Store)) and s.buffer == store.buffer]
     if len(reads) != 2:
         return body
     others = [s for s in walk((loop,)) if s is not store and s is not let]
-    if load.name in used([_bare(s) for s in others]) or let.name in used([_bare(s) for s in others]):
+    if load.name in used([bare(s) for s in others]) or let.name in used([bare(s) for s in others]):
         return body
     value = next((a for a in let.args if a != load.name), let.args[0])
     atomic = Atomic(store.buffer, store.index, value, store.dynamic, store.mask, store.loc, combine)
     return tuple([atomic if s is store else s for s in body if s is not load and s is not let])
-
-
-def _bare(s: Statement) -> Statement:
-    """A loop without its body, which `walk` gives apart."""
-    return replace(s, body=()) if isinstance(s, Loop) else s
 
 
 def _update(body: Sequence[Statement], store: Store) -> tuple[Load, Let, Combine] | None:

@@ -35,19 +35,9 @@ from graphad.backends.cuda.schedule.segments import depends_on_order, sorted_upd
 from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_network, unused_bits
 from graphad.backends.cuda.schedule.split import Splitter
 from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
-from graphad.backends.loops.ir import (
-    Buffer,
-    KernelCall,
-    KernelProgram,
-    Load,
-    Loop,
-    LoopNest,
-    Statement,
-    Step,
-    Store,
-    walk,
-)
-from graphad.backends.loops.rewrites import Names, forward, is_pure, names_of, variables_apart
+from graphad.backends.loops.ir import Buffer, KernelCall, KernelProgram, Load, Loop, LoopNest, Statement, Step, Store
+from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, variables_apart
+from graphad.backends.loops.visit import walk
 from graphad.config import config
 
 
@@ -146,7 +136,7 @@ class _Scheduler:
 
     def _pieces(self, body: tuple[Statement, ...]) -> list[tuple[Statement, ...]]:
         """``body`` with loops on their own that take more than one kernel, or of which each needs its own threads."""
-        loops = [s for s in body if isinstance(s, Loop)]
+        loops = loops_of(body)
         if len(body) > 1 and any(map(self._needs_steps, loops)):
             pieces = self.splitter.with_loops_alone(body, self._needs_steps)
         elif len(loops) > 1 and any(map(self._is_deep, loops)):
@@ -175,7 +165,7 @@ class _Scheduler:
 
     def _alone(self, body: Sequence[Statement]) -> Callable[[Loop], bool] | None:
         """Which loops shall have threads of their own, because one block would be too few for all of ``body``."""
-        loops = [s for s in body if isinstance(s, Loop)]
+        loops = loops_of(body)
         combined = [k for k, s in enumerate(body) if isinstance(s, Loop) and not is_flat(s)]
         if len(body) < 2 or not loops:
             return None
@@ -213,7 +203,7 @@ class _Scheduler:
         """Append the kernels of ``nest``."""
         if not nest.points or not nest.body:
             return
-        loops = [s for s in nest.body if isinstance(s, Loop)]
+        loops = loops_of(nest.body)
         shared = [s for s in loops if spreadable(s, nest)]
         work = max([work_of(s, nest) for s in shared], default=0)
         group = self._group(nest, loops, shared, work)
@@ -311,7 +301,7 @@ def _reads_across(nest: Nest) -> bool:
     """Whether neighbouring points read neighbouring elements, where the iterations of one point do not."""
     if not nest.grid:
         return False
-    inner = [s for s in nest.body if isinstance(s, Loop)]
+    inner = loops_of(nest.body)
     votes = 0
     for loop in inner:
         votes += steps_along(loop.body, nest.grid[-1].var).count(1) - steps_along(loop.body, loop.var).count(1)

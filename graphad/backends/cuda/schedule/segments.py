@@ -25,9 +25,9 @@ from graphad.backends.loops.ir import (
     Statement,
     Step,
     Store,
-    walk,
 )
 from graphad.backends.loops.rewrites import Names
+from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.types import DType, b1, i32, i64, literal

@@ -32,9 +32,9 @@ from graphad.backends.loops.ir import (
     Store,
     buffers_written,
     is_half,
-    walk,
 )
 from graphad.backends.loops.rewrites import Names
+from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DType, Literal, b1, f32, i32, i64, literal, u32, u64

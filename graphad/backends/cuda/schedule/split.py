@@ -15,8 +15,9 @@ from graphad.backends.cuda.program.ir import Axis
 from graphad.backends.cuda.program.scans import ASSOCIATIVE, ScanCarry, scan_of, scan_steps
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest
-from graphad.backends.loops.ir import Buffer, Carry, Index, Let, Load, Loop, Statement, Store, walk
+from graphad.backends.loops.ir import Buffer, Carry, Index, Let, Load, Loop, Statement, Store
 from graphad.backends.loops.rewrites import Names, copied, defined, forward, is_pure, needed, substituted, used
+from graphad.backends.loops.visit import mapped, walk
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, b1, literal
@@ -331,9 +332,7 @@ def _moved(body: Sequence[Statement], name: str, to: str, strides: Sequence[tupl
             case Load(buffer=buffer) | Store(buffer=buffer) if buffer == name:
                 index = Index(s.index.offset, tuple(sorted([*s.index.terms, *strides])))
                 return replace(s, buffer=to, index=index)
-            case Loop():
-                return replace(s, body=_moved(s.body, name, to, strides))
             case _:
                 return s
 
-    return tuple([one(s) for s in body])
+    return mapped(body, one)
