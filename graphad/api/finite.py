@@ -33,6 +33,8 @@ class Watched:
         What it was compiled from, with the user's lines.
     """
 
+    entry = None  # nothing but `run` looks at results
+
     def __init__(self, executable: Any, graph: Graph) -> None:
         self.executable, self.graph = executable, graph
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
+from operator import is_
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 import numpy as np
@@ -15,11 +16,11 @@ from graphad.api.pickling import reduced
 from graphad.api.placement import committed_device, named, run_compiled
 from graphad.api.stages import compiled, cross_compiled, explained, simplify
 from graphad.api.static_arguments import StaticArguments
+from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import CPU, Device, parse
 from graphad.ir.graph import Graph
 from graphad.ir.recent import Recent
-from graphad.ir.rounding import array_of
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
@@ -73,28 +74,15 @@ class Jit(Generic[P, R]):
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
         self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
         self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
-        self._fast: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
+        self._calls: Recent[Hashable, Callable[..., Any]] = Recent(_MAX_SIGNATURES)
+        self._latest: tuple[object, Callable[..., Any]] = None, fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            if not kwargs and not state.stack:
-                result = self._call_fast(args)
-                if result is _MISS:
-                    result = self._call_fast_on_device(args)
-                if result is not _MISS:
-                    return result
-            if config.disable_jit:
-                return self.fun(*args, **kwargs)
-            arguments, call, key = self._bind(args, kwargs)
-            if state.stack:
-                return self._call_in_trace(arguments, call, key)
-            key = (key, self._committed(arguments))
-            tree = self._trees.get(key)
-            if tree is None:
-                tree = self._trees[key] = PathTree(self._make_path, self.name)
-            path, results = tree.run(arguments.leaves, (call, arguments))
-            self._note_fast(args, kwargs, path)
-            return path.pack(results)
+            key, enter = self._latest
+            if key is config.trace_key and not state.stack:
+                return enter(*args, **kwargs)
+            return self._called(args, kwargs)
         except BaseException as error:  # costs nothing where there is none, unlike a `boundary`
             hide_frames(error)
             raise
@@ -107,64 +95,56 @@ class Jit(Generic[P, R]):
         """A method of ``instance`` where the function was compiled in a class body."""
         return self if instance is None else partial(self, instance)
 
-    # --- the short way: positional arrays and floats, one path without guards
+    # --- the short way: what was called last with arguments of these types
 
-    def _signature(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]] | None:
-        signature: list[Any] = []
-        arrays: list[Any] = []
-        for x in args:
-            kind = type(x)
-            if kind is Array:
-                value = x._value
-                signature.append((value.dtype, value.shape, x.weak_type))
-                arrays.append(value)
-            elif kind is float:
-                signature.append(float)
-                arrays.append(x)
-            elif kind is np.ndarray:
-                signature.append((x.dtype, x.shape, None))
-                arrays.append(x)
-            elif kind is np.float64:
-                signature.append(np.float64)
-                arrays.append(np.asarray(x))
-            else:
-                return None
-        return signature, arrays
+    def _otherwise(self, path: Path, *args: Any, **kwargs: Any) -> Any:
+        """The call for arguments that the machine code of ``path`` does not take."""
+        signature = None if kwargs else _signature(args)
+        call = None if signature is None else self._calls.get(signature)
+        if call is None or call is path.call:
+            return self._called(args, kwargs)
+        self._latest = config.trace_key, call
+        return call(*args)
 
-    def _call_fast(self, args: tuple[Any, ...]) -> Any:
-        found = self._signature(args)
-        if found is None:
-            return _MISS
-        signature, arrays = found
-        signature.append(config.trace_key)
-        path = self._fast.get(tuple(signature))
-        if path is None:
-            return _MISS
-        for k, dtype in path.numbers:
-            arrays[k] = array_of(arrays[k], dtype)
-        return path.pack(path.run(arrays))
+    def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
+        """The call that ``path`` has left at a guard."""
+        return self._called(args, kwargs, (path, failure))
 
-    def _call_fast_on_device(self, args: tuple[Any, ...]) -> Any:
-        signature = _device_signature(args)
-        path = None if signature is None else self._fast.get(signature)
-        return _MISS if path is None else path.pack(path.run(path.place(args)))
-
-    def _note_fast(self, args: tuple[Any, ...], kwargs: dict[str, Any], path: Path) -> None:
-        if path.expected or kwargs or self._static or config.disable_jit:
-            return
-        if len(args) != path.graph.n_inputs - len(path.captures):  # one is of float0
-            return
+    def _remember(self, path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> None:
+        """Have the next call with arguments of these types go to ``path`` at once."""
+        if self._static or config.disable_jit or len(arguments.leaves) != path.graph.n_inputs - len(path.captures):
+            return  # the last: one is of float0
+        flat = not kwargs and len(args) == len(arguments.leaves) and all(map(is_, args, arguments.leaves))
         if type(path) is DevicePath:
-            signature = _device_signature(args)
+            path.call = path.call or (partial(_call_on_device, path) if flat else None)
+        elif self.device is not CPU and config.default_device != CPU.name:  # others may belong on the default device
+            return
+        elif path.call is None:
+            path.enter(arguments, flat, partial(self._otherwise, path), partial(self._guarded, path))
+        if path.call is not None:
+            self._latest = config.trace_key, path.call
+            signature = _signature(args) if flat and not path.expected else None
             if signature is not None:
-                self._fast[signature] = path
-        elif self.device is CPU or config.default_device == CPU.name:  # others may belong on the default device
-            found = self._signature(args)
-            if found is not None:
-                path.numbers = [(k, path.graph.in_avals[k].dtype.numpy) for k, x in enumerate(args) if type(x) is float]
-                self._fast[(*found[0], config.trace_key)] = path
+                self._calls[signature] = path.call
 
     # --- binding and tracing
+
+    def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], failed: tuple[Path, GuardFailure] | None = None
+    ) -> Any:
+        """The call, whatever the arguments; ``failed`` is a path that has been tried."""
+        if config.disable_jit:
+            return self.fun(*args, **kwargs)
+        arguments, call, key = self._bind(args, kwargs)
+        if state.stack:
+            return self._call_in_trace(arguments, call, key)
+        key = (key, self._committed(arguments))
+        tree = self._trees.get(key)
+        if tree is None:
+            tree = self._trees[key] = PathTree(self._make_path, self.name)
+        path, results = tree.run(arguments.leaves, (call, arguments), failed)
+        self._remember(path, args, kwargs, arguments)
+        return path.pack(results)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Arguments, Callable[[Any], Any], Hashable]:
         """The dynamic arguments, the function of them alone, and the key of the signature."""
@@ -319,25 +299,26 @@ class DonatingJit(Jit[P, R]):
         return list(taken.values())
 
 
-def _device_signature(args: tuple[Any, ...]) -> Hashable:
-    """Of arrays and floats, some of them on a device; None for other arguments."""
+def _call_on_device(path: Path, *args: Any) -> Any:
+    return path.pack(path.run(path.place(args)))
+
+
+def _signature(args: tuple[Any, ...]) -> Hashable:
+    """The types of arrays and floats, and the settings in force; None for other arguments."""
     signature: list[Any] = []
-    on_device = False
     for x in args:
         kind = type(x)
-        if kind is DeviceArray:
-            on_device = True
+        if kind is Array:
+            signature.append((x._value.dtype, x._value.shape, x.weak_type))
+        elif kind is float or kind is np.float64:
+            signature.append(kind)
+        elif kind is np.ndarray:
+            signature.append((x.dtype, x.shape, None))
+        elif kind is DeviceArray:
             signature.append((x.aval, x.weak_type, x.device))
-        elif kind is float:
-            signature.append(float)
-        elif kind is np.ndarray or kind is Array:
-            signature.append((x.dtype, x.shape, kind is Array and x.weak_type))
         else:
             return None
-    return (*signature, config.trace_key) if on_device else None
-
-
-_MISS = object()
+    return (*signature, config.trace_key)
 
 
 @overload

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from graphad.api.functions import Arguments
 from graphad.api.placement import memories_of, on_device
 from graphad.api.stages import compiled, compiled_for, run_graph
 from graphad.backends.outcome import GuardFailure
@@ -24,13 +25,14 @@ from graphad.ir.builder import Builder
 from graphad.ir.forks import renewed
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import Literal
+from graphad.ir.types import Aval, Literal, f32, f64
 from graphad.primitives.effects import guard
 from graphad.trace.array import Array
-from graphad.trace.bind import Traced, values_of
+from graphad.trace.bind import Spec, Traced, type_of, values_of
 from graphad.trace.guards import changed
 from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, unflatten
+from graphad.trace.structures import builder, opener
 
 if TYPE_CHECKING:
     from graphad.backends.cpu.executable import Executable
@@ -42,7 +44,7 @@ NDArray = np.ndarray[Any, Any]
 class Path:
     """One way through the function: its program, and what its guards expect."""
 
-    __slots__ = ("captures", "executable", "expected", "graph", "numbers", "out_tree", "places", "single", "weak")
+    __slots__ = ("call", "captures", "executable", "expected", "graph", "out_tree", "places", "single", "weak")
 
     executable: Executable | DeviceExecutable
     captures: tuple[Any, ...]
@@ -54,7 +56,7 @@ class Path:
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
         self.places: Sequence[Place] = traced.places
-        self.numbers: Sequence[tuple[int, np.dtype[Any]]] = ()  # the positional arguments that are Python floats
+        self.call: Callable[..., Any] | None = None  # from positional arguments to results
         self.out_tree: TreeDef = traced.out_tree
         self.weak: tuple[bool, ...] = traced.graph.weak
         self.single = traced.out_tree.num_nodes == 1 and traced.out_tree.num_leaves == 1
@@ -66,6 +68,44 @@ class Path:
     def place(self, leaves: Sequence[Any]) -> list[Any]:
         """The arguments as `run` takes them."""
         return values_of(leaves, self.graph.in_avals)
+
+    def enter(
+        self, arguments: Arguments, flat: bool, otherwise: Callable[..., Any], guarded: Callable[..., Any]
+    ) -> None:
+        """Make `call`, for arguments of these types, if machine code does what it takes.
+
+        Parameters
+        ----------
+        arguments
+            Some of these types; ``flat`` if they are leaves, handed over by position.
+        otherwise, guarded
+            Get the arguments of calls that do not fit, and a `GuardFailure` with those of calls that leave at a guard.
+        """
+        make = getattr(self.executable, "entry", None)
+        rows = [_accepted(type_of(x), a) for x, a in zip(arguments.leaves, self.graph.in_avals, strict=False)]
+        opened = opener(arguments.treedef)
+        if make is None or opened is None or None in rows:
+            return
+        from graphad.backends.cpu.entry.make import Box, Input, Output  # late: start-up time
+
+        inputs = [Input(*row) for row in rows if row is not None]
+        inputs += [Input(x.dtype, x.shape, bound=x) for x in self.captures]
+        outputs = [Output(a.dtype.numpy, a.shape, w) for a, w in zip(self.graph.out_avals, self.weak, strict=True)]
+        box = Box(Array, "_value", "weak_type")
+        if flat and (self.single or _is_flat(self.out_tree)):
+            self.call = make(inputs, outputs, box=box, fallback=otherwise, on_guard=guarded, unpack=self.single)
+            return
+        entry = make(inputs, outputs, box=box, fallback=_nothing, on_guard=_as_it_is, unpack=False)
+        built = builder(self.out_tree)
+        if entry is not None:
+            self.call = lambda *args, **kwargs: call(args, kwargs)
+
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            leaves = opened(args, kwargs)
+            results = None if leaves is None else entry(*leaves)
+            if type(results) is tuple:
+                return built(results)
+            return otherwise(*args, **kwargs) if results is None else guarded(results, *args, **kwargs)
 
     def run(self, arrays: Sequence[Any]) -> Any:
         """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
@@ -80,6 +120,42 @@ class Path:
         if self.single:
             return Array(results[0], self.weak[0])
         return unflatten(self.out_tree, [Array(r, w) for r, w in zip(results, self.weak, strict=True)])
+
+
+def _accepted(s: Spec, a: Aval) -> tuple[Any, ...] | None:
+    """What is taken for an argument of type ``s`` that the graph has as one of type ``a``, as `Input` says it.
+
+    None: that takes more than a look at the argument.
+    """
+    dtype, of_default_width = a.dtype.numpy, a.dtype.bits in (1, 8, config.default_dtype_bits)
+    if s.exact:  # a Python float; no array is one
+        number = s.aval.dtype is not f64 and a.dtype in (f32, f64)
+        return (dtype, a.shape, False, _NOTHING, True) if number else None
+    if s.weak:
+        return (dtype, a.shape, False, True, _is_number(s) and of_default_width)
+    return (dtype, a.shape, True, False, False)
+
+
+def _is_flat(treedef: TreeDef) -> bool:
+    """Whether it is a tuple of leaves."""
+    return treedef.type is tuple and treedef.num_leaves == treedef.num_nodes - 1
+
+
+def _nothing(*_args: Any) -> None:
+    return None
+
+
+def _as_it_is(failure: GuardFailure, *_args: Any) -> GuardFailure:
+    return failure
+
+
+#: The mark of no array.
+_NOTHING: Final = object()
+
+
+def _is_number(s: Spec) -> bool:
+    """Whether a Python number has this type, too."""
+    return not s.aval.shape and s == type_of({"b": True, "i": 0, "f": 0.0}.get(s.aval.dtype.kind, s))
 
 
 class DevicePath(Path):
@@ -158,9 +234,14 @@ class PathTree:
             if node.path is not None:
                 yield node.path
 
-    def run(self, leaves: Sequence[Any], arguments: Any) -> tuple[Path, Sequence[Any]]:
-        """The path for these arguments, and its results. ``leaves`` are the arrays and numbers among the arguments."""
-        path = self.root.latest()
+    def run(
+        self, leaves: Sequence[Any], arguments: Any, failed: tuple[Path, GuardFailure] | None = None
+    ) -> tuple[Path, Sequence[Any]]:
+        """The path for these arguments, and its results.
+
+        ``leaves`` are the arrays and numbers among the arguments; ``failed`` is a path that has been tried.
+        """
+        path = self.root.latest() if failed is None else failed[0]
         forced: list[Literal] = []
         places: Sequence[Place] = ()
         tried: set[Path] = set()
@@ -172,7 +253,8 @@ class PathTree:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
                 self._check_alike(path, last, len(forced))
                 return path, path.evaluate(path.place(leaves))
-            outcome = path.run(path.place(leaves))
+            outcome = path.run(path.place(leaves)) if failed is None else failed[1]
+            failed = None
             if type(outcome) is not GuardFailure:
                 if path.expected:
                     self._remember(path)

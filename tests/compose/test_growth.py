@@ -32,7 +32,7 @@ def test_signatures(monkeypatch):
     for n in (*range(10), 9, 8, 0):
         close(twice(np.ones(n)), np.full(n, 2.0))
     assert traced == [(n,) for n in (*range(10), 0)]
-    for table in (twice._trees, twice._fast):
+    for table in (twice._trees, twice._calls):
         assert len(table) <= 4
 
 

@@ -92,16 +92,29 @@ class Executable:
         *,
         box: Box,
         fallback: Callable[..., Any],
+        on_guard: Callable[..., Any] | None = None,
         unpack: bool = True,
     ) -> Callable[..., Any] | None:
         """A builtin function that takes and gives boxed arrays; None where a run needs more than the program.
 
         ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
-        arguments of calls that do not fit them.
+        arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure` and the arguments.
         """
-        if not self._bare or self._code.loaded is None:
+        lowered = self.lowered
+        if lowered.prints or self._code.loaded is None or (lowered.guards and on_guard is None):
             return None
-        return make_entry(self._program(tuple(inputs), tuple(outputs), fallback, box=box, unpack=unpack))
+        observe = _observer(lowered)
+
+        def leave(status: int, seen: tuple[NDArray, ...], *args: Any) -> Any:
+            assert on_guard is not None, "a program without guards does not leave early"
+            return on_guard(observe(status, seen), *args)
+
+        predicates = [Output(a.dtype.numpy, a.shape) for a in lowered.outputs[lowered.n_outputs :]]
+        program = self._program(
+            tuple(inputs), (*outputs, *predicates), fallback,
+            box=box, on_guard=leave, results=lowered.n_outputs, unpack=unpack,
+        )  # fmt: skip
+        return make_entry(program)
 
     # ---- what it looks like
 

@@ -187,25 +187,31 @@ def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
     builder = w.builder
     spec = w.call("PyLong_AsVoidPtr", w.call("PyTuple_GetItem", owner, w.number(0)))
     inputs, outputs, extras = (w.get(spec, Spec, field) for field in ("inputs", "outputs", "extras"))
+    arguments, wanted = (w.get(spec, Spec, field) for field in ("arguments", "results"))
     fixed = builder.add(inputs, outputs)
     table = builder.alloca(w.ptr, builder.add(builder.add(fixed, extras), w.number(1)))
     held, scratch = builder.alloca(w.ptr, inputs), builder.alloca(w.word, inputs)
     results = builder.alloca(w.ptr, outputs)
     slow = w.function.append_basic_block("slow")
     fast = w.function.append_basic_block("fast")
-    builder.cbranch(builder.and_(w.same(count, inputs), w.is_null(names)), fast, slow)
+    builder.cbranch(builder.and_(w.same(count, arguments), w.is_null(names)), fast, slow)
 
     builder.position_at_end(slow)
     builder.ret(w.call("PyObject_Vectorcall", w.get(spec, Spec, "fallback"), given, count, names))
 
     builder.position_at_end(fast)
     rows = w.get(spec, Spec, "input_rows")
-    with w.each(inputs) as i:
-        arguments = [w.load(w.item(given, i)), w.row(rows, i, InputRow), spec]
-        arguments += [w.item(place, i) for place in (table, held, scratch)]
+    with w.each(arguments) as i:
+        handed = [w.load(w.item(given, i)), w.row(rows, i, InputRow), spec]
+        handed += [w.item(place, i) for place in (table, held, scratch)]
         going_on = w.function.append_basic_block("accepted")
-        builder.cbranch(builder.call(accept, arguments), going_on, slow)
+        builder.cbranch(builder.call(accept, handed), going_on, slow)
         builder.position_at_end(going_on)
+    with w.each(builder.sub(inputs, arguments)) as k:
+        i = builder.add(arguments, k)
+        bound = w.get(w.row(rows, i, InputRow), InputRow, "bound")
+        builder.store(bound, w.item(held, i))
+        builder.store(w.load(w.at(bound, _DATA)), w.item(table, i))
     _allocate_results(w, spec, outputs, results, w.item(table, inputs))
     arena, mine = _take_arena(w, spec, results, outputs)
     builder.store(arena, w.item(table, fixed))
@@ -222,19 +228,20 @@ def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
 
     with builder.if_then(w.truth(status)):
         _report_guard(w, spec, status, given, count, results, outputs)
+    w.release_all(w.item(results, wanted), builder.sub(outputs, wanted))
     rows = w.get(spec, Spec, "output_rows")
-    with w.each(outputs) as i:
+    with w.each(wanted) as i:
         made = builder.call(hand_out, [w.load(w.item(results, i)), w.row(rows, i, OutputRow), spec])
         builder.store(made, w.item(results, i))
         with builder.if_then(w.is_null(made)):
             w.release_all(results, i)
             after = builder.add(i, w.number(1))
-            w.release_all(w.item(results, after), builder.sub(outputs, after))
+            w.release_all(w.item(results, after), builder.sub(wanted, after))
             builder.ret(w.null)
-    single = builder.and_(w.same(outputs, w.number(1)), w.truth(w.get(spec, Spec, "unpack")))
+    single = builder.and_(w.same(wanted, w.number(1)), w.truth(w.get(spec, Spec, "unpack")))
     with builder.if_then(single):
         builder.ret(w.load(results))
-    builder.ret(_make_tuple(w, results, outputs))
+    builder.ret(_make_tuple(w, results, wanted))
 
 
 def _allocate_results(w: CodeWriter, spec: Any, outputs: Any, results: Any, places: Any) -> None:

@@ -58,6 +58,8 @@ class Input:
         The object that the mark slot of a box must hold; None: any.
     scalar
         Whether a Python number of the dtype's kind will do; only for shape ``()``.
+    bound
+        The array itself: no argument. Such inputs come last.
     """
 
     dtype: np.dtype[Any]
@@ -65,6 +67,7 @@ class Input:
     plain: bool = True
     mark: object = None
     scalar: bool = False
+    bound: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Program:
         Gets ``(status, outputs, *args)`` where the status is not 0; outputs are plain arrays, in a tuple.
     flush_denormals
         Treat denormal numbers as zero while the program runs, where the CPU can (x86).
+    results
+        How many of the outputs, the first, are handed out; by default all.
     unpack
         Give a single result as itself, not in a tuple.
     keep
@@ -117,6 +122,7 @@ class Program:
     box: Box | None = None
     flush_denormals: bool = True
     release_gil: bool = True
+    results: int | None = None
     unpack: bool = True
     keep: tuple[object, ...] = ()
 
@@ -151,10 +157,13 @@ def call_through_ctypes(program: Program) -> Callable[..., Any]:
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(program.address)
     on_guard = program.on_guard or _unexpected_guard(program.name)
 
+    bound = [x.bound for x in program.inputs if x.bound is not None]
+
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays = [_accepted(program.box, row, x) for row, x in zip(program.inputs, args, strict=False)]
-        if kwargs or len(args) != len(program.inputs) or any(array is None for array in arrays):
+        if kwargs or len(args) + len(bound) != len(program.inputs) or any(array is None for array in arrays):
             return program.fallback(*args, **kwargs)
+        arrays += bound
         outputs = [np.empty(row.shape, row.dtype) for row in program.outputs]
         arena = _Arena(program.arena_bytes)
         pointers = [array.ctypes.data for array in (*arrays, *outputs)]
@@ -162,7 +171,7 @@ def call_through_ctypes(program: Program) -> Callable[..., Any]:
         status = function(ctypes.addressof(table))
         if status:
             return on_guard(status, tuple(outputs), *args)
-        results = tuple(map(_handed_out, itertools.repeat(program.box), program.outputs, outputs))
+        results = tuple(map(_handed_out, itertools.repeat(program.box), program.outputs, outputs[: program.results]))
         return results[0] if program.unpack and len(results) == 1 else results
 
     call.__name__ = program.name
@@ -273,6 +282,7 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
         row.descr, row.ndim, row.shape = reference(np.dtype(x.dtype)), len(x.shape), shape_of(x.shape)
         row.plain, row.mark = x.plain, reference(x.mark)
         row.scalar = SCALARS[np.dtype(x.dtype).name] if x.scalar else 0
+        row.bound = reference(x.bound)
     output_rows = (OutputRow * max(len(program.outputs), 1))()
     for row, y in zip(output_rows, program.outputs, strict=False):
         row.typenum, row.ndim, row.shape = np.dtype(y.dtype).num, len(y.shape), shape_of(y.shape)
@@ -283,7 +293,9 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
     box = program.box
     spec = Spec(
         program=program.address,
+        arguments=sum(x.bound is None for x in program.inputs),
         inputs=len(program.inputs),
+        results=len(program.outputs) if program.results is None else program.results,
         outputs=len(program.outputs),
         input_rows=ctypes.addressof(input_rows),
         output_rows=ctypes.addressof(output_rows),

@@ -19,6 +19,7 @@ class InputRow(ctypes.Structure):
         ("plain", _word),  # whether an array that is not in a box will do
         ("mark", _pointer),  # what the mark slot of a box must hold; null: anything
         ("scalar", _word),  # one of SCALARS: a Python number is taken too
+        ("bound", _pointer),  # of the inputs behind the arguments: the array itself
     ]
 
 
@@ -39,7 +40,9 @@ class Spec(ctypes.Structure):
 
     _fields_ = [
         ("program", _pointer),
+        ("arguments", _word),  # the first of the inputs
         ("inputs", _word),
+        ("results", _word),  # the first of the outputs
         ("outputs", _word),
         ("input_rows", _pointer),
         ("output_rows", _pointer),

@@ -1,0 +1,110 @@
+"""Containers of a known structure, opened and built by functions written for it: a call has no time to look around.
+
+Examples
+--------
+>>> from graphad.trace.pytree import flatten
+>>> _, treedef = flatten((({"w": 1, "b": 2}, 3), {}))
+>>> opened = opener(treedef)
+>>> opened(({"b": 20, "w": 10}, 30), {}), opened(([10, 20], 30), {})
+((20, 10, 30), None)
+>>> builder(flatten({"w": 1, "b": (2, None)})[1])((10, 20))
+{'w': 20, 'b': (10, None)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optree
+
+from graphad.trace.pytree import TreeDef, unflatten
+
+
+def opener(treedef: TreeDef) -> Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None] | None:
+    """A function from ``(args, kwargs)`` to the leaves, or to None if the structure is another.
+
+    None for structures with nodes of classes that are not Python's own.
+    """
+    writer = _Writer()
+    args, kwargs = treedef.children()
+    if not (writer.open(args, "args") and writer.open(kwargs, "kwargs")):
+        return None
+    leaves = "".join(f"{name}, " for name in writer.leaves)
+    lines = ["def opened(args, kwargs):", "    try:"]
+    lines += [f"        {line}" for line in writer.lines]
+    lines += [f"        return ({leaves})", "    except (KeyError, ValueError):", "        return None"]
+    return writer.define("\n".join(lines), "opened")
+
+
+def builder(treedef: TreeDef) -> Callable[[Sequence[Any]], Any]:
+    """The function from leaves to what has this structure."""
+    writer = _Writer()
+    text = writer.build(unflatten(treedef, [_Leaf(f"leaves[{k}]") for k in range(treedef.num_leaves)]))
+    if text is None:
+        return lambda leaves: unflatten(treedef, leaves)
+    return writer.define(f"def built(leaves):\n    return {text}", "built")
+
+
+class _Leaf(str):
+    """The expression for a leaf."""
+
+    __slots__ = ()
+
+
+class _Writer:
+    """Writes such a function, with the objects that its text names."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.leaves: list[str] = []
+        self.objects: dict[str, Any] = {}
+
+    def define(self, text: str, name: str) -> Callable[..., Any]:
+        exec(compile(text, "<graphad structure>", "exec"), self.objects)
+        return self.objects[name]
+
+    def constant(self, value: Any) -> str:
+        name = f"c{len(self.objects)}"
+        self.objects[name] = value
+        return name
+
+    def open(self, treedef: TreeDef, name: str) -> bool:
+        """Lines that take the value ``name`` apart; False if they cannot be written."""
+        kind = treedef.type
+        if kind is None:
+            self.leaves.append(name)
+            return True
+        if kind is type(None):
+            self.lines.append(f"if {name} is not None: return None")
+            return True
+        children = treedef.children()
+        self.lines.append(f"if type({name}) is not {self.constant(kind)}: return None")
+        inner = [f"{name}_{k}" for k in range(len(children))]
+        if kind is dict:
+            self.lines.append(f"if len({name}) != {len(children)}: return None")
+            keys = [self.constant(key) for key in treedef.entries()]
+            self.lines += [f"{one} = {name}[{key}]" for one, key in zip(inner, keys, strict=True)]
+        elif kind in (tuple, list) or optree.is_namedtuple_class(kind):
+            self.lines.append(f"{''.join(one + ', ' for one in inner)} = {name}" if inner else f"() = {name}")
+        else:
+            return False
+        return all([self.open(child, one) for child, one in zip(children, inner, strict=True)])
+
+    def build(self, tree: Any) -> str | None:
+        """An expression for ``tree``, of leaves that are expressions; None if there is none."""
+        kind = type(tree)
+        if kind is _Leaf or tree is None:
+            return str(tree)
+        inner = tree.values() if kind is dict else tree if isinstance(tree, (tuple, list)) else ()
+        parts = [self.build(x) for x in inner]
+        if None in parts:
+            return None
+        if kind is dict:
+            keys = [self.constant(key) for key in tree]
+            return "{" + ", ".join(f"{key}: {part}" for key, part in zip(keys, parts, strict=True)) + "}"
+        if kind is tuple:
+            return "(" + "".join(f"{part}, " for part in parts) + ")"
+        if kind is list:
+            return f"[{', '.join(map(str, parts))}]"
+        return f"{self.constant(kind)}({', '.join(map(str, parts))})" if optree.is_namedtuple_class(kind) else None
