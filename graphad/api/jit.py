@@ -74,7 +74,7 @@ class Jit(Generic[P, R]):
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
         self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
         self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
-        self._calls: Recent[Hashable, Callable[..., Any]] = Recent(_MAX_SIGNATURES)
+        self._calls: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
         self._latest: tuple[object, Callable[..., Any]] = None, fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -97,14 +97,15 @@ class Jit(Generic[P, R]):
 
     # --- the short way: what was called last with arguments of these types
 
-    def _otherwise(self, path: Path, *args: Any, **kwargs: Any) -> Any:
-        """The call for arguments that the machine code of ``path`` does not take."""
+    def _otherwise(self, path: Path | None, *args: Any, **kwargs: Any) -> Any:
+        """The call, by the types of its arguments; they are none that the machine code of ``path`` takes."""
         signature = None if kwargs else _signature(args)
-        call = None if signature is None else self._calls.get(signature)
-        if call is None or call is path.call:
+        found = None if signature is None else self._calls.get(signature)
+        if found is None or found is path or found.call is None:
             return self._called(args, kwargs)
-        self._latest = config.trace_key, call
-        return call(*args)
+        if type(found) is not DevicePath:
+            self._latest = config.trace_key, found.call
+        return found.call(*args)
 
     def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
         """The call that ``path`` has left at a guard."""
@@ -116,16 +117,18 @@ class Jit(Generic[P, R]):
             return  # the last: one is of float0
         flat = not kwargs and len(args) == len(arguments.leaves) and all(map(is_, args, arguments.leaves))
         if type(path) is DevicePath:
-            path.call = path.call or (partial(_call_on_device, path) if flat else None)
+            placed = flat and any([type(x) is DeviceArray for x in args])  # others may belong on the CPU
+            path.call = partial(_call_on_device, path) if placed else None
         elif self.device is not CPU and config.default_device != CPU.name:  # others may belong on the default device
             return
         elif path.call is None:
             path.enter(arguments, flat, partial(self._otherwise, path), partial(self._guarded, path))
         if path.call is not None:
-            self._latest = config.trace_key, path.call
+            looks = type(path) is not DevicePath  # machine code looks at its arguments
+            self._latest = config.trace_key, path.call if looks else partial(self._otherwise, None)
             signature = _signature(args) if flat and not path.expected else None
             if signature is not None:
-                self._calls[signature] = path.call
+                self._calls[signature] = path
 
     # --- binding and tracing
 

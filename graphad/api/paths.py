@@ -96,16 +96,18 @@ class Path:
             self.call = make(inputs, outputs, box=box, fallback=otherwise, on_guard=guarded, unpack=self.single)
             return
         entry = make(inputs, outputs, box=box, fallback=_nothing, on_guard=_as_it_is, unpack=False)
+        if entry is None:
+            return
         built = builder(self.out_tree)
-        if entry is not None:
-            self.call = lambda *args, **kwargs: call(args, kwargs)
 
-        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             leaves = opened(args, kwargs)
             results = None if leaves is None else entry(*leaves)
             if type(results) is tuple:
                 return built(results)
             return otherwise(*args, **kwargs) if results is None else guarded(results, *args, **kwargs)
+
+        self.call = call
 
     def run(self, arrays: Sequence[Any]) -> Any:
         """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
