@@ -25,7 +25,7 @@ from graphad.ir.builder import Builder
 from graphad.ir.forks import renewed
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import Aval, Literal, f32, f64
+from graphad.ir.types import Aval, Literal, aval, f32, f64
 from graphad.primitives.effects import guard
 from graphad.trace.array import Array
 from graphad.trace.bind import Spec, Traced, type_of, values_of
@@ -129,13 +129,13 @@ def _accepted(s: Spec, a: Aval) -> tuple[Any, ...] | None:
 
     None: that takes more than a look at the argument.
     """
-    dtype, of_default_width = a.dtype.numpy, a.dtype.bits in (1, 8, config.default_dtype_bits)
+    dtype = a.dtype.numpy
     if s.exact:  # a Python float; no array is one
-        number = s.aval.dtype is not f64 and a.dtype in (f32, f64)
-        return (dtype, a.shape, False, _NOTHING, True) if number else None
-    if s.weak:
-        return (dtype, a.shape, False, True, _is_number(s) and of_default_width)
-    return (dtype, a.shape, True, False, False)
+        return (dtype, a.shape, False, _NOTHING, True) if a.dtype in (f32, f64) else None
+    if not s.weak:
+        return (dtype, a.shape, True, False, False)
+    number = not a.shape and s == type_of({"b": True, "i": 0, "f": 0.0}.get(s.aval.dtype.kind, s))
+    return (dtype, a.shape, False, True, number or (np.float64 if s == _DOUBLE else False))
 
 
 def _is_flat(treedef: TreeDef) -> bool:
@@ -153,11 +153,8 @@ def _as_it_is(failure: GuardFailure, *_args: Any) -> GuardFailure:
 
 #: The mark of no array.
 _NOTHING: Final = object()
-
-
-def _is_number(s: Spec) -> bool:
-    """Whether a Python number has this type, too."""
-    return not s.aval.shape and s == type_of({"b": True, "i": 0, "f": 0.0}.get(s.aval.dtype.kind, s))
+#: The type of an np.float64.
+_DOUBLE: Final = Spec(aval((), f64), True)
 
 
 class DevicePath(Path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FLUSH_BITS, SCALARS, InputRow, OutputRow, Spec
+from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FLUSH_BITS, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
 from graphad.backends.cpu.entry.writer import CodeWriter
 
 # struct PyObject and struct PyArrayObject_fields (numpy/ndarraytypes.h), both part of their ABI.
@@ -104,11 +104,13 @@ def _accept_number(w: CodeWriter, given: Any, kind: Any, row: Any, place: Any, h
         builder.store(given, holder)
         builder.ret(w.number(1, 1))
 
-    with builder.if_then(builder.and_(wanted("float32", "float64"), w.same(kind, w.objects["PyFloat_Type"]))):
-        value = w.call("PyFloat_AsDouble", given)
-        with builder.if_then(wanted("float64")):
-            done(value)
-        done(builder.fptrunc(value, w.ir.FloatType()))
+    for name, others in (("PyFloat_Type", 0), ("PyDoubleArrType_Type", FROM_NUMPY)):
+        narrow, wide = (w.same(code, w.number(SCALARS[f] + others)) for f in ("float32", "float64"))
+        with builder.if_then(builder.and_(builder.or_(narrow, wide), w.same(kind, w.objects[name]))):
+            value = w.call("PyFloat_AsDouble", given)
+            with builder.if_then(wide):
+                done(value)
+            done(builder.fptrunc(value, w.ir.FloatType()))
     with builder.if_then(builder.and_(wanted("int32", "int64"), w.same(kind, w.objects["PyLong_Type"]))):
         value = w.call("PyLong_AsLongLong", given)
         with builder.if_then(builder.not_(w.is_null(w.call("PyErr_Occurred")))):

@@ -24,7 +24,7 @@ from graphad.backends.cache import object_cache
 from graphad.backends.cpu.entry import code as entry_code
 from graphad.backends.cpu.entry import spec as entry_spec
 from graphad.backends.cpu.entry import writer as entry_writer
-from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, SCALARS, InputRow, OutputRow, Spec
+from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
 from graphad.backends.llvm import native
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from graphad.ir.forks import compiling
@@ -57,7 +57,8 @@ class Input:
     mark
         The object that the mark slot of a box must hold; None: any.
     scalar
-        Whether a Python number of the dtype's kind will do; only for shape ``()``.
+        Whether a Python number of the dtype's kind will do; only for shape ``()``. If it is np.float64, a number of
+        that class.
     bound
         The array itself: no argument. Such inputs come last.
     """
@@ -66,7 +67,7 @@ class Input:
     shape: tuple[int, ...]
     plain: bool = True
     mark: object = None
-    scalar: bool = False
+    scalar: bool | type[np.float64] = False
     bound: np.ndarray[Any, Any] | None = None
 
 
@@ -228,6 +229,7 @@ def _entry() -> native.Executable:
     }
     addresses |= {
         "PyFloat_Type": id(float),
+        "PyDoubleArrType_Type": id(np.float64),
         "PyLong_Type": id(int),
         "PyBool_Type": id(bool),
         "_Py_TrueStruct": id(True),
@@ -281,7 +283,7 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
     for row, x in zip(input_rows, program.inputs, strict=False):
         row.descr, row.ndim, row.shape = reference(np.dtype(x.dtype)), len(x.shape), shape_of(x.shape)
         row.plain, row.mark = x.plain, reference(x.mark)
-        row.scalar = SCALARS[np.dtype(x.dtype).name] if x.scalar else 0
+        row.scalar = SCALARS[np.dtype(x.dtype).name] + FROM_NUMPY * (x.scalar is np.float64) if x.scalar else 0
         row.bound = reference(x.bound)
     output_rows = (OutputRow * max(len(program.outputs), 1))()
     for row, y in zip(output_rows, program.outputs, strict=False):
@@ -362,7 +364,7 @@ def _accepted(box: Box | None, row: Input, x: Any) -> Any:
         if row.mark is not None and getattr(x, box.mark_slot, None) is not row.mark:
             return None
         x = getattr(x, box.value_slot, None)
-    elif row.scalar and type(x) is _NUMBERS[dtype.name]:
+    elif row.scalar and type(x) is (np.float64 if row.scalar is np.float64 else _NUMBERS[dtype.name]):
         if type(x) is int and not np.iinfo(dtype).min <= x <= np.iinfo(dtype).max:
             return None
         with np.errstate(over="ignore"):

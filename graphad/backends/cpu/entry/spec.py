@@ -64,5 +64,7 @@ class Spec(ctypes.Structure):
 
 # Python numbers that an argument may be, by the dtype they are converted to.
 SCALARS: Final = {"float32": 1, "float64": 2, "int32": 3, "int64": 4, "bool": 5}
+#: Added to that of a float: the number is an np.float64, not a float of Python's.
+FROM_NUMPY: Final = 5
 ARENA_ALIGNMENT: Final = 64
 FLUSH_BITS: Final = 0x8040  # flush to zero, denormals are zero
