@@ -30,7 +30,9 @@ FUNCTIONS: Final[dict[str, str]] = {
 }
 """The functions of Python and NumPy that the code calls: result and parameter types."""
 
-OBJECTS: Final = ("PyArray_Type", "PyDoubleArrType_Type", "PyFloat_Type", "PyLong_Type", "PyBool_Type", "_Py_TrueStruct")
+OBJECTS: Final = (
+    "PyArray_Type", "PyDoubleArrType_Type", "PyFloat_Type", "PyLong_Type", "PyBool_Type", "_Py_TrueStruct",
+)  # fmt: skip
 """The objects whose addresses it compares with."""
 
 
