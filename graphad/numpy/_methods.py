@@ -1,6 +1,7 @@
 """The operators and methods of `Array`, and of the tracers that stand for one: a table, set on both classes.
 
-This is the one registration that goes upward: arrays live on the trace floor, what their operators mean is said here.
+Arrays live on the trace floor, and what their operators mean is said here. So this module registers upward: it sets the
+table on the classes, and tells the trace floor which module `graphad.numpy` is (``set_namespace``).
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ when first needed:
     ``bwd(in_avals, residual_avals, out_avals) -> Graph``: residuals, one cotangent per float output, captured operands
     -> one cotangent per float argument.
 
+A batched equation of either has a `BatchedRule`, which batches the graphs of the rule that it is made of.
+
 ``n_args`` is the number of leading operands that are arguments; the others were captured from enclosing traces.
 ``n_results`` is the number of the primal's results; behind them come predicates of its guards.
 """
@@ -206,7 +208,10 @@ def _transpose_custom_lin(
 def _batch_custom_lin(
     builder: Builder, eqn: Eqn, operands: Sequence[Ref], marks: Sequence[bool], size: int, _: Any
 ) -> tuple[list[Ref], tuple[bool, ...]]:
-    """A custom derivative under ``vmap(linearize(f))``: the pullback's batching rule, applied to the linear map."""
+    """There is no such rule: under ``vmap`` a `BatchedVjp` makes this equation anew, from batched residuals.
+
+    What arrives here is the forward-mode derivative of a ``custom_vjp`` function, which has none.
+    """
     rule = eqn.params[0]
     raise DifferentiationError(
         f"{format_loc(builder.loc)}: the forward-mode derivative of {rule.rule_name} (a custom_vjp function) cannot be "
