@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1
 from graphad.numpy._creation import full
 from graphad.numpy._joining import concatenate
-from graphad.numpy._logic import isnan, where
+from graphad.numpy._nan import _with
 from graphad.numpy._reductions import summable
 from graphad.numpy._shape import ravel
 from graphad.numpy._typing import ArrayLike, DTypeLike
@@ -45,7 +43,7 @@ def nancumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = N
     >>> gnp.nancumsum(gnp.array([1.0, gnp.nan, 2.0]))
     Array([1., 1., 3.], dtype=float32)
     """
-    return _running(reduce.cumsum, "nancumsum", _without_nan(a, "nancumsum", 0), axis, dtype)
+    return _running(reduce.cumsum, "nancumsum", _with(a, 0, "nancumsum"), axis, dtype)
 
 
 def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
@@ -55,7 +53,7 @@ def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = 
     >>> gnp.nancumprod(gnp.array([2.0, gnp.nan, 3.0]))
     Array([2., 2., 6.], dtype=float32)
     """
-    return _running(cumulative.cumprod, "nancumprod", _without_nan(a, "nancumprod", 1), axis, dtype)
+    return _running(cumulative.cumprod, "nancumprod", _with(a, 1, "nancumprod"), axis, dtype)
 
 
 def cumulative_sum(
@@ -91,11 +89,6 @@ def _running(primitive: Primitive, name: str, a: ArrayLike, axis: int | None, dt
     elif dtype_and_weakness(x)[0] is b1:
         x = cast(x, default_int())
     return primitive(x, axis=canonical_axis(axis, x.ndim, name), reverse=False)
-
-
-def _without_nan(a: ArrayLike, name: str, instead: int) -> Any:
-    x = as_operand(a, name)
-    return where(isnan(x), instead, x) if dtype_and_weakness(x)[0].is_float else x
 
 
 def _standard(

@@ -280,7 +280,7 @@ def isinf(x: ArrayLike, /) -> Array:
     """
     x = as_operand(x, "isinf")
     dtype, _ = dtype_and_weakness(x)
-    return abs(x) == Array(np.asarray(np.inf, dtype.numpy)) if dtype.is_float else _everywhere(False, x)
+    return abs(x) == Array(np.asarray(np.inf, dtype.numpy)) if dtype.is_float else everywhere(False, x)
 
 
 def isfinite(x: ArrayLike, /) -> Array:
@@ -291,10 +291,11 @@ def isfinite(x: ArrayLike, /) -> Array:
     Array([ True, False], dtype=bool)
     """
     x = as_operand(x, "isfinite")
-    return elementwise(prims.is_finite, x) if dtype_and_weakness(x)[0].is_float else _everywhere(True, x)
+    return elementwise(prims.is_finite, x) if dtype_and_weakness(x)[0].is_float else everywhere(True, x)
 
 
-def _everywhere(value: bool, x: Array) -> Array:
+def everywhere(value: bool, x: Array) -> Array:
+    """``value`` in the shape of ``x``."""
     return broadcast_to(Array(np.asarray(value)), x.shape)
 
 

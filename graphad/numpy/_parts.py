@@ -9,8 +9,7 @@ import numpy as np
 
 from graphad.ir.types import DTYPES, DType, i32, i64
 from graphad.numpy._arithmetic import clip
-from graphad.numpy._creation import zeros_like
-from graphad.numpy._logic import isfinite, isinf, isnan, where
+from graphad.numpy._logic import everywhere, isfinite, isinf, isnan, where
 from graphad.numpy._math import trunc
 from graphad.numpy._special import arctan2, rad2deg
 from graphad.numpy._typing import ArrayLike
@@ -34,7 +33,7 @@ def signbit(x: ArrayLike, /) -> Array:
     x = as_operand(x, "signbit")
     kind = dtype_and_weakness(x)[0].kind
     if kind in "bu":
-        return _nowhere(x)
+        return everywhere(False, x)
     return (elementwise(prims.copysign, 1.0, x) if kind == "f" else x) < 0
 
 
@@ -216,7 +215,7 @@ def imag(x: ArrayLike, /) -> Array:
     >>> gnp.imag(gnp.ones(2))
     Array([0., 0.], dtype=float32)
     """
-    return zeros_like(as_operand(x, "imag"))
+    return _zeros(as_operand(x, "imag"))
 
 
 def conjugate(x: ArrayLike, /) -> Array:
@@ -237,7 +236,7 @@ def angle(x: ArrayLike, deg: bool = False) -> Array:
     Array([0.       , 3.1415927], dtype=float32)
     """
     x = as_float(x, "angle")
-    result = arctan2(zeros_like(x), x)
+    result = arctan2(_zeros(x), x)
     return rad2deg(result) if deg else result
 
 
@@ -248,7 +247,7 @@ def isreal(x: ArrayLike, /) -> Array:
     >>> gnp.isreal(gnp.ones(2))
     Array([ True,  True], dtype=bool)
     """
-    return ~_nowhere(as_operand(x, "isreal"))
+    return everywhere(True, as_operand(x, "isreal"))
 
 
 def iscomplex(x: ArrayLike, /) -> Array:
@@ -258,7 +257,7 @@ def iscomplex(x: ArrayLike, /) -> Array:
     >>> gnp.iscomplex(gnp.ones(2))
     Array([False, False], dtype=bool)
     """
-    return _nowhere(as_operand(x, "iscomplex"))
+    return everywhere(False, as_operand(x, "iscomplex"))
 
 
 def isrealobj(x: Any) -> bool:
@@ -270,8 +269,8 @@ def isrealobj(x: Any) -> bool:
     return not np.iscomplexobj(x)
 
 
-def _nowhere(x: Array) -> Array:
-    return broadcast_to(Array(np.asarray(False)), x.shape)
+def _zeros(x: Array) -> Array:
+    return broadcast_to(cast(0, *dtype_and_weakness(x)), x.shape)
 
 
 conj = conjugate

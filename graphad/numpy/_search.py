@@ -11,7 +11,6 @@ from graphad.numpy._creation import zeros_like
 from graphad.numpy._joining import concatenate
 from graphad.numpy._logic import isnan, where
 from graphad.numpy._precision import in_float32
-from graphad.numpy._reductions import any as any_
 from graphad.numpy._shape import flip, ravel, reshape
 from graphad.numpy._sorting import argsort, sort
 from graphad.numpy._typing import ArrayLike
@@ -92,7 +91,7 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     del assume_unique  # it makes no difference here
     x, tested = beside("isin", element, test_elements)
     tested = ravel(tested)
-    found = _is_among(x, tested) if tested.size > _FEW else any_(reshape(x, (*x.shape, 1)) == tested, -1)
+    found = _is_among(x, tested) if tested.size > _FEW else (reshape(x, (*x.shape, 1)) == tested).any(-1)
     return ~found if invert else found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from graphad.numpy._creation import zeros_like
 from graphad.numpy._joining import Arrays, concatenate, operands_of, split
 from graphad.numpy._shape import broadcast_to, flip, moveaxis, ravel, reshape, swapaxes
 from graphad.numpy._typing import ArrayLike, Shape
@@ -213,7 +212,7 @@ def resize(a: ArrayLike, new_shape: Shape) -> Array:
     x, shape = ravel(as_operand(a, "resize")), canonical_shape(new_shape, "resize")
     size = math.prod(shape)
     if not x.size or not size:
-        return zeros_like(x, shape=shape)
+        return broadcast_to(cast(0, *dtype_and_weakness(x)), shape)
     return reshape(concatenate([x] * -(-size // x.size))[:size], shape)
 
 
