@@ -31,7 +31,7 @@ HEAVY: dict[str, dict[str, str]] = {
     "matplotlib": {"graphad/train/_result.py": "late"},
     "safetensors": {"graphad/train/_files.py": "late"},
     "cuda": {"graphad/backends/cuda/toolkit.py": "late"},
-    "opt_einsum": {"graphad/numpy/_einsum.py": "late"},
+    "opt_einsum": {"graphad/numpy/linalg/_einsum.py": "late"},
     "graphad_kernels": {"graphad/primitives/reference.py": "late", "graphad/backends/": "any", "kernels/": "any"},
     "html": {"graphad/api/": "late", "graphad/backends/": "any", "graphad/ir/html.py": "any", "graphad/train/": "any"},
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
-from graphad.numpy._logic import compared
+from graphad.numpy._elementwise.comparison import compared
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims

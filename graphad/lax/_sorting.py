@@ -10,7 +10,7 @@ import numpy as np
 
 from graphad import numpy as gnp
 from graphad.lax._elementwise import bitcast_convert_type
-from graphad.numpy._sorting import along, order_by, order_of
+from graphad.numpy._sort.sorting import along, order_by, order_of
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array

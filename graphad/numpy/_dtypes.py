@@ -53,7 +53,6 @@ uint8, uint16, uint32, uint64 = map(ScalarType, ("u8", "u16", "u32", "u64"))
 float16, bfloat16, float32, float64 = map(ScalarType, ("f16", "bf16", "f32", "f64"))
 single, double = float32, float64
 dtype: Final = np.dtype
-
 floating = np.floating
 integer = np.integer
 signedinteger = np.signedinteger
@@ -61,6 +60,10 @@ unsignedinteger = np.unsignedinteger
 number = np.number
 inexact = np.inexact
 generic = np.generic
+character = np.character
+complexfloating = np.complexfloating
+flexible = np.flexible
+object_ = np.object_
 
 
 def issubdtype(dtype: Any, kind: Any) -> bool:
@@ -102,6 +105,41 @@ def _is_dtype(x: Any) -> bool:
     return isinstance(x, (str, type, np.dtype, ScalarType))
 
 
+def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+    """Whether NumPy converts one dtype to another under a rule: ``no equiv safe same_kind unsafe``.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.can_cast("int32", "float64"), gnp.can_cast("float64", "int32")
+    (True, False)
+    """
+    return bool(np.can_cast(_dtype(from_), canonical_dtype(to).numpy, casting))  # pyright: ignore[reportArgumentType]
+
+
+def _dtype(x: Any) -> np.dtype[Any]:
+    return x.dtype if isinstance(x, (Array, np.ndarray)) else canonical_dtype(x).numpy
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a dtype is another one, of a kind, or any of a tuple of these.
+
+    The kinds are ``bool``, ``signed integer``, ``unsigned integer``, ``integral``, ``real floating`` and ``numeric``.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.isdtype("float32", "real floating"), gnp.isdtype("int8", ("bool", "unsigned integer"))
+    (True, False)
+    """
+    if isinstance(kind, tuple):
+        return any([isdtype(dtype, k) for k in kind])
+    found = canonical_dtype(dtype)
+    kinds = {
+        "bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
+        "complex floating": "", "numeric": "iuf",
+    }  # fmt: skip
+    if isinstance(kind, str) and kind in kinds:
+        return found.kind in kinds[kind]
+    return found is canonical_dtype(kind)
+
+
 def finfo(dtype: Any) -> Any:
     """The limits of a floating-point type: ``eps``, ``max``, ``tiny``, ...
 
@@ -126,13 +164,3 @@ def _dtype_of(x: Any) -> np.dtype[Any]:
     return (
         dtype_and_weakness(x)[0].numpy if isinstance(x, (Array, np.ndarray, np.generic)) else canonical_dtype(x).numpy
     )
-
-
-def iscomplexobj(x: Any) -> bool:
-    """False: graphad computes with real numbers.
-
-    >>> import graphad.numpy as gnp
-    >>> gnp.iscomplexobj(gnp.zeros(1))
-    False
-    """
-    return np.iscomplexobj(x) if isinstance(x, (np.ndarray, complex)) else False

@@ -16,19 +16,15 @@ import numpy as np
 from graphad.api.devices import device_put
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import literal
-from graphad.numpy import (
-    _arithmetic,
-    _creation,
-    _cumulative,
-    _indexing,
-    _joining,
-    _linear,
-    _logic,
-    _math,
-    _reductions,
-    _shape,
-    _sorting,
-)
+from graphad.numpy._create import data
+from graphad.numpy._elementwise import arithmetic, comparison, extrema, integers, rounding
+from graphad.numpy._index import diagonals, taking, updates
+from graphad.numpy._reduce import averages, cumulative, sums
+from graphad.numpy._reduce import extrema as extrema_over_axes
+from graphad.numpy._shape import reshaping, resizing
+from graphad.numpy._shape.axes import matrix_transpose, swapaxes, transpose
+from graphad.numpy._sort import sorting
+from graphad.numpy.linalg import _products
 from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
 from graphad.trace.exact import Exact, exact
@@ -99,28 +95,28 @@ def _operator(function: Method, primitive: Primitive | None = None) -> tuple[Met
 
 #: Name of the operator, the function that it means, and the primitive that the function is for equal float operands.
 _BINARY: tuple[tuple[str, Method, Primitive | None], ...] = (
-    ("add", _arithmetic.add, prims.add),
-    ("sub", _arithmetic.subtract, prims.sub),
-    ("mul", _arithmetic.multiply, prims.mul),
-    ("truediv", _arithmetic.divide, prims.div),
-    ("floordiv", _arithmetic.floor_divide, None),
-    ("mod", _arithmetic.remainder, None),
-    ("divmod", _arithmetic.divmod, None),
-    ("pow", _arithmetic.power, None),
-    ("matmul", _linear.matmul, None),
-    ("and", _logic.bitwise_and, None),
-    ("or", _logic.bitwise_or, None),
-    ("xor", _logic.bitwise_xor, None),
-    ("lshift", _logic.left_shift, None),
-    ("rshift", _logic.right_shift, None),
+    ("add", arithmetic.add, prims.add),
+    ("sub", arithmetic.subtract, prims.sub),
+    ("mul", arithmetic.multiply, prims.mul),
+    ("truediv", arithmetic.divide, prims.div),
+    ("floordiv", arithmetic.floor_divide, None),
+    ("mod", arithmetic.remainder, None),
+    ("divmod", arithmetic.divmod, None),
+    ("pow", arithmetic.power, None),
+    ("matmul", _products.matmul, None),
+    ("and", integers.bitwise_and, None),
+    ("or", integers.bitwise_or, None),
+    ("xor", integers.bitwise_xor, None),
+    ("lshift", integers.left_shift, None),
+    ("rshift", integers.right_shift, None),
 )
 _COMPARISONS: tuple[tuple[str, Method, Primitive], ...] = (
-    ("eq", _logic.equal, prims.eq),
-    ("ne", _logic.not_equal, prims.ne),
-    ("lt", _logic.less, prims.lt),
-    ("le", _logic.less_equal, prims.le),
-    ("gt", _logic.greater, prims.gt),
-    ("ge", _logic.greater_equal, prims.ge),
+    ("eq", comparison.equal, prims.eq),
+    ("ne", comparison.not_equal, prims.ne),
+    ("lt", comparison.less, prims.lt),
+    ("le", comparison.less_equal, prims.le),
+    ("gt", comparison.greater, prims.gt),
+    ("ge", comparison.greater_equal, prims.ge),
 )
 
 
@@ -164,12 +160,12 @@ def _iterate(x: Any) -> Iterator[Any]:
 
 def _reshape(x: Any, *shape: Any, order: str = "C") -> Array:
     """`graphad.numpy.reshape`, the sizes as one tuple or one by one."""
-    return _shape.reshape(x, shape[0] if len(shape) == 1 else shape, order)
+    return reshaping.reshape(x, shape[0] if len(shape) == 1 else shape, order)
 
 
 def _transpose(x: Any, *axes: Any) -> Array:
     """`graphad.numpy.transpose`, the axes as one tuple or one by one."""
-    return _shape.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+    return transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
 def _without_out(function: Method) -> Method:
@@ -197,51 +193,51 @@ def _to_device(x: Any, device: Any, /, *, stream: None = None) -> Array:
 
 
 _METHODS: dict[str, Method] = {
-    "__neg__": _math.negative,
-    "__pos__": _math.positive,
-    "__abs__": _math.abs,
-    "__invert__": _logic.bitwise_not,
-    "__getitem__": _indexing.getitem,
-    "__round__": _math.round,
+    "__neg__": arithmetic.negative,
+    "__pos__": arithmetic.positive,
+    "__abs__": arithmetic.abs,
+    "__invert__": integers.bitwise_not,
+    "__getitem__": updates.getitem,
+    "__round__": rounding.round,
     "__iter__": _iterate,
     "__array_namespace__": array_namespace,
-    "all": _without_out(_reductions.all),
-    "any": _without_out(_reductions.any),
-    "argmax": _without_out(_reductions.argmax),
-    "argmin": _without_out(_reductions.argmin),
-    "argsort": _sorting.argsort,
-    "astype": _creation.astype,
-    "diagonal": _indexing.diagonal,
-    "clip": _arithmetic.clip,
+    "all": _without_out(sums.all),
+    "any": _without_out(sums.any),
+    "argmax": _without_out(extrema_over_axes.argmax),
+    "argmin": _without_out(extrema_over_axes.argmin),
+    "argsort": sorting.argsort,
+    "astype": data.astype,
+    "diagonal": diagonals.diagonal,
+    "clip": extrema.clip,
     "conj": _itself,
     "copy": _itself,
-    "cumprod": _without_out(_cumulative.cumprod),
-    "cumsum": _without_out(_cumulative.cumsum),
-    "dot": _linear.dot,
-    "flatten": _shape.ravel,
-    "max": _without_out(_reductions.max),
-    "mean": _without_out(_reductions.mean),
-    "min": _without_out(_reductions.min),
-    "prod": _without_out(_reductions.prod),
-    "ravel": _shape.ravel,
-    "repeat": _joining.repeat,
+    "cumprod": _without_out(cumulative.cumprod),
+    "cumsum": _without_out(cumulative.cumsum),
+    "dot": _products.dot,
+    "flatten": reshaping.ravel,
+    "max": _without_out(extrema_over_axes.max),
+    "mean": _without_out(averages.mean),
+    "min": _without_out(extrema_over_axes.min),
+    "prod": _without_out(sums.prod),
+    "ravel": reshaping.ravel,
+    "repeat": resizing.repeat,
     "reshape": _reshape,
-    "round": _math.round,
-    "sort": _sorting.sort,
-    "squeeze": _shape.squeeze,
-    "std": _without_out(_reductions.std),
-    "sum": _without_out(_reductions.sum),
-    "swapaxes": _shape.swapaxes,
-    "take": _indexing.take,
+    "round": rounding.round,
+    "sort": sorting.sort,
+    "squeeze": reshaping.squeeze,
+    "std": _without_out(averages.std),
+    "sum": _without_out(sums.sum),
+    "swapaxes": swapaxes,
+    "take": taking.take,
     "to_device": _to_device,
-    "trace": _indexing.trace,
+    "trace": diagonals.trace,
     "transpose": _transpose,
-    "var": _without_out(_reductions.var),
+    "var": _without_out(averages.var),
 }
 _PROPERTIES: dict[str, Method] = {
-    "at": _indexing.UpdateAt,
-    "T": _shape.transpose,
-    "mT": _shape.matrix_transpose,
+    "at": updates.UpdateAt,
+    "T": transpose,
+    "mT": matrix_transpose,
     "real": _itself,
 }
 
@@ -266,7 +262,7 @@ def _install_exact() -> None:
         setattr(Exact, f"__r{name}__", reflected)
     for name, function, _ in _COMPARISONS:
         setattr(Exact, f"__{name}__", _exact_operator(function)[0])
-    for name, function in {"neg": _math.negative, "pos": _math.positive, "abs": _math.abs}.items():
+    for name, function in {"neg": arithmetic.negative, "pos": arithmetic.positive, "abs": arithmetic.abs}.items():
         setattr(Exact, f"__{name}__", lambda x, f=function: exact(f(x.wide), x))
 
 

@@ -8,15 +8,16 @@ from typing import Any, Final
 import numpy as np
 
 from graphad.ir.types import f32, f64, literal
-from graphad.numpy._creation import array as make_array
-from graphad.numpy._joining import concatenate
-from graphad.numpy._mapping import apply_along_axis
-from graphad.numpy._math import floor, rint
-from graphad.numpy._reductions import max as max_
-from graphad.numpy._reductions import mean
-from graphad.numpy._reductions import min as min_
-from graphad.numpy._shape import broadcast_to, flip
-from graphad.numpy._sorting import median
+from graphad.numpy._create.data import array as make_array
+from graphad.numpy._elementwise.rounding import floor, rint
+from graphad.numpy._functional import apply_along_axis
+from graphad.numpy._reduce.averages import mean
+from graphad.numpy._reduce.extrema import max as max_
+from graphad.numpy._reduce.extrema import min as min_
+from graphad.numpy._reduce.quantiles import median
+from graphad.numpy._shape.broadcasting import broadcast_to
+from graphad.numpy._shape.joining import concatenate
+from graphad.numpy._shape.rearranging import flip
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import shape as prims
 from graphad.trace import source

@@ -6,26 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from graphad.numpy._arithmetic import add, power, subtract
-from graphad.numpy._convolution import convolve
-from graphad.numpy._creation import zeros_like
-from graphad.numpy._joining import concatenate, stack
+from graphad.numpy._create.filled import zeros_like
+from graphad.numpy._elementwise.arithmetic import add, subtract
 from graphad.numpy._padding import pad
 from graphad.numpy._precision import in_float32
-from graphad.numpy._shape import atleast_1d
+from graphad.numpy._shape.joining import concatenate, stack
+from graphad.numpy._shape.reshaping import atleast_1d
+from graphad.numpy._signal.convolution import convolve
 from graphad.numpy._typing import ArrayLike
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import (
-    as_float,
-    as_number,
-    as_operand,
-    beside,
-    cast,
-    dtype_and_weakness,
-    result_type,
-    shape_text,
-)
+from graphad.trace.semantics import as_float, beside, cast, dtype_and_weakness, result_type, shape_text
 
 
 @in_float32
@@ -172,23 +163,3 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     for k in range(zeros.shape[0]):
         result = convolve(result, concatenate([one, -zeros[k : k + 1]]))
     return result
-
-
-@in_float32
-def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Array:
-    """The powers of each element as a row, ``N`` of them, from the highest down or with ``increasing`` from 0 up.
-
-    >>> import graphad.numpy as gnp
-    >>> gnp.vander(gnp.array([2, 3]), 3)
-    Array([[4, 2, 1],
-           [9, 3, 1]], dtype=int32)
-    """
-    rows = as_operand(x, "vander")
-    if rows.ndim != 1:
-        raise ValueError(f"{source.where()}vander got {shape_text(rows)}; it takes one axis.")
-    n = rows.shape[0] if N is None else N
-    exponents = np.arange(n) if increasing else np.arange(n)[::-1]
-    columns = [power(as_number(rows, "vander"), int(k)) for k in exponents]
-    return (
-        stack(columns, 1) if columns else cast(as_number(rows, "vander")[:, None][:, :0], dtype_and_weakness(rows)[0])
-    )

@@ -1,4 +1,4 @@
-"""The functions of `graphad.numpy` in `_special`, `_parts` and `_integers`, and the primitives behind them in `lax`."""
+"""Rarer functions of each element, of floats and of integers, and the primitives behind them in `lax`."""
 
 from __future__ import annotations
 

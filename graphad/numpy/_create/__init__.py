@@ -1,0 +1,1 @@
+"""Arrays made: of data, filled, counted out, of known patterns."""

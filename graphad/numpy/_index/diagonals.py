@@ -1,0 +1,104 @@
+"""Diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphad.numpy._elementwise.logic import where
+from graphad.numpy._padding import pad
+from graphad.numpy._shape.axes import moveaxis
+from graphad.numpy._shape.reshaping import ravel
+from graphad.numpy._typing import ArrayLike
+from graphad.trace import source
+from graphad.trace.array import Array
+from graphad.trace.semantics import as_operand, dtype_and_weakness, shape_text
+
+
+def diagonal(x: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """The elements on a diagonal of two axes, along a new last axis.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.diagonal(gnp.arange(9).reshape(3, 3))
+    Array([0, 4, 8], dtype=int32)
+    """
+    x = as_operand(x, "diagonal")
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
+    start_row, start_column = max(-offset, 0), max(offset, 0)
+    along = np.arange(max(min(rows - start_row, columns - start_column), 0))
+    return x[..., along + start_row, along + start_column]
+
+
+def diag(x: ArrayLike, k: int = 0) -> Array:
+    """The ``k``-th diagonal of a matrix, or the matrix with this diagonal.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.diag(gnp.array([1, 2]))
+    Array([[1, 0],
+           [0, 2]], dtype=int32)
+    """
+    x = as_operand(x, "diag")
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        raise ValueError(f"{source.where()}diag takes a vector or a matrix, got {shape_text(x)}.")
+    n = x.shape[0] + abs(k)
+    shifted = pad(x, (max(k, 0), max(-k, 0)))  # element j stands in column j
+    return where(np.eye(n, k=k, dtype=bool), shifted, _zero(x))
+
+
+def diagflat(v: ArrayLike, k: int = 0) -> Array:
+    """The matrix with the flattened array on its ``k``-th diagonal.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.diagflat(gnp.array([1, 2]))
+    Array([[1, 0],
+           [0, 2]], dtype=int32)
+    """
+    return diag(ravel(as_operand(v, "diagflat")), k)
+
+
+def trace(x: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """The sum of the elements on a diagonal.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.trace(gnp.eye(3))
+    Array(3., dtype=float32)
+    """
+    return diagonal(x, offset, axis1, axis2).sum(-1)
+
+
+def tril(x: ArrayLike, k: int = 0) -> Array:
+    """The matrix with zeros above its ``k``-th diagonal.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.tril(gnp.ones((2, 2)))
+    Array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
+    x = as_operand(x, "tril")
+    return where(_lower(x, k, "tril"), x, _zero(x))
+
+
+def triu(x: ArrayLike, k: int = 0) -> Array:
+    """The matrix with zeros below its ``k``-th diagonal.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.triu(gnp.ones((2, 2)))
+    Array([[1., 1.],
+           [0., 1.]], dtype=float32)
+    """
+    x = as_operand(x, "triu")
+    return where(_lower(x, k - 1, "triu"), _zero(x), x)
+
+
+def _lower(x: Any, k: int, name: str) -> Any:
+    if x.ndim < 2:
+        raise ValueError(f"{source.where()}{name} takes matrices, got {shape_text(x)}.")
+    return np.tri(x.shape[-2], x.shape[-1], k, bool)
+
+
+def _zero(x: Any) -> Any:
+    return dtype_and_weakness(x)[0].numpy.type(0)

@@ -1,0 +1,1 @@
+"""Elements arranged: other shapes and axes, arrays joined, split, repeated, turned round."""

@@ -1,0 +1,1 @@
+"""Samples of functions: convolved, subtracted, integrated, interpolated."""

@@ -1,0 +1,1 @@
+"""Elements in order, and places in sorted arrays."""
