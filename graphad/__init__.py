@@ -52,6 +52,7 @@ with _paused():  # a fifth of the time
     from graphad.trace.array import Array as Array
     from graphad.trace.float0 import float0 as float0
     from graphad.trace.tracebacks import install as _install
+    from graphad.version import __version__ as __version__
 
 if _t.TYPE_CHECKING:
     from graphad import debug as debug
@@ -63,8 +64,6 @@ if _t.TYPE_CHECKING:
     from graphad import train as train
 
 _install()
-
-__version__ = "0.1.0"
 
 #: Imported when first used: start-up time.
 _LATER = ("debug", "flatten_util", "lax", "nn", "optim", "random", "train")

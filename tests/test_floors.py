@@ -57,6 +57,10 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/api/stages.py", "graphad.backends.cuda.runtime.pointers"): "start-up time: the CPU needs nothing of CUDA",
     ("graphad/api/stages.py", "graphad.backends.cuda.runtime.runtimes"): "start-up time: the CPU needs nothing of CUDA",
     ("graphad/api/stages.py", "graphad.backends.cuda.toolkit"): "start-up time: the CPU needs nothing of CUDA",
+    ("graphad/backends/cpu/executable.py", "graphad.backends.cpu"): "start-up time: not for code found on disk",
+    ("graphad/backends/cpu/entry/make.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
+    ("graphad/backends/llvm/loader.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
+    ("graphad/backends/routines/bodies.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
 }
 
 # What the library itself never imports.

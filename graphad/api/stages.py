@@ -34,24 +34,20 @@ if TYPE_CHECKING:
     from graphad.backends.cuda.run.executable import DeviceExecutable
     from graphad.backends.cuda.runtime.allocator import Allocator
     from graphad.backends.loops.explanation import Explanation
-    from graphad.passes import Pipeline
 
 NDArray = np.ndarray[Any, Any]
 
 
-def default_pipeline() -> Pipeline:
+def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
-    from graphad.passes import Inline, Simplify  # late: eager code needs no passes
-
-    return (Inline(custom=True), Simplify(fast_math=config.fast_math))
+    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''}"
 
 
 def simplify(graph: Graph) -> Graph:
     """Calls inlined and rewritten: what is compiled. Memoised."""
-    from graphad.passes import run  # late: eager code needs no passes
+    from graphad.passes import applied  # late: eager code needs no passes, nor does code that was compiled before
 
-    pipeline = default_pipeline()
-    return graph.memoize(("simplified", *pipeline), lambda: run(graph, pipeline))
+    return applied(graph, default_pipeline())
 
 
 def compiled(graph: Graph) -> Executable:
@@ -60,7 +56,7 @@ def compiled(graph: Graph) -> Executable:
         from graphad.backends.cpu.executable import compile_graph  # late: eager code needs no compiler
 
         key: Hashable = ("compiled", config.trace_key)
-        return graph.memoize(key, lambda: watched(compile_graph(simplify(graph), name=graph.name), graph))
+        return graph.memoize(key, lambda: watched(compile_graph(graph, passes=default_pipeline()), graph))
 
 
 def available_devices() -> list[Device]:

@@ -37,7 +37,7 @@ _PUTS_PER_SWEEP: Final = 64
 _TOUCH_AFTER_S: Final = 3600.0  # a file in use is made young again at most this often
 
 
-def key_of(*parts: str) -> str:
+def key_of(*parts: str | bytes) -> str:
     """The file name for contents that depend on all ``parts``, and on nothing else.
 
     >>> key_of("a", "b") == key_of("a", "b"), key_of("a", "b") == key_of("ab", "")
@@ -45,7 +45,7 @@ def key_of(*parts: str) -> str:
     """
     digest = hashlib.sha256()
     for part in parts:
-        encoded = part.encode()
+        encoded = part.encode() if isinstance(part, str) else part
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()[:_KEY_LENGTH]

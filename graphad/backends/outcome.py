@@ -1,7 +1,11 @@
-"""How a run of a compiled program can end, apart from its results. On its own so that it costs no start-up time."""
+"""What a compiled program gives besides the results of its graph, and how a run of it can end without any.
+
+On its own so that it costs no start-up time.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphad.errors import GuardError, at
@@ -14,6 +18,25 @@ class GuardFailure(NamedTuple):
 
     ordinal: int
     observed: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOutput:
+    """A guard of a program: the output that holds its predicate, and the value it must have."""
+
+    output: int
+    expected: Literal
+    loc: Loc = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrintOutput:
+    """A ``debug_print``: its format, how many axes are lanes, and the outputs that hold its operands."""
+
+    fmt: str
+    lanes: int
+    outputs: tuple[int, ...]
+    loc: Loc = None
 
 
 def guard_error(name: str, expected: Literal, observed: Literal, loc: Loc) -> GuardError:

@@ -133,7 +133,7 @@ def stage_graph(
 
 def _passes(pipeline: str | None, after: str | None) -> Pipeline:
     """The passes to run, up to the last one of the name ``after``."""
-    passes = default_pipeline() if pipeline is None else parse_pipeline(pipeline)
+    passes = parse_pipeline(default_pipeline() if pipeline is None else pipeline)
     if after is None:
         return passes
     places = [k for k, p in enumerate(passes) if p.name == after]

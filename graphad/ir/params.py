@@ -11,12 +11,13 @@ from graphad.ir.types import DTYPES, Aval, DType, Literal, aval, format_literal,
 
 
 class ParamKind(NamedTuple):
-    """How params of a kind are recognised, printed and read back."""
+    """How params of a kind are recognised, printed and read back, and what stands for them in a key on disk."""
 
     name: str
     check: Callable[[Any], bool]
     format: Callable[[Any], str]
     parse: Callable[[str, Mapping[str, Any]], Any]  # (text, named rules) -> value
+    plain: Callable[[Any], Any] = lambda x: x  # of plain values only; see `graphad.ir.digest`
 
 
 def _is_int(x: Any) -> bool:
@@ -67,15 +68,25 @@ BOOL: Final = ParamKind("bool", lambda x: type(x) is bool, repr, _python)
 STR: Final = ParamKind("str", lambda x: type(x) is str, repr, _python)
 INTS: Final = ParamKind("ints", _is_ints, _compact, _python)
 NESTED: Final = ParamKind("tuple of ints", _is_nested, _compact, _python)
-DTYPE: Final = ParamKind("dtype", lambda x: type(x) is DType, lambda d: d.name, lambda t, _: DTYPES[t.strip()])
+DTYPE: Final = ParamKind(
+    "dtype", lambda x: type(x) is DType, lambda d: d.name, lambda t, _: DTYPES[t.strip()], lambda d: d.name
+)
 LITERAL: Final = ParamKind(
-    "literal", lambda x: type(x) is Literal, format_literal, lambda t, _: parse_literal(t.strip())
+    "literal",
+    lambda x: type(x) is Literal,
+    format_literal,
+    lambda t, _: parse_literal(t.strip()),
+    lambda x: x.order,
 )
 AVALS: Final = ParamKind(
     "avals",
     lambda x: type(x) is tuple and all(type(i) is Aval for i in x),
     lambda x: "(" + ", ".join(map(repr, x)) + ")",
     _avals_from,
+    lambda x: tuple([(i.dtype.name, *i.shape) for i in x]),
 )
-#: A rule of a custom derivative: an object compared by identity, printed by the name the printer gave it.
-RULE: Final = ParamKind("rule", lambda x: hasattr(x, "rule_name"), lambda r: f"@{r.rule_name}", _rule_from)
+#: A rule of a custom derivative: an object compared by identity, printed by the name the printer gave it. What is
+#: compiled does not depend on it.
+RULE: Final = ParamKind(
+    "rule", lambda x: hasattr(x, "rule_name"), lambda r: f"@{r.rule_name}", _rule_from, lambda _: None
+)

@@ -6,6 +6,7 @@ from graphad.passes.inline import Inline as Inline
 from graphad.passes.pipeline import PASSES as PASSES
 from graphad.passes.pipeline import Pass as Pass
 from graphad.passes.pipeline import Pipeline as Pipeline
+from graphad.passes.pipeline import applied as applied
 from graphad.passes.pipeline import format_pipeline as format_pipeline
 from graphad.passes.pipeline import graph_pass as graph_pass
 from graphad.passes.pipeline import parse_pipeline as parse_pipeline

@@ -167,6 +167,11 @@ def run(
     return graph
 
 
+def applied(graph: Graph, pipeline: str) -> Graph:
+    """`run`, once for a graph and the text of a pipeline."""
+    return graph.memoize(("passes", pipeline), lambda: run(graph, pipeline)) if pipeline else graph
+
+
 def _check_step(p: Pass, before: Graph, after: Graph, level: int) -> None:
     try:
         verify(after, level)

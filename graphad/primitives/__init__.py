@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from graphad.ir.lowering import Lowering
+from graphad.ir.primitive import PRIMITIVES, Primitive
 from graphad.primitives import arithmetic as arithmetic
 from graphad.primitives import cast as cast
 from graphad.primitives import comparison as comparison
@@ -21,3 +27,8 @@ from graphad.primitives import shape as shape
 from graphad.primitives import sorting as sorting
 from graphad.primitives import transcendental as transcendental
 from graphad.primitives import windows as windows
+
+#: The primitives of graphad itself, and the lowerings they came with: their names say what is compiled for them.
+OWN: Final[Mapping[Primitive, Lowering | Callable[..., Lowering] | None]] = MappingProxyType(
+    {p: p.lowering for p in PRIMITIVES.values()}
+)

@@ -16,6 +16,7 @@ from graphad.backends.loops.ir import Buffer, Index, KernelProgram, LoopNest, Ro
 from graphad.backends.numba import source as emit_numba
 from graphad.backends.routines import addresses
 from graphad.ir.types import DType, Literal, literal
+from tests.backends.loading import load
 
 Arrays = list[np.ndarray[Any, Any]]
 
@@ -78,7 +79,7 @@ def run_llvm(p: KernelProgram, inputs: Sequence[Any], native: int = 64) -> tuple
 
 @functools.cache
 def _load(text: str, name: str, opt: int) -> native.Executable:
-    return native.load(text, name, opt)
+    return load(text, name, opt)
 
 
 def same(got: Any, want: Any, rtol: float = 0.0) -> None:

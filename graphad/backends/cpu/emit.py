@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphad.backends import artifact
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls
 from graphad.backends.llvm.nest import NestEmitter
@@ -67,7 +68,7 @@ class _Emitter:
         self.nests = NestEmitter(self.code, native, self.buffers, self.pointers, comments)
 
     def run(self) -> Emitted:
-        name = f"ga_{self.program.name}"
+        name = artifact.symbol_of(self.program.name)
         self.prologue()
         for step in self.program.steps:
             self.step(step)

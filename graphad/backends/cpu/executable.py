@@ -1,7 +1,8 @@
-"""A graph compiled: lowered, emitted, loaded, and entered through a builtin function.
+"""A graph compiled: found on disk or lowered and emitted, loaded, and entered through a builtin function.
 
-Machine code is shared by equal graphs; what is shown of a program (its loops, its source, the user's lines in them)
-belongs to the graph that it was asked for.
+Machine code is an `Artifact`, kept by what the graph computes and shared by graphs that compute the same; what is shown
+of a program (its loops, its source, the user's lines in them) belongs to the graph that it was asked for, and is made
+when somebody looks.
 """
 
 from __future__ import annotations
@@ -9,26 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from typing import Literal as OneOf
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from graphad.backends.cpu import emit as emit_llvm
+from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
-from graphad.backends.llvm import native
-from graphad.backends.loops.ir import KernelProgram
-from graphad.backends.lower.fuse import Lowered, lower
-from graphad.backends.numba import source as emit_numba
-from graphad.backends.outcome import GuardFailure, guard_error
+from graphad.backends.llvm import loader
+from graphad.backends.llvm.library import object_key
+from graphad.backends.outcome import GuardFailure, GuardOutput, guard_error
 from graphad.backends.routines import addresses
 from graphad.config import config
 from graphad.errors import LoweringError
+from graphad.ir.digest import encode
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, literal
+from graphad.primitives import OWN
 from graphad.primitives.effects import printed_lines
+
+if TYPE_CHECKING:
+    from graphad.backends.loops.ir import KernelProgram
+    from graphad.backends.lower.fuse import Lowered
 
 Engine = OneOf["llvm", "numba"]
 NDArray = np.ndarray[Any, Any]
@@ -36,12 +41,12 @@ NDArray = np.ndarray[Any, Any]
 
 @dataclass(eq=False)
 class _Code:
-    """Loaded code of a program, shared by the executables of equal graphs."""
+    """Code of a program in memory, shared by the executables of equal graphs."""
 
-    run: Callable[..., int] | None  # of the numba engine: flat arrays to status
-    loaded: native.Executable | None
-    arena_bytes: int
-    extras: tuple[int, ...]
+    artifact: Artifact
+    loaded: loader.Executable | None
+    routines: tuple[int, ...] = ()  # their addresses
+    run: Callable[..., int] | None = None  # of the numba engine: flat arrays to status
 
 
 _codes: WeakValueDictionary[Hashable, _Code] = WeakValueDictionary()
@@ -52,26 +57,30 @@ class Executable:
 
     Attributes
     ----------
-    graph, name, engine, flush_denormals
+    graph, name, engine, flush_denormals, passes
         What was compiled, and how.
+    artifact
+        What runs.
     run
         ``run(arrays) -> outputs | GuardFailure``.
     """
 
-    def __init__(self, graph: Graph, name: str, engine: Engine, flush_denormals: bool) -> None:
+    def __init__(self, graph: Graph, name: str, engine: Engine, flush_denormals: bool, passes: str) -> None:
         self.graph = graph
         self.name = name
         self.engine: Engine = engine
         self.flush_denormals = flush_denormals
+        self.passes = passes
         with compiling:
             self._code = self._find_code()
+            self.artifact = self._code.artifact
             self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
-            self._bare = not (self.lowered.guards or self.lowered.prints)
+            self._bare = not (self.artifact.guards or self.artifact.prints)
 
     def __call__(self, *arrays: Any) -> tuple[NDArray, ...]:
         outcome = self.run(arrays)
         if type(outcome) is GuardFailure:
-            failed = self.lowered.guards[outcome.ordinal]
+            failed = self.lowered.guards[outcome.ordinal]  # with its line
             raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return outcome
 
@@ -80,10 +89,10 @@ class Executable:
         outputs = self._entry(*arrays)
         if self._bare or type(outputs) is GuardFailure:
             return outputs
-        for p in self.lowered.prints:
+        for p in self.artifact.prints:
             for line in printed_lines([outputs[k] for k in p.outputs], fmt=p.fmt, lanes=p.lanes):
                 print(line)  # noqa: T201 - what the user asked for
-        return outputs[: self.lowered.n_outputs]
+        return outputs[: self.artifact.results]
 
     def entry(
         self,
@@ -100,19 +109,19 @@ class Executable:
         ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
         arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure` and the arguments.
         """
-        lowered = self.lowered
-        if lowered.prints or self._code.loaded is None or (lowered.guards and on_guard is None):
+        made = self.artifact
+        if made.prints or self._code.loaded is None or (made.guards and on_guard is None):
             return None
-        observe = _observer(lowered)
+        observe = _observer(made.guards)
 
         def leave(status: int, seen: tuple[NDArray, ...], *args: Any) -> Any:
             assert on_guard is not None, "a program without guards does not leave early"
             return on_guard(observe(status, seen), *args)
 
-        predicates = [Output(a.dtype.numpy, a.shape) for a in lowered.outputs[lowered.n_outputs :]]
+        predicates = [Output(a.dtype.numpy, a.shape) for a in made.outputs[made.results :]]
         program = self._program(
             tuple(inputs), (*outputs, *predicates), fallback,
-            box=box, on_guard=leave, results=lowered.n_outputs, unpack=unpack,
+            box=box, on_guard=leave, results=made.results, unpack=unpack,
         )  # fmt: skip
         return make_entry(program)
 
@@ -121,7 +130,7 @@ class Executable:
     @cached_property
     def lowered(self) -> Lowered:
         """The loop program, and the meaning of its outputs."""
-        return lower(self.graph, self.name)
+        return _compiler().lowered(self.graph, self.passes, self.name)
 
     @property
     def program(self) -> KernelProgram:
@@ -131,18 +140,17 @@ class Executable:
     @cached_property
     def source(self) -> str:
         """The program as Numba source, whichever engine runs it."""
-        return emit_numba.source(self.program)
+        return _compiler().numba_source(self.program)
 
     @cached_property
     def llvm(self) -> str:
         """The program as LLVM text."""
-        return emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes).text
+        return _compiler().emitted(self.program, comments=True).text
 
     @cached_property
     def asm(self) -> str:
         """The program in the assembly language of this machine."""
-        emitted = emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes, comments=False)
-        return native.assembly(emitted.text, emitted.opt)
+        return _compiler().assembly(self.program)
 
     def __repr__(self) -> str:
         return f"<Executable {self.name} ({self.engine}): {len(self.program.steps)} steps>"
@@ -150,19 +158,28 @@ class Executable:
     # ---- code
 
     def _find_code(self) -> _Code:
-        key = (self.graph, self.engine)
+        key = self._key()
         code = _codes.get(key)
         if code is None:
-            code = _codes[key] = self._compile()
+            code = _codes[key] = self._compile(key)
         return code
 
-    def _compile(self) -> _Code:
+    def _key(self) -> Hashable:
+        """What the code depends on: a name on disk, or the graph, where its name would not say all."""
+        if self.engine == "llvm" and _is_known(self.graph) and config.verify < 2:
+            return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
+        return self.graph, self.passes, self.engine
+
+    def _compile(self, key: Hashable) -> _Code:
         if self.engine == "numba":
-            return _Code(emit_numba.compile_program(self.program), None, 0, ())
-        # Without comments the text, and so its place in the cache on disk, does not depend on the user's lines.
-        emitted = emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes, comments=False)
-        loaded = native.load(emitted.text, emitted.name, emitted.opt)
-        return _Code(None, loaded, emitted.arena_bytes, tuple([addresses.routine(r) for r in emitted.externals]))
+            about = _compiler().described(self.graph, self.lowered)
+            return _Code(about, None, run=_compiler().compile_numba(self.program))
+        if type(key) is str:
+            name = f"program_{key}"  # neither it nor what is stored under the key has a name of the user's
+            loaded = loader.find(key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name))
+        else:
+            loaded = loader.find_text(*_compiler().draft(self.graph, self.passes, "program"))
+        return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
 
     def _program(
         self, inputs: tuple[Input, ...], outputs: tuple[Output, ...], fallback: Callable[..., Any], **options: Any
@@ -171,18 +188,18 @@ class Executable:
         assert code.loaded is not None, "only loaded code is entered"
         return Program(
             self.name, code.loaded.address, inputs, outputs, fallback,
-            arena_bytes=code.arena_bytes, extras=code.extras, flush_denormals=self.flush_denormals,
+            arena_bytes=self.artifact.arena_bytes, extras=code.routines, flush_denormals=self.flush_denormals,
             keep=(code,), **options,
         )  # fmt: skip
 
     def _plain_entry(self) -> Callable[..., Any]:
         """The entry for NumPy arrays: the outputs of the program in a tuple, or a `GuardFailure`."""
         inputs = tuple([Input(a.dtype.numpy, a.shape) for a in self.graph.in_avals])
-        outputs = tuple([Output(a.dtype.numpy, a.shape) for a in self.lowered.outputs])
+        outputs = tuple([Output(a.dtype.numpy, a.shape) for a in self.artifact.outputs])
         # The entry and what it falls back to know each other; neither knows the executable, which may go before.
         entries: list[Callable[..., Any]] = []
         accept = _acceptor(self.name, self.graph.in_avals)
-        observe = _observer(self.lowered)
+        observe = _observer(self.artifact.guards)
 
         def fallback(*args: Any) -> Any:
             return entries[0](*accept(args))
@@ -193,10 +210,16 @@ class Executable:
     def _run_numba(self, *args: Any) -> Any:
         """The same through the function of the numba engine."""
         arrays = _acceptor(self.name, self.graph.in_avals)(args)
-        outputs = tuple([np.empty(a.shape, a.dtype.numpy) for a in self.lowered.outputs])
+        outputs = tuple([np.empty(a.shape, a.dtype.numpy) for a in self.artifact.outputs])
         assert self._code.run is not None, "this engine has a function to call"
-        status = self._code.run(*[emit_numba.bits_of(a) for a in (*arrays, *outputs)])
-        return _observer(self.lowered)(status, outputs) if status else outputs
+        status = self._code.run(*arrays, *outputs)
+        return _observer(self.artifact.guards)(status, outputs) if status else outputs
+
+
+def _compiler() -> Any:
+    from graphad.backends.cpu import compiler  # late: what was found on disk needs none
+
+    return compiler
 
 
 def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], list[NDArray]]:
@@ -217,18 +240,30 @@ def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], l
     return accept
 
 
-def _observer(lowered: Lowered) -> Callable[..., GuardFailure]:
+def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
     """What a run that ended early comes to."""
 
     def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure:
-        failed = lowered.guards[status - 1]
+        failed = guards[status - 1]
         return GuardFailure(status - 1, literal(outputs[failed.output][()], failed.expected.dtype))
 
     return observe
 
 
+def _is_known(graph: Graph) -> bool:
+    """Whether the names of its primitives say what is compiled: all are graphad's own, as they came."""
+    used = {e.primitive for e in graph.eqns}
+    regions = [region for e in graph.eqns for region in e.regions]
+    return all(p in OWN and OWN[p] is p.lowering for p in used) and all(map(_is_known, regions))
+
+
 def compile_graph(
-    graph: Graph, *, engine: Engine | None = None, flush_denormals: bool | None = None, name: str | None = None
+    graph: Graph,
+    *,
+    engine: Engine | None = None,
+    flush_denormals: bool | None = None,
+    name: str | None = None,
+    passes: str = "",
 ) -> Executable:
     """Compile ``graph`` as one program.
 
@@ -242,6 +277,8 @@ def compile_graph(
         Treat denormal numbers as zero; by default `config.flush_denormals`. The numba engine never does.
     name
         The program's name; by default that of the graph.
+    passes
+        The text of a pipeline that the graph goes through first.
 
     Raises
     ------
@@ -252,4 +289,4 @@ def compile_graph(
     if engine not in ("llvm", "numba"):
         raise LoweringError(f"there is no engine {engine!r}; choose 'llvm' or 'numba'")
     flush = config.flush_denormals if flush_denormals is None else flush_denormals
-    return Executable(graph, name or graph.name, engine, flush)
+    return Executable(graph, name or graph.name, engine, flush, passes)

@@ -15,29 +15,10 @@ from graphad.backends.loops.ir import KernelProgram
 from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate
 from graphad.backends.lower.plan import make_plan
+from graphad.backends.outcome import GuardOutput, PrintOutput
 from graphad.config import config
 from graphad.ir.graph import Graph
-from graphad.ir.loc import Loc
-from graphad.ir.types import Aval, Literal
-
-
-@dataclass(frozen=True, slots=True)
-class GuardOutput:
-    """Guard ``ordinal`` of the program: the output that holds its predicate, and the value it must have."""
-
-    output: int
-    expected: Literal
-    loc: Loc
-
-
-@dataclass(frozen=True, slots=True)
-class PrintOutput:
-    """A ``debug_print``: its format, how many axes are lanes, and the outputs that hold its operands."""
-
-    fmt: str
-    lanes: int
-    outputs: tuple[int, ...]
-    loc: Loc
+from graphad.ir.types import Aval
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,17 @@ program whose code is cached starts without Numba.
 
 from __future__ import annotations
 
-import importlib.metadata
-import inspect
 from typing import Final
 
-from graphad_kernels.bodies import BODIES
-
-from graphad.backends.cache import object_cache
-from graphad.backends.llvm import native
+from graphad.backends.artifact import Artifact
+from graphad.backends.llvm import loader
+from graphad.backends.llvm.library import object_key
+from graphad.backends.sources import installed
 from graphad.ir.forks import compiling
 from graphad.ir.types import DType
 
 PREFIX: Final = "gk_"
-_loaded: dict[str, native.Executable] = {}
+_loaded: dict[str, loader.Executable] = {}
 
 
 def symbol_of(name: str, dtype: DType) -> str:
@@ -34,16 +32,14 @@ def address(symbol: str) -> int:
         return _loaded[symbol].address
 
 
-def _load(symbol: str) -> native.Executable:
+def _load(symbol: str) -> loader.Executable:
+    return loader.find(object_key("routine", installed("numba"), symbol), symbol, lambda: _compile(symbol))
+
+
+def _compile(symbol: str) -> Artifact:
+    from graphad_kernels import objects  # late: what was found on disk needs neither this nor Numba
+
+    from graphad.backends.llvm import native
+
     name, dtype = symbol.removeprefix(PREFIX).rsplit("_", 1)
-    source = inspect.getsource(inspect.getmodule(BODIES[name].function) or BODIES[name].function)
-    key = native.object_key("kernel", importlib.metadata.version("numba"), symbol, source)
-    return object_cache().use(
-        key, lambda: _compile(name, dtype, symbol), lambda code: native.load_object(code, [symbol])
-    )
-
-
-def _compile(name: str, dtype: str, symbol: str) -> bytes:
-    from graphad_kernels import objects  # brings in Numba
-
-    return native.compile_object(objects.native_text(name, dtype, symbol), 2)
+    return Artifact(native.compile_object(objects.native_text(name, dtype, symbol), 2), symbol)

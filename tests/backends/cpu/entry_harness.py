@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, call_through_ctypes, make_entry
-from graphad.backends.llvm import native
+from tests.backends.loading import load
 
 F32, F64, I32, I64, BOOL = (np.dtype(t) for t in ("f4", "f8", "i4", "i8", "?"))
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -57,7 +57,7 @@ def refuse(*args, **kwargs):
 
 def program(dtype=F32, shape=(3,), inputs=1, status=0, **options):
     size = int(np.prod(shape))
-    loaded = native.load(copy_program(dtype, size, inputs, status=status), "copy")
+    loaded = load(copy_program(dtype, size, inputs, status=status), "copy")
     given_inputs = options.pop("given_inputs", None) or (Input(dtype, shape),) * inputs
     given_outputs = options.pop("given_outputs", None) or (Output(dtype, shape),)
     return Program(

@@ -13,7 +13,7 @@ from hypothesis import given
 
 from graphad.backends.cpu.entry import make as entry
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry, slot_offset
-from graphad.backends.llvm import native
+from graphad.backends.llvm import library
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from tests.backends.cpu.entry_harness import (
     BOOL,
@@ -31,6 +31,7 @@ from tests.backends.cpu.entry_harness import (
     raise_it,
     refuse,
 )  # fmt: skip
+from tests.backends.loading import load
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What it takes
@@ -264,7 +265,7 @@ define i64 @two(ptr %T) {
 
 
 def two(**options):
-    loaded = native.load(TWO, "two")
+    loaded = load(TWO, "two")
     return Program(
         name="two",
         address=loaded.address,
@@ -293,7 +294,7 @@ def test_a_single_result_may_come_in_a_tuple_too(make):
 
 @both
 def test_programs_without_inputs_or_outputs(make):
-    loaded = native.load("define i64 @nothing(ptr %T) {\n  ret i64 0\n}\n", "nothing")
+    loaded = load("define i64 @nothing(ptr %T) {\n  ret i64 0\n}\n", "nothing")
     f = make(Program("nothing", loaded.address, (), (), refuse, keep=(loaded,)))
     assert f() == ()
     with pytest.raises(Slow):
@@ -350,12 +351,12 @@ define i64 @square(ptr %T) {
 
 
 def square(flush):
-    loaded = native.load(SQUARE, "square")
+    loaded = load(SQUARE, "square")
     inputs, outputs = (Input(F32, ()),), (Output(F32, ()),)
     return make_entry(Program("square", loaded.address, inputs, outputs, refuse, keep=(loaded,), flush_denormals=flush))
 
 
-@pytest.mark.skipif(not native.host().x86, reason="denormals are flushed on x86 only")
+@pytest.mark.skipif(not library.host().x86, reason="denormals are flushed on x86 only")
 def test_denormals_are_flushed_inside_and_kept_outside():
     x = np.array(1.5e-38, np.float32)  # half of it is denormal
     assert square(flush=True)(x) == 0

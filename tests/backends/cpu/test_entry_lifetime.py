@@ -15,8 +15,8 @@ import pytest
 
 from graphad.backends.cpu.entry import make as entry
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
-from graphad.backends.llvm import native
 from tests.backends.cpu.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
+from tests.backends.loading import load
 from tests.threads import side_by_side
 
 
@@ -141,7 +141,7 @@ end:
 
 
 def test_the_gil_is_released_and_arenas_are_not_shared():
-    loaded = native.load(WAIT, "wait")
+    loaded = load(WAIT, "wait")
     f = make_entry(
         Program("wait", loaded.address, (Input(I64, ()),), (Output(I64, ()),), refuse, arena_bytes=100, keep=(loaded,))
     )
@@ -163,7 +163,7 @@ def test_the_gil_is_released_and_arenas_are_not_shared():
 
 
 def test_an_array_that_another_thread_lets_go_lives_until_the_call_ends():
-    loaded = native.load(WAIT, "wait")
+    loaded = load(WAIT, "wait")
     f = make_entry(
         Program(
             "wait", loaded.address, (Input(I64, (), mark=False),), (Output(I64, ()),), refuse, box=BOX, keep=(loaded,)

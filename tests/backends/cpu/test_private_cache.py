@@ -15,7 +15,7 @@ import pytest
 
 from graphad.backends import private_files
 from graphad.backends.cache import ObjectCache, key_of
-from graphad.backends.llvm import native
+from graphad.backends.llvm import library
 from graphad.errors import CacheWarning
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has access lists instead")
@@ -227,6 +227,6 @@ def test_whatever_is_stored_is_made_anew_if_it_is_of_no_use(tmp_path):
 
 
 def test_the_architecture_is_part_of_the_key(monkeypatch):
-    before = native.object_key("object", "text")
+    before = library.object_key("object", "text")
     monkeypatch.setattr("platform.machine", lambda: "another")
-    assert native.object_key("object", "text") != before
+    assert library.object_key("object", "text") != before

@@ -10,9 +10,10 @@ import pytest
 from graphad_kernels.math import FUNCTIONS, SLOW_PATHS, evaluate, helpers
 
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
-from graphad.backends.llvm import mathlib, native
+from graphad.backends.llvm import library, mathlib, native
 from graphad.backends.llvm.recorder import Vector, Writer
 from graphad.ir.types import f32
+from tests.backends.loading import function_address, load, load_object
 from tests.kernels.ulps import arguments, bits
 
 NATIVE = {"f32": 16, "f64": 8, "u32": 16}
@@ -44,7 +45,7 @@ def run(name, dtype, lanes, *arrays):
     count = arrays[0].size
     padded = [np.resize(a, -(-count // lanes) * lanes) for a in arrays]
     outputs = [np.empty_like(padded[0]) for _ in range(2 if dtype == "u32" else 1)]
-    loaded = native.load(program(name, dtype, lanes, padded[0].size), "run")
+    loaded = load(program(name, dtype, lanes, padded[0].size), "run")
     table = (ctypes.c_void_p * (len(padded) + len(outputs)))(*[a.ctypes.data for a in (*padded, *outputs)])
     ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(loaded.address)(ctypes.addressof(table))
     return [o[:count] for o in outputs]
@@ -61,7 +62,7 @@ def test_every_number_of_lanes_gives_the_same_bits_as_numpy(name, dtype, rng):
         nan = np.isnan(wanted)
         assert (np.isnan(scalar[0]) == nan).all()
         distance = np.abs(bits(scalar[0][~nan]) - bits(wanted[~nan]))
-        assert distance.max() <= (2 if native.host().fma else 4)
+        assert distance.max() <= (2 if library.host().fma else 4)
     for lanes in (2, NATIVE[dtype], 4 * NATIVE[dtype]):
         vector = run(name, dtype, lanes, *arrays)
         assert all(np.array_equal(a, b, equal_nan=dtype != "u32") for a, b in zip(vector, scalar, strict=True)), lanes
@@ -76,12 +77,12 @@ def test_only_the_lanes_with_large_arguments_take_the_slow_path(lanes):
     assert abs(got[4] - np.sin(3e4)) < 1e-7
 
 
-@pytest.mark.skipif(not native.host().x86, reason="denormals are flushed on x86 only")
+@pytest.mark.skipif(not library.host().x86, reason="denormals are flushed on x86 only")
 def test_flushing_denormals_changes_nothing_where_operands_and_results_are_normal(rng):
     for name, dtype in sorted(set(FUNCTIONS) - {("threefry2x32", "u32")}):
         arrays = [np.resize(a, 16 * (a.size // 16)) for a in arguments(name, dtype, 300, rng)]
         kind, shape = arrays[0].dtype, arrays[0].shape
-        loaded = native.load(program(name, dtype, 16, shape[0]), "run")
+        loaded = load(program(name, dtype, 16, shape[0]), "run")
         inputs, outputs = (Input(kind, shape),) * len(arrays), (Output(kind, shape),)
         flushed, exact = (
             make_entry(Program("run", loaded.address, inputs, outputs, fail, keep=(loaded,), flush_denormals=flush))
@@ -98,7 +99,7 @@ def fail(*_args):
 
 def test_erf_inv_has_the_bits_of_xla(rng):
     jax = pytest.importorskip("jax")
-    if not (native.host().x86 and native.host().fma):
+    if not (library.host().x86 and library.host().fma):
         pytest.skip("XLA contracts differently on other CPUs")
     uniform = jax.random.uniform(
         jax.random.key(0), (20_000,), minval=np.nextafter(np.float32(-1), np.float32(0)), maxval=1.0
@@ -108,17 +109,17 @@ def test_erf_inv_has_the_bits_of_xla(rng):
 
 
 def test_text_without_fused_multiply_add_is_nearly_as_good(rng):
-    generic = native.describe("x86-64" if native.host().x86 else "generic", "")
+    generic = library.describe("x86-64" if library.host().x86 else "generic", "")
     for name, dtype in [("exp", "f32"), ("pow", "f64"), ("sin", "f64"), ("erf", "f32")]:
         arrays = arguments(name, dtype, 300, rng)
         text = mathlib.definition(mathlib.symbol(name, dtype, 1), fma=False)
         assert "@llvm.fma." not in text
-        slow = {s: native.math_address(s[3:].rsplit("_", 1)[0], dtype, 1) for s in mathlib.symbols_in(text)}
+        slow = {s: function_address(s[3:].rsplit("_", 1)[0], dtype, 1) for s in mathlib.symbols_in(text)}
         symbol = mathlib.symbol(name, dtype, 1)
         code = native.compile_object(text, target=generic)
-        function = native.load_object(code, [symbol], slow)
+        function = load_object(code, symbol, slow)
         main = native.compile_object(program(name, dtype, 1, arrays[0].size), target=generic)
-        loop = native.load_object(main, ["run"], {symbol: function.address})
+        loop = load_object(main, "run", {symbol: function.address})
         out = np.empty_like(arrays[0])
         table = (ctypes.c_void_p * (len(arrays) + 1))(*[a.ctypes.data for a in (*arrays, out)])
         ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(loop.address)(ctypes.addressof(table))

@@ -15,7 +15,7 @@ import graphad.numpy as gnp
 from graphad.api.stages import compiled
 from graphad.backends.cpu.emit import emit
 from graphad.backends.cpu.executable import Executable
-from graphad.backends.llvm import native
+from graphad.backends.llvm import library
 
 SIZES = (1, 2, 3, 5, 8, 9, 15, 16, 17, 20, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 70)
 _ELEMENT_BITS = {"float": 32, "double": 64, "ptr": 64, "half": 16}
@@ -58,7 +58,7 @@ def test_long_bodies_are_as_much_code_at_any_size(dtype: str, native: int) -> No
 
 
 def test_long_bodies_are_as_many_machine_instructions_at_any_size() -> None:
-    if native.host().vector_bytes < 32:
+    if library.host().vector_bytes < 32:
         pytest.skip("vectors of 16 bytes have no masked accesses: blocks and tail are two copies")
     sizes = (2, 9, 16, 17, 24, 33, 70)  # a single number is less
     counts = [_steps(n, "float32").asm.count("\n\t") for n in sizes]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import inspect
 import itertools
 import sys
 import warnings
@@ -20,15 +19,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphad.backends.cache import object_cache
+from graphad.backends.artifact import Artifact
 from graphad.backends.cpu.entry import code as entry_code
-from graphad.backends.cpu.entry import spec as entry_spec
 from graphad.backends.cpu.entry import writer as entry_writer
 from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
-from graphad.backends.llvm import native
+from graphad.backends.llvm import loader
+from graphad.backends.llvm.library import host, object_key
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from graphad.ir.forks import compiling
 
+_SYMBOL: Final = "graphad_entry"
 _METH_FASTCALL_KEYWORDS: Final = 0x82
 # Places in the table of NumPy's C API (numpy/__multiarray_api.h), part of its ABI.
 _PYARRAY_TYPE, _PYARRAY_NEW = 2, 93
@@ -215,13 +215,10 @@ _NEW_FUNCTION: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctyp
 
 
 @cache
-def _entry() -> native.Executable:
+def _entry() -> loader.Executable:
     """The entry, one for all programs. Call it under the lock: a second one made meanwhile would be unloaded in use."""
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.implementation.name != "cpython":
         raise LoweringError("it is written for 64-bit CPython")
-    x86 = native.host().x86
-    source = "".join(map(inspect.getsource, (entry_code, entry_spec, entry_writer)))
-    key = native.object_key("entry", *map(str, native.host()), str(entry_code.HEADER), source)
     addresses = {
         name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
         for name in entry_writer.FUNCTIONS
@@ -238,11 +235,14 @@ def _entry() -> native.Executable:
     addresses |= {"PyArray_Type": table[_PYARRAY_TYPE], "PyArray_New": table[_PYARRAY_NEW]}
     if table[_PYARRAY_TYPE] != id(np.ndarray):
         raise LoweringError("NumPy's C API is not as expected")
-    return object_cache().use(
-        key,
-        lambda: native.compile_object(entry_code.entry_text(x86), opt=2, optimize=True),
-        lambda code: native.load_object(code, ["graphad_entry"], addresses),
-    )
+    return loader.find(object_key("entry", str(entry_code.HEADER)), _SYMBOL, _compile_entry, addresses)
+
+
+def _compile_entry() -> Artifact:
+    from graphad.backends.llvm import native  # late: what was found on disk needs none
+
+    code = native.compile_object(entry_code.entry_text(host().x86), opt=2, optimize=True)
+    return Artifact(code, _SYMBOL)
 
 
 def _numpy_api() -> Any:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from graphad.backends.cache import key_of, object_cache
-from graphad.backends.llvm.native import llvm_version
+from graphad.backends.llvm.library import llvm_version
 from graphad.errors import LoweringError
 
 TRIPLE: Final = "nvptx64-nvidia-cuda"

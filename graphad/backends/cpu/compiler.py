@@ -1,0 +1,70 @@
+"""From a graph to code: what `cpu.executable` imports when nothing was found on disk, or when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from graphad.backends.artifact import Artifact
+from graphad.backends.cpu.emit import Emitted, emit
+from graphad.backends.llvm import native
+from graphad.backends.llvm.library import host
+from graphad.backends.loops.ir import KernelProgram
+from graphad.backends.lower.fuse import Lowered, lower
+from graphad.backends.numba import source
+from graphad.ir.graph import Graph
+from graphad.passes import applied
+
+
+def lowered(graph: Graph, passes: str, name: str) -> Lowered:
+    """The loops of a graph, after the passes of a pipeline."""
+    return lower(applied(graph, passes), name)
+
+
+def emitted(program: KernelProgram, *, comments: bool) -> Emitted:
+    """LLVM text for this machine. Without comments it does not depend on the user's lines."""
+    return emit(program, lanes_bytes=host().vector_bytes, comments=comments)
+
+
+def draft(graph: Graph, passes: str, name: str) -> tuple[Artifact, str, int]:
+    """The artifact but for its code; the text that is compiled for that, and with which effort."""
+    loops = lowered(graph, passes, name)
+    made = emitted(loops.program, comments=False)
+    about = described(graph, loops)
+    about = replace(about, symbol=made.name, routines=made.externals, arena_bytes=made.arena_bytes)
+    return about, made.text, made.opt
+
+
+def compiled(graph: Graph, passes: str, name: str) -> Artifact:
+    """A `draft` with its code."""
+    return native.finished(*draft(graph, passes, name))
+
+
+def described(graph: Graph, loops: Lowered) -> Artifact:
+    """What an artifact says of the inputs and outputs of a program."""
+    return Artifact(
+        b"",
+        loops.program.name,
+        inputs=graph.in_avals,
+        outputs=loops.outputs,
+        results=loops.n_outputs,
+        guards=tuple([replace(g, loc=None) for g in loops.guards]),
+        prints=tuple([replace(p, loc=None) for p in loops.prints]),
+    )
+
+
+def numba_source(program: KernelProgram) -> str:
+    """The program as Numba source."""
+    return source.source(program)
+
+
+def compile_numba(program: KernelProgram) -> Callable[..., int]:
+    """The program compiled by Numba: a function of arrays that gives a status."""
+    run = source.compile_program(program)
+    return lambda *arrays: run(*[source.bits_of(a) for a in arrays])
+
+
+def assembly(program: KernelProgram) -> str:
+    """The program in the assembly language of this machine."""
+    made = emitted(program, comments=False)
+    return native.assembly(made.text, made.opt)
