@@ -33,7 +33,7 @@ _KEY_LENGTH: Final = 40
 _SUFFIX: Final = ".o"
 #: Files that are this cache's: others in the directory are left alone.
 _OURS: Final = re.compile(rf"[0-9a-f]{{{_KEY_LENGTH}}}\{_SUFFIX}|.*\{_SUFFIX}\..*\.tmp")
-_PUTS_PER_SWEEP: Final = 64
+_PUTS_PER_SWEEP: Final = 64  # on average, of all processes together: keys are random numbers
 _TOUCH_AFTER_S: Final = 3600.0  # a file in use is made young again at most this often
 
 
@@ -69,7 +69,6 @@ class ObjectCache:
         self._memory_bytes = 0
         self._in_memory = directory is None
         self._numbers = itertools.count()
-        self._puts = 0
 
     def get(self, key: str) -> bytes | None:
         """The contents stored under ``key``; None if there are none, or if the file is damaged or not private."""
@@ -107,10 +106,7 @@ class ObjectCache:
         if reason is not None:
             self._fall_back(key, payload, reason)
             return
-        with compiling:
-            sweep = self._puts % _PUTS_PER_SWEEP == 0
-            self._puts += 1
-        if sweep:
+        if int(key, 16) % _PUTS_PER_SWEEP == 0:
             self.evict()
 
     def forget(self, key: str) -> None:

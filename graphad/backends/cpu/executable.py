@@ -166,9 +166,11 @@ class Executable:
 
     def _key(self) -> Hashable:
         """What the code depends on: a name on disk, or the graph, where its name would not say all."""
-        if self.engine == "llvm" and _is_known(self.graph) and config.verify < 2:
+        foreign = _foreign_lowerings(self.graph)
+        checked = config.verify >= 2  # as it is made, and so it is
+        if self.engine == "llvm" and not foreign and not checked:
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
-        return self.graph, self.passes, self.engine
+        return self.graph, self.passes, self.engine, foreign
 
     def _compile(self, key: Hashable) -> _Code:
         if self.engine == "numba":
@@ -250,11 +252,12 @@ def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
     return observe
 
 
-def _is_known(graph: Graph) -> bool:
-    """Whether the names of its primitives say what is compiled: all are graphad's own, as they came."""
-    used = {e.primitive for e in graph.eqns}
+def _foreign_lowerings(graph: Graph) -> tuple[Any, ...]:
+    """The lowerings that are not as graphad has them: the names of their primitives do not say what is compiled."""
+    used = dict.fromkeys(e.primitive for e in graph.eqns)
     regions = [region for e in graph.eqns for region in e.regions]
-    return all(p in OWN and OWN[p] is p.lowering for p in used) and all(map(_is_known, regions))
+    found = [p.lowering for p in used if p not in OWN or OWN[p] is not p.lowering]
+    return (*found, *[lowering for region in regions for lowering in _foreign_lowerings(region)])
 
 
 def compile_graph(
