@@ -192,6 +192,7 @@ def test_left_over_unfinished_files_count_and_go(tmp_path):
     os.utime(unfinished, (1000, 1000))
     cache = ObjectCache(str(tmp_path), max_bytes=1000)
     cache.put(KEY, b"code")
+    cache.evict()
     assert not unfinished.exists()
     assert cache.get(KEY) == b"code"
 
