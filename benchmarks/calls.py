@@ -65,7 +65,7 @@ def beside_jax():
         graphad.jit(lambda x, y: (x + y, y), donate_argnums=0),
         jax.jit(lambda x, y: (x + y, y), donate_argnums=0),
     )
-    state = {"ours": (gnp.zeros(8), mine[0]), "theirs": (jnp.zeros(8), their[0])}
+    state = {"ours": (gnp.array(vectors[0]), mine[0]), "theirs": (jnp.array(vectors[0]), their[0])}
 
     def give():
         state["ours"] = giving[0](*state["ours"])
@@ -88,7 +88,7 @@ def beside_itself():
     """Names of calls, with one that costs more and one that it is measured by."""
     plain, *guarded = (graphad.jit(graphad.grad(with_ifs(count))) for count in range(3))
     x = gnp.array(1.5)
-    small, large = gnp.zeros(8), gnp.zeros(9)
+    small, large = gnp.arange(8.0), gnp.arange(9.0)
     twice = graphad.jit(lambda x: x * 2)
     both = graphad.jit(lambda d: d["x"] * 2)
     big = np.zeros(10_000_000)

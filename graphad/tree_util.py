@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import optree
@@ -154,6 +155,64 @@ def register_pytree_node_class(cls: C) -> C:
     """
     register_pytree_node(cls, lambda x: x.tree_flatten(), cls.tree_unflatten)
     return cls
+
+
+def register_dataclass(
+    nodetype: C,
+    data_fields: Sequence[str] | None = None,
+    meta_fields: Sequence[str] | None = None,
+    drop_fields: Sequence[str] = (),
+) -> C:
+    """Make a dataclass a container: its data fields are its children, its meta fields part of the structure.
+
+    Parameters
+    ----------
+    nodetype
+        The class; usable as a decorator of a dataclass.
+    data_fields, meta_fields
+        Names of fields, together all that `__init__` takes. By default, meta fields are those declared with
+        ``dataclasses.field(metadata={"static": True})``, and data fields all others.
+    drop_fields
+        Names of fields that take their defaults when the container is built again.
+
+    Raises
+    ------
+    TypeError
+        For a class that is no dataclass.
+    ValueError
+        For names that are not the fields.
+
+    Examples
+    --------
+    >>> @register_dataclass
+    ... @dataclasses.dataclass
+    ... class Layer:
+    ...     w: float
+    ...     name: str = dataclasses.field(metadata={"static": True})
+    >>> tree_map(lambda x: 2 * x, Layer(1.5, "first"))
+    Layer(w=3.0, name='first')
+    """
+    cls: Any = nodetype
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise TypeError(f"register_dataclass takes a dataclass, got {cls!r}; decorate it with dataclasses.dataclass")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in drop_fields}
+    static = [name for name, f in fields.items() if f.metadata.get("static", False)]
+    meta = tuple(static if meta_fields is None else meta_fields)
+    data = tuple([name for name in fields if name not in meta] if data_fields is None else data_fields)
+    if {*data, *meta} != {*fields} or {*data} & {*meta}:
+        raise ValueError(
+            f"the fields of {cls.__name__} are {list(fields)}; register_dataclass got the data fields "
+            f"{list(data)} and the meta fields {list(meta)}, which must be all of them, each once"
+        )
+
+    def flattened(x: Any) -> tuple[Any, Any]:
+        return [getattr(x, name) for name in data], tuple([getattr(x, name) for name in meta])
+
+    def unflattened(values: Any, children: Any) -> Any:
+        return cls(**dict(zip(data, children, strict=True)), **dict(zip(meta, values, strict=True)))
+
+    register_pytree_node(nodetype, flattened, unflattened)
+    return nodetype
 
 
 class Partial(functools.partial[Any]):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 import numpy as np
 
 from graphad.api import branching
+from graphad.api.donation import given_up
 from graphad.api.functions import Arguments, Function, argument_text, as_argnums, check_callable, name_of
-from graphad.api.paths import DevicePath, Path, PathTree
+from graphad.api.path import MISFIT, DevicePath, Path
+from graphad.api.paths import PathTree
 from graphad.api.pickling import reduced
 from graphad.api.placement import committed_device, named, run_compiled
 from graphad.api.stages import compiled, cross_compiled, explained, simplify
@@ -28,9 +30,10 @@ from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, tr
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
 from graphad.trace.places import Place
-from graphad.trace.pytree import flatten, unflatten
+from graphad.trace.pytree import unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
+from graphad.trace.structures import opener
 from graphad.trace.tracebacks import boundary, hide_frames
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
+_MAX_ATTEMPTS = 8  # paths for containers that are tried, the latest first, before the call is looked at in full
 _MAX_SIGNATURES = 1024  # of one function; of more, the oldest are compiled anew when they come again
 
 
@@ -75,6 +79,7 @@ class Jit(Generic[P, R]):
         self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
         self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
         self._calls: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
+        self._structured: Recent[Hashable, tuple[Path, ...]] = Recent(_MAX_SIGNATURES)
         self._latest: tuple[object, Callable[..., Any]] = None, fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -98,14 +103,26 @@ class Jit(Generic[P, R]):
     # --- the short way: what was called last with arguments of these types
 
     def _otherwise(self, path: Path | None, *args: Any, **kwargs: Any) -> Any:
-        """The call, by the types of its arguments; they are none that the machine code of ``path`` takes."""
+        """The call, by its arguments; they are none that the machine code of ``path`` takes as they are."""
         signature = None if kwargs else _signature(args)
         found = None if signature is None else self._calls.get(signature)
-        if found is None or found is path or found.call is None:
-            return self._called(args, kwargs)
-        if type(found) is not DevicePath:
-            self._latest = config.trace_key, found.call
-        return found.call(*args)
+        if found is not None and found is not path and found.call is not None:
+            if type(found) is not DevicePath:
+                self._latest = config.trace_key, found.call
+            return found.call(*args)
+        if path is not None and path.attempt is None and not kwargs:
+            result = path.copying(args, partial(self._guarded, path), args, kwargs)
+            if result is not MISFIT:
+                return result
+        for other in self._structured.get(config.trace_key, ()):
+            attempt, call = other.attempt, other.call
+            assert attempt is not None, "it was entered"
+            assert call is not None
+            result = MISFIT if other is path else attempt(args, kwargs)
+            if result is not MISFIT:
+                self._latest = config.trace_key, call
+                return result
+        return self._called(args, kwargs)
 
     def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
         """The call that ``path`` has left at a guard."""
@@ -113,7 +130,7 @@ class Jit(Generic[P, R]):
 
     def _remember(self, path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> None:
         """Have the next call with arguments of these types go to ``path`` at once."""
-        if self._static or config.disable_jit or len(arguments.leaves) != path.graph.n_inputs - len(path.captures):
+        if config.disable_jit or len(arguments.leaves) != path.graph.n_inputs - len(path.captures):
             return  # the last: one is of float0
         flat = not kwargs and len(args) == len(arguments.leaves) and all(map(is_, args, arguments.leaves))
         if type(path) is DevicePath:
@@ -122,11 +139,15 @@ class Jit(Generic[P, R]):
         elif self.device is not CPU and config.default_device != CPU.name:  # others may belong on the default device
             return
         elif path.call is None:
-            path.enter(arguments, flat, partial(self._otherwise, path), partial(self._guarded, path))
+            opened = None if flat else opener(arguments.treedef, *self._static.values(args, kwargs))
+            path.enter(arguments, opened, partial(self._otherwise, path), partial(self._guarded, path))
+            if path.attempt is not None:
+                known = self._structured.get(config.trace_key, ())
+                self._structured[config.trace_key] = (path, *known[: _MAX_ATTEMPTS - 1])
         if path.call is not None:
             looks = type(path) is not DevicePath  # machine code looks at its arguments
             self._latest = config.trace_key, path.call if looks else partial(self._otherwise, None)
-            signature = _signature(args) if flat and not path.expected else None
+            signature = _signature(args) if flat and not path.expected and not self._static else None
             if signature is not None:
                 self._calls[signature] = path
 
@@ -268,6 +289,7 @@ class DonatingJit(Jit[P, R]):
         super().__init__(fun, **options)
         self._donated = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
         self._options["donate_argnums"] = self._donated
+        self._numbers: dict[int, Sequence[int]] = {}  # of the donated arguments, by how many are passed
         if both := {*self._donated} & {*self._static.argnums}:
             raise ValueError(f"{where()}jit({self.name}): arguments {sorted(both)} are both static and donated")
 
@@ -275,7 +297,10 @@ class DonatingJit(Jit[P, R]):
         try:
             if state.stack or config.disable_jit:  # part of a larger program, or of none
                 return super().__call__(*args, **kwargs)
-            donated = self._taken(args, kwargs)
+            numbers = self._numbers.get(len(args))
+            if numbers is None:
+                numbers = self._numbers[len(args)] = as_argnums(self._donated, len(args), "jit", self.name)
+            donated = given_up(args, kwargs, numbers, self.name)
             result = super().__call__(*args, **kwargs)
             for x in donated:
                 x.delete()
@@ -283,23 +308,6 @@ class DonatingJit(Jit[P, R]):
         except BaseException as error:
             hide_frames(error)
             raise
-
-    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
-        """The Arrays among the donated arguments; NumPy's belong to the caller."""
-        numbers = as_argnums(self._donated, len(args), "jit", self.name)
-        taken: dict[int, Array] = {}
-        kept = {id(x) for x in flatten(([a for n, a in enumerate(args) if n not in numbers], kwargs))[0]}
-        for n in numbers:
-            for x in flatten(args[n])[0]:
-                if type(x) is not Array and type(x) is not DeviceArray:
-                    continue
-                if id(x) in taken or id(x) in kept:
-                    raise ValueError(
-                        f"{where()}jit({self.name}): the array in argument {n}, which is donated, is passed a second "
-                        "time in this call. Pass a copy, np.array(x), or do not donate it."
-                    )
-                taken[id(x)] = x
-        return list(taken.values())
 
 
 def _call_on_device(path: Path, *args: Any) -> Any:

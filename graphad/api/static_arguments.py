@@ -23,15 +23,20 @@ class StaticArguments:
     def __bool__(self) -> bool:
         return bool(self.argnums or self.argnames)
 
+    def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[int, Any], dict[str, Any]]:
+        """The static ones among the arguments, by position and by name."""
+        if not self:
+            return {}, {}
+        numbers = as_argnums([n for n in self.argnums if -len(args) <= n < len(args)], len(args), "jit", self.name)
+        return {n: args[n] for n in numbers}, {n: v for n, v in kwargs.items() if n in self.argnames}
+
     def split(
         self, fun: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Callable[[Any], Any], tuple[Any, ...], dict[str, Any], Hashable]:
         """The function of the dynamic arguments alone, those arguments, and the static ones as a key."""
         if not self:
             return call_with(fun), args, kwargs, ()
-        numbers = as_argnums([n for n in self.argnums if -len(args) <= n < len(args)], len(args), "jit", self.name)
-        fixed = {n: args[n] for n in numbers}
-        fixed_named = {n: v for n, v in kwargs.items() if n in self.argnames}
+        fixed, fixed_named = self.values(args, kwargs)
         for which, value in [*fixed.items(), *fixed_named.items()]:
             self._check_hashable(which, value)
         dynamic = tuple([a for i, a in enumerate(args) if i not in fixed])

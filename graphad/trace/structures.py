@@ -13,27 +13,43 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optree
 
-from graphad.trace.pytree import TreeDef, unflatten
+from graphad.trace.apart import Apart
+from graphad.trace.pytree import TreeDef, flatten, unflatten
+
+Opener = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None]
 
 
-def opener(treedef: TreeDef) -> Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None] | None:
+def opener(treedef: TreeDef, static: Mapping[int, Any] | None = None, named: Mapping[str, Any] | None = None) -> Opener:
     """A function from ``(args, kwargs)`` to the leaves, or to None if the structure is another.
 
-    None for structures with nodes of classes that are not Python's own.
+    ``static`` and ``named`` are arguments beside the structure, by position and by name; they must be the same.
     """
     writer = _Writer()
     args, kwargs = treedef.children()
-    if not (writer.open(args, "args") and writer.open(kwargs, "kwargs")):
-        return None
+    static, named = static or {}, named or {}
+    children, keywords = args.children(), dict(zip(kwargs.entries(), kwargs.children(), strict=True))
+    count = len(children) + len(static)
+    positions = [k for k in range(count) if k not in static]
+    names = [f"args_{k}" for k in range(count)]
+    writer.lines.append(f"{''.join(name + ', ' for name in names)} = args" if names else "() = args")
+    writer.lines.append(f"if len(kwargs) != {len(keywords) + len(named)}: return None")
+    for k, value in static.items():
+        writer.compare(names[k], value)
+    for key, value in named.items():
+        writer.compare(f"kwargs[{key!r}]", value)
+    for k, child in zip(positions, children, strict=True):
+        writer.open(child, names[k])
+    for k, (key, child) in enumerate(keywords.items()):
+        writer.lines.append(f"kwargs_{k} = kwargs[{key!r}]")
+        writer.open(child, f"kwargs_{k}")
     leaves = "".join(f"{name}, " for name in writer.leaves)
-    lines = ["def opened(args, kwargs):", "    try:"]
-    lines += [f"        {line}" for line in writer.lines]
-    lines += [f"        return ({leaves})", "    except (KeyError, ValueError):", "        return None"]
+    lines = ["def opened(args, kwargs):", "    try:", *[f"        {line}" for line in writer.lines]]
+    lines += [f"        return ({leaves})", "    except (KeyError, ValueError, TypeError):", "        return None"]
     return writer.define("\n".join(lines), "opened")
 
 
@@ -44,6 +60,12 @@ def builder(treedef: TreeDef) -> Callable[[Sequence[Any]], Any]:
     if text is None:
         return lambda leaves: unflatten(treedef, leaves)
     return writer.define(f"def built(leaves):\n    return {text}", "built")
+
+
+def _leaves(tree: Any, treedef: TreeDef) -> list[Any] | None:
+    """The leaves of a container of a class that is not Python's own; None if its structure is another."""
+    leaves, found = flatten(tree)
+    return leaves if found == treedef else None
 
 
 class _Leaf(str):
@@ -69,27 +91,35 @@ class _Writer:
         self.objects[name] = value
         return name
 
-    def open(self, treedef: TreeDef, name: str) -> bool:
-        """Lines that take the value ``name`` apart; False if they cannot be written."""
+    def compare(self, name: str, value: Any) -> None:
+        """A line that leaves if ``name`` is not the same as ``value``."""
+        same = f"{name} is {self.constant(value)} or {self.constant(Apart)}({name}) == {self.constant(Apart(value))}"
+        self.lines.append(f"if not ({same}): return None")
+
+    def open(self, treedef: TreeDef, name: str) -> None:
+        """Lines that take the value ``name`` apart."""
         kind = treedef.type
         if kind is None:
             self.leaves.append(name)
-            return True
+            return
         if kind is type(None):
             self.lines.append(f"if {name} is not None: return None")
-            return True
+            return
         children = treedef.children()
+        if kind not in (dict, tuple, list) and not optree.is_namedtuple_class(kind):
+            self.lines.append(f"{name}_leaves = {self.constant(_leaves)}({name}, {self.constant(treedef)})")
+            self.leaves.append(f"*{name}_leaves")  # a TypeError if there are none
+            return
         self.lines.append(f"if type({name}) is not {self.constant(kind)}: return None")
         inner = [f"{name}_{k}" for k in range(len(children))]
         if kind is dict:
             self.lines.append(f"if len({name}) != {len(children)}: return None")
             keys = [self.constant(key) for key in treedef.entries()]
             self.lines += [f"{one} = {name}[{key}]" for one, key in zip(inner, keys, strict=True)]
-        elif kind in (tuple, list) or optree.is_namedtuple_class(kind):
-            self.lines.append(f"{''.join(one + ', ' for one in inner)} = {name}" if inner else f"() = {name}")
         else:
-            return False
-        return all([self.open(child, one) for child, one in zip(children, inner, strict=True)])
+            self.lines.append(f"{''.join(one + ', ' for one in inner)} = {name}" if inner else f"() = {name}")
+        for child, one in zip(children, inner, strict=True):
+            self.open(child, one)
 
     def build(self, tree: Any) -> str | None:
         """An expression for ``tree``, of leaves that are expressions; None if there is none."""

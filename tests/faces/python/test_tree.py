@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 
 import jax
 import jax.flatten_util
@@ -89,6 +89,32 @@ def test_registered_classes_go_through_transforms():
     assert isinstance(gradient, Layer)
     assert (gradient.w.tolist(), float(gradient.b), gradient.name) == ([3, 3], 1.0, "dense")
     assert tree.structure(layer) != tree.structure(Layer(0, 0, "other"))
+
+
+def test_dataclasses_are_registered_by_their_fields():
+    @tree_util.register_dataclass
+    @dataclass
+    class One:
+        w: object
+        static: str = field(metadata={"static": True}, default="a")
+        kept: object = field(init=False, default=7)
+
+    @dataclass
+    class Other:
+        w: object
+        static: str = "a"
+        dropped: int = 3
+
+    tree_util.register_dataclass(Other, data_fields=["w"], meta_fields=("static",), drop_fields=["dropped"])
+    for cls in (One, Other):
+        gradient = graphad.grad(lambda m: (m.w**2).sum())(cls(gnp.ones(2)))
+        assert (type(gradient), gradient.w.tolist(), gradient.static) == (cls, [2, 2], "a")
+        assert tree.structure(cls(1)) == tree.structure(cls(2)) != tree.structure(cls(1, "b"))
+    assert tree.map(lambda x: x, Other(1, "b", 9)).dropped == 3
+    with pytest.raises(ValueError, match=r"fields of Wrong are \['x'\].*must be all of them, each once"):
+        tree_util.register_dataclass(make_dataclass("Wrong", ["x"]), ["y"], [])
+    with pytest.raises(TypeError, match="takes a dataclass"):
+        tree_util.register_dataclass(int)
 
 
 def test_partial_is_a_tree_of_its_arguments():
