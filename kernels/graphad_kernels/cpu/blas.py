@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import get_cython_function_address, overload
+from numba.extending import overload
+
+from graphad_kernels.cpu import library
 
 # A matrix in a flat array: (array, offset, distance of rows, whether it is read as its transpose).
 Matrix = tuple[Any, int, int, bool]
@@ -32,8 +34,7 @@ def _rows(array: Any, offset: int, stride: int, rows: int, columns: int) -> Any:
 
 def _routine(name: str) -> Any:
     """A Fortran BLAS routine of 13 arguments, all of them addresses, which are handed over as integers."""
-    address = get_cython_function_address("scipy.linalg.cython_blas", name)
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_size_t] * 13)(address)
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_size_t] * 13)(library.routine(name))
 
 
 _sgemm, _dgemm = _routine("sgemm"), _routine("dgemm")
