@@ -12,16 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphad.backends.llvm.access import Place
-from graphad.backends.llvm.calls import Calls
+from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
 from graphad.backends.loops.visit import walk
 from graphad.backends.routines.bodies import symbol_of
-from graphad.errors import LoweringError, at
-from graphad.ir.loc import format_loc
-from graphad.ir.types import f64
 
 #: Programs of more statements are compiled without the code generator's optimisations.
 QUICK = 4000
@@ -101,7 +98,7 @@ class _Emitter:
             case LoopNest(body=body):
                 self.nests.statements(body)
             case Gemm():
-                self.gemm(step)
+                self.product(step)
             case KernelCall():
                 self.calls.kernel(_routine(step), step, self.pointers)
             case Copy(target=target, source=source):
@@ -122,20 +119,17 @@ class _Emitter:
         self.code.do(f"ret i64 {g.ordinal + 1}")
         self.code.start(stay)
 
-    def gemm(self, g: Gemm) -> None:
+    def product(self, g: Gemm) -> None:
         if 0 in (g.m, g.n, g.batch):
             return
         routine = _routine(g)
         if g.batch == 1:
-            self.calls.gemm(routine, g, self.pointers, None)
+            self.calls.product(routine, g, self.pointers, None)
             return
-        self.nests.repeat(str(g.batch), "batch", [], [], lambda at, _: self.calls.gemm(routine, g, self.pointers, at))
+        self.nests.repeat(
+            str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
+        )
 
 
-def _routine(g: Gemm | KernelCall) -> str:
-    if isinstance(g, KernelCall):
-        return symbol_of(g.kernel, g.dtype)
-    if g.dtype.name not in ("f32", "f64"):
-        message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
-        raise LoweringError(at(format_loc(g.loc), message))
-    return "dgemm" if g.dtype is f64 else "sgemm"
+def _routine(step: Gemm | KernelCall) -> str:
+    return symbol_of(step.kernel, step.dtype) if isinstance(step, KernelCall) else product_routine(step)

@@ -10,7 +10,7 @@ from graphad_kernels.cpu import library
 from graphad.backends.routines import bodies
 from graphad.errors import LoweringError
 
-BLAS_ROUTINES: Final = ("sgemm", "dgemm")
+BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv")
 """Routines of BLAS, called by Fortran's convention: every argument a pointer, matrices by columns."""
 
 
