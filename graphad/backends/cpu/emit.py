@@ -18,6 +18,7 @@ from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
 from graphad.backends.loops.visit import walk
+from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
 
 #: Programs of more statements are compiled without the code generator's optimisations.
@@ -35,7 +36,7 @@ class Emitted:
     opt: int  # level of the code generator
 
 
-def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True) -> Emitted:
+def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one_blas_thread: bool = True) -> Emitted:
     """Translate ``program`` for a machine with native vectors of ``lanes_bytes`` bytes.
 
     Parameters
@@ -46,14 +47,16 @@ def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True) -> 
         16, 32 or 64.
     comments
         Whether to note the user's lines.
+    one_blas_thread
+        Whether products that do not gain by several threads of BLAS are kept to one.
     """
-    return _Emitter(program, lanes_bytes, comments).run()
+    return _Emitter(program, lanes_bytes, comments, one_blas_thread).run()
 
 
 class _Emitter:
     """The frame of the function: the table of pointers, and the steps in order."""
 
-    def __init__(self, program: KernelProgram, native: int, comments: bool) -> None:
+    def __init__(self, program: KernelProgram, native: int, comments: bool, one_blas_thread: bool) -> None:
         self.program = program
         self.comments = comments
         self.buffers = {b.name: b for b in program.buffers}
@@ -62,6 +65,9 @@ class _Emitter:
         self.code = Code()
         self.calls = Calls(self.code)
         self.nests = NestEmitter(self.code, native, self.buffers, self.pointers, comments)
+        limited = [s for s in program.steps if one_blas_thread and isinstance(s, Gemm) and threads.needs_one(s)]
+        self.to_limit = len(limited)  # products to come that are kept to one thread
+        self.is_limited = False  # whether BLAS is kept to one thread here
 
     def run(self) -> Emitted:
         name = f"ga_{self.program.name}"
@@ -85,6 +91,8 @@ class _Emitter:
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         routines = dict.fromkeys(_routine(s) for s in self.program.steps if isinstance(s, (Gemm, KernelCall)))
+        if self.to_limit:
+            routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
 
@@ -116,6 +124,8 @@ class _Emitter:
         leave, stay = self.code.fresh("leave"), self.code.fresh("stay")
         self.code.do(f"br i1 {holds}, label %{stay}, label %{leave}")
         self.code.start(leave)
+        if self.is_limited:
+            self.calls.plain(threads.OWN_THREADS)
         self.code.do(f"ret i64 {g.ordinal + 1}")
         self.code.start(stay)
 
@@ -123,12 +133,26 @@ class _Emitter:
         if 0 in (g.m, g.n, g.batch):
             return
         routine = _routine(g)
+        is_limited = self.to_limit > 0 and threads.needs_one(g)
+        if is_limited:
+            self.limit(True)
+        elif threads.gains_by_several(g):
+            self.limit(False)
         if g.batch == 1:
             self.calls.product(routine, g, self.pointers, None)
-            return
-        self.nests.repeat(
-            str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
-        )
+        else:
+            self.nests.repeat(
+                str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
+            )
+        self.to_limit -= is_limited
+        if not self.to_limit:
+            self.limit(False)
+
+    def limit(self, one: bool) -> None:
+        """Keep BLAS to one thread from here on, or give it its own threads back."""
+        if one != self.is_limited:
+            self.calls.plain(threads.ONE_THREAD if one else threads.OWN_THREADS)
+            self.is_limited = one
 
 
 def _routine(step: Gemm | KernelCall) -> str:

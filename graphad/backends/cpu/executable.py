@@ -52,7 +52,7 @@ class Executable:
 
     Attributes
     ----------
-    graph, name, engine, flush_denormals
+    graph, name, engine, flush_denormals, one_blas_thread
         What was compiled, and how.
     run
         ``run(arrays) -> outputs | GuardFailure``.
@@ -63,6 +63,7 @@ class Executable:
         self.name = name
         self.engine: Engine = engine
         self.flush_denormals = flush_denormals
+        self.one_blas_thread = config.one_blas_thread
         with compiling:
             self._code = self._find_code()
             self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
@@ -136,12 +137,12 @@ class Executable:
     @cached_property
     def llvm(self) -> str:
         """The program as LLVM text."""
-        return emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes).text
+        return self._emitted(comments=True).text
 
     @cached_property
     def asm(self) -> str:
         """The program in the assembly language of this machine."""
-        emitted = emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes, comments=False)
+        emitted = self._emitted(comments=False)
         return native.assembly(emitted.text, emitted.opt)
 
     def __repr__(self) -> str:
@@ -150,7 +151,7 @@ class Executable:
     # ---- code
 
     def _find_code(self) -> _Code:
-        key = (self.graph, self.engine)
+        key = (self.graph, self.engine, self.one_blas_thread)
         code = _codes.get(key)
         if code is None:
             code = _codes[key] = self._compile()
@@ -160,9 +161,13 @@ class Executable:
         if self.engine == "numba":
             return _Code(emit_numba.compile_program(self.program), None, 0, ())
         # Without comments the text, and so its place in the cache on disk, does not depend on the user's lines.
-        emitted = emit_llvm.emit(self.program, lanes_bytes=native.host().vector_bytes, comments=False)
+        emitted = self._emitted(comments=False)
         loaded = native.load(emitted.text, emitted.name, emitted.opt)
         return _Code(None, loaded, emitted.arena_bytes, tuple([addresses.routine(r) for r in emitted.externals]))
+
+    def _emitted(self, *, comments: bool) -> emit_llvm.Emitted:
+        width = native.host().vector_bytes
+        return emit_llvm.emit(self.program, lanes_bytes=width, comments=comments, one_blas_thread=self.one_blas_thread)
 
     def _program(
         self, inputs: tuple[Input, ...], outputs: tuple[Output, ...], fallback: Callable[..., Any], **options: Any

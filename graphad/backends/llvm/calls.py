@@ -40,6 +40,10 @@ class Calls:
         args = [("ptr", target), ("ptr", source), ("i64", str(size)), ("i1", "false")]
         self.code.call("llvm.memcpy.p0.p0.i64", "void", args)
 
+    def plain(self, routine: str) -> None:
+        """One call of a routine without arguments."""
+        self.code.do(f"call void {self.externals[routine]}()")
+
     def kernel(self, routine: str, call: KernelCall, pointers: Mapping[str, str]) -> None:
         """One call of a hand-written body."""
         args = [f"ptr {pointers[name]}" for name in (*call.reads, *call.writes)]

@@ -25,6 +25,8 @@ from typing import Any, Final
 
 #: Where wheels have the libraries that SciPy brings, seen from its folder: on Linux and Windows, and on macOS.
 _FOLDERS: Final = ("../scipy.libs", ".dylibs")
+#: What ``openblas_get_parallel`` says of a library with threads of its own; 0 is none, 2 those of OpenMP.
+_OWN_THREADS: Final = 1
 _CYTHON: Final = "scipy.linalg.cython_blas"
 
 
@@ -48,6 +50,19 @@ def address(library: ctypes.CDLL, symbol: str) -> int:
         raise ImportError(f"SciPy's BLAS has no {symbol}") from error
     assert found is not None, "a function has an address"
     return found
+
+
+def thread_switch() -> tuple[int, int] | None:
+    """Addresses of the functions that tell and set how many threads the library computes with.
+
+    None unless it is an OpenBLAS with threads of its own: with those of OpenMP, the number belongs to the thread that
+    asks. A library that SciPy is linked to is found through SciPy's extension, except on Windows.
+    """
+    library = openblas() or ctypes.CDLL(_cython().__file__)
+    for prefix in ("scipy_openblas", "openblas"):
+        if hasattr(library, f"{prefix}_get_parallel") and library[f"{prefix}_get_parallel"]() == _OWN_THREADS:
+            return address(library, f"{prefix}_get_num_threads"), address(library, f"{prefix}_set_num_threads")
+    return None
 
 
 @cache
