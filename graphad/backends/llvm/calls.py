@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from graphad.backends.llvm.text import Code, element_type, float_text
 from graphad.backends.loops.ir import Gemm, KernelCall, Matrix
+from graphad.backends.loops.vectors import by_column, has_vector, spacing
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.types import f32, f64
@@ -20,7 +21,7 @@ def product_routine(g: Gemm) -> str:
     if g.dtype not in (f32, f64):
         message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
         raise LoweringError(at(format_loc(g.loc), message))
-    return ("d" if g.dtype is f64 else "s") + ("gemv" if g.k and 1 in (g.m, g.n) else "gemm")
+    return ("d" if g.dtype is f64 else "s") + ("gemv" if g.k and has_vector(g) else "gemm")
 
 
 class Calls:
@@ -55,17 +56,13 @@ class Calls:
 
         ``batch`` is the register that counts the members of a batch.
         """
+        arguments = self._gemm
+        if routine.endswith("gemv"):
+            g, arguments = by_column(g), self._gemv
         a, b, c = (
             self._start(g, m, pointers, batch, step) for m, step in ((g.a, g.a_step), (g.b, g.b_step), (g.c, g.c_step))
         )
-        if routine.endswith("gemm"):
-            args = self._gemm(g, a, b, c)
-        elif g.n == 1:
-            column = 1 if g.b.transposed else g.b.row_stride
-            args = self._gemv(g, g.m, (g.a, a, g.a.transposed), (b, column), (c, g.c.row_stride))
-        else:  # a row times a matrix is the matrix, transposed, times a column
-            column = g.a.row_stride if g.a.transposed else 1
-            args = self._gemv(g, g.n, (g.b, b, not g.b.transposed), (a, column), (c, 1))
+        args = arguments(g, a, b, c)
         self.code.do(f"call void {self.externals[routine]}({', '.join(f'ptr {text}' for text in args)})")
 
     def _gemm(self, g: Gemm, a: str, b: str, c: str) -> list[str]:
@@ -76,18 +73,16 @@ class Calls:
         sizes = [self._integer(size) for size in (g.n, g.m, g.k)]
         return [*letters, *sizes, self._number(g, 1.0), *left, *right, self._number(g, 0.0), c, self._leading(g.c, g.n)]
 
-    def _gemv(
-        self, g: Gemm, rows: int, matrix: tuple[Matrix, str, bool], x: tuple[str, int], y: tuple[str, int]
-    ) -> list[str]:
-        """Arguments of ``?gemv``: a matrix of ``rows`` by k, which lies transposed or not, times ``x`` into ``y``.
+    def _gemv(self, g: Gemm, a: str, b: str, c: str) -> list[str]:
+        """Arguments of ``?gemv`` for a product with a column.
 
         Vectors are told with the distance of their elements, which must not be 0, not even between one and none.
         """
-        m, start, transposed = matrix
-        height, width = (rows, g.k) if transposed else (g.k, rows)  # as Fortran sees what lies there
-        sizes = self._letter(not transposed), self._integer(height), self._integer(width)
-        operands = start, self._leading(m, height), x[0], self._integer(max(x[1], 1))
-        return [*sizes, self._number(g, 1.0), *operands, self._number(g, 0.0), y[0], self._integer(max(y[1], 1))]
+        height, width = (g.m, g.k) if g.a.transposed else (g.k, g.m)  # as Fortran sees what lies there
+        sizes = self._letter(not g.a.transposed), self._integer(height), self._integer(width)
+        steps = [self._integer(max(spacing(m), 1)) for m in (g.b, g.c)]
+        operands = a, self._leading(g.a, height), b, steps[0]
+        return [*sizes, self._number(g, 1.0), *operands, self._number(g, 0.0), c, steps[1]]
 
     def _letter(self, transposed: bool) -> str:
         return self._constant("i8", str(ord("T" if transposed else "N")))

@@ -22,6 +22,7 @@ from graphad_kernels.cpu import library
 
 from graphad.backends.llvm import native
 from graphad.backends.loops.ir import Gemm
+from graphad.backends.loops.vectors import has_vector
 from graphad.ir.forks import compiling, in_children
 
 ONE_THREAD: Final = "blas_one_thread"
@@ -43,14 +44,14 @@ _loaded: dict[str, native.Executable] = {}
 
 def needs_one(g: Gemm) -> bool:
     """Whether OpenBLAS would take several threads for a product that does not gain by them."""
-    if g.k and 1 in (g.m, g.n):
+    if g.k and has_vector(g):
         return g.batch > 0 and g.m * g.n * g.k > ALONE_WITH_VECTOR
     return g.batch > 0 and ALONE < g.m * g.n * g.k < WORTH
 
 
 def gains_by_several(g: Gemm) -> bool:
     """Whether a product shall have the threads that OpenBLAS has for it."""
-    return 1 not in (g.m, g.n) and g.m * g.n * g.k >= WORTH
+    return not has_vector(g) and g.m * g.n * g.k >= WORTH
 
 
 def address(symbol: str) -> int:

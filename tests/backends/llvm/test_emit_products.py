@@ -13,6 +13,7 @@ from graphad.ir.types import DType, f32, f64
 from tests.backends.loop_harness import agree, buffers, program, run_llvm, run_numba, same
 
 names = pytest.mark.parametrize
+THIN = [(60, 1, 9), (1, 70, 32), (9, 1, 40), (1, 30, 7)]  # one of the orders of each is written as loops
 SIZES = [
     (1, 1, 1),
     (1, 1, 9),
@@ -25,7 +26,7 @@ SIZES = [
     (3, 5, 4),
     (33, 20, 9),
 ]
-EMPTY = [(0, 3, 2), (3, 0, 2), (0, 1, 2), (1, 0, 2), (3, 2, 0), (3, 1, 0), (1, 3, 0)]
+EMPTY = [(0, 3, 2), (3, 0, 2), (0, 1, 2), (1, 0, 2), (3, 2, 0), (3, 1, 0), (1, 3, 0), (0, 1, 9), (1, 0, 9), (20, 1, 0)]
 
 
 class Case:
@@ -71,7 +72,7 @@ class Case:
 
 
 @names("dtype", [f32, f64], ids=str)
-@names(("m", "n", "k"), [*SIZES, *EMPTY])
+@names(("m", "n", "k"), [*SIZES, *THIN, *EMPTY])
 def test_products(m: int, n: int, k: int, dtype: DType) -> None:
     """Every order of both factors, close together and apart, alone and in batches, of which one may be the same."""
     for ta, tb, batch, gap in product((False, True), (False, True), (1, 3), (0, 2)):
@@ -92,8 +93,8 @@ def test_products_in_numba(m: int, n: int, k: int, dtype: DType, ta: bool, tb: b
     case.check(agree(case.program, case.inputs, numba=False)[0])
 
 
-def routines(m: int, n: int, k: int, dtype: DType = f64) -> tuple[str, ...]:
-    return emit(Case(m, n, k, dtype, ta=False, tb=False).program, lanes_bytes=64).externals
+def routines(m: int, n: int, k: int, dtype: DType = f64, *, ta: bool = False, tb: bool = False) -> tuple[str, ...]:
+    return emit(Case(m, n, k, dtype, ta=ta, tb=tb).program, lanes_bytes=64).externals
 
 
 def test_a_product_with_a_vector_is_no_product_of_matrices() -> None:
@@ -101,6 +102,15 @@ def test_a_product_with_a_vector_is_no_product_of_matrices() -> None:
     assert routines(7, 1, 5, f32) == ("sgemv",)
     assert routines(7, 2, 5) == ("dgemm",)
     assert routines(7, 1, 0) == ("dgemm",), "it makes zeros where there is nothing to sum"
+
+
+def test_matrices_in_short_rows_are_loops() -> None:
+    for thin in (9, 32):
+        assert routines(60, 1, thin) == routines(1, 60, thin, tb=True) == ()
+        assert routines(thin, 1, 60, ta=True) == routines(1, thin, 60) == ()
+        assert routines(thin, 1, 60) == routines(60, 1, thin, ta=True) == ("dgemv",), "these lie in long rows"
+    assert routines(60, 1, 8) == routines(60, 1, 33) == ("dgemv",)
+    assert routines(60, 2, 9) == ("dgemm",)
 
 
 @names("dtype", [f32, f64], ids=str)
