@@ -104,6 +104,12 @@ SETTINGS: dict[str, Setting] = {
         doc="Treat denormal numbers as zero inside compiled programs.",
         in_trace_key=True,
     ),
+    "one_blas_thread": Setting(
+        default=True,
+        allowed=(True, False),
+        doc="Keep SciPy's BLAS to one thread in compiled programs, but for products so large that more always gain.",
+        in_trace_key=True,
+    ),
     "threefry_partitionable": Setting(
         default=False,
         allowed=(True, False),
@@ -197,6 +203,7 @@ class Config(threading.local):
     fast_math: bool
     deterministic: bool
     flush_denormals: bool
+    one_blas_thread: bool
     threefry_partitionable: bool
     disable_jit: bool
     debug_nans: bool

@@ -28,6 +28,7 @@ OTHER_VALUE = {
     "engine": "numba",
     "fast_math": True,
     "flush_denormals": False,
+    "one_blas_thread": False,
     "threefry_partitionable": True,
     "disable_jit": True,
     "verify": 3,

@@ -26,7 +26,7 @@ LONG_FILES: dict[str, str] = {}
 HEAVY: dict[str, dict[str, str]] = {
     "numba": {"kernels/graphad_kernels/": "any"},
     "llvmlite": {"graphad/backends/": "late", "kernels/graphad_kernels/": "any"},
-    "scipy": {"graphad/backends/routines/addresses.py": "late"},
+    "scipy": {"kernels/graphad_kernels/cpu/library.py": "late"},
     "rich": {"graphad/inspection/": "late"},
     "matplotlib": {"graphad/train/_result.py": "late"},
     "safetensors": {"graphad/train/_files.py": "late"},

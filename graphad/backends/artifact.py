@@ -27,7 +27,9 @@ class Artifact:
     Attributes
     ----------
     code
-        An object file for one kind of machine. It exports ``symbol``.
+        An object file for one kind of machine. It exports ``symbol``, and maybe others.
+    exports
+        The others.
     functions
         The elementary functions that the code calls by name, to be found by the loader.
     routines
@@ -45,6 +47,7 @@ class Artifact:
 
     code: bytes
     symbol: str
+    exports: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     routines: tuple[str, ...] = ()
     inputs: tuple[Aval, ...] = ()
@@ -59,6 +62,7 @@ class Artifact:
         """For the disk."""
         head = {
             "symbol": self.symbol,
+            "exports": self.exports,
             "functions": self.functions,
             "routines": self.routines,
             "inputs": [repr(a) for a in self.inputs],
@@ -79,6 +83,7 @@ class Artifact:
         return Artifact(
             code,
             head["symbol"],
+            tuple(head["exports"]),
             tuple(head["functions"]),
             tuple(head["routines"]),
             tuple(map(parse_aval, head["inputs"])),

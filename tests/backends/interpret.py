@@ -147,7 +147,7 @@ class Interpreter:
         for k in range(g.batch):
             a, b = self.matrix(g.a, g.m, g.k, k * g.a_step), self.matrix(g.b, g.k, g.n, k * g.b_step)
             c = self.matrix(g.c, g.m, g.n, k * g.c_step)
-            c[...] = g.alpha * (a @ b) + (g.beta * c if g.beta else 0)
+            c[...] = a @ b
 
     def matrix(self, m: Matrix, rows: int, columns: int, start: int) -> np.ndarray[Any, Any]:
         buffer = self.buffers[m.buffer]

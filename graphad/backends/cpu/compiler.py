@@ -21,23 +21,23 @@ def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     return lower(applied(graph, passes), name)
 
 
-def emitted(program: KernelProgram, *, comments: bool) -> Emitted:
+def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) -> Emitted:
     """LLVM text for this machine. Without comments it does not depend on the user's lines."""
-    return emit(program, lanes_bytes=host().vector_bytes, comments=comments)
+    return emit(program, lanes_bytes=host().vector_bytes, comments=comments, one_blas_thread=one_blas_thread)
 
 
-def draft(graph: Graph, passes: str, name: str) -> tuple[Artifact, str, int]:
+def draft(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> tuple[Artifact, str, int]:
     """The artifact but for its code; the text that is compiled for that, and with which effort."""
     loops = lowered(graph, passes, name)
-    made = emitted(loops.program, comments=False)
+    made = emitted(loops.program, comments=False, one_blas_thread=one_blas_thread)
     about = described(graph, loops)
     about = replace(about, symbol=made.name, routines=made.externals, arena_bytes=made.arena_bytes)
     return about, made.text, made.opt
 
 
-def compiled(graph: Graph, passes: str, name: str) -> Artifact:
+def compiled(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> Artifact:
     """A `draft` with its code."""
-    return native.finished(*draft(graph, passes, name))
+    return native.finished(*draft(graph, passes, name, one_blas_thread=one_blas_thread))
 
 
 def described(graph: Graph, loops: Lowered) -> Artifact:
@@ -64,7 +64,6 @@ def compile_numba(program: KernelProgram) -> Callable[..., int]:
     return lambda *arrays: run(*[source.bits_of(a) for a in arrays])
 
 
-def assembly(program: KernelProgram) -> str:
-    """The program in the assembly language of this machine."""
-    made = emitted(program, comments=False)
+def assembly(made: Emitted) -> str:
+    """A program in the assembly language of this machine."""
     return native.assembly(made.text, made.opt)

@@ -32,6 +32,7 @@ from graphad.primitives import OWN
 from graphad.primitives.effects import printed_lines
 
 if TYPE_CHECKING:
+    from graphad.backends.cpu.emit import Emitted
     from graphad.backends.loops.ir import KernelProgram
     from graphad.backends.lower.fuse import Lowered
 
@@ -57,7 +58,7 @@ class Executable:
 
     Attributes
     ----------
-    graph, name, engine, flush_denormals, passes
+    graph, name, engine, flush_denormals, passes, one_blas_thread
         What was compiled, and how.
     artifact
         What runs.
@@ -71,6 +72,7 @@ class Executable:
         self.engine: Engine = engine
         self.flush_denormals = flush_denormals
         self.passes = passes
+        self.one_blas_thread = config.one_blas_thread
         with compiling:
             self._code = self._find_code()
             self.artifact = self._code.artifact
@@ -145,12 +147,12 @@ class Executable:
     @cached_property
     def llvm(self) -> str:
         """The program as LLVM text."""
-        return _compiler().emitted(self.program, comments=True).text
+        return self._emitted(comments=True).text
 
     @cached_property
     def asm(self) -> str:
         """The program in the assembly language of this machine."""
-        return _compiler().assembly(self.program)
+        return _compiler().assembly(self._emitted(comments=False))
 
     def __repr__(self) -> str:
         return f"<Executable {self.name} ({self.engine}): {len(self.program.steps)} steps>"
@@ -170,18 +172,24 @@ class Executable:
         checked = config.verify >= 2  # as it is made, and so it is
         if self.engine == "llvm" and not foreign and not checked:
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
-        return self.graph, self.passes, self.engine, foreign
+        return self.graph, self.passes, self.engine, self.one_blas_thread, foreign
 
     def _compile(self, key: Hashable) -> _Code:
         if self.engine == "numba":
             about = _compiler().described(self.graph, self.lowered)
             return _Code(about, None, run=_compiler().compile_numba(self.program))
+        options = {"one_blas_thread": self.one_blas_thread}
         if type(key) is str:
             name = f"program_{key}"  # neither it nor what is stored under the key has a name of the user's
-            loaded = loader.find(key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name))
+            loaded = loader.find(
+                key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name, **options)
+            )
         else:
-            loaded = loader.find_text(*_compiler().draft(self.graph, self.passes, "program"))
+            loaded = loader.find_text(*_compiler().draft(self.graph, self.passes, "program", **options))
         return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
+
+    def _emitted(self, *, comments: bool) -> Emitted:
+        return _compiler().emitted(self.program, comments=comments, one_blas_thread=self.one_blas_thread)
 
     def _program(
         self, inputs: tuple[Input, ...], outputs: tuple[Output, ...], fallback: Callable[..., Any], **options: Any

@@ -27,9 +27,14 @@ class Executable:
         self._linked = linked
 
     @property
+    def addresses(self) -> Mapping[str, int]:
+        """The addresses of all that it exports."""
+        return self._linked.addresses
+
+    @property
     def address(self) -> int:
         """Address of the function the code was loaded for."""
-        return self._linked.addresses[self.artifact.symbol]
+        return self.addresses[self.artifact.symbol]
 
     def __repr__(self) -> str:
         return f"<Executable {self.artifact.symbol} at {self.address:#x}>"
@@ -51,7 +56,8 @@ def load(artifact: Artifact, imports: Mapping[str, int] | None = None) -> Execut
     symbol = artifact.symbol
     with compiling:
         try:
-            linked = library.link(artifact.code, [symbol], names, f"{symbol}.{next(_numbers)}")
+            exports = (symbol, *artifact.exports)
+            linked = library.link(artifact.code, exports, names, f"{symbol}.{next(_numbers)}")
         except RuntimeError as error:
             raise LoweringError(f"cannot load {symbol}: {str(error).strip()}") from error
     return Executable(artifact, linked)

@@ -161,8 +161,6 @@ class Tally:
         """Count a matrix product; its sizes."""
         for matrix, rows, columns, step in ((g.a, g.m, g.k, g.a_step), (g.b, g.k, g.n, g.b_step)):
             self.reads.matrix(matrix, rows, columns, g.batch, step)
-        if g.beta:
-            self.reads.matrix(g.c, g.m, g.n, g.batch, g.c_step)
         self.writes.matrix(g.c, g.m, g.n, g.batch, g.c_step)
         self.operations += 2 * g.m * g.n * g.k * g.batch
         times = f"{g.batch} x " if g.batch != 1 else ""

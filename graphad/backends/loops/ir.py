@@ -154,7 +154,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """A step: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``, ``batch`` times, each ``*_step`` elements further.
+    """A step: ``c[m,n] = a[m,k] @ b[k,n]``, ``batch`` times, each ``*_step`` elements further.
 
     ``dtype`` is that of ``a`` and ``b``, and of ``c`` where ``result`` is None. On the CPU all three are f32 or f64; a
     device has products of the 16-bit floats as well, summed in f32, with results of their own dtype or of f32.
@@ -167,8 +167,6 @@ class Gemm:
     a: Matrix
     b: Matrix
     c: Matrix
-    alpha: float = 1.0
-    beta: float = 0.0
     batch: int = 1
     a_step: int = 0
     b_step: int = 0
@@ -236,8 +234,8 @@ def buffers_read(step: Step) -> set[str]:
     match step:
         case LoopNest(body=body):
             return {s.buffer for s in walk(body) if isinstance(s, Load)}
-        case Gemm(a=a, b=b, c=c, beta=beta):
-            return {a.buffer, b.buffer, c.buffer} if beta else {a.buffer, b.buffer}
+        case Gemm(a=a, b=b):
+            return {a.buffer, b.buffer}
         case KernelCall(reads=reads):
             return set(reads)
         case Copy(source=source):

@@ -141,7 +141,7 @@ def format_call(step: KernelCall) -> str:
 
 
 def format_gemm(step: Gemm) -> str:
-    """``gemm c[4,2] = a[4,3] @ b[3,2]``, with factors, offsets and batch where there are any."""
+    """``gemm c[4,2] = a[4,3] @ b[3,2]``, with offsets and batch where there are any."""
 
     def matrix(m: Matrix, rows: int, columns: int, each: int) -> str:
         text = m.buffer + (f"+{m.offset}" if m.offset else "") + (f"+{each}*batch" if each and step.batch > 1 else "")
@@ -151,8 +151,6 @@ def format_gemm(step: Gemm) -> str:
     left = matrix(a, *((step.k, step.m) if a.transposed else (step.m, step.k)), step.a_step)
     right = matrix(b, *((step.n, step.k) if b.transposed else (step.k, step.n)), step.b_step)
     c = matrix(step.c, step.m, step.n, step.c_step)
-    scale = "" if step.alpha == 1.0 else f"{step.alpha!r} * "
-    plus = "" if step.beta == 0.0 else f" + {step.beta!r} * {c}"
     times = "" if step.batch == 1 else f" for batch in {step.batch}"
     result = "" if step.c_dtype is step.dtype else f" to {step.c_dtype.name}"
-    return f"gemm {step.dtype.name}{result} {c} = {scale}{left} @ {right}{plus}{times}"
+    return f"gemm {step.dtype.name}{result} {c} = {left} @ {right}{times}"

@@ -115,9 +115,8 @@ class NestSource:
             return f"{self.name(m.buffer, 'buffer')}, {start}, {m.row_stride}"
 
         a, b, c = matrix(g.a, g.a_step), matrix(g.b, g.b_step), matrix(g.c, g.c_step)
-        alpha, beta = constant(g.alpha, g.dtype), constant(g.beta, g.dtype)
         left, right = f"({a}, {g.a.transposed})", f"({b}, {g.b.transposed})"
-        args = [str(g.m), str(g.n), str(g.k), alpha, left, right, beta, f"({c})", *more]
+        args = [str(g.m), str(g.n), str(g.k), left, right, f"({c})", *more]
         self.line(depth, f"{function}({', '.join(args)})", g.loc)
 
     # ---- statements

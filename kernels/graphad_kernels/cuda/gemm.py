@@ -22,7 +22,7 @@ Matrix = tuple[Any, int, int, bool]
 
 @cache
 def gemm(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: bool = False) -> Callable[..., None]:
-    """``product(m, n, k, alpha, a, b, beta, c, stream)``: ``c[m,n] = alpha * a[m,k] @ b[k,n] + beta * c``.
+    """``product(m, n, k, a, b, c, stream)``: ``c[m,n] = a[m,k] @ b[k,n]``.
 
     ``a`` and ``b`` are `Matrix`, ``c`` is (array, offset, distance of rows); 16-bit floats are held as their bits and
     summed as float32. ``result`` is the dtype of ``c`` if that is another. With ``bias`` there is one more argument,
@@ -32,14 +32,13 @@ def gemm(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: bool
     kernel: Any = tiled(cuda, dtype, result, bias, relu)
 
     def product(
-        m: int, n: int, k: int, alpha: Any, a: Matrix, b: Matrix, beta: Any, c: tuple[Any, int, int], stream: Any,
-        added: Any = None,
-    ) -> None:  # fmt: skip
+        m: int, n: int, k: int, a: Matrix, b: Matrix, c: tuple[Any, int, int], stream: Any, added: Any = None
+    ) -> None:
         if m and n:
             array, offset, row = c
             blocks = -(-n // TILE), -(-m // TILE)
             added = added if bias else array  # which then is not read
-            kernel[blocks, (TILE, TILE), stream](m, n, k, alpha, *_view(a), *_view(b), beta, array[offset:], row, added)
+            kernel[blocks, (TILE, TILE), stream](m, n, k, *_view(a), *_view(b), array[offset:], row, added)
 
     return product
 
@@ -58,8 +57,8 @@ def tiled(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: boo
 
     @cuda.jit
     def product(
-        m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, b_column: Any,
-        beta: Any, c: Any, c_row: Any, added: Any,
+        m: Any, n: Any, k: Any, a: Any, a_row: Any, a_column: Any, b: Any, b_row: Any, b_column: Any,
+        c: Any, c_row: Any, added: Any,
     ) -> None:  # fmt: skip
         left = cuda.shared.array((TILE, TILE), kind)
         right = cuda.shared.array((TILE, TILE), kind)
@@ -75,9 +74,7 @@ def tiled(cuda: Any, dtype: str, result: str = "", bias: bool = False, relu: boo
             cuda.syncthreads()
         if i < m and j < n:
             at = i * c_row + j
-            value = kind(alpha) * total
-            if beta != 0:
-                value += kind(beta) * load_result(c[at])
+            value = total
             if bias:
                 value += load_result(added[j])
             if relu and value <= 0:  # nan stays

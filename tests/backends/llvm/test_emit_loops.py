@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphad.backends.cpu.emit import emit
-from graphad.backends.loops.ir import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Store
+from graphad.backends.loops.ir import Carry, Copy, GuardStep, Let, Load, Loop, Position, Store
 from graphad.backends.numba import source as emit_numba
 from graphad.ir.types import DTYPES, DType, b1, bf16, f16, f32, f64, i8, i32, i64, u8
 from tests.backends.loop_harness import agree, at, buffers, lit, nest, program, run_llvm, run_numba, run_python, same
@@ -372,46 +372,6 @@ def test_long_sums_beside_other_carries() -> None:
     x = whole(size, f64)
     (y,) = agree(p, [x])
     assert y.tolist() == [5 + x.sum(), size, x.max()]
-
-
-@names("dtype", [f32, f64], ids=str)
-@names("ta", [False, True])
-@names("tb", [False, True])
-def test_gemm(dtype: DType, ta: bool, tb: bool) -> None:
-    m, n, k, batch = 3, 5, 4, 2
-    a_shape, b_shape = ((k, m) if ta else (m, k)), ((n, k) if tb else (k, n))
-    a, b = whole(batch * m * k + 1, dtype), whole(2 * n * k, dtype)
-    c0 = whole(batch * m * 7, dtype)
-    step = Gemm(
-        dtype, m, n, k,
-        Matrix("a", 1, a_shape[1], ta), Matrix("b", 0, 2 * b_shape[1], tb), Matrix("c", 2, 7),
-        alpha=2.0, beta=3.0, batch=batch, a_step=m * k, b_step=0, c_step=m * 7,
-    )  # fmt: skip
-    p = program(
-        buffers("input", a=(dtype, a.size), b=(dtype, b.size), d=(dtype, c0.size)),
-        buffers("output", c=(dtype, c0.size)),
-        Copy("c", "d"),
-        step,
-    )
-    (c,) = agree(p, [a, b, c0])
-    want = c0.reshape(batch, m, 7).copy()
-    right = b.reshape(b_shape[0], 2, b_shape[1])[:, 0]
-    for index, part in enumerate(a[1:].reshape(batch, *a_shape)):
-        left = part.T if ta else part
-        want[index, :, 2:] = 2 * left @ (right.T if tb else right) + 3 * want[index, :, 2:]
-    same(c, want.reshape(-1))
-
-
-@names(("m", "n", "k"), [(0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (1, 4, 3), (4, 1, 3)])
-def test_gemm_of_odd_sizes(m: int, n: int, k: int) -> None:
-    p = program(
-        buffers("input", a=(f64, m * k), b=(f64, k * n)),
-        buffers("output", c=(f64, m * n)),
-        Gemm(f64, m, n, k, Matrix("a", 0, k), Matrix("b", 0, n), Matrix("c", 0, n)),
-    )
-    a, b = whole(m * k, f64), whole(k * n, f64)
-    (c,) = agree(p, [a, b])
-    same(c.reshape(m, n), a.reshape(m, k) @ b.reshape(k, n))
 
 
 def test_guards_leave_early_with_their_number() -> None:

@@ -163,7 +163,7 @@ def test_the_text_of_every_statement_and_step() -> None:
             Store("t", at(), "r"),
         ),
         Copy("y", "x"),
-        Gemm(f32, 2, 2, 3, Matrix("x", 0, 3), Matrix("x", 6, 3, True), Matrix("t", 0, 2), 0.5, 1.0),
+        Gemm(f32, 2, 2, 3, Matrix("x", 0, 3), Matrix("x", 6, 3, True), Matrix("t", 0, 2)),
         GuardStep(0, "g", lit(True, b1), loc="model.py:9"),
         name="all",
     )
@@ -181,6 +181,6 @@ program @all(x: f32[12], k: i64[3]) -> (y: f32[12], g: bool[1])
       y[11 - 3*i] = n where m
     t[0] = r
   copy y = x
-  gemm f32 t[2,2; row 2] = 0.5 * x[2,3; row 3] @ x+6[2,3; row 3].T + 1.0 * t[2,2; row 2]
+  gemm f32 t[2,2; row 2] = x[2,3; row 3] @ x+6[2,3; row 3].T
   guard 0: g[0] is True:bool                             ; model.py:9"""
     )

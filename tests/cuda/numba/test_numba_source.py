@@ -151,8 +151,7 @@ def test_products_say_what_they_add():
     assert "    for member in range(2):" in text
     call = next(line for line in text.splitlines() if "gemm_f32_bias_relu(3" in line)
     assert call.split("(3, 7, 5, ")[1] == (
-        "np.float32(1.0), (a, 15 * member + 4, 5, False), (b, 35 * member, 5, True), np.float32(0.0), "
-        "(c, 21 * member, 7), stream, v[2:])"
+        "(a, 15 * member + 4, 5, False), (b, 35 * member, 5, True), (c, 21 * member, 7), stream, v[2:])"
     )
 
 

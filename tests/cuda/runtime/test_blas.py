@@ -21,9 +21,9 @@ GEMMS = [
     Gemm(f64, 2, 3, 4, Matrix("a", 0, 2, True), Matrix("b", 0, 3), Matrix("c", 0, 3)),
     Gemm(f64, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 4, True), Matrix("c", 0, 3)),
     Gemm(f64, 5, 7, 1, Matrix("a", 0, 5, True), Matrix("b", 0, 1, True), Matrix("c", 0, 7)),
-    Gemm(f64, 2, 3, 4, Matrix("a", 3, 9), Matrix("b", 1, 8, True), Matrix("c", 2, 11), 2.0, 0.5),
+    Gemm(f64, 2, 3, 4, Matrix("a", 3, 9), Matrix("b", 1, 8, True), Matrix("c", 2, 11)),
     Gemm(f64, 1, 3, 4, Matrix("a", 0, 1), Matrix("b", 0, 3), Matrix("c", 0, 1)),
-    Gemm(f64, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3), 1.0, 0.0, 3, 8, 0, 6),
+    Gemm(f64, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3), 3, 8, 0, 6),
 ]
 
 
@@ -54,12 +54,12 @@ def test_operands(g, rng):
     for k in range(g.batch):
         target = view(wanted, g.c, g.m, g.n, k * g.c_step)
         product = view(a, g.a, g.m, g.k, k * g.a_step) @ view(b, g.b, g.k, g.n, k * g.b_step)
-        target[:] = g.alpha * product + g.beta * target
+        target[:] = product
     left, right, result = blas.operands(g)
     for k in range(g.batch):
         target = by_columns(first, result, g.c.offset, k)
         product = by_columns(b, left, g.b.offset, k) @ by_columns(a, right, g.a.offset, k)
-        target[:] = g.alpha * product + g.beta * target
+        target[:] = product
         assert all(o.leading >= o.rows for o in (left, right, result))
     np.testing.assert_allclose(first, wanted, rtol=1e-13)
 
@@ -80,7 +80,7 @@ needs_library = pytest.mark.skipif(toolkit.cublaslt_path() is None, reason="cuBL
 @pytest.mark.parametrize(("dtype", "data", "compute"), [(f32, 0, 68), (f64, 1, 70), (f16, 2, 68), (bf16, 14, 68)])
 def test_descriptors(dtype, data, compute):
     a, b, c = Matrix("a", 0, 4), Matrix("b", 0, 7, True), Matrix("c", 0, 3)
-    made = blas.Descriptors(Gemm(dtype, 2, 3, 4, a, b, c, 1.0, 0.0, 5, 8, 21, 6))
+    made = blas.Descriptors(Gemm(dtype, 2, 3, 4, a, b, c, 5, 8, 21, 6))
 
     i32, i64 = ctypes.c_int32, ctypes.c_int64
     known = ((0, i32), (2, i64), (3, i64), (4, i64), (5, i32), (6, i64))
@@ -131,7 +131,7 @@ def test_calls(monkeypatch):
     library = Recorder()
     monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=lambda: library))
     products = blas.CublasLt(stream=99, workspace=1 << 20)
-    g = Gemm(f32, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 2, 3), Matrix("c", 64, 3), 1.0, 0.0)
+    g = Gemm(f32, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 2, 3), Matrix("c", 64, 3))
     products.gemm(g, 0x1000, 0x2000, 0x3000)
     (call,) = library.of("cublasLtMatmul")
     assert [call[k].value for k in (3, 5, 8, 10, 13, 14, 15)] == [
@@ -180,7 +180,7 @@ def test_calls_with_halves(dtype, monkeypatch):
     library = Recorder()
     monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=lambda: library))
     products = blas.CublasLt(stream=99, workspace=1 << 20)
-    g = Gemm(dtype, 2, 3, 4, Matrix("a", 8, 4), Matrix("b", 2, 3), Matrix("c", 64, 3), 1.0, 0.0, 2, 8, 12, 6)
+    g = Gemm(dtype, 2, 3, 4, Matrix("a", 8, 4), Matrix("b", 2, 3), Matrix("c", 64, 3), 2, 8, 12, 6)
     wide = FusedGemm(*[getattr(g, name) for name in Gemm.__slots__[:-1]], f32, bias="v", bias_offset=4)
     products.gemm(g, 0x1000, 0x2000, 0x3000)
     products.gemm(wide, 0x1000, 0x2000, 0x3000, 0x4000)

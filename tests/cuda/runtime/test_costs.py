@@ -105,7 +105,7 @@ def test_overlapping_strides(terms, extents):
 
 def test_other_steps():
     a, b, c = Matrix("x", 0, 4), Matrix("x", 8, 3), Matrix("t", 0, 3)
-    gemm = Gemm(f32, 2, 3, 4, a, b, c, 1.0, 0.0, 5, 8, 0, 6)
+    gemm = Gemm(f32, 2, 3, 4, a, b, c, 5, 8, 0, 6)
     counted = costs(program(gemm, Copy("t", "x"), GuardStep(0, "ok", literal(True, b1))))
     assert [(s.name, s.read_bytes, s.written_bytes) for s in counted.steps] == [
         ("5 x 2x4 @ 4x3", 4 * 40, 4 * 5 * 6),

@@ -276,14 +276,6 @@ def test_one_that_is_read_in_other_ways_than_alone_stays_wide():
     assert after(*WIDENED, gemm(), halved)[0] == ["bf16 x w to f32 c"]
 
 
-def test_what_is_added_to_is_not_rounded_in_between():
-    start = nest(Load("t", "v", AT), Store("c", AT, "t"))
-    texts, _ = after(*WIDENED, start, gemm(beta=1.0), rounded("c", "y"))
-    assert texts == ["bf16 x w to f32 c"]
-    texts, _ = after(*WIDENED, gemm(), gemm(beta=1.0), rounded("c", "y"))
-    assert texts == ["bf16 x w to f32 c"] * 2
-
-
 def test_factors_go_together():
     wide = nest(Load("t", "v", AT), Store("b", AT, "t"))
     first = WIDENED[0], wide

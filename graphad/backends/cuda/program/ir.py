@@ -253,9 +253,9 @@ def aligned(nbytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FusedGemm(Gemm):
-    """A step: ``c = relu(alpha * a @ b + bias)``, a product and what is done to each of its elements.
+    """A step: ``c = relu(a @ b + bias)``, a product and what is done to each of its elements.
 
-    ``beta`` is 0 and ``c`` not transposed. ``bias`` has one element for each column, the same for all of the batch;
+    ``c`` is not transposed. ``bias`` has one element for each column, the same for all of the batch;
     without ``relu`` nothing is cut off. nan stays nan. (It is a `Gemm` so that what concerns factors and result applies
     to it; what computes or tells elements looks for it first.)
     """

@@ -238,7 +238,7 @@ class _GemmEmitter:
     # ---- the result
 
     def _results(self, sums: list[str], row: str, column: str, start: str) -> None:
-        """Store what lies within the result: ``alpha * sum + beta * c``, or ``relu(alpha * sum + bias)``."""
+        """Store what lies within the result: the sum, or ``relu(sum + bias)``."""
         g, tile = self.g, self.tile
         for number, text in enumerate(sums):
             y, x = divmod(number, tile.own_columns)
@@ -252,12 +252,6 @@ class _GemmEmitter:
     def _storing(self, place: Place, column: str, text: str) -> Callable[[], None]:
         def store() -> None:
             value = text
-            if self.g.alpha != 1:
-                factor = f"{element_type(self.dtype)} {value}, {self._number(self.g.alpha)}"
-                value = self.code.let(f"{'fmul' if self.dtype.is_float else 'mul'} {factor}", "scaled")
-            if self.g.beta != 0:
-                before = self.access.load_one(place, self.g.c_dtype, "before")
-                value = self._multiply_add(before, self._number(self.g.beta), value)
             if self.has_bias:
                 bias = self.access.load_one(Place("%bias", column, 0, None, GLOBAL), self.g.c_dtype, "bias")
                 value = self.code.let(f"fadd {element_type(self.dtype)} {value}, {bias}", "biased")

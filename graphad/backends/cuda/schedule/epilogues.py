@@ -127,7 +127,7 @@ def _fused(g: Gemm, step: Step) -> FusedGemm | None:
     """``g`` with the nest that reads its result in it, if that does nothing else to each element than a product can."""
     size = g.batch * g.m * g.n
     packed = g.c.row_stride == g.n and (g.batch == 1 or g.c_step == g.m * g.n)
-    if not isinstance(step, LoopNest) or not g.c_dtype.is_float or g.beta or not packed or not size or not g.k:
+    if not isinstance(step, LoopNest) or not g.c_dtype.is_float or not packed or not size or not g.k:
         return None
     elements = _elements(step)
     whole = elements.strides(size)

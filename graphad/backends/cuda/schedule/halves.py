@@ -108,7 +108,7 @@ def _narrow(program: KernelProgram, dtype: DType) -> set[str]:
     widened = {s.buffer for _, s in stores if not isinstance(s.value, Literal)}
     exact = (wide & widened) - made
     results = (wide & made) - {s.buffer for _, s in stores}
-    results = results.difference(*[n.not_only_rounded() for n in nests], [g.c.buffer for g in products if g.beta])
+    results = results.difference(*[n.not_only_rounded() for n in nests])
     while True:
         lossy = {s.buffer for n, s in stores if not n.is_exact(s.value, exact)}
         mixed = [g for g in products if g.a.buffer not in exact or g.b.buffer not in exact]

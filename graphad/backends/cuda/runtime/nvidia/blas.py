@@ -28,7 +28,7 @@ _EPILOGUE_DEFAULT, _EPILOGUE_RELU, _EPILOGUE_BIAS = 1, 2, 4  # the last two can 
 _LAYOUT_BATCH_COUNT, _LAYOUT_BATCH_OFFSET = 5, 6
 _PREF_WORKSPACE, _PREF_ALIGNMENT_A = 1, 5  # those of B, C and D follow
 
-#: For factors of each dtype: how they are told, the sums, and alpha and beta.
+#: For factors of each dtype: how they are told, the sums, and the numbers these are multiplied by.
 _TYPES: Final[dict[DType, tuple[int, int, int]]] = {
     f32: (_R_32F, _COMPUTE_32F, _R_32F),
     f64: (_R_64F, _COMPUTE_64F, _R_64F),
@@ -92,6 +92,8 @@ class Descriptors:
     ----------
     product, layouts
         Handles: of the operation, and of first factor, second factor and result.
+    one, zero
+        The factors of the product and of what lies where its result shall be.
     """
 
     def __init__(self, g: Gemm) -> None:
@@ -111,7 +113,7 @@ class Descriptors:
             self._set("MatrixLayout", layout, _LAYOUT_BATCH_OFFSET, ctypes.c_int64(o.step))
             self.layouts.append(layout)
         number = ctypes.c_double if scale == _R_64F else ctypes.c_float
-        self.alpha, self.beta = number(g.alpha), number(g.beta)
+        self.one, self.zero = number(1), number(0)
 
     def set_bias(self, address: int) -> None:
         """Say where the bias lies; it is read when the product is queued."""
@@ -188,8 +190,8 @@ class CublasLt:
         plan, algorithm = self._plan(g, alignments, bias)
         left, right, out = plan.layouts
         status = self._library.cublasLtMatmul(
-            self._handle, plan.product, ctypes.byref(plan.alpha), ctypes.c_void_p(first), left,
-            ctypes.c_void_p(second), right, ctypes.byref(plan.beta), ctypes.c_void_p(result), out,
+            self._handle, plan.product, ctypes.byref(plan.one), ctypes.c_void_p(first), left,
+            ctypes.c_void_p(second), right, ctypes.byref(plan.zero), ctypes.c_void_p(result), out,
             ctypes.c_void_p(result), out, ctypes.byref(algorithm), self._workspace,
             ctypes.c_size_t(WORKSPACE_BYTES), self._stream,
         )  # fmt: skip
