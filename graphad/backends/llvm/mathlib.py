@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from graphad_kernels.math import FUNCTIONS, SLOW_PATHS
 
-from graphad.backends.llvm.recorder import LLVM_TYPES, Vector, Writer, vector_type
+from graphad.backends.llvm.tracing import LLVM_TYPES, Vector, Writer, vector_type
 from graphad.ir.types import DType
 
 _ATTRIBUTES: Final = "nounwind willreturn memory(none)"

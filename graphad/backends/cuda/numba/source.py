@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource, dynamic_shared
-from graphad.backends.cuda.program.alike import Kind, kinds_of
+from graphad.backends.cuda.program.deduplication import Kind, kinds_of
 from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
 from graphad.backends.cuda.program.text import format_blocks, format_product
 from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep

@@ -1,7 +1,7 @@
 """A launch as one entry of the module: its parameters, its shared memory, and which blocks run which kernel.
 
 The blocks of a bundle find their part by comparing their number with where parts begin: all threads of a block take the
-same way, so that barriers within a part hold up nobody else. Parts of one kind (`alike`) go on with the same code.
+same way, so that barriers within a part hold up nobody else. Parts of one kind share their code (`deduplication`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from graphad.backends.cuda.program.alike import Kind, kinds_of
+from graphad.backends.cuda.program.deduplication import Kind, kinds_of
 from graphad.backends.cuda.program.ir import Bundle, Kernel, reads, writes
 from graphad.backends.cuda.ptx.group import SharedMemory
 from graphad.backends.cuda.ptx.kernel import GLOBAL, KernelEmitter

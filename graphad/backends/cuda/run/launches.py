@@ -13,7 +13,7 @@ import numpy as np
 
 from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
 from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
-from graphad.backends.cuda.run.stands import Stands
+from graphad.backends.cuda.run.staging import StagingBuffers
 from graphad.backends.cuda.runtime.allocator import ALIGNMENT, Allocator, DeviceMemory
 from graphad.backends.cuda.runtime.runtime import Launch, Runtime
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep
@@ -90,7 +90,7 @@ class Sequences:
         self._scratch: DeviceMemory | None = None  # that the prepared launches point into
         self._prepared: OrderedDict[tuple[int, ...], list[_Segment]] = OrderedDict()
         n_inputs = sum(b.role == "input" for b in program.buffers)
-        self._stands = Stands(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
+        self._staging = StagingBuffers(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
 
     def run(self, addresses: Sequence[int]) -> tuple[int, Any] | None:
         """Queue the program for inputs and outputs at these addresses, the runtime's lock being held.
@@ -103,10 +103,10 @@ class Sequences:
         if scratch is not self._scratch:  # it has grown: what points into the old one shall not keep it
             self._prepared.clear()
             self._scratch = scratch
-        places = self._stands.enter(addresses)
+        places = self._staging.enter(addresses)
         prepared = self._prepared.get(places)
         if prepared is None:
-            self._stands.missed(addresses)
+            self._staging.missed(addresses)
             prepared = self._prepared[places] = self._prepare(places)
             if len(self._prepared) > MOST_CAPTURED:
                 self._prepared.popitem(last=False)
@@ -117,7 +117,7 @@ class Sequences:
                 observed = self._observed(segment)
                 if observed != segment.guard.expected.item():
                     return segment.guard.ordinal, observed
-        self._stands.leave(addresses)
+        self._staging.leave(addresses)
         return None
 
     def _queue(self, segment: _Segment) -> None:

@@ -1,14 +1,13 @@
 """``KernelProgram -> DeviceProgram``: the same loop nests, dealt out to the threads of a device.
 
 For each nest: independent loops go into the grid (`nest.widened`); what is left inside is run by one thread for each
-point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is cut up
-first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests that work row by row on the same rows
-are one kernel (`rows`), padding is asked for rather than written (`margins`), what reads a scan is done as it is made
-(`followers`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written body on the CPU, is a nest for short
-rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and write 16-bit
-floats as such (`halves`) and take over what is done to their elements (`epilogues`), and loops that nothing holds
-together become nests of their own (`pieces`); after it, kernels that do not depend on each other share launches
-(`bundles`).
+point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is split
+first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests over the same rows become one kernel
+(`vertical_fusion`), padding is folded into reads (`padding`), elementwise loops become epilogues of the scans that they
+read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written routine on the CPU, is a
+nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and
+write 16-bit floats as such (`half_precision`) and fuse a bias and relu (`gemm_epilogues`), and independent loops become
+nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`).
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from dataclasses import replace
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.ir import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
 from graphad.backends.cuda.schedule.build import THREADS, kernel_of, spreadable, work_of
-from graphad.backends.cuda.schedule.bundles import bundled, named
-from graphad.backends.cuda.schedule.epilogues import with_epilogues
-from graphad.backends.cuda.schedule.followers import with_followers_joined
-from graphad.backends.cuda.schedule.halves import with_half_products
+from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.schedule.gemm_epilogues import with_gemm_epilogues
+from graphad.backends.cuda.schedule.half_precision import with_half_products
+from graphad.backends.cuda.schedule.horizontal_fusion import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS, Limits
-from graphad.backends.cuda.schedule.margins import with_margins_asked_for
 from graphad.backends.cuda.schedule.nest import Nest, points_independent, steps_along, widened
-from graphad.backends.cuda.schedule.pieces import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.schedule.padding import with_padding_folded
 from graphad.backends.cuda.schedule.radix import radix_kernels
-from graphad.backends.cuda.schedule.rows import is_deep, localised, with_rows_fused
+from graphad.backends.cuda.schedule.scan_epilogues import with_scan_epilogues
 from graphad.backends.cuda.schedule.scatter import election, path_to_store, with_atomics
 from graphad.backends.cuda.schedule.segments import depends_on_order, sorted_updates
 from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_network, unused_bits
 from graphad.backends.cuda.schedule.split import Splitter
 from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
+from graphad.backends.cuda.schedule.vertical_fusion import is_deep, localised, with_rows_fused
 from graphad.backends.loops.ir import Buffer, KernelCall, KernelProgram, Load, Loop, LoopNest, Statement, Step, Store
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, variables_apart
 from graphad.backends.loops.visit import walk
@@ -71,7 +70,7 @@ def schedule(
         Where what was made is no device program, which is looked for from ``config.verify`` 2 on.
     """
     program = with_half_products(program)
-    steps = with_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
+    steps = with_gemm_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
     launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
     if config.verify >= 2:
         check_device_program(launches)
@@ -93,8 +92,8 @@ class _Scheduler:
 
     def run(self) -> DeviceProgram:
         steps: list[Step] = [t for s in self.program.steps for t in self._prepared(s)]
-        steps = with_margins_asked_for(steps, self.names, self.buffers)
-        steps = with_followers_joined(steps, self.names, self.buffers)
+        steps = with_padding_folded(steps, self.names, self.buffers)
+        steps = with_scan_epilogues(steps, self.names, self.buffers)
         steps = with_rows_fused(steps, self.names, self.buffers, self.limits)
         users = Counter(name for s in steps for name in reads(s) | writes(s))
         for step in steps:

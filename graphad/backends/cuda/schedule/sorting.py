@@ -5,8 +5,8 @@ equal elements, and all nan, have equal keys, and keep the order of their positi
 result unique.
 
 Short rows go through Batcher's bitonic network (Batcher 1968), in the form in which all comparisons go one way. It is a
-loop nest, so that what makes the keys and what reads the order become one kernel with it (`rows`), in shared memory.
-Rows are filled up to a power of two with the greatest key. Longer ones are sorted digit by digit (`radix`).
+loop nest, so that what makes the keys and what reads the order become one kernel with it (`vertical_fusion`), in shared
+memory. Rows are padded to a power of two with the greatest key. Longer ones are sorted digit by digit (`radix`).
 """
 
 from __future__ import annotations

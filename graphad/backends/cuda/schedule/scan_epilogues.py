@@ -29,7 +29,7 @@ from graphad.backends.loops.visit import mapped_bodies, rebuilt, replaced
 _REACH: Final = 6
 
 
-def with_followers_joined(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
+def with_scan_epilogues(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
     """``steps`` with elementwise nests made part of the scans that they read."""
     done: list[Step] = []
     joined = False

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.look.costs import costs
-from graphad.backends.cuda.look.cross import CrossCompiled
+from graphad.backends.cuda.inspection.costs import costs
+from graphad.backends.cuda.inspection.cross import CrossCompiled
 from graphad.backends.cuda.program.ir import Bundle, DeviceStep, Kernel
 from graphad.backends.cuda.ptx.assemble import KernelReport
 from graphad.backends.cuda.ptx.emit import KernelLaunch

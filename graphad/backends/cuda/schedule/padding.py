@@ -46,7 +46,7 @@ _MOST: Final = 16
 _OFTEN: Final = 4
 
 
-def with_margins_asked_for(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
+def with_padding_folded(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
     """``steps`` without padded copies of which every element is read once, or a few times side by side."""
     steps = list(steps)
     k = 0

@@ -32,7 +32,7 @@ from graphad.ir.types import DType, literal
 _BIAS_ALIGNMENT: Final = 16
 
 
-def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -> tuple[Step, ...]:
+def with_gemm_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -> tuple[Step, ...]:
     """The steps of ``program``, each matrix product with the nest behind it in one where that is possible.
 
     Parameters

@@ -13,9 +13,9 @@ from math import gcd, prod
 from typing import Final
 
 from graphad.backends.cuda.program.ir import reads, writes
+from graphad.backends.cuda.schedule.fission import iterations
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
-from graphad.backends.cuda.schedule.pieces import iterations
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
 from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Statement, Step, Store
 from graphad.backends.loops.rewrites import Names, forward, handed_on, is_pure, substituted

@@ -1,7 +1,7 @@
-"""Nests taken apart where nothing holds their loops together: each piece can then have as many threads as it needs.
+"""Loop fission: independent loops of a nest become nests of their own, each with as many threads as it needs.
 
-An optimiser's update of all parameters comes as one nest with a loop for each array; `bundles` makes one launch of what
-becomes of them.
+An optimiser's update of all parameters comes as one nest with a loop for each array; `horizontal_fusion` makes one
+launch of the kernels that these become.
 """
 
 from __future__ import annotations
