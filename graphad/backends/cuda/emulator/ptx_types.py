@@ -1,4 +1,4 @@
-"""The scalar types of PTX: their width, how NumPy holds their values, and what a literal of each means."""
+"""The scalar types of PTX: their width, the NumPy dtype of their values, and the meaning of their literals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class PtxType:
-    """One type: ``dtype`` holds its values; bf16 and the packed types are held as the bits they are."""
+    """One type: ``dtype`` holds its values; bf16 and the packed types are held as their bits."""
 
     name: str
     kind: str

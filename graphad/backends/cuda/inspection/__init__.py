@@ -1,1 +1,1 @@
-"""Device programs for people to look at."""
+"""Device programs as texts and tables for people."""

@@ -1,6 +1,6 @@
-"""What a program does on a GPU: `graphad.backends.loops.explanation`, with what each kernel asks of a multiprocessor.
+"""What a program does on a GPU: `graphad.backends.loops.explanation`, with each kernel's resources and occupancy.
 
-Registers and what follows from them are known where the assembler is installed; a GPU is not needed.
+Registers, spills and occupancy are known where the assembler is installed; a GPU is not needed.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ class DeviceExplanation(Explanation):
     architecture: str = ""
 
     def launch_columns(self) -> list[Column]:
-        """How many threads there are, and what each of them takes."""
+        """The grid, and how points are shared among threads."""
         return [
             ("grid x block", lambda s: f"{s.blocks} x {s.threads}" if s.blocks else ""),
             ("share", _share),
         ]
 
     def code_columns(self) -> list[Column]:
-        """What a kernel takes of a multiprocessor."""
+        """The resources of a multiprocessor that a kernel takes."""
         return [
             ("shared", lambda s: format_bytes(s.shared_bytes) if s.shared_bytes else ""),
             ("registers", lambda s: "" if s.registers is None else str(s.registers)),
@@ -111,7 +111,7 @@ def explain(compiled: CrossCompiled) -> DeviceExplanation:
 
 
 def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str]]:
-    """What the assembler says of each kernel; without one, what to do."""
+    """The assembler's report on each kernel; without an assembler, a note on how to get it."""
     if not any(isinstance(launch, KernelLaunch) for launch in compiled.launched.launches):
         return {}, []
     try:
@@ -145,7 +145,7 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
 def _launched(
     step: KernelExplanation, launch: KernelLaunch, shared_bytes: int, report: KernelReport | None, architecture: str
 ) -> KernelExplanation:
-    """``step`` with what is known of its launch, and by the assembler."""
+    """``step`` with its launch parameters and the assembler's report."""
     step = replace(step, blocks=launch.blocks, threads=launch.threads, shared_bytes=shared_bytes)
     if report is None:
         return step

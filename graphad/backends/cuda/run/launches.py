@@ -1,6 +1,6 @@
 """The launches of a program at given addresses: queued one by one at first, then captured and replayed as one.
 
-Guards cut a program into segments: what the host is to look at must have been computed, and nothing after it queued.
+Guards cut a program into segments: the host reads a predicate once it is computed, before anything after it is queued.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Segment:
 
 
 class Sequences:
-    """A program's launches at the addresses that it came with.
+    """A program's launches, prepared for each set of addresses that it is called with.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Sequences:
         The ordinal of the guard that ended it and what it saw; None if none did.
         """
         scratch = self._memory.scratch(self._arena.size) if self._arena.size else None
-        if scratch is not self._scratch:  # it has grown: what points into the old one shall not keep it
+        if scratch is not self._scratch:  # it has grown: prepared launches must not keep the old one
             self._prepared.clear()
             self._scratch = scratch
         places = self._staging.enter(addresses)
@@ -129,7 +129,7 @@ class Sequences:
             segment.captured = self._captured(segment)
         self._runtime.replay(segment.captured)
 
-    @without_collector  # what it drops may be memory of another library, which waits for the device: not in a capture
+    @without_collector  # collected memory of another library would wait for the device, which a capture forbids
     def _captured(self, segment: _Segment) -> Any:
         return self._runtime.capture(lambda: self._queue_steps(segment))
 
@@ -145,8 +145,8 @@ class Sequences:
                     runtime.copy(*step)
 
     def _observed(self, segment: _Segment) -> Any:
-        """What a guard looks at, once it has been computed."""
-        assert segment.guard is not None, "a segment that is looked at ends in a guard"
+        """The predicate of a guard, once it has been computed."""
+        assert segment.guard is not None, "a segment that is observed ends in a guard"
         value = np.empty((), segment.guard.expected.dtype.numpy)
         self._runtime.download(value, segment.address)
         return value.item()
@@ -179,6 +179,6 @@ class Sequences:
 
 
 def plan_arena(program: DeviceProgram) -> Arena:
-    """Where the temporaries of a program lie in its scratch memory."""
+    """The layout of a program's temporaries in its scratch memory."""
     sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
     return lay_out([reads(s) | writes(s) for s in program.steps], sizes, ALIGNMENT)
