@@ -1,4 +1,4 @@
-"""How a run of a compiled program can end, apart from its results. On its own so that it costs no start-up time."""
+"""How a run of a compiled program can end, other than with results. A module of its own, for fast start-up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class GuardFailure(NamedTuple):
 
 
 def guard_error(name: str, expected: Literal, observed: Literal, loc: Loc) -> GuardError:
-    """What a program says that was called by itself and left at a guard."""
+    """The error of a program that was called on its own and failed a guard."""
     message = (
         f"{name} was compiled for {expected} at a Python branch, but this call has {observed}. "
         "Call the function that it was made from: it knows its other paths."

@@ -21,7 +21,7 @@ from graphad.ir.forks import compiling
 
 
 class Host(NamedTuple):
-    """What code is generated for.
+    """The target machine of generated code.
 
     ``vector_bytes`` is the size of a native vector, ``fma`` whether there are fused multiply-add instructions, ``x86``
     whether denormals are flushed through MXCSR.
@@ -37,7 +37,7 @@ class Host(NamedTuple):
 @cache
 def _llvm() -> Any:
     """llvmlite's binding, ready to generate code for this machine."""
-    with compiling:  # whoever imports may not be forked away from
+    with compiling:  # no fork while llvmlite is being imported
         binding = importlib.import_module("llvmlite.binding")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -45,7 +45,7 @@ def _llvm() -> Any:
 
 
 def llvm_version() -> str:
-    """For keys of what llvmlite has made."""
+    """Part of the cache keys of what llvmlite has compiled."""
     with compiling:
         return importlib.import_module("llvmlite").__version__
 
@@ -54,7 +54,7 @@ def llvm_version() -> str:
 def host() -> Host:
     """The machine this process runs on.
 
-    ``GRAPHAD_CPU`` names another CPU (``generic``: what every machine of the architecture has),
+    ``GRAPHAD_CPU`` names another CPU (``generic``: the baseline of the architecture),
     ``GRAPHAD_VECTOR_BYTES`` (16, 32 or 64) another vector size.
     """
     llvm = _llvm()
@@ -101,7 +101,7 @@ def compile_object(text: str, opt: int = 1, *, optimize: bool = False, target: H
     text
         The module. Explicit vector code needs no optimiser: it goes straight to the code generator.
     opt
-        Effort of the code generator, 0 to 3.
+        Optimisation level of the code generator, 0 to 3.
     optimize
         Run LLVM's pass pipeline first, for scalar code with small functions.
     target
@@ -133,7 +133,7 @@ def assembly(text: str, opt: int = 1) -> str:
 
 
 def object_key(kind: str, *parts: str) -> str:
-    """The key of object code for this machine that depends on ``parts`` besides."""
+    """The cache key of object code for this machine, which also depends on ``parts``."""
     machine = host()
     return key_of(kind, llvm_version(), platform.machine(), machine.cpu, machine.features, sys.platform, *parts)
 
@@ -143,7 +143,7 @@ def object_key(kind: str, *parts: str) -> str:
 
 
 class Executable:
-    """Loaded machine code. Its addresses hold as long as this object lives: keep it with whatever may call them."""
+    """Loaded machine code. Its addresses are valid as long as this object lives: keep it with whatever calls them."""
 
     __slots__ = ("_jit", "_tracker", "addresses", "name")
 
@@ -166,7 +166,7 @@ class _Loader:
     """The one LLJIT of this process, and the elementary functions it holds."""
 
     def __init__(self) -> None:
-        self.jit = _llvm().create_lljit_compiler(suppress_errors=True)  # they arrive as exceptions
+        self.jit = _llvm().create_lljit_compiler(suppress_errors=True)  # errors are raised as exceptions anyway
         self.math: dict[str, Executable] = {}
         self.count = 0
 
@@ -185,14 +185,14 @@ class _Loader:
         return Executable(exports[0], {name: tracker[name] for name in exports}, tracker, self.jit)
 
     def link_text(self, text: str, entry: str, opt: int, imports: Mapping[str, int]) -> Executable:
-        """The code of an LLVM module, from the cache on disk or through it."""
+        """Compile and link an LLVM module, through the cache on disk."""
         key = object_key("object", f"opt={opt}", text)
         return object_cache().use(
             key, lambda: compile_object(text, opt), lambda code: self.link(code, [entry], imports)
         )
 
     def math_addresses(self, symbols: Sequence[str]) -> dict[str, int]:
-        """Addresses of elementary functions; each is compiled when first used, by this machine or process."""
+        """Addresses of elementary functions; each is compiled at its first use, and cached on disk."""
         with compiling:
             for symbol in symbols:
                 if symbol not in self.math:
@@ -213,14 +213,14 @@ def _loader() -> _Loader:
 
 
 def load_object(code: bytes, exports: Sequence[str], imports: Mapping[str, int] | None = None) -> Executable:
-    """Load object code; ``imports`` gives the addresses of names it uses beyond those of the process."""
+    """Load object code; ``imports`` gives the addresses of symbols that the process does not have."""
     return _loader().link(code, exports, imports or {})
 
 
 def load(text: str, entry: str, opt: int = 1, imports: Mapping[str, int] | None = None) -> Executable:
     """Compile (or take from the cache) and load an LLVM module that defines ``entry``.
 
-    The elementary functions it declares are found by themselves; other names come from ``imports`` or the process.
+    The elementary functions that it declares are linked in; other symbols come from ``imports`` or the process.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Numba source of a loop program: a module that a person can read, run alone and change.
 
-It computes what the LLVM text of `cpu.emit` computes, in plain loops over flat arrays, and is the oracle of the other.
+It computes what the LLVM text of `cpu.emit` computes, in plain loops over flat arrays, and is its oracle.
 The source needs ``graphad_kernels`` only. `compile_program` is the one place where graphad brings in Numba.
 """
 
