@@ -13,14 +13,14 @@ from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.pickling import reduced
 from graphad.api.rules import JvpRule, VjpRule, merged
 from graphad.errors import DifferentiationError, TracerBoolError
-from graphad.ir.recent import Recent
+from graphad.ir.bounded import BoundedDict
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
-from graphad.trace.apart import Apart
 from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.source import where
+from graphad.trace.static_keys import StaticKey
 from graphad.trace.tracebacks import hide_frames
 from graphad.trace.tracer import Tracer
 
@@ -38,7 +38,7 @@ class _Custom:
         self.fun = fun
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(sorted(nondiff_argnums))
-        self._rules: Recent[Any, Any] = Recent(_MAX_RULES)
+        self._rules: BoundedDict[Any, Any] = BoundedDict(_MAX_RULES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -84,7 +84,7 @@ class _Custom:
         captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
         try:
             marks = tuple([d.exact for d in traced.derivatives])
-            key = (treedef, Apart(tuple(static.items())), captured, marks)
+            key = (treedef, StaticKey(tuple(static.items())), captured, marks)
             found = self._rules.get(key)
         except TypeError:  # a static argument that does not hash: no sharing
             return self._make_rule(static, treedef, n_args, traced)

@@ -19,15 +19,15 @@ from graphad.api.static_arguments import StaticArguments
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import CPU, Device, parse
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
-from graphad.ir.recent import Recent
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -72,9 +72,9 @@ class Jit(Generic[P, R]):
         self.device: Device | None = None if device is None else parse(device)
         self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
-        self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
-        self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
-        self._calls: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
+        self._trees: BoundedDict[Hashable, PathTree] = BoundedDict(_MAX_SIGNATURES)
+        self._regions: BoundedDict[Hashable, Traced] = BoundedDict(_MAX_SIGNATURES)
+        self._calls: BoundedDict[Hashable, Path] = BoundedDict(_MAX_SIGNATURES)
         self._latest: tuple[object, Callable[..., Any]] = None, fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -159,17 +159,17 @@ class Jit(Generic[P, R]):
             types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 
-    def _make_path(self, bound: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
+    def _make_path(self, bound: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
         """Trace and compile, the first observations forced to what another path's guards have seen there."""
         call, arguments = bound
-        state.forced, state.places = forced, places
+        state.forced, state.sites = forced, sites
         try:
             with config.override(**self.settings):
                 traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
                 device = self._committed(arguments, traced.captures) or parse(config.default_device)
                 return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:
-            state.forced, state.places = [], ()
+            state.forced, state.sites = [], ()
 
     def _committed(self, arguments: Arguments, captures: Sequence[Any] = ()) -> Device | None:
         """The device that the function, its arguments or what it closes over belong to."""

@@ -29,8 +29,8 @@ from graphad.ir.types import Aval, Literal, aval, f32, f64
 from graphad.primitives.effects import guard
 from graphad.trace.array import Array
 from graphad.trace.bind import Spec, Traced, type_of, values_of
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import changed
-from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.structures import builder, opener
 
@@ -44,7 +44,7 @@ NDArray = np.ndarray[Any, Any]
 class Path:
     """One way through the function: its program, and what its guards expect."""
 
-    __slots__ = ("call", "captures", "executable", "expected", "graph", "out_tree", "places", "single", "weak")
+    __slots__ = ("call", "captures", "executable", "expected", "graph", "out_tree", "single", "sites", "weak")
 
     executable: Executable | DeviceExecutable
     captures: tuple[Any, ...]
@@ -55,7 +55,7 @@ class Path:
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
-        self.places: Sequence[Place] = traced.places
+        self.sites: Sequence[GuardSite] = traced.sites
         self.call: Callable[..., Any] | None = None  # from positional arguments to results
         self.out_tree: TreeDef = traced.out_tree
         self.weak: tuple[bool, ...] = traced.graph.weak
@@ -208,7 +208,7 @@ class PathTree:
     Parameters
     ----------
     make
-        Traces and compiles the function on given arguments, its first observations, made at given places, forced to
+        Traces and compiles the function on given arguments, its first observations, made at given sites, forced to
         given values.
     name
         The function's name, for errors.
@@ -216,7 +216,7 @@ class PathTree:
 
     __slots__ = ("__weakref__", "count", "lock", "make", "name", "root")
 
-    def __init__(self, make: Callable[[Any, list[Literal], Sequence[Place]], Path], name: str) -> None:
+    def __init__(self, make: Callable[[Any, list[Literal], Sequence[GuardSite]], Path], name: str) -> None:
         self.make = make
         self.name = name
         self.root = Node()
@@ -242,12 +242,12 @@ class PathTree:
         """
         path = self.root.latest() if failed is None else failed[0]
         forced: list[Literal] = []
-        places: Sequence[Place] = ()
+        sites: Sequence[GuardSite] = ()
         tried: set[Path] = set()
         last = path
         while True:
             if path is None:
-                path = self._add(arguments, forced, places)
+                path = self._add(arguments, forced, sites)
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
                 self._check_alike(path, last, len(forced))
@@ -260,7 +260,7 @@ class PathTree:
                 return path, outcome
             tried.add(path)
             forced = [e for e, _ in path.expected[: outcome.ordinal]] + [outcome.observed]
-            places, last = path.places[: outcome.ordinal + 1], path
+            sites, last = path.sites[: outcome.ordinal + 1], path
             loc = path.expected[outcome.ordinal][1]
             path = self._find(forced)
             if path is None:
@@ -273,14 +273,14 @@ class PathTree:
             node = node.children.get(value) if node is not None else None
         return node.latest() if node is not None else None
 
-    def _add(self, arguments: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
+    def _add(self, arguments: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread
             if made_meanwhile is not None:
                 return made_meanwhile
-            path = self.make(arguments, list(forced), places)
-            if len(path.places) < len(places):
-                raise changed(self.name, places[len(path.places)], None)
+            path = self.make(arguments, list(forced), sites)
+            if len(path.sites) < len(sites):
+                raise changed(self.name, sites[len(path.sites)], None)
             node = self.root
             for value, _ in path.expected:
                 node = node.children.setdefault(value, Node())
@@ -293,7 +293,7 @@ class PathTree:
         """Refuse to run a path whose guards do not hold, unless another has guards that say the same."""
         assert other is not None, "a path that was tried has failed"
         if _predicates(path, count) != _predicates(other, count):
-            raise changed(self.name, other.places[count - 1], path.places[count - 1])
+            raise changed(self.name, other.sites[count - 1], path.sites[count - 1])
 
     def _remember(self, path: Path) -> None:
         node = self.root

@@ -9,8 +9,8 @@ from graphad.api import branching
 from graphad.api.branching import Predicates
 from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError, TracerBoolError
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
-from graphad.ir.recent import Recent
 from graphad.ir.types import Aval, f64
 from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
@@ -46,9 +46,9 @@ class Rule:
         self.out_tree = traced.out_tree
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
-        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
-        self.ways: Recent[Any, Any] = Recent(MAX_GRAPHS)  # rules of calls, by their graphs
-        self._graphs: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self.batches: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
+        self.ways: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)  # rules of calls, by their graphs
+        self._graphs: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
         self._seen: list[Any] | None = None  # the arguments of the graph being traced, where their values are known
         self._found: list[Predicates] = []
         self._branches = False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from graphad.check.batching import batching_faults, batching_faults_at
 from graphad.check.calculus import Arrays
 from graphad.check.equations import Fault, faults, singles
-from graphad.check.words import doubt_text, fault_text
+from graphad.check.messages import doubt_text, fault_text
 from graphad.errors import at
 from graphad.ir.graph import Graph
 from graphad.ir.loc import user_line

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphad.check.messages import element, number, origin_text
 from graphad.check.origin import Index, Origin, Run, find_origin, first_of
-from graphad.check.words import element, number, origin_text
 from graphad.ir.graph import Graph
 
 NDArray = np.ndarray[Any, Any]

@@ -21,13 +21,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from graphad.errors import DifferentiationError
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import Inline
 from graphad.ir.params import AVALS, INT, RULE
 from graphad.ir.primitive import Primitive, RegionRules
-from graphad.ir.recent import Recent
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Tangents, atoms_of, jit, region_type, slim_region, spread
@@ -242,8 +242,8 @@ class BatchedRule:
         self.mask = mask
         self.size = size
         self.batched = batched
-        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
-        self.graphs: Recent[Any, Graph] = Recent(MAX_GRAPHS)
+        self.batches: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
+        self.graphs: BoundedDict[Any, Graph] = BoundedDict(MAX_GRAPHS)
 
     @property
     def n_args(self) -> int:

@@ -20,8 +20,8 @@ from graphad.trace.array import Array, as_container, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import record
-from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
 from graphad.trace.source import user_loc, where
@@ -68,7 +68,7 @@ class Traced(NamedTuple):
         A Python branch was decided by the arguments: for others the graph may be another.
     derivatives
         For each argument the type in which users get a derivative by it.
-    places
+    sites
         Of a path: where its guards stand.
     """
 
@@ -79,7 +79,7 @@ class Traced(NamedTuple):
     examples: dict[int, Any]
     branched: bool
     derivatives: list[Spec]
-    places: Sequence[Place] = ()
+    sites: Sequence[GuardSite] = ()
 
 
 def type_of(x: Any) -> Spec:
@@ -166,7 +166,7 @@ def trace_function(
     captured = [c.value for c in trace.captures.values()]
     derivatives = [_derivative(a) for a in arguments]
     traced = Traced(
-        graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives, trace.places
+        graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives, trace.sites
     )
     note_float64(leaves, traced)
     return traced

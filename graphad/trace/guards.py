@@ -17,7 +17,7 @@ from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.elementwise import ne
 from graphad.primitives.layout import reshape
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
 from graphad.trace.scalars import scalar_dtype
 from graphad.trace.source import quoted, user_loc, where
@@ -58,16 +58,16 @@ def record(trace: Trace, atom: int, expected: Literal) -> None:
     """Guard ``atom``: from here on the graph holds only where it is ``expected``."""
     trace.observed[atom] = expected
     trace.loc = user_loc(2)
-    place = trace.place_of(atom)
-    if trace.path and len(trace.places) < len(state.places):
-        before = state.places[len(trace.places)]
-        if place != before:
-            raise changed(trace.name, before, place)
-    trace.places.append(place)
+    site = trace.site_of(atom)
+    if trace.path and len(trace.sites) < len(state.sites):
+        before = state.sites[len(trace.sites)]
+        if site != before:
+            raise changed(trace.name, before, site)
+    trace.sites.append(site)
     trace.emit(guard, (atom,), (expected,))
 
 
-def changed(name: str, before: Place, now: Place | None) -> GuardError:
+def changed(name: str, before: GuardSite, now: GuardSite | None) -> GuardError:
     """The error for a retrace that does not observe what the path observed that it continues."""
     at_first = f"it branched on {before.text} at {format_loc(before.loc) or 'an unknown line'}"
     at_last = f"on {now.text}" if now is not None else "no more"

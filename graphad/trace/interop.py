@@ -18,7 +18,7 @@ import numpy as np
 
 from graphad.errors import ConcretizationError
 from graphad.ir.types import aval, dtype_of
-from graphad.trace import dlpack, remedies
+from graphad.trace import dlpack, hints
 from graphad.trace.source import quoted, user_loc, where
 
 NDArray = np.ndarray[Any, Any]
@@ -45,7 +45,7 @@ _namespace: list[ModuleType] = []
 def set_namespace(module: ModuleType) -> None:
     """Say which module is `graphad.numpy`; it calls this itself, for it stands on a higher floor."""
     _namespace[:] = [module]
-    remedies.set_namespace(module)
+    hints.set_namespace(module)
 
 
 def array_namespace(x: Any, *, api_version: str | None = None) -> ModuleType:
@@ -135,7 +135,7 @@ def to_numpy(x: Any) -> Any:
 
 def numpy_refused(x: Any, function: Callable[..., Any], in_place: bool = False) -> Exception:
     """The error for a function of NumPy on the traced value ``x``; it names what to write."""
-    what, instead = remedies.of_function(function)
+    what, instead = hints.of_function(function)
     if in_place:
         what, instead = "an in-place operator on a NumPy array", "Write a = a + x for a += x."
     loc = user_loc(2)

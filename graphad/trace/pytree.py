@@ -10,7 +10,7 @@ from typing import Any
 
 import optree
 
-from graphad.trace.apart import Apart
+from graphad.trace.static_keys import StaticKey
 
 Tree = Any
 TreeDef = optree.PyTreeSpec
@@ -38,7 +38,7 @@ def register(
 
     def flattened(x: Any) -> tuple[Any, Any]:
         children, data = flatten_func(x)
-        return children, data if data is None else Apart(data)
+        return children, data if data is None else StaticKey(data)
 
     def unflattened(data: Any, children: Any) -> Any:
         return unflatten_func(None if data is None else data.value, children)

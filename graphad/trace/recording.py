@@ -27,9 +27,9 @@ from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.shape import concatenate
 from graphad.trace.array import Array, snapshot
 from graphad.trace.device_array import DeviceArray
-from graphad.trace.growth import WARN_EQUATIONS, Turns, grown
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.source import where
+from graphad.trace.trace_limits import WARN_EQUATIONS, Turns, grown
 
 NDArray = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ class _State(threading.local):
         The traces, innermost last.
     forced
         The observations that a retrace must repeat, each dropped as it is made.
-    places
+    sites
         Where they were made.
     derivatives
         How many derivatives are being taken, one of the other.
@@ -55,7 +55,7 @@ class _State(threading.local):
     def __init__(self) -> None:
         self.stack: list[Trace] = []
         self.forced: list[Any] = []
-        self.places: Sequence[Place] = ()
+        self.sites: Sequence[GuardSite] = ()
         self.derivatives = 0
 
 
@@ -95,7 +95,7 @@ class Trace(Builder):
         Of a region: (predicate, expected) in order.
     observed
         What `bool` and `int` have seen so far, by value number: asked again, the first answer is given.
-    places
+    sites
         Of the guards, in order.
     turns
         How often Python has looked at a value, by line.
@@ -123,16 +123,16 @@ class Trace(Builder):
         "constants",
         "exact",
         "examples",
-        "growth",
         "guards",
         "handed",
         "is_rule",
         "n_arguments",
         "name",
+        "next_warning",
         "observed",
         "path",
-        "places",
         "region",
+        "sites",
         "turns",
         "varying",
     )  # fmt: skip
@@ -152,9 +152,9 @@ class Trace(Builder):
         self.varying: dict[int, bool] = {}
         self.guards: list[tuple[Atom, Literal]] = []
         self.observed: dict[int, Literal] = {}
-        self.places: list[Place] = []
+        self.sites: list[GuardSite] = []
         self.turns: dict[Loc, Turns] = {}
-        self.growth = min(WARN_EQUATIONS, config.max_equations)
+        self.next_warning = min(WARN_EQUATIONS, config.max_equations)
         self.exact: set[int] = set()
         self._sources: dict[int, Any] = {}
         self._owner: dict[int, int] = {}
@@ -209,16 +209,16 @@ class Trace(Builder):
         if self.region and primitive is guard:
             self.guards.append((inputs[0], params[0]))
             return ()
-        if len(self.eqns) >= self.growth:
-            self.growth = grown(self, len(self.eqns))
+        if len(self.eqns) >= self.next_warning:
+            self.next_warning = grown(self, len(self.eqns))
         return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
 
-    def place_of(self, atom: Atom) -> Place:
+    def site_of(self, atom: Atom) -> GuardSite:
         """Where the running line looks at ``atom``."""
         made = self.maker(atom)
         if made is None:
-            return Place(self.loc, "", ())
-        return Place(self.loc, made.primitive.name, tuple([a for a in made.inputs if isinstance(a, Literal)]))
+            return GuardSite(self.loc, "", ())
+        return GuardSite(self.loc, made.primitive.name, tuple([a for a in made.inputs if isinstance(a, Literal)]))
 
     def turn(self, loc: Loc, atom: Atom) -> None:
         """Note that Python looks at ``atom``: a loop that makes no new equations is noticed by that."""
@@ -227,8 +227,8 @@ class Trace(Builder):
             turns = self.turns[loc] = Turns()
         turns.count += 1
         turns.atom = atom
-        if turns.count >= turns.growth:
-            turns.growth = grown(self, turns.count)
+        if turns.count >= turns.next_warning:
+            turns.next_warning = grown(self, turns.count)
 
     # --- example values
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import optree
 
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.loc import Loc, format_loc, line_text, source_of
-from graphad.ir.recent import Recent
 from graphad.trace.tracebacks import hide_in_pytest
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -21,7 +21,7 @@ _NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep
 _OPTREE: Final = os.path.dirname(os.path.realpath(optree.__file__)) + os.sep
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
 _entry_points: Final[set[CodeType]] = set()
-_is_ours: Final[Recent[CodeType, bool | int]] = Recent(8192)
+_is_ours: Final[BoundedDict[CodeType, bool | int]] = BoundedDict(8192)
 
 F = TypeVar("F", bound=FunctionType)
 

@@ -155,7 +155,7 @@ class Decisions:
                 self.read(a, reader, place, budget - cost)
 
     def _from_smaller(self, value: int, budget: float) -> float:
-        """The rest of ``budget`` after computing ``value`` from smaller inputs alone; negative where that cannot be done.
+        """The rest of ``budget`` after computing ``value`` from smaller inputs alone; negative if impossible.
 
         Such a value is cheaper to recompute than to write and read, however much its readers compute.
         """

@@ -1,4 +1,4 @@
-"""What is found, in words: the user's line first, then the equation and the numbers."""
+"""Messages about faults and origins: the user's line first, then the equation and the numbers."""
 
 from __future__ import annotations
 
