@@ -121,8 +121,8 @@ class JvpRule(Rule):
         count: list[int] = []
 
         def call(tree: Any) -> Any:
-            primals, hot = tree
-            it = iter(hot)
+            primals, float_tangents = tree
+            it = iter(float_tangents)
             tangents = [next(it) if a.is_float else zeros(a) for a in avals]
             pair = self.custom.jvp_rule(
                 *self.static.values(), unflatten(self.treedef, primals), unflatten(self.treedef, tangents)
@@ -220,8 +220,8 @@ class VjpRule(Rule):
         _, treedef = flatten((own, ct_avals))
 
         def call(tree: Any) -> list[Any]:
-            residuals, hot = tree
-            it = iter(hot)
+            residuals, float_cts = tree
+            it = iter(float_cts)
             cts = [next(it) if a.is_float else zeros(a) for a in out_avals]
             found = self.custom.bwd_rule(
                 *self.static.values(), unflatten(self.residual_tree, residuals), unflatten(self.out_tree, cts)

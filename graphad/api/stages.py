@@ -176,7 +176,7 @@ def gradient(graph: Graph, mask: tuple[bool, ...], output: int = 0) -> Transpose
         n_outputs = len(graph.outputs)
         n_tangents = joint.n_inputs - graph.n_inputs
         one = literal(1, graph.out_avals[output].dtype)
-        seeds = [one if k == output else False for k, hot in enumerate(nonzero) if hot]
+        seeds = [one if k == output else False for k, is_nonzero in enumerate(nonzero) if is_nonzero]
         linear = (False,) * graph.n_inputs + (True,) * n_tangents
         cts = (False,) * n_outputs + tuple(seeds)
         return transposed(joint, linear, cts, tuple(range(n_outputs)))

@@ -84,8 +84,8 @@ def _linearize_custom_jvp(
     graph, n_outs = rule.graph_for(in_avals)
     _check_results(rule, "jvp", graph.out_avals[:n_outs], eqn, builder.loc)
     n_args = rule.n_args
-    hot = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
-    outs = builder.inline(graph, [*atoms[:n_args], *[t.atom for t in hot], *atoms[n_args:]])
+    instantiated = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
+    outs = builder.inline(graph, [*atoms[:n_args], *[t.atom for t in instantiated], *atoms[n_args:]])
     predicates = _predicates(builder, eqn, atoms, n_outs)
     is_float = [a.is_float for a in graph.out_avals[:n_outs]]
     return [*outs[:n_outs], *predicates], [
@@ -149,10 +149,10 @@ def _linearize_custom_vjp(
     residuals = [*outs[n_outs:], *atoms[n_args:]]
     out_avals = graph.out_avals[:n_outs]
     builder.loc = ("jvp", loc)
-    hot = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
+    instantiated = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
     results = builder.emit(
         custom_lin,
-        (*residuals, *[t.atom for t in hot]),
+        (*residuals, *[t.atom for t in instantiated]),
         (rule, len(residuals), in_avals, out_avals),
     )
     is_float = [a.is_float for a in out_avals]

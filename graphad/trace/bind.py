@@ -1,4 +1,4 @@
-"""Tracing a function to a graph, and running a graph on what is at hand: tracers or arrays."""
+"""Tracing a function to a graph, and running a graph on operands: tracers or arrays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from graphad.transforms.narrow import narrow_inputs
 
 
 class Spec(NamedTuple):
-    """An argument known by its type alone: it has no example value.
+    """An abstract argument: a type without an example value.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Traced(NamedTuple):
     graph
         Arguments, then captures -> results, then (of a region) the predicates of its guards.
     captures
-        The operands behind the arguments: tracers of enclosing traces, and Arrays.
+        The operands after the arguments: tracers of enclosing traces, and Arrays.
     out_tree
         The structure of the results.
     expected
@@ -69,7 +69,7 @@ class Traced(NamedTuple):
     derivatives
         For each argument the type in which users get a derivative by it.
     sites
-        Of a path: where its guards stand.
+        Of a path: the sites of its guards.
     """
 
     graph: Graph
@@ -117,7 +117,7 @@ def trace_function(
     primal: tuple[Sequence[Any], dict[int, Any], bool] | None = None,
     beside: Sequence[Any] = (),
 ) -> Traced:
-    """Run ``call`` on tracers that stand for ``leaves`` and close what it did into a graph.
+    """Run ``call`` on tracers in place of ``leaves``, and close the recorded equations into a graph.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def trace_function(
         out_leaves, out_tree = flatten_results(call(unflatten(treedef, arguments)))
         atoms, weak = _results(trace, out_leaves, out_tree, name)
     except ValueError as error:
-        # NumPy puts "setting an array element with a sequence" over what is wrong with out[i] = x.
+        # NumPy hides the error of out[i] = x behind "setting an array element with a sequence".
         if isinstance(error.__cause__, ConcretizationError):
             raise error.__cause__.with_traceback(error.__traceback__) from None
         raise
@@ -194,7 +194,7 @@ def _derivative(argument: Tracer) -> Spec:
 
 
 def note_float64(leaves: Sequence[Any], traced: Traced) -> None:
-    """Python floats of enclosing traces have met float64 if the arguments of ``traced`` that stand for them have."""
+    """Note that Python floats of enclosing traces have met float64, if their arguments of ``traced`` have."""
     for x, derivative in zip(leaves, traced.derivatives, strict=True):
         if type(x) is Exact and derivative.aval.dtype is f64:
             x.meet_float64()
@@ -287,6 +287,6 @@ def emit_region(
             trace.varying.setdefault(numbers[k], True)
     n_results = len(numbers) - len(traced.expected)
     for number, expected in zip(numbers[n_results:], traced.expected, strict=True):
-        # Also where it is guarded already: a retrace counts the observations, so none may be left out.
+        # Also if it is guarded already: a retrace counts the observations, so none may be omitted.
         record(trace, number, expected)
     return [Tracer(trace, n, w) for n, w in zip(numbers[:n_results], graph.weak, strict=False)]

@@ -61,7 +61,7 @@ def broadcast_prefix(prefix: Tree, tree: Tree) -> list[Any]:
 
 
 def cut_by_prefix(prefix: Tree, tree: Tree) -> tuple[list[Tree], TreeDef, list[Any]]:
-    """The subtrees of ``tree`` for which leaves of ``prefix`` stand, as they are; what joins them; those leaves."""
+    """The subtrees of ``tree`` at the leaves of ``prefix``, the structure that joins them, and those leaves."""
     leaves, treedef = flatten(_marked(prefix))
     return treedef.flatten_up_to(tree), treedef, [None if x is _NONE else x for x in leaves]
 
@@ -71,7 +71,7 @@ def _marked(prefix: Tree) -> Tree:
 
 
 def path_text(tree: Tree, index: int) -> str:
-    """How one gets at leaf number ``index``, as Python text: ``['w'][0]``."""
+    """The path to leaf number ``index``, as Python text: ``['w'][0]``."""
     paths, _, _ = optree.tree_flatten_with_path(tree, namespace=NAMESPACE)
     return "".join(f"[{k!r}]" for k in paths[index])
 

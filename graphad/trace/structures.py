@@ -1,4 +1,4 @@
-"""Containers of a known structure, opened and built by functions written for it: a call has no time to look around.
+"""Flattening and unflattening of a known structure by generated functions, which make calls fast.
 
 Examples
 --------
@@ -38,7 +38,7 @@ def opener(treedef: TreeDef) -> Callable[[tuple[Any, ...], dict[str, Any]], tupl
 
 
 def builder(treedef: TreeDef) -> Callable[[Sequence[Any]], Any]:
-    """The function from leaves to what has this structure."""
+    """The function from leaves to a container of this structure."""
     writer = _Writer()
     text = writer.build(unflatten(treedef, [_Leaf(f"leaves[{k}]") for k in range(treedef.num_leaves)]))
     if text is None:
@@ -53,7 +53,7 @@ class _Leaf(str):
 
 
 class _Writer:
-    """Writes such a function, with the objects that its text names."""
+    """Generates such a function, with the objects that its text refers to."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -70,7 +70,7 @@ class _Writer:
         return name
 
     def open(self, treedef: TreeDef, name: str) -> bool:
-        """Lines that take the value ``name`` apart; False if they cannot be written."""
+        """Append lines that flatten the value ``name``; False if that is not possible."""
         kind = treedef.type
         if kind is None:
             self.leaves.append(name)

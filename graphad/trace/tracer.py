@@ -1,4 +1,4 @@
-"""`Tracer`: the stand-in for an array while a Python function runs to be recorded."""
+"""`Tracer`: the stand-in for an array while a Python function is traced."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def test_a_loop_without_end_is_refused(
     try:
         with (
             config.override(max_equations=2000),
-            pytest.warns(GrowthWarning, match=r"test_growth\.py:\d+: tracing") as warned,
-            pytest.raises(EndlessTraceError, match=r"test_growth\.py:\d+: tracing") as caught,
+            pytest.warns(GrowthWarning, match=r"test_trace_limits\.py:\d+: tracing") as warned,
+            pytest.raises(EndlessTraceError, match=r"test_trace_limits\.py:\d+: tracing") as caught,
         ):
             TRANSFORMS[transform](f)(np.float32(2))
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
