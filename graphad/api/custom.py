@@ -95,7 +95,7 @@ class _Custom:
         return found
 
     def _rule_of_call(self, shared: Any, leaves: Sequence[Any], traced: Traced) -> tuple[Any, list[Predicates]]:
-        """The rule as it is for the values of this call, and what it has observed; the shared one if it has not."""
+        """The rule for the values of this call, and its observations; the shared rule if there are none."""
         forced = list(state.forced)
         rule = self._make_rule(shared.static, shared.treedef, shared.n_args, traced)
         try:
@@ -105,7 +105,7 @@ class _Custom:
             return shared, []
         if not branches:
             return shared, []
-        # One object for calls that went the same way: what is compiled with it serves them all.
+        # One object for calls with equal observations, which share what is compiled with it.
         if any_tracer(traced.captures):
             return rule, predicates
         return shared.ways.setdefault(rule.graphs_key(), rule), predicates
@@ -124,7 +124,7 @@ class _Custom:
         raise AssertionError
 
     def _code(self) -> Any:
-        """The rule by which it is noted that this function's rule branches."""
+        """The user's rule, by which it is noted that the rule branches."""
         raise AssertionError
 
     def _check_rule(self) -> None:

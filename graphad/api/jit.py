@@ -42,7 +42,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
-_MAX_SIGNATURES = 1024  # of one function; of more, the oldest are compiled anew when they come again
+_MAX_SIGNATURES = 1024  # of one function; beyond that, the oldest are evicted
 
 
 class Jit(Generic[P, R]):
@@ -95,10 +95,10 @@ class Jit(Generic[P, R]):
         """A method of ``instance`` where the function was compiled in a class body."""
         return self if instance is None else partial(self, instance)
 
-    # --- the short way: what was called last with arguments of these types
+    # --- the fast path: the latest call with arguments of these types
 
     def _otherwise(self, path: Path | None, *args: Any, **kwargs: Any) -> Any:
-        """The call, by the types of its arguments; they are none that the machine code of ``path`` takes."""
+        """The call, by the types of its arguments, after the machine code of ``path`` has refused them."""
         signature = None if kwargs else _signature(args)
         found = None if signature is None else self._calls.get(signature)
         if found is None or found is path or found.call is None:
@@ -108,11 +108,11 @@ class Jit(Generic[P, R]):
         return found.call(*args)
 
     def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
-        """The call that ``path`` has left at a guard."""
+        """The call, after ``path`` has failed a guard."""
         return self._called(args, kwargs, (path, failure))
 
     def _remember(self, path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> None:
-        """Have the next call with arguments of these types go to ``path`` at once."""
+        """Make the next call with arguments of these types go to ``path`` directly."""
         if self._static or config.disable_jit or len(arguments.leaves) != path.graph.n_inputs - len(path.captures):
             return  # the last: one is of float0
         flat = not kwargs and len(args) == len(arguments.leaves) and all(map(is_, args, arguments.leaves))
@@ -160,7 +160,7 @@ class Jit(Generic[P, R]):
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 
     def _make_path(self, bound: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
-        """Trace and compile, the first observations forced to what another path's guards have seen there."""
+        """Trace and compile, with the first observations forced to those at the guards of another path."""
         call, arguments = bound
         state.forced, state.sites = forced, sites
         try:
@@ -196,7 +196,7 @@ class Jit(Generic[P, R]):
         device = self._committed(arguments, traced.captures) or parse(config.default_device)
         return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])
 
-    # --- looking inside
+    # --- inspection
 
     @boundary
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
@@ -235,7 +235,7 @@ class Jit(Generic[P, R]):
             return explained(graph, place if device is None else named(device), architecture)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Graph, Device]:
-        """What would be compiled for a call with these arguments, and for which device."""
+        """The graph that would be compiled for a call with these arguments, and the device."""
         arguments, call, _ = self._bind(args, kwargs)
         traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
         return traced.graph, self._committed(arguments, traced.captures) or parse(config.default_device)
@@ -262,7 +262,7 @@ class Jit(Generic[P, R]):
 
 
 class DonatingJit(Jit[P, R]):
-    """A compiled function that uses up some of its arguments; made by `jit` with ``donate_argnums``."""
+    """A compiled function that deletes some of its arguments; made by `jit` with ``donate_argnums``."""
 
     def __init__(self, fun: Callable[P, R], donate_argnums: int | Sequence[int] = (), **options: Any) -> None:
         super().__init__(fun, **options)

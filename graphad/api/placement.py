@@ -47,7 +47,7 @@ def committed_device(
         ``text`` says in words which leaf a number means.
     """
     if (wanted or parse(config.default_device)) is CPU and not any_on_device(leaves):
-        return wanted  # the usual case; whoever belongs to the CPU is in the right place
+        return wanted  # the usual case; arrays committed to the CPU are in the right place
     places = [(k, x.device) for k, x in enumerate(leaves) if type(x) is DeviceArray or _is_committed(x)]
     if not places:
         return wanted

@@ -1,4 +1,4 @@
-"""The rules of `custom_jvp` and `custom_vjp` at one structure of arguments: graphs, traced when first asked for."""
+"""The rules of `custom_jvp` and `custom_vjp` at one structure of arguments: graphs, traced lazily."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def merged(diff: Sequence[Any], static: dict[int, Any]) -> list[Any]:
 
 
 class Rule:
-    """A custom derivative at one argument structure; its graphs are traced when first asked for.
+    """A custom derivative at one argument structure; its graphs are traced lazily.
 
     Compared by identity. ``captures`` are the values that the primal closed over: the rule may use them too.
     """

@@ -99,7 +99,7 @@ def parts_of(
 ) -> tuple[list[Any], TreeDef, list[Any]]:
     """``(args, kwargs)`` cut where ``in_axes`` has its leaves: the parts, how they fit together, the axis of each.
 
-    What None stands for is not looked into.
+    Subtrees at None are not flattened.
     """
     if isinstance(in_axes, tuple) and len(in_axes) != len(args):
         raise ValueError(

@@ -22,7 +22,7 @@ from graphad.ir.rounding import converted, integer_to_odd
 
 Kind = OneOf["b", "u", "i", "f", "c"]
 
-_RECENT: Final = 4096  # avals, and literals, that are kept though nobody uses them
+_RECENT: Final = 4096  # avals, and literals, that are kept alive though unused
 _interning: Final = forks.leaf(threading.RLock())  # threads that race must agree on one object
 
 

@@ -97,7 +97,7 @@ def _linearize_custom_jvp(
 def _batched_primal(
     region: Graph, mask: tuple[bool, ...], size: int, n_results: int, batched: Callable[..., Any]
 ) -> tuple[Graph, tuple[bool, ...]]:
-    """The region over ``size`` lanes: results all batched, as the rules are; predicates of guards where they differ."""
+    """The region over a batch of ``size``: all results batched, as the rules are; guard predicates where they vary."""
     graph, found = batched(region, mask, size)
     builder = Builder()
     outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
@@ -235,7 +235,7 @@ def _unbatched(avals: Sequence[Aval], mask: Sequence[bool]) -> tuple[Aval, ...]:
 
 
 class BatchedRule:
-    """The rule of a custom derivative over ``size`` lanes of the operands marked in ``mask``."""
+    """The rule of a custom derivative over a batch of ``size`` for the operands marked in ``mask``."""
 
     def __init__(self, rule: Any, mask: tuple[bool, ...], size: int, batched: Callable[..., Any]) -> None:
         self.rule = rule
@@ -271,7 +271,7 @@ class BatchedJvp(BatchedRule):
 
 
 class BatchedVjp(BatchedRule):
-    """A ``custom_vjp`` rule under vmap: cotangents of unbatched arguments are summed over the lanes."""
+    """A ``custom_vjp`` rule under vmap: cotangents of unbatched arguments are summed over the batch."""
 
     def fwd(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
         graph, n_residuals = self.rule.fwd(_unbatched(in_avals, self.mask))

@@ -87,7 +87,7 @@ def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, l
 
 
 def printed_lines(values: Sequence[Any], *, fmt: str, lanes: int) -> Iterator[str]:
-    """What an equation of `debug_print` prints: one line for each lane.
+    """What an equation of `debug_print` prints: one line for each batch element.
 
     Examples
     --------

@@ -238,9 +238,3 @@ def load(text: str, entry: str, opt: int = 1, imports: Mapping[str, int] | None 
         if missing:
             raise LoweringError(f"cannot load {entry}: it calls {', '.join(missing)}, found nowhere") from error
         raise
-
-
-def math_address(name: str, dtype: str, lanes: int) -> int:
-    """Address of an elementary function, for the life of the process."""
-    symbol = mathlib.symbol(name, dtype, lanes)
-    return _loader().math_addresses([symbol])[symbol]

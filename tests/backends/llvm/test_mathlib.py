@@ -113,7 +113,7 @@ def test_text_without_fused_multiply_add_is_nearly_as_good(rng):
         arrays = arguments(name, dtype, 300, rng)
         text = mathlib.definition(mathlib.symbol(name, dtype, 1), fma=False)
         assert "@llvm.fma." not in text
-        slow = {s: native.math_address(s[3:].rsplit("_", 1)[0], dtype, 1) for s in mathlib.symbols_in(text)}
+        slow = native._loader().math_addresses(mathlib.symbols_in(text))
         symbol = mathlib.symbol(name, dtype, 1)
         code = native.compile_object(text, target=generic)
         function = native.load_object(code, [symbol], slow)

@@ -126,7 +126,7 @@ def test_blas_addresses_leave_scipy_usable_and_unimported():
 def test_processes_end_cleanly_with_programs_loaded():
     code = (
         f"from graphad.backends.llvm import native; kept = [native.load({ANSWER!r}, 'answer') for _ in range(3)]; "
-        "native.math_address('sin', 'f32', 4); del native"
+        "native._loader().math_addresses(['ga_sin_f32x4']); del native"
     )
     result = python(code)
     assert (result.returncode, result.stderr) == (0, "")
@@ -141,7 +141,8 @@ def test_llvmlite_is_imported_late():
 def test_the_environment_names_another_cpu():
     code = (
         "import os; os.environ['GRAPHAD_CPU'] = 'generic'; from graphad.backends.llvm import native; "
-        "h = native.host(); assert h.vector_bytes == 16 and h.cpu == 'generic', h; native.math_address('sin', 'f64', 2)"
+        "h = native.host(); assert h.vector_bytes == 16 and h.cpu == 'generic', h; "
+        "native._loader().math_addresses(['ga_sin_f64x2'])"
     )
     result = python(code)
     assert result.returncode == 0, result.stderr

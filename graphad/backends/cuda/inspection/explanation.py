@@ -104,7 +104,7 @@ def explain(compiled: CrossCompiled) -> DeviceExplanation:
     temporaries = sum(b.role == "temporary" for b in program.buffers)
     by_library = compiled.has_gemm and any(isinstance(s, Gemm) for s in program.steps)
     return DeviceExplanation(
-        program.name, compiled.target, tuple(steps), cost.minimum_bytes, temporaries, plan_arena(program).size,
+        tuple(steps), cost.minimum_bytes, program.name, compiled.target, temporaries, plan_arena(program).size,
         tuple([*missing, *(["Matrix products are computed by cuBLASLt."] if by_library else [])]),
         architecture=compiled.architecture,
     )  # fmt: skip
@@ -133,13 +133,13 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
     counted = (cost.read_bytes, cost.written_bytes, cost.operations)
     if isinstance(step, Kernel):
         lines = lines_of([step.loc, *[s.loc for s in walk(step.body)]])
-        return KernelExplanation("kernel", step.name, lines, *counted, group=step.group, lanes=step.lanes)
+        return KernelExplanation(step.name, *counted, "kernel", lines, group=step.group, lanes=step.lanes)
     if isinstance(step, Bundle):
         lines = lines_of([step.loc, *[s.loc for part in step.parts for s in (part, *walk(part.body))]])
-        return KernelExplanation("kernel", step.name, lines, *counted, parts=len(step.parts))
+        return KernelExplanation(step.name, *counted, "kernel", lines, parts=len(step.parts))
     if isinstance(step, Gemm):
-        return KernelExplanation(KINDS[Gemm], cost.name, lines_of([step.loc]), *counted)
-    return KernelExplanation(KINDS[type(step)], "", lines_of([step.loc]), *counted)
+        return KernelExplanation(cost.name, *counted, KINDS[Gemm], lines_of([step.loc]))
+    return KernelExplanation("", *counted, KINDS[type(step)], lines_of([step.loc]))
 
 
 def _launched(
