@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -83,8 +83,8 @@ class GeneralRule:
 
     name: str
     function: Callable[[Rewriter, Candidate], Any]
-    exact: bool
     primitives: tuple[Primitive, ...]  # empty: all
+    exact: ClassVar[bool] = True
 
     def apply(self, builder: Rewriter, eqn: Candidate) -> Any:
         """The term for ``eqn``, or None where the rule does not fit."""
@@ -154,13 +154,11 @@ def rule(
     return Rule(name, pattern, term, exact, reorders_sums, when, tuple(examples), variants, arguments, conditions)
 
 
-def general_rule(
-    name: str, *primitives: Primitive, exact: bool = True
-) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
-    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` a rule on ``primitives``, or on all."""
+def general_rule(name: str, *primitives: Primitive) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
+    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` an exact rule on ``primitives``, or on all."""
 
     def decorate(function: Callable[[Rewriter, Candidate], Any]) -> GeneralRule:
-        return GeneralRule(name, function, exact, primitives)
+        return GeneralRule(name, function, primitives)
 
     return decorate
 

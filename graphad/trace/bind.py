@@ -11,7 +11,6 @@ from graphad.config import config
 from graphad.errors import ConcretizationError
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Graph
-from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.rounding import converted
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
@@ -271,15 +270,13 @@ def _value(x: Any, a: Aval) -> np.ndarray[Any, Any]:
     return value if value.dtype == a.dtype.numpy else converted(value, a.dtype.numpy)
 
 
-def emit_region(
-    primitive: Primitive, params: tuple[Any, ...], traced: Traced, operands: Sequence[Any], loc: Loc = None
-) -> list[Any]:
+def emit_region(primitive: Primitive, params: tuple[Any, ...], traced: Traced, operands: Sequence[Any]) -> list[Any]:
     """Append an equation with ``traced`` as its region to the running trace; guard its predicates; its results."""
     trace = current()
     assert trace is not None
     graph = traced.graph
     inputs = [as_input(trace, x, a) for x, a in zip([*operands, *traced.captures], graph.in_avals, strict=True)]
-    trace.loc = loc if loc is not None else user_loc(2)
+    trace.loc = user_loc(2)
     numbers = trace.emit(primitive, tuple(inputs), params, (graph,))
     for k, value in traced.examples.items():
         if value is not NO_EXAMPLE:

@@ -19,7 +19,6 @@ from graphad.ir.types import DType, dtype_of
 NDArray = np.ndarray[Any, Any]
 
 KDL_CUDA: Final = 2  # DLDeviceType
-KDL_CUDA_HOST: Final = 3
 KDL_EXTENSION: Final = 12
 KDL_CUDA_MANAGED: Final = 13
 _READ_ONLY: Final = 1  # a bit of the flags

@@ -55,9 +55,6 @@ TYPES = _table()
 BITS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 """Raw words, by their size in bytes."""
 
-SIGNED = {size: np.dtype(f"i{size}") for size in (1, 2, 4, 8)}
-"""Signed words, by their size in bytes."""
-
 _INTEGER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?")
 _FLOAT_BITS = re.compile(r"0[fF]([0-9a-fA-F]{8})|0[dD]([0-9a-fA-F]{16})")
 _DECIMAL = re.compile(r"-?\d+\.\d*(?:[eE][+-]?\d+)?|-?\d+[eE][+-]?\d+")
