@@ -120,7 +120,7 @@ OTHERS = {
 
 
 @names("name", OTHERS)
-def test_no_followers(name):
+def test_no_epilogues(name):
     steps = (LEADER, *OTHERS[name])
     assert joined(*steps) == list(steps)
 
