@@ -89,7 +89,7 @@ SETTINGS: dict[str, Setting] = {
     "fast_math": Setting(
         default=False,
         allowed=(True, False),
-        doc="Allow rewrites and flags that change rounding, or take it that there is no nan.",
+        doc="Allow rewrites and flags that change rounding, or assume no NaNs.",
         in_trace_key=True,
     ),
     "deterministic": Setting(

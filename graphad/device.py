@@ -58,7 +58,7 @@ class Device:
 
 
 class Memory(Protocol):
-    """Memory on a device that is not the CPU; it is given back when nobody holds this object any more."""
+    """Memory on a device that is not the CPU; it is freed when this object is collected."""
 
     @property
     def device(self) -> Device: ...
@@ -80,7 +80,7 @@ class Memory(Protocol):
         ...
 
     def lend(self) -> None:
-        """Say that another library has been told the address: its work may go on when nobody holds this any more."""
+        """Note that another library has the address: its work may continue after this object is collected."""
         ...
 
 

@@ -25,7 +25,8 @@ class ConcretizationError(GraphadError, TypeError):
 
 
 class TracerBoolError(ConcretizationError):
-    """Python branched on a tracer that has no example value (a `vmap` lane, a tangent in a custom rule, a type alone).
+    """Python branched on a tracer that has no example value (a value batched by `vmap`, a tangent in a custom rule, a
+    type alone).
 
     Remedy: `graphad.numpy.where`, which computes both sides; or branch outside of the transformed function.
     """

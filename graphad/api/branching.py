@@ -1,9 +1,9 @@
-"""Custom rules with Python branches: a rule is traced where its function is called, and values are known there.
+"""Custom rules with Python branches: such a rule is traced at the call of its function, where values are known.
 
-The graphs of a rule (`graphad.api.rules`) are traced when a transform first needs them, from types alone, and serve all
-calls. A rule that branches on a value raises then; this is noted, and the derivative is taken once more. From then on
-its graphs are traced at each call that is differentiated, with the values of the call, and serve calls that went the
-same way. What the rule has observed is guarded in the trace of the call.
+The graphs of a rule (`graphad.api.rules`) are traced when a transform first needs them, from types alone, and are
+shared by all calls. A rule that branches on a value raises then; this is noted, and the derivative is taken again. From
+then on its graphs are traced at each call that is differentiated, with the values of the call, and are shared by calls
+with equal observations. The observations of the rule are guarded in the trace of the call.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from graphad.trace.source import user_loc
 
 T = TypeVar("T")
 
-#: The rules that have been seen to branch: their code, for a function may be made anew in each call.
+#: The rules that are known to branch, by their code, for a function may be made anew in each call.
 _branching: Final[WeakSet[Any]] = WeakSet()
 
 
 class RuleBranchesError(TracerBoolError):
-    """A rule branches on a value, which was not known before: take the derivative again."""
+    """A rule turned out to branch on a value: take the derivative again."""
 
 
 def differentiated(run: Callable[[], T]) -> T:
@@ -42,7 +42,7 @@ def differentiated(run: Callable[[], T]) -> T:
             try:
                 return run()
             except RuleBranchesError:
-                state.forced[:] = forced  # what the first attempt observed is observed again
+                state.forced[:] = forced  # the second attempt repeats the observations of the first
     finally:
         state.derivatives -= 1
 
@@ -57,14 +57,14 @@ def note(rule: Any, error: TracerBoolError) -> TracerBoolError:
 
 
 def epoch() -> int:
-    """A number that is another one where functions must be traced again, because their rules are known to branch."""
+    """A number that changes when more rules are known to branch, after which functions must be traced again."""
     return len(_branching) if state.derivatives else 0
 
 
 def is_traced_here(rule: Any) -> bool:
     """Whether the rule of the function called now is to be traced for this call.
 
-    Each order of derivatives looks into one more level of rules that call functions with rules.
+    Each order of derivatives adds one more level of rules that call functions with rules.
     """
     if not _branching or sum([t.is_rule for t in state.stack]) >= state.derivatives:
         return False
@@ -79,7 +79,7 @@ def _code_of(rule: Any) -> Any:
 
 
 class Predicates(NamedTuple):
-    """What a rule has observed: a graph from its operands to the values, and what they were."""
+    """The observations of a rule: a graph from its operands to the predicates, and their values."""
 
     graph: Graph
     operands: list[Any]
@@ -95,7 +95,7 @@ class Predicates(NamedTuple):
 
 
 def parted(traced: Traced, operands: Sequence[Any]) -> tuple[Graph, Predicates | None]:
-    """The graph of a rule without its predicates, and these; ``operands`` are those of its first and last inputs."""
+    """Split the graph of a rule from its predicates; ``operands`` are those of its first and last inputs."""
     graph = traced.graph
     n_results = len(graph.outputs) - len(traced.expected)
     if not traced.expected:

@@ -1,4 +1,4 @@
-"""`check_vmap`: a function over lanes, against one lane after the other."""
+"""`check_vmap`: a batched function against a loop over the batch."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _TOLERANCE: Final = {16: 3e-2, 32: 1e-4, 64: 1e-9}
 def check_vmap(
     f: Function, args: Sequence[Any], in_axes: InAxes = 0, *, atol: float | None = None, rtol: float | None = None
 ) -> None:
-    """Raise AssertionError unless ``vmap(f, in_axes)(*args)`` is what ``f`` gives for one lane after the other.
+    """Raise AssertionError unless ``vmap(f, in_axes)(*args)`` is what ``f`` gives in a loop over the batch.
 
-    The message names the first equation of ``f`` whose batching rule is wrong for these lanes: the line, the primitive
+    The message names the first equation of ``f`` whose batching rule is wrong for this batch: the line, the primitive
     or custom rule, what is expected and what is found.
 
     Parameters
     ----------
     f
-        A function of arrays, one lane of them.
+        A function of arrays without a batch axis.
     args
-        The arguments of all lanes, a tuple.
+        The batched arguments, a tuple.
     in_axes
         As for `vmap`.
     atol, rtol
@@ -66,7 +66,8 @@ def check_vmap(
     for k, found in enumerate(results):
         expected = np.stack([np.asarray(lane[k]) for lane in singly])
         try:
-            _close(np.asarray(found), expected, atol, rtol, f"result {k} of vmap({name}) differs from the lanes")
+            what = f"result {k} of vmap({name}) differs from a loop over the batch"
+            _close(np.asarray(found), expected, atol, rtol, what)
         except AssertionError as error:
             beside = arrays_in([p for p, a in zip(parts, axes, strict=True) if a is None])
             reason = _reason(call, mapped, beside, size, name)

@@ -1,4 +1,4 @@
-"""`checkpoint`: derivatives that compute inner values again instead of keeping them."""
+"""`checkpoint`: derivatives that recompute inner values instead of keeping them (rematerialisation)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ R = TypeVar("R")
 
 @boundary
 def checkpoint(fun: Callable[P, R], *, prevent_cse: bool = True) -> Callable[P, R]:
-    """``fun``, whose derivative computes its inner values again instead of keeping them (rematerialisation).
+    """``fun``, whose derivative recomputes its inner values instead of keeping them (rematerialisation).
 
     Parameters
     ----------
     fun
         A function of arrays, numbers and containers of these; other arguments are handed over as they are.
     prevent_cse
-        Has no effect: what is computed again is never merged with what was computed before.
+        Has no effect: recomputed values are never merged with the original ones.
 
     Examples
     --------

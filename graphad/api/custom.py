@@ -13,14 +13,14 @@ from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.pickling import reduced
 from graphad.api.rules import JvpRule, VjpRule, merged
 from graphad.errors import DifferentiationError, TracerBoolError
-from graphad.ir.recent import Recent
+from graphad.ir.bounded import BoundedDict
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
-from graphad.trace.apart import Apart
 from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.source import where
+from graphad.trace.static_keys import StaticKey
 from graphad.trace.tracebacks import hide_frames
 from graphad.trace.tracer import Tracer
 
@@ -38,7 +38,7 @@ class _Custom:
         self.fun = fun
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(sorted(nondiff_argnums))
-        self._rules: Recent[Any, Any] = Recent(_MAX_RULES)
+        self._rules: BoundedDict[Any, Any] = BoundedDict(_MAX_RULES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -84,7 +84,7 @@ class _Custom:
         captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
         try:
             marks = tuple([d.exact for d in traced.derivatives])
-            key = (treedef, Apart(tuple(static.items())), captured, marks)
+            key = (treedef, StaticKey(tuple(static.items())), captured, marks)
             found = self._rules.get(key)
         except TypeError:  # a static argument that does not hash: no sharing
             return self._make_rule(static, treedef, n_args, traced)
@@ -95,7 +95,7 @@ class _Custom:
         return found
 
     def _rule_of_call(self, shared: Any, leaves: Sequence[Any], traced: Traced) -> tuple[Any, list[Predicates]]:
-        """The rule as it is for the values of this call, and what it has observed; the shared one if it has not."""
+        """The rule for the values of this call, and its observations; the shared rule if there are none."""
         forced = list(state.forced)
         rule = self._make_rule(shared.static, shared.treedef, shared.n_args, traced)
         try:
@@ -105,7 +105,7 @@ class _Custom:
             return shared, []
         if not branches:
             return shared, []
-        # One object for calls that went the same way: what is compiled with it serves them all.
+        # One object for calls with equal observations, which share what is compiled with it.
         if any_tracer(traced.captures):
             return rule, predicates
         return shared.ways.setdefault(rule.graphs_key(), rule), predicates
@@ -124,7 +124,7 @@ class _Custom:
         raise AssertionError
 
     def _code(self) -> Any:
-        """The rule by which it is noted that this function's rule branches."""
+        """The user's rule, by which it is noted that the rule branches."""
         raise AssertionError
 
     def _check_rule(self) -> None:

@@ -1,4 +1,4 @@
-"""What programs return, looked at for nan and infinities while ``config.debug_nans`` or ``debug_infs`` is on.
+"""Checks of results for nan and infinities, while ``config.debug_nans`` or ``debug_infs`` is on.
 
 Compiled programs are wrapped when they are made: the settings are part of the key they are kept under, so that those
 compiled without them know nothing of it. Where a result is bad, the graph that was compiled, primal and adjoint
@@ -23,7 +23,7 @@ NDArray = np.ndarray[Any, Any]
 
 
 class Watched:
-    """An executable whose results are looked at; in all else it is that executable.
+    """An executable whose results are checked; in all else it is that executable.
 
     Attributes
     ----------

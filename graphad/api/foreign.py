@@ -35,7 +35,7 @@ def copied(x: Any) -> DeviceArray:
 def from_dlpack(x: Any, copy: bool | None) -> DeviceArray:
     """The array of another library on a GPU: its memory itself, or with ``copy`` a copy of it.
 
-    What begins at no multiple of 16 bytes is copied, for kernels read so many at once.
+    Memory that is not aligned to 16 bytes is copied, for kernels use vector accesses.
     """
     if not hasattr(type(x), "__dlpack_device__"):
         raise TypeError(
@@ -83,7 +83,7 @@ def _from_interface(x: Any) -> DeviceArray:
 
 
 class _AfterWork:
-    """Holds the owner of borrowed memory, which may use it again only when work that is queued on it has ended."""
+    """Keeps the owner of borrowed memory alive until queued work on that memory has ended."""
 
     def __init__(self, runtime: Any, owner: object) -> None:
         self._runtime = runtime

@@ -1,4 +1,4 @@
-"""What all transformations need of the user's function: its arguments as leaves, its name, checks of `argnums`."""
+"""The user's function, for all transformations: its arguments as leaves, its name, checks of `argnums`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def with_chosen(f: Function, argnums: Sequence[int], args: Sequence[Any], kwargs
 
 
 class Aux:
-    """What a function returns beside its value: arrays are results of the trace, other objects are kept as they are."""
+    """The auxiliary results of a function: arrays are results of the trace, other objects are kept as they are."""
 
     def __init__(self, transform: str, name: str) -> None:
         self.transform = transform
@@ -119,8 +119,8 @@ def trace_floats(
 ) -> Traced:
     """Trace ``call``, which takes the arguments as one tuple, as a function of their float leaves.
 
-    The other leaves have no derivative and are handed over as they came, as are those ``beside`` the arguments. The
-    graph's inputs are the float leaves, then the captures; of ``aux`` it has the arrays.
+    The other leaves have no derivative and are passed untransformed, as are those ``beside`` the arguments. The graph's
+    inputs are the float leaves, then the captures; of ``aux`` it has the arrays.
     """
     marks = [type_of(x).aval.is_float for x in arguments.leaves]
 
@@ -172,7 +172,7 @@ def check_float_inputs(arguments: Arguments, transform: str, name: str) -> None:
 
 
 def argument_text(arguments: Arguments, k: int) -> str:
-    """Which argument leaf number ``k`` belongs to, in words."""
+    """The text that names the argument to which leaf number ``k`` belongs."""
     start = 0
     for i, n in zip(arguments.positions, arguments.counts, strict=True):
         if k < start + n:

@@ -201,10 +201,10 @@ def _outputs_and_gradient(traced: Traced, adjoint: Transposed, arguments: Argume
     results = run_on(adjoint.graph, [*floats, *traced.captures])
     n_outputs = len(traced.graph.outputs)
     found = iter(results[n_outputs:])
-    hot = iter(adjoint.nonzero)
+    is_nonzero = iter(adjoint.nonzero)
     grads: list[Any] = []
     for a, weak, _ in derivative_types(arguments.leaves, traced):
-        grads.append(cast(next(found), a.dtype, weak) if a.is_float and next(hot) else zeros(a, weak))
+        grads.append(cast(next(found), a.dtype, weak) if a.is_float and next(is_nonzero) else zeros(a, weak))
     return results[:n_outputs], grads
 
 

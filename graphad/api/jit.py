@@ -21,15 +21,15 @@ from graphad.api.static_arguments import StaticArguments
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import CPU, Device, parse
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
-from graphad.ir.recent import Recent
 from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.pytree import unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -76,10 +76,10 @@ class Jit(Generic[P, R]):
         self.device: Device | None = None if device is None else parse(device)
         self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
-        self._trees: Recent[Hashable, PathTree] = Recent(_MAX_SIGNATURES)
-        self._regions: Recent[Hashable, Traced] = Recent(_MAX_SIGNATURES)
-        self._calls: Recent[Hashable, Path] = Recent(_MAX_SIGNATURES)
-        self._structured: Recent[Hashable, tuple[Path, ...]] = Recent(_MAX_SIGNATURES)
+        self._trees: BoundedDict[Hashable, PathTree] = BoundedDict(_MAX_SIGNATURES)
+        self._regions: BoundedDict[Hashable, Traced] = BoundedDict(_MAX_SIGNATURES)
+        self._calls: BoundedDict[Hashable, Path] = BoundedDict(_MAX_SIGNATURES)
+        self._structured: BoundedDict[Hashable, tuple[Path, ...]] = BoundedDict(_MAX_SIGNATURES)
         self._latest: tuple[object, Callable[..., Any]] = None, fun
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,7 +100,7 @@ class Jit(Generic[P, R]):
         """A method of ``instance`` where the function was compiled in a class body."""
         return self if instance is None else partial(self, instance)
 
-    # --- the short way: what was called last with arguments of these types
+    # --- the fast path: the latest call with arguments of these types
 
     def _otherwise(self, path: Path | None, *args: Any, **kwargs: Any) -> Any:
         """The call, by its arguments; they are none that the machine code of ``path`` takes as they are."""
@@ -125,7 +125,7 @@ class Jit(Generic[P, R]):
         return self._called(args, kwargs)
 
     def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
-        """The call that ``path`` has left at a guard."""
+        """The call, after ``path`` has failed a guard."""
         return self._called(args, kwargs, (path, failure))
 
     def _remember(self, path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> None:
@@ -180,17 +180,17 @@ class Jit(Generic[P, R]):
             types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
 
-    def _make_path(self, bound: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
-        """Trace and compile, the first observations forced to what another path's guards have seen there."""
+    def _make_path(self, bound: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
+        """Trace and compile, with the first observations forced to those at the guards of another path."""
         call, arguments = bound
-        state.forced, state.places = forced, places
+        state.forced, state.sites = forced, sites
         try:
             with config.override(**self.settings):
                 traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
                 device = self._committed(arguments, traced.captures) or parse(config.default_device)
                 return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:
-            state.forced, state.places = [], ()
+            state.forced, state.sites = [], ()
 
     def _committed(self, arguments: Arguments, captures: Sequence[Any] = ()) -> Device | None:
         """The device that the function, its arguments or what it closes over belong to."""
@@ -217,7 +217,7 @@ class Jit(Generic[P, R]):
         device = self._committed(arguments, traced.captures) or parse(config.default_device)
         return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])
 
-    # --- looking inside
+    # --- inspection
 
     @boundary
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
@@ -256,7 +256,7 @@ class Jit(Generic[P, R]):
             return explained(graph, place if device is None else named(device), architecture)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Graph, Device]:
-        """What would be compiled for a call with these arguments, and for which device."""
+        """The graph that would be compiled for a call with these arguments, and the device."""
         arguments, call, _ = self._bind(args, kwargs)
         traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
         return traced.graph, self._committed(arguments, traced.captures) or parse(config.default_device)
@@ -283,7 +283,7 @@ class Jit(Generic[P, R]):
 
 
 class DonatingJit(Jit[P, R]):
-    """A compiled function that uses up some of its arguments; made by `jit` with ``donate_argnums``."""
+    """A compiled function that deletes some of its arguments; made by `jit` with ``donate_argnums``."""
 
     def __init__(self, fun: Callable[P, R], donate_argnums: int | Sequence[int] = (), **options: Any) -> None:
         super().__init__(fun, **options)

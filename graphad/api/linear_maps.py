@@ -72,8 +72,8 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
         return aux, traced, *jvp_graph(traced.graph, (True,) * n_floats + (False,) * len(traced.captures))
 
     aux, traced, graph, nonzero = differentiated(take)
-    hot = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun), traced.graph.in_avals)
-    results = run_on(graph, [*_floats(arguments), *traced.captures, *hot])
+    directions = check_tangents(primals, tangents, "tangents", "jvp", name_of(fun), traced.graph.in_avals)
+    results = run_on(graph, [*_floats(arguments), *traced.captures, *directions])
     value = unflatten(traced.out_tree, results[: len(nonzero)])
     tangent = unflatten(traced.out_tree, _with_zeros(results[len(nonzero) :], nonzero, traced.graph))
     return (value, tangent) if aux is None else (value[0], tangent[0], aux.joined(value[1]))
@@ -87,8 +87,8 @@ def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> 
     """One tangent per output: those ``found``, zeros elsewhere."""
     it = iter(found)
     return [
-        with_weak(next(it), weak) if hot else zeros(a, weak)
-        for hot, a, weak in zip(nonzero, graph.out_avals, graph.weak, strict=True)
+        with_weak(next(it), weak) if is_nonzero else zeros(a, weak)
+        for is_nonzero, a, weak in zip(nonzero, graph.out_avals, graph.weak, strict=True)
     ]
 
 
@@ -110,7 +110,7 @@ class _Linearized(NamedTuple):
     def transposed(self) -> Transposed:
         """The linear program backwards, from the cotangents of the values."""
         split = self.split
-        given = tuple([k < self.n_values for k, hot in enumerate(split.nonzero) if hot])
+        given = tuple([k < self.n_values for k, is_nonzero in enumerate(split.nonzero) if is_nonzero])
         return transposed(split.linear, tuple([i >= split.n_residuals for i in range(split.linear.n_inputs)]), given)
 
 
@@ -169,8 +169,8 @@ def linearize(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     @boundary
     def linear_map(*tangents: Any) -> Any:
-        hot = check_tangents(primals, tangents, "tangents", "linearize", name, traced.graph.in_avals)
-        outs = _with_zeros(run_on(split.linear, [*residuals, *hot]), split.nonzero, traced.graph)
+        directions = check_tangents(primals, tangents, "tangents", "linearize", name, traced.graph.in_avals)
+        outs = _with_zeros(run_on(split.linear, [*residuals, *directions]), split.nonzero, traced.graph)
         tangent = unflatten(traced.out_tree, outs)
         return tangent[0] if has_aux else tangent
 
@@ -215,13 +215,13 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     def pullback(ct: Any) -> tuple[Any, ...]:
         seeds = iter(check_tangents(value, ct, "cotangents", "vjp", name))
         by_output = [next(seeds) if a.is_float else None for a in traced.graph.out_avals[: found.n_values]]
-        cts = [c for c, hot in zip(by_output, split.nonzero, strict=False) if hot]
-        graph, hot_inputs = found.transposed()
+        cts = [c for c, is_nonzero in zip(by_output, split.nonzero, strict=False) if is_nonzero]
+        graph, nonzero_inputs = found.transposed()
         results = iter(run_on(graph, [*residuals, *cts]))
-        hot = iter(hot_inputs)
+        is_nonzero = iter(nonzero_inputs)
         leaves: list[Any] = []
         for a, weak, _ in derivative_types(arguments.leaves, traced):
-            leaves.append(cast(next(results), a.dtype, weak) if a.is_float and next(hot) else zeros(a, weak))
+            leaves.append(cast(next(results), a.dtype, weak) if a.is_float and next(is_nonzero) else zeros(a, weak))
         return unflatten(arguments.treedef, leaves)[0]
 
     return (value, pullback) if aux is None else (value, pullback, aux.joined(out[1]))
@@ -272,8 +272,8 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
         program, nonzero = transposed(graph, linear, tuple([a.is_float for a in graph.out_avals]))
         found = iter(run_on(program, [*traced.captures, *seeds]))
         leaves = [
-            cast(next(found), s.aval.dtype, s.weak) if hot else zeros(s.aval, s.weak)
-            for s, hot in zip(traced.derivatives, nonzero, strict=True)
+            cast(next(found), s.aval.dtype, s.weak) if is_nonzero else zeros(s.aval, s.weak)
+            for s, is_nonzero in zip(traced.derivatives, nonzero, strict=True)
         ]
         return unflatten(arguments.treedef, leaves)[0]
 

@@ -24,7 +24,7 @@ from graphad.primitives.effects import guard
 from graphad.trace.array import Array
 from graphad.trace.bind import Spec, Traced, type_of, values_of
 from graphad.trace.device_array import any_on_device
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.structures import Opener, builder
 
@@ -37,7 +37,16 @@ class Path:
     """One way through the function: its program, and what its guards expect."""
 
     __slots__ = (
-        "attempt", "call", "captures", "executable", "expected", "graph", "out_tree", "places", "single", "types",
+        "attempt",
+        "call",
+        "captures",
+        "executable",
+        "expected",
+        "graph",
+        "out_tree",
+        "single",
+        "sites",
+        "types",
         "weak",
     )  # fmt: skip
 
@@ -50,7 +59,7 @@ class Path:
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
-        self.places: Sequence[Place] = traced.places
+        self.sites: Sequence[GuardSite] = traced.sites
         self.call: Callable[..., Any] | None = None  # from the arguments to results
         self.attempt: Callable[..., Any] | None = None  # the same, or `MISFIT`
         self.types: Sequence[Spec] = ()  # of the arguments that `call` takes

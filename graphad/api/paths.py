@@ -24,8 +24,8 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import changed
-from graphad.trace.places import Place
 
 if TYPE_CHECKING:
     pass
@@ -57,7 +57,7 @@ class PathTree:
     Parameters
     ----------
     make
-        Traces and compiles the function on given arguments, its first observations, made at given places, forced to
+        Traces and compiles the function on given arguments, its first observations, made at given sites, forced to
         given values.
     name
         The function's name, for errors.
@@ -65,7 +65,7 @@ class PathTree:
 
     __slots__ = ("__weakref__", "count", "lock", "make", "name", "root")
 
-    def __init__(self, make: Callable[[Any, list[Literal], Sequence[Place]], Path], name: str) -> None:
+    def __init__(self, make: Callable[[Any, list[Literal], Sequence[GuardSite]], Path], name: str) -> None:
         self.make = make
         self.name = name
         self.root = Node()
@@ -91,12 +91,12 @@ class PathTree:
         """
         path = self.root.latest() if failed is None else failed[0]
         forced: list[Literal] = []
-        places: Sequence[Place] = ()
+        sites: Sequence[GuardSite] = ()
         tried: set[Path] = set()
         last = path
         while True:
             if path is None:
-                path = self._add(arguments, forced, places)
+                path = self._add(arguments, forced, sites)
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
                 self._check_alike(path, last, len(forced))
@@ -109,7 +109,7 @@ class PathTree:
                 return path, outcome
             tried.add(path)
             forced = [e for e, _ in path.expected[: outcome.ordinal]] + [outcome.observed]
-            places, last = path.places[: outcome.ordinal + 1], path
+            sites, last = path.sites[: outcome.ordinal + 1], path
             loc = path.expected[outcome.ordinal][1]
             path = self._find(forced)
             if path is None:
@@ -122,14 +122,14 @@ class PathTree:
             node = node.children.get(value) if node is not None else None
         return node.latest() if node is not None else None
 
-    def _add(self, arguments: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
+    def _add(self, arguments: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread
             if made_meanwhile is not None:
                 return made_meanwhile
-            path = self.make(arguments, list(forced), places)
-            if len(path.places) < len(places):
-                raise changed(self.name, places[len(path.places)], None)
+            path = self.make(arguments, list(forced), sites)
+            if len(path.sites) < len(sites):
+                raise changed(self.name, sites[len(path.sites)], None)
             node = self.root
             for value, _ in path.expected:
                 node = node.children.setdefault(value, Node())
@@ -142,7 +142,7 @@ class PathTree:
         """Refuse to run a path whose guards do not hold, unless another has guards that say the same."""
         assert other is not None, "a path that was tried has failed"
         if _predicates(path, count) != _predicates(other, count):
-            raise changed(self.name, other.places[count - 1], path.places[count - 1])
+            raise changed(self.name, other.sites[count - 1], path.sites[count - 1])
 
     def _remember(self, path: Path) -> None:
         node = self.root

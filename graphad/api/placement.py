@@ -24,7 +24,7 @@ from graphad.trace.array import Array
 from graphad.trace.bind import values_of
 from graphad.trace.device_array import DeviceArray, any_on_device, set_runner
 from graphad.trace.source import where
-from graphad.transforms.numbers import lift_numbers
+from graphad.transforms.lift_constants import lift_constants
 
 
 def named(device: str | Device) -> Device:
@@ -47,7 +47,7 @@ def committed_device(
         ``text`` says in words which leaf a number means.
     """
     if (wanted or parse(config.default_device)) is CPU and not any_on_device(leaves):
-        return wanted  # the usual case; whoever belongs to the CPU is in the right place
+        return wanted  # the usual case; arrays committed to the CPU are in the right place
     places = [(k, x.device) for k, x in enumerate(leaves) if type(x) is DeviceArray or _is_committed(x)]
     if not places:
         return wanted
@@ -116,7 +116,7 @@ def _run_eagerly(graph: Graph, operands: Sequence[Any]) -> list[Array]:
     return run_compiled(_first_equal(lifted), [*operands, *numbers], device)
 
 
-_lifted = lru_cache(1024)(lift_numbers)  # numbers that change from call to call need no new program
+_lifted = lru_cache(1024)(lift_constants)  # numbers that change from call to call need no new program
 
 
 @lru_cache(1024)

@@ -1,4 +1,4 @@
-"""The rules of `custom_jvp` and `custom_vjp` at one structure of arguments: graphs, traced when first asked for."""
+"""The rules of `custom_jvp` and `custom_vjp` at one structure of arguments: graphs, traced lazily."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from graphad.api import branching
 from graphad.api.branching import Predicates
 from graphad.api.tangents import zeros
 from graphad.errors import DifferentiationError, TracerBoolError
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
-from graphad.ir.recent import Recent
 from graphad.ir.types import Aval, f64
 from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
@@ -30,7 +30,7 @@ def merged(diff: Sequence[Any], static: dict[int, Any]) -> list[Any]:
 
 
 class Rule:
-    """A custom derivative at one argument structure; its graphs are traced when first asked for.
+    """A custom derivative at one argument structure; its graphs are traced lazily.
 
     Compared by identity. ``captures`` are the values that the primal closed over: the rule may use them too.
     """
@@ -46,9 +46,9 @@ class Rule:
         self.out_tree = traced.out_tree
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
-        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
-        self.ways: Recent[Any, Any] = Recent(MAX_GRAPHS)  # rules of calls, by their graphs
-        self._graphs: Recent[Any, Any] = Recent(MAX_GRAPHS)
+        self.batches: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
+        self.ways: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)  # rules of calls, by their graphs
+        self._graphs: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
         self._seen: list[Any] | None = None  # the arguments of the graph being traced, where their values are known
         self._found: list[Predicates] = []
         self._branches = False
@@ -121,8 +121,8 @@ class JvpRule(Rule):
         count: list[int] = []
 
         def call(tree: Any) -> Any:
-            primals, hot = tree
-            it = iter(hot)
+            primals, float_tangents = tree
+            it = iter(float_tangents)
             tangents = [next(it) if a.is_float else zeros(a) for a in avals]
             pair = self.custom.jvp_rule(
                 *self.static.values(), unflatten(self.treedef, primals), unflatten(self.treedef, tangents)
@@ -220,8 +220,8 @@ class VjpRule(Rule):
         _, treedef = flatten((own, ct_avals))
 
         def call(tree: Any) -> list[Any]:
-            residuals, hot = tree
-            it = iter(hot)
+            residuals, float_cts = tree
+            it = iter(float_cts)
             cts = [next(it) if a.is_float else zeros(a) for a in out_avals]
             found = self.custom.bwd_rule(
                 *self.static.values(), unflatten(self.residual_tree, residuals), unflatten(self.out_tree, cts)

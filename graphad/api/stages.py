@@ -30,7 +30,7 @@ from graphad.transforms.transpose import Transposed, transposed
 
 if TYPE_CHECKING:
     from graphad.backends.cpu.executable import Executable
-    from graphad.backends.cuda.look.cross import CrossCompiled
+    from graphad.backends.cuda.inspection.cross import CrossCompiled
     from graphad.backends.cuda.run.executable import DeviceExecutable
     from graphad.backends.cuda.runtime.allocator import Allocator
     from graphad.backends.loops.explanation import Explanation
@@ -112,7 +112,7 @@ def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
 
 def cross_compiled(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:
     """The stages of ``graph`` on its way to a GPU, which need not be there."""
-    from graphad.backends.cuda.look.cross import cross_compile  # late: start-up time
+    from graphad.backends.cuda.inspection.cross import cross_compile  # late: start-up time
 
     return cross_compile(simplify(graph), device, architecture)
 
@@ -120,7 +120,7 @@ def cross_compiled(graph: Graph, device: Device, architecture: str | None = None
 def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
     """What the program of ``graph`` does on a device, which need not be there; ``architecture`` is of a GPU."""
     if device is not CPU:
-        from graphad.backends.cuda.look.explanation import explain as explain_on_gpu  # late: start-up time
+        from graphad.backends.cuda.inspection.explanation import explain as explain_on_gpu  # late: start-up time
 
         return explain_on_gpu(cross_compiled(graph, device, architecture))
     if architecture is not None:
@@ -172,7 +172,7 @@ def gradient(graph: Graph, mask: tuple[bool, ...], output: int = 0) -> Transpose
         n_outputs = len(graph.outputs)
         n_tangents = joint.n_inputs - graph.n_inputs
         one = literal(1, graph.out_avals[output].dtype)
-        seeds = [one if k == output else False for k, hot in enumerate(nonzero) if hot]
+        seeds = [one if k == output else False for k, is_nonzero in enumerate(nonzero) if is_nonzero]
         linear = (False,) * graph.n_inputs + (True,) * n_tangents
         cts = (False,) * n_outputs + tuple(seeds)
         return transposed(joint, linear, cts, tuple(range(n_outputs)))

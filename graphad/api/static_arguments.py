@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from graphad.api.functions import Function, as_argnums, call_with, name_of
-from graphad.trace.apart import Apart
 from graphad.trace.source import where
+from graphad.trace.static_keys import StaticKey
 
 
 class StaticArguments:
@@ -48,7 +48,7 @@ class StaticArguments:
             full = [fixed[i] if i in fixed else next(it) for i in range(len(args))]
             return fun(*full, **given_named, **fixed_named)
 
-        return call, dynamic, named, Apart((tuple(fixed.items()), frozenset(fixed_named.items())))
+        return call, dynamic, named, StaticKey((tuple(fixed.items()), frozenset(fixed_named.items())))
 
     def _check_hashable(self, which: int | str, value: Any) -> None:
         try:

@@ -42,7 +42,7 @@ def vmap(
     out_axes
         Where the mapped axis goes in the results; None for results that do not depend on it.
     axis_size
-        The number of lanes, needed only if no argument is mapped.
+        The size of the batch axis, needed only if no argument is mapped.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def vmap(
 
 
 def _whole(part: Any) -> Any:
-    """What is passed as it is; a NumPy array as ours, for what differs between the lanes may index it."""
+    """An unmapped argument; a NumPy array becomes ours, for a batched value may index it."""
     return as_operand(part) if type(part) is np.ndarray and part.ndim and part.dtype in BY_NUMPY else part
 
 
@@ -99,7 +99,7 @@ def parts_of(
 ) -> tuple[list[Any], TreeDef, list[Any]]:
     """``(args, kwargs)`` cut where ``in_axes`` has its leaves: the parts, how they fit together, the axis of each.
 
-    What None stands for is not looked into.
+    Subtrees at None are not flattened.
     """
     if isinstance(in_axes, tuple) and len(in_axes) != len(args):
         raise ValueError(
@@ -121,7 +121,7 @@ def _operand(x: Any, name: str) -> Any:
     try:
         return as_operand(x, f"vmap({name})")
     except TypeError as error:
-        advice = "What every lane gets as it is, is passed by position, with None in in_axes."
+        advice = "Pass what is not mapped by position, with None in in_axes."
         raise TypeError(f"{error}. {advice}") from None
 
 
@@ -131,7 +131,7 @@ def _normal_axis(axis: Any, x: Any, name: str) -> int:
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"{where()}vmap({name}): in_axes asks for axis {axis} of an argument of shape {x.shape}, which has "
-            f"{x.ndim} ax{'i' if x.ndim == 1 else 'e'}s. Use None to pass it whole to every lane."
+            f"{x.ndim} ax{'i' if x.ndim == 1 else 'e'}s. Use None to pass it unmapped."
         )
     return axis % x.ndim
 
@@ -147,7 +147,7 @@ def _lanes(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, na
     shapes = ", ".join(str(x.shape) for x in leaves)
     raise ValueError(
         f"{where()}vmap({name}): the mapped axes have different sizes {sorted(sizes)} (arguments of shapes {shapes}, "
-        f"mapped over {list(axes)}). Map over axes of one size, and give None for what every lane shares."
+        f"mapped over {list(axes)}). Map over axes of one size, and give None for what is not mapped."
     )
 
 
@@ -157,7 +157,7 @@ def _lane(x: Any) -> Spec:
 
 
 def _without_float0(leaves: list[Any], treedef: TreeDef, axes: Sequence[int]) -> tuple[list[Any], TreeDef, list[int]]:
-    """The leaves but for arrays of float0: each lane's is a part of the structure."""
+    """The leaves without arrays of float0, which are part of the structure of each batch element."""
     lanes = [np.zeros(_dropped(x.shape, a), float0) if is_float0(x) else x for x, a in zip(leaves, axes, strict=True)]
     rest, structure = flatten(hidden(unflatten(treedef, lanes)))
     return rest, structure, [a for x, a in zip(leaves, axes, strict=True) if not is_float0(x)]
@@ -183,7 +183,7 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
     if axis is None:
         if is_mapped:
             raise ValueError(
-                f"{where()}vmap({name}): out_axes is None for a result that differs between the lanes: give an int."
+                f"{where()}vmap({name}): out_axes is None for a result that has a batch axis: give an int."
             )
         return result
     if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
@@ -192,7 +192,7 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
 
 
 def _repeated(x: np.ndarray[Any, Any], axis: Any, size: int, name: str) -> np.ndarray[Any, Any]:
-    """The results of float0 of all lanes."""
+    """The results of float0 with the batch axis."""
     if axis is None:
         return x
     k = _output_axis(axis, x.ndim + 1, name)

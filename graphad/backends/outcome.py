@@ -31,7 +31,7 @@ class GuardOutput:
 
 @dataclass(frozen=True, slots=True)
 class PrintOutput:
-    """A ``debug_print``: its format, how many axes are lanes, and the outputs that hold its operands."""
+    """A ``debug_print``: its format, how many axes are batch axes, and the outputs that hold its operands."""
 
     fmt: str
     lanes: int
@@ -40,7 +40,7 @@ class PrintOutput:
 
 
 def guard_error(name: str, expected: Literal, observed: Literal, loc: Loc) -> GuardError:
-    """What a program says that was called by itself and left at a guard."""
+    """The error of a program that was called on its own and failed a guard."""
     message = (
         f"{name} was compiled for {expected} at a Python branch, but this call has {observed}. "
         "Call the function that it was made from: it knows its other paths."

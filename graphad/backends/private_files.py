@@ -1,9 +1,9 @@
 """The rules of a cache from which machine code is loaded: it is private, and every file in it is checked.
 
 Whoever can write the files of such a folder can run code as its owner. The folder is therefore made for its owner alone
-and refused where it is somebody else's or everybody may write it; a file is read only if it is regular, its owner's,
-and writable by nobody else. What a file holds is sealed: a checksum over the key and the contents stands before them,
-so that neither damage nor another key's contents under this name goes unseen.
+and refused if it is somebody else's or everybody may write it; a file is read only if it is regular, its owner's, and
+writable by nobody else. The contents of a file are sealed: a checksum over the key and the contents precedes them, so
+that damage, and contents of another key, are detected.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def unseal(key: str, data: bytes) -> bytes | None:
 
 
 def refusal(folder: str) -> str | None:
-    """Why code is neither read from nor written to this folder, and what to do; None if it is private or not there."""
+    """Why code is neither read from nor written to this folder, and what to do; None if it is private or missing."""
     if not hasattr(os, "geteuid"):  # Windows: a user's folders are his by their access lists
         return None
     try:

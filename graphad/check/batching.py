@@ -1,4 +1,4 @@
-"""Which batching rule is wrong: every equation over lanes, against one lane after the other."""
+"""Which batching rule is wrong: every equation over a batch, against a loop over the batch."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ def batching_faults(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool])
     Parameters
     ----------
     graph
-        The program of one lane.
+        The graph before batching.
     lanes
-        Its arguments in each lane.
+        Its arguments for each element of the batch.
     mask
-        Which of them differ from lane to lane; the others are the same in all.
+        Which of them are batched; the others are the same for all elements.
     """
     runs = [Run(graph, args) for args in lanes]
     marks = bytearray(len(graph.avals))
     marks[: graph.n_inputs] = bytes(map(bool, mask))
     for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
-        hot = [isinstance(a, int) and bool(marks[a]) for a in eqn.inputs]
-        if not any(hot) or eqn.primitive.effect:
+        mapped = [isinstance(a, int) and bool(marks[a]) for a in eqn.inputs]
+        if not any(mapped) or eqn.primitive.effect:
             continue
         values = [run.operands(eqn) for run in runs]
         out_marks: Sequence[bool] = (True,) * len(eqn.outputs)
         if eqn.regions:
-            yield from batching_faults(eqn.regions[0], values, hot)
-            out_marks = batched(eqn.regions[0], tuple(hot), len(lanes)).mask
+            yield from batching_faults(eqn.regions[0], values, mapped)
+            out_marks = batched(eqn.regions[0], tuple(mapped), len(lanes)).mask
         for o, m in zip(eqn.outputs, out_marks, strict=True):
             marks[o] = m
         one = single(eqn, loc, graph, values[0])
-        found = _fault(one, [[v[k] for k in one.positions] for v in values], [hot[k] for k in one.positions])
+        found = _fault(one, [[v[k] for k in one.positions] for v in values], [mapped[k] for k in one.positions])
         if found is not None:
             yield found
 
 
 def batching_faults_at(graph: Graph, args: Arrays) -> Iterator[Fault]:
-    """The same for a program that runs at one point: lanes have its values in other orders, over all its operands."""
+    """The same for a graph at one point: each element of the batch has the values of the point in another order."""
     for one in singles(graph, args):
         n = len(one.args)
         masks = list(product((False, True), repeat=n))[1:] if n <= _MOST_OPERANDS else [(True,) * n]
@@ -80,8 +80,8 @@ def _fault(one: Single, lanes: Sequence[Arrays], mask: Sequence[bool]) -> Fault 
     wrong = batching_mismatch(one.graph, stacked, mask, len(lanes), [_bound(a) for a in one.graph.out_avals])
     if wrong is None:
         return None
-    hot = [one.positions[k] for k, m in enumerate(mask) if m]
-    operand = hot[0] if len(hot) == 1 else None
+    mapped = [one.positions[k] for k, m in enumerate(mask) if m]
+    operand = mapped[0] if len(mapped) == 1 else None
     numbers = (wrong.place, wrong.expected, wrong.found)
     return Fault("batching", 1, one.eqn, one.loc, None, operand, *numbers, one.operands, is_decided=True)
 

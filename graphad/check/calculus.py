@@ -1,4 +1,4 @@
-"""Derivatives of whole graphs by the transforms, and slopes of their values by differences. NumPy computes both."""
+"""Derivatives of whole graphs by the transforms, and by finite differences. NumPy computes both."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(graph: Graph, args: Arrays) -> list[NDArray]:
 
 
 def is_float(array: NDArray) -> bool:
-    """Whether an array has tangents."""
+    """Whether an array has tangents (is of floats)."""
     return dtype_of(array.dtype).is_float
 
 
@@ -94,7 +94,7 @@ def vjp_graph(graph: Graph) -> Graph:
 
 
 class Slope(NamedTuple):
-    """A derivative along a direction as differences have it: its elements, and how far they may be off."""
+    """A directional derivative by finite differences: its elements, and bounds of their errors."""
 
     value: NDArray
     error: NDArray
@@ -108,10 +108,10 @@ def quick_slopes(graph: Graph, args: Arrays, along: Arrays) -> list[NDArray]:
 
 
 def slopes(graph: Graph, args: Arrays, along: Arrays) -> list[Slope]:
-    """Central differences over many steps, for each element those that agree best with their neighbours.
+    """Central differences at many steps; for each element, the step that agrees best with its neighbours.
 
-    Their error is at least that of rounding what is computed on the way: differences of a function that hardly changes
-    may agree by chance.
+    The error bound is at least that of rounding intermediate values: differences of a nearly constant function may
+    agree by chance.
     """
     function = _along(graph, args, along)
     steps = [_LARGEST / _SMALLER**k for k in range(_STEPS)]
@@ -132,7 +132,7 @@ def slopes(graph: Graph, args: Arrays, along: Arrays) -> list[Slope]:
 
 
 def one_sided(graph: Graph, args: Arrays, along: Arrays, step: float) -> list[tuple[NDArray, NDArray]]:
-    """The slopes to the left and to the right: they differ at a kink."""
+    """The one-sided slopes, which differ at a kink."""
     function = _along(graph, args, along)
     low, here, high = function(-step), function(0.0), function(step)
     with np.errstate(all="ignore"):
@@ -140,7 +140,7 @@ def one_sided(graph: Graph, args: Arrays, along: Arrays, step: float) -> list[tu
 
 
 def _size(x: NDArray) -> float:
-    """The largest finite number in ``x``, without its sign."""
+    """The largest finite magnitude in ``x``."""
     return float(np.abs(x.astype(np.float64)).max(initial=0.0, where=np.isfinite(x)))
 
 

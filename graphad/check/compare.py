@@ -1,6 +1,6 @@
-"""A program's derivatives held against each other and against differences; its batching against a loop.
+"""A graph's derivatives compared with each other and with finite differences; its batching with a loop.
 
-A program here is a small graph with arguments, mostly of one equation. What does not fit comes back as a `Mismatch`.
+Graphs here are small, mostly of one equation. A difference is returned as a `Mismatch`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NDArray = np.ndarray[Any, Any]
 Forward = Callable[[Sequence[NDArray]], list[NDArray]]
 
 _KINK: Final = 1e-3  # the least difference of one-sided slopes that is none of rounding, relative to the slope
-_CLEARLY: Final = 4.0  # by so many times their own error must differences disagree
+_CLEARLY: Final = 4.0  # differences disagree if they are off by more than this times their own error
 
 
 class Mismatch(NamedTuple):
-    """Two numbers that should be one.
+    """Two numbers that should be equal.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ def forward_mismatch(
     least_scale: float = 0.0,
     values: Graph | None = None,
 ) -> Mismatch | None:
-    """Forward mode along ``along`` against differences.
+    """Forward mode along ``along`` against finite differences.
 
     Parameters
     ----------
     graph, args
-        The program, and where.
+        The graph, and its arguments.
     along
         A direction for every floating-point input.
     tolerance
@@ -68,7 +68,7 @@ def forward_mismatch(
     mask
         The inputs that have tangents; ``along`` is zero at the others.
     values
-        What computes the same in more digits, if there is such a program, to take differences of.
+        The same graph in higher precision, if there is one, for the differences.
     """
     chosen = list(along)
     if mask is not None:
@@ -103,18 +103,18 @@ def forward_mismatch(
 def reverse_mismatch(
     forward: Forward, pulled: Arrays, along: Arrays, cts: Arrays, tolerance: float, least_scale: float = 0.0
 ) -> Mismatch | None:
-    """<J t, ct> = <t, ct J> for each operand, and where that fails the element of it.
+    """<J t, ct> = <t, ct J> for each operand; where that fails, the element.
 
     Parameters
     ----------
     forward
         The derivative along directions, one per floating-point operand.
     pulled
-        What reverse mode makes of the cotangents ``cts``, one array per operand.
+        The result of reverse mode for the cotangents ``cts``, one array per operand.
     along
         A direction in each operand.
     tolerance
-        Relative to the sum of what is added up, and at least to ``least_scale``.
+        Relative to the sum of magnitudes, and at least to ``least_scale``.
     """
 
     def pushed(operand: int, direction: NDArray) -> tuple[float, float]:
@@ -157,7 +157,7 @@ def _element(gap: Callable[[NDArray], tuple[float, float]], shape: tuple[int, ..
 def batching_mismatch(
     graph: Graph, stacked: Arrays, mask: Sequence[bool], size: int, tolerance: Sequence[float]
 ) -> Mismatch | None:
-    """``graph`` over the lanes of the inputs in ``mask``, against one lane after the other.
+    """``graph`` batched over the inputs in ``mask``, against a loop over the batch.
 
     ``tolerance`` has an entry per output: relative to max(1, the largest number in it).
     """

@@ -1,4 +1,4 @@
-"""Which rule is wrong: every equation of a graph as a program of its own, at the values that it meets."""
+"""Which rule is wrong: every equation of a graph is checked as a graph of its own, at its actual operands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOLERANCE: Final = {64: 1e-6, 32: 1e-3, 16: 0.1}
 
 
 class Fault(NamedTuple):
-    """A rule that is wrong at the values that an equation meets.
+    """A rule that is wrong at the operands of an equation.
 
     Attributes
     ----------
@@ -43,17 +43,17 @@ class Fault(NamedTuple):
     order
         Of the derivative that is wrong: 1, or 2 where the first is right, ...
     eqn, loc
-        The equation, and where it stands.
+        The equation and its location.
     within
-        Of a transpose: the equation of the program in whose derivative ``eqn`` is, if it is another.
+        Of a transpose: the equation of the graph whose derivative contains ``eqn``, if it is another.
     operand
-        The operand to whose change the result, or whose cotangent, is wrong; None for all of them together.
+        The operand along which the derivative is wrong, or whose cotangent is; None for all of them together.
     place
         Which element of the result, or of the operand's cotangent.
     expected, found
-        The numbers that should be one.
+        The numbers that should be equal.
     operands
-        The values that the equation meets.
+        The values of its operands.
     is_decided
         False at a kink or at the edge of a domain, where differences say little.
     """
@@ -72,12 +72,12 @@ class Fault(NamedTuple):
 
 
 class Single(NamedTuple):
-    """An equation as a program: operands that are no literals are its inputs.
+    """An equation as a graph: operands that are no literals are its inputs.
 
     Attributes
     ----------
     graph, args
-        The program, and the values that it meets.
+        The graph and its arguments.
     positions
         For each input which operand of the equation it is.
     eqn, loc
@@ -95,7 +95,7 @@ class Single(NamedTuple):
 
 
 def single(eqn: Eqn, loc: Loc, graph: Graph, operands: Sequence[NDArray]) -> Single:
-    """``eqn`` of ``graph`` as a program at these values of its operands."""
+    """``eqn`` of ``graph`` as a graph, at these values of its operands."""
     builder = Builder()
     builder.loc = loc
     positions = tuple([k for k, a in enumerate(eqn.inputs) if isinstance(a, int)])
@@ -105,7 +105,7 @@ def single(eqn: Eqn, loc: Loc, graph: Graph, operands: Sequence[NDArray]) -> Sin
 
 
 def singles(graph: Graph, args: Arrays) -> Iterator[Single]:
-    """The equations on the way from the floating-point inputs to anywhere, those of regions before what holds them."""
+    """The equations that depend on floating-point inputs; those of a region before the equation that holds it."""
     values = Run(graph, args)
     depends = bytearray(len(graph.avals))
     for i in float_inputs(graph):
@@ -122,12 +122,12 @@ def singles(graph: Graph, args: Arrays) -> Iterator[Single]:
 
 
 def faults(graph: Graph, args: Arrays, order: int = 1) -> Iterator[Fault]:
-    """What is wrong, or doubtful, of the derivatives of the equations of ``graph``, in their order.
+    """The faults, and doubtful cases, of the derivatives of the equations of ``graph``, in order.
 
     Parameters
     ----------
     graph, args
-        The program, not simplified, and where.
+        The graph, not simplified, and its arguments.
     order
         Up to which derivatives are compared with differences, and their transposes with them.
     """
@@ -138,14 +138,14 @@ def faults(graph: Graph, args: Arrays, order: int = 1) -> Iterator[Fault]:
 
 
 def fault_of(one: Single, order: int = 1) -> Fault | None:
-    """What is wrong of the derivatives of one equation; None too where there are none, or the values are not finite."""
+    """The fault of the derivatives of one equation; None too if it has none, or if values are not finite."""
     if one.eqn.primitive is stop_gradient or not _is_differentiable(one.graph):
         return None
     if not all([bool(np.all(np.isfinite(x))) for x, a in zip(one.args, one.graph.in_avals, strict=True) if a.is_float]):
         return None
     wide = widened(one.graph)
     if wide is None:
-        # Of a custom derivative at least the function can be had in float64, for its region is that.
+        # Of a custom derivative, at least the function (its region) can be evaluated in float64.
         regions = one.eqn.regions
         return _wrong(one, one.graph, one.args, order, order, widened(regions[0]) if regions else None)
     args = [x.astype(a.dtype.numpy) for x, a in zip(one.args, wide.in_avals, strict=True)]
@@ -199,12 +199,12 @@ def _masks(graph: Graph, floats: Sequence[int]) -> Iterator[tuple[tuple[bool, ..
 
 
 def _position(one: Single, k: int) -> int | None:
-    """Which operand of the equation input ``k`` is; None for the inputs that a derivative has besides."""
+    """The operand of the equation that input ``k`` is; None for the further inputs of a derivative."""
     return one.positions[k] if k < len(one.positions) else None
 
 
 def _forward_program(graph: Graph, args: Arrays, along: Arrays) -> tuple[Graph, list[NDArray]]:
-    """Tangents as a program of arguments and directions."""
+    """The tangents as a graph of arguments and directions."""
     mask = tuple([a.is_float for a in graph.in_avals])
     split = linearized(graph, mask)
     builder = Builder()
@@ -217,7 +217,7 @@ def _forward_program(graph: Graph, args: Arrays, along: Arrays) -> tuple[Graph, 
 def _wrong_transpose(
     one: Single, graph: Graph, args: Arrays, along: Arrays, number: int, primal: Graph | None
 ) -> Fault | None:
-    """What is wrong of reverse mode; without forward mode it is held against differences of ``primal``."""
+    """The fault of reverse mode; without forward mode it is compared with finite differences of ``primal``."""
     rng = np.random.default_rng(1)
     values = run(graph, args)
     cts = [direction(rng, y) for y, a in zip(values, graph.out_avals, strict=True) if a.is_float]
@@ -235,7 +235,7 @@ def _wrong_transpose(
 
 
 def _guilty_transpose(one: Single, graph: Graph, args: Arrays, number: int) -> Fault | None:
-    """The equation on tangents, among those that the derivative of ``graph`` consists of, whose transpose is wrong."""
+    """The equation on tangents, in the derivative of ``graph``, whose transpose is wrong."""
     rng = np.random.default_rng(2)
     mask = tuple([a.is_float for a in graph.in_avals])
     split = linearized(graph, mask)
@@ -265,20 +265,20 @@ def transpose_mismatch(part: Single, marks: Sequence[bool], rng: np.random.Gener
     cts = [direction(rng, y) for y in outs]
     back = transposed(graph, tuple(marks), (True,) * len(outs))
     found = iter(run(back.graph, [*[x for x, m in zip(args, marks, strict=True) if not m], *cts]))
-    hot = [k for k, m in enumerate(marks) if m]
-    pulled = [next(found) if n else np.zeros_like(args[k]) for k, n in zip(hot, back.nonzero, strict=True)]
-    along = [direction(rng, args[k]) for k in hot]
+    active = [k for k, m in enumerate(marks) if m]
+    pulled = [next(found) if n else np.zeros_like(args[k]) for k, n in zip(active, back.nonzero, strict=True)]
+    along = [direction(rng, args[k]) for k in active]
 
     def forward(tangents: Sequence[NDArray]) -> list[NDArray]:
         given = iter(tangents)
         return run(graph, [next(given) if m else x for x, m in zip(args, marks, strict=True)])
 
     wrong = reverse_mismatch(forward, pulled, along, cts, tolerance_of(graph), _rounding(graph, outs, cts))
-    return None if wrong is None else wrong._replace(operand=part.positions[hot[wrong.operand or 0]])
+    return None if wrong is None else wrong._replace(operand=part.positions[active[wrong.operand or 0]])
 
 
 def _loses_digits(one: Single, wide: Graph, args: Arrays) -> Fault | None:
-    """Where the rule in the equation's own precision is far from itself in float64."""
+    """Whether the rule in the equation's own precision is far from the same rule in float64."""
     rng = np.random.default_rng(0)
     floats = float_inputs(one.graph)
     along = [direction(rng, one.args[k]) for k in floats]
@@ -310,17 +310,17 @@ def _fault(one: Single, rule: str, number: int, wrong: Mismatch, operand: int | 
 
 
 def coarsest(graph: Graph) -> Any:
-    """The limits of the floating-point type of ``graph`` that has the fewest digits."""
+    """The `finfo` of the least precise floating-point type of ``graph``."""
     return max([ml_dtypes.finfo(a.dtype.numpy) for a in graph.avals if a.is_float], key=lambda info: float(info.eps))
 
 
 def tolerance_of(graph: Graph) -> float:
-    """How far its derivatives may be off."""
+    """The tolerance of the derivatives of a graph."""
     return TOLERANCE[coarsest(graph).bits]
 
 
 def _rounding(graph: Graph, values: Arrays, cts: Arrays | None = None) -> float:
-    """The least size at which a derivative is told from rounding of ``values``, or of their products with ``cts``."""
+    """The least magnitude of a derivative above the rounding of ``values``, or of their products with ``cts``."""
     floats = [np.abs(v.astype(np.float64)) for v, a in zip(values, graph.out_avals, strict=True) if a.is_float]
     if cts is None:
         size = max([float(v.max(initial=0.0)) for v in floats], default=0.0)
@@ -330,7 +330,7 @@ def _rounding(graph: Graph, values: Arrays, cts: Arrays | None = None) -> float:
 
 
 def direction(rng: np.random.Generator, x: NDArray) -> NDArray:
-    """A random direction whose elements are of the size of those of ``x``, so that steps stay in its domain."""
+    """A random direction whose elements scale with those of ``x``, so that steps stay in the domain."""
     size = np.abs(x.astype(np.float64))
     largest = float(size.max(initial=0.0)) or 1.0
     return np.asarray(rng.normal(size=x.shape) * np.where(size > 0, size, largest)).astype(x.dtype)

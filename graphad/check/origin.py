@@ -1,8 +1,8 @@
-"""Where a nan or an infinity came from: followed upwards, element by element, to the equation that made it.
+"""The origin of a nan or an infinity: traced back, element by element, to the equation that made it.
 
-An operand is to blame for an element of a result if that element would be as it should with the nan (or the
-infinities) of that operand replaced by ordinary numbers. So what a mask hides, what another row holds and what a
-comparison swallows is never blamed, and no knowledge of single primitives is needed.
+An operand is to blame for an element of a result if replacing the nan (or the infinities) of that operand by ordinary
+numbers mends the element. So what is masked out, lies in another row or is only compared is never blamed, and no
+knowledge of single primitives is needed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from graphad.ir.types import Literal
 NDArray = np.ndarray[Any, Any]
 Index = tuple[int, ...]
 
-_ORDINARY: Final = (0.5, 2.0)  # of every domain one is an inner point
+_ORDINARY: Final = (0.5, 2.0)  # one of them is an inner point of every domain
 
 
 class Origin(NamedTuple):
-    """What made a value nan or infinite.
+    """The equation, or input, that made a value nan or infinite.
 
     Attributes
     ----------
     value
         nan, inf or -inf.
     eqn, loc
-        The equation that made it, and where that stands; None for an input or a constant.
+        The equation that made it, and its location; None for an input or a constant.
     operands
         Its operands.
     place
@@ -52,7 +52,7 @@ class Origin(NamedTuple):
 
     @property
     def first(self) -> Origin:
-        """Where it all began: of a nan that was made of an infinity, what made that, or the input that holds it."""
+        """The first cause: of a nan made of an infinity, the origin of that."""
         cause = self.cause
         return self if cause is None or (cause.eqn is None and cause.input is None) else cause.first
 
@@ -67,7 +67,7 @@ class Run:
     flush
         Treat denormal numbers as zero, as compiled programs do.
     finite
-        Put ordinary numbers in the place of infinities that arguments and constants hold.
+        Replace infinities in arguments and constants by ordinary numbers.
     """
 
     def __init__(self, graph: Graph, args: Sequence[Any], *, flush: bool = False, finite: bool = False) -> None:
@@ -108,7 +108,7 @@ class Run:
         return [self._flushed(conform(r, a)) for r, a in zip(results, avals, strict=True)]
 
     def inside(self, eqn: Eqn, operands: Sequence[Any]) -> Run:
-        """The region of ``eqn``, which has the operands of the equation."""
+        """A run of the region of ``eqn``, on the operands of the equation."""
         return Run(eqn.regions[0], operands, flush=self.flush, finite=self.finite)
 
     @property
@@ -162,7 +162,7 @@ def _follow(run: Run, atom: Atom, index: Index) -> Origin:
 
 
 def _outside(found: Origin, run: Run, eqn: Eqn) -> Origin:
-    """What was found in the region of ``eqn``, a cause that is an operand of the equation followed further."""
+    """The origin found in the region of ``eqn``; a cause that is an operand of the equation is traced further."""
     cause = found.cause
     if cause is None:
         return found
@@ -172,13 +172,13 @@ def _outside(found: Origin, run: Run, eqn: Eqn) -> Origin:
 
 
 class _Blame:
-    """Which operand of an equation makes one element of its result what it is."""
+    """Finds the operand of an equation that is to blame for one element of its result."""
 
     def __init__(self, run: Run, eqn: Eqn, output: int, index: Index) -> None:
         self.run, self.eqn, self.output, self.index = run, eqn, output, index
 
     def operand(self, operands: Sequence[NDArray], bad: Any) -> tuple[int, Index] | None:
-        """The operand whose ``bad`` elements are to blame, and one of these; None if none is."""
+        """The operand whose ``bad`` elements are to blame, and one of these elements; None if none is."""
         masks = [bad(x) if _is_float(x) else np.zeros(x.shape, np.bool_) for x in operands]
         suspects = [i for i, mask in enumerate(masks) if mask.any()]
         same = np.isnan if np.isnan(self._result(operands)) else np.isinf
@@ -197,7 +197,7 @@ class _Blame:
     def _element(
         self, operands: Sequence[NDArray], cleaned: dict[int, NDArray], i: int, mask: NDArray, same: Any
     ) -> Index:
-        """One element of ``mask`` that is enough to blame operand ``i``: found by halving what is left as it is."""
+        """One element of ``mask`` that suffices to blame operand ``i``, found by bisection."""
         suspects = np.flatnonzero(mask)
         while len(suspects) > 1:
             half = suspects[: len(suspects) // 2]
@@ -207,7 +207,7 @@ class _Blame:
         return tuple([int(k) for k in np.unravel_index(int(suspects[0]), mask.shape)])
 
     def _stays(self, operands: Sequence[NDArray], cleaned: dict[int, NDArray], same: Any) -> bool:
-        """Whether the element is as bad with other numbers in the place of those marked."""
+        """Whether the element stays bad when those marked are replaced."""
         return all([same(self._result(_with(operands, cleaned, number))) for number in _ORDINARY])
 
     def _result(self, operands: Sequence[NDArray]) -> Any:

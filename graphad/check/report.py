@@ -1,4 +1,4 @@
-"""All that is wrong of the rules of a program, in words."""
+"""Reports on wrong rules of a program, as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from graphad.check.batching import batching_faults, batching_faults_at
 from graphad.check.calculus import Arrays
 from graphad.check.equations import Fault, faults, singles
-from graphad.check.words import doubt_text, fault_text
+from graphad.check.messages import doubt_text, fault_text
 from graphad.errors import at
 from graphad.ir.graph import Graph
 from graphad.ir.loc import user_line
@@ -15,7 +15,7 @@ from graphad.primitives.elementwise import stop_gradient
 
 
 def why_gradients_differ(graph: Graph, args: Arrays, order: int) -> str:
-    """The first equation of ``graph`` with a wrong derivative or transpose at ``args``, or what else may be why."""
+    """The first equation of ``graph`` with a wrong derivative or transpose at ``args``, or another likely reason."""
     found, doubts = _first(faults(graph, args, order))
     if found is not None:
         return fault_text(found)
@@ -26,19 +26,19 @@ def why_gradients_differ(graph: Graph, args: Arrays, order: int) -> str:
 
 
 def why_lanes_differ(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool]) -> str:
-    """The first equation of ``graph`` whose batching rule is wrong for these lanes."""
+    """The first equation of ``graph`` whose batching rule is wrong for this batch."""
     found, _ = _first(batching_faults(graph, lanes, mask))
-    return fault_text(found) if found is not None else "Every equation of it is right over these lanes."
+    return fault_text(found) if found is not None else "Every equation of it is right over this batch."
 
 
 def all_faults(graph: Graph, args: Arrays, order: int) -> tuple[int, list[str]]:
-    """How many equations were looked at, and what is wrong of their derivatives, transposes and batching rules."""
+    """The number of equations checked, and the faults of their derivatives, transposes and batching rules."""
     found = [*faults(graph, args, order), *batching_faults_at(graph, args)]
     return sum(1 for _ in singles(graph, args)), [fault_text(f) for f in found if f.is_decided]
 
 
 def _first(found: Iterable[Fault]) -> tuple[Fault | None, list[Fault]]:
-    """The first fault that is none of doubt, and the doubts until then."""
+    """The first decided fault, and the doubtful ones before it."""
     doubts: list[Fault] = []
     for fault in found:
         if fault.is_decided:

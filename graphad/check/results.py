@@ -1,4 +1,4 @@
-"""Results of a program that are nan or infinite: which are, and in words who made them so."""
+"""Messages on results of a program that are nan or infinite, with their origin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphad.check.messages import element, number, origin_text
 from graphad.check.origin import Index, Origin, Run, find_origin, first_of
-from graphad.check.words import element, number, origin_text
 from graphad.ir.graph import Graph
 
 NDArray = np.ndarray[Any, Any]
@@ -25,17 +25,17 @@ class Complaint(NamedTuple):
 def complaint(
     graph: Graph, arrays: Sequence[Any], results: Sequence[NDArray], bad: Sequence[tuple[int, Test]]
 ) -> Complaint | None:
-    """One paragraph on the first of the ``bad`` results; None if all are as meant.
+    """One paragraph on the first of the ``bad`` results; None if all are intended.
 
     Parameters
     ----------
     graph
         The program, not simplified.
     arrays, results
-        What it was given, and what it gave.
+        Its arguments and results.
     bad
-        Outputs, by position, that hold what ``isnan`` or ``isinf`` is true of. An infinity that comes from an argument
-        or a constant is meant to be there.
+        Outputs, by position, that hold nan or infinities. An infinity that comes from an argument or a constant is
+        intended.
     """
     for k, is_bad in bad:
         what = f"result {k} of {graph.name}" if len(results) > 1 else f"the result of {graph.name}"
@@ -49,7 +49,7 @@ def complaint(
 
 
 def _origin(graph: Graph, arrays: Sequence[Any], k: int, bad: NDArray, is_bad: Test) -> Origin | str:
-    """Who made output ``k`` bad, or in words that only the compiled program does; empty if nobody made it."""
+    """The origin of output ``k``, or a note that only the compiled program makes it bad; empty if there is none."""
     there: list[NDArray] = []
     for flush in (False, True):  # compiled programs may have treated a denormal number as zero
         run = Run(graph, arrays, flush=flush)

@@ -1,4 +1,4 @@
-"""A program in float64, where differences are worth more."""
+"""Widening of graphs to float64, where finite differences are more accurate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from graphad.ir.types import Aval, DType, Literal, aval, f64, literal
 
 
 def widened(graph: Graph) -> Graph | None:
-    """``graph`` with float64 in the place of every floating-point type; None where an equation does not allow it.
+    """``graph`` with float64 instead of every floating-point type; None if an equation does not allow it.
 
-    One is that of a custom derivative, whose rule is the user's and made for the types that it meets.
+    A custom derivative does not: its rule is the user's, for the types that it was traced with.
     """
     if any([RULE in eqn.primitive.params.values() for eqn in graph.eqns]):
         return None

@@ -248,7 +248,7 @@ def _undecorated(fun: Function) -> Function:
 
 
 def plain_function(fun: Function) -> Function:
-    """The Python function itself, for arguments in which `Static` stands for the values in it."""
+    """The Python function itself, for arguments with `Static` around static values."""
     return _with_static_values(_undecorated(fun))
 
 
@@ -257,7 +257,7 @@ def _is_static(x: Any) -> bool:
 
 
 def _with_static_values(fun: Function) -> Function:
-    """``fun``, for arguments in which `Static` stands for the values in it."""
+    """``fun``, for arguments with `Static` around static values."""
 
     def call(*args: Any) -> Any:
         return fun(*tree_map(lambda x: x.value if _is_static(x) else x, args, is_leaf=_is_static))

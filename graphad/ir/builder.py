@@ -1,4 +1,4 @@
-"""`Builder`: appends equations with value numbering, and closes into a `Graph` without what nobody reads.
+"""`Builder`: appends equations with value numbering, and closes into a `Graph` without dead code.
 
 Equal equations get one number as they are appended (common subexpressions never exist), and `close` drops dead ones:
 neither is a pass. Appending is on everybody's path, so it works on plain ints, tuples and one dictionary.

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.lowering import Lowering
 from graphad.ir.params import RULE, ParamKind
-from graphad.ir.recent import Recent
 from graphad.ir.types import Aval, DType, OperandType
 
 
@@ -110,7 +110,7 @@ class Primitive:
     region_rules: RegionRules | None = None
     prune: Callable[..., Any] | None = None
     _names: tuple[str, ...] = field(init=False, repr=False, default=())
-    _memo: Recent[Any, tuple[Aval, ...]] | None = field(init=False, repr=False, default=None)
+    _memo: BoundedDict[Any, tuple[Aval, ...]] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.name in PRIMITIVES:
@@ -118,7 +118,7 @@ class Primitive:
         self._names = tuple(self.params)
         # Regions and rules hold programs and arrays, which a table of types should not keep alive.
         if self.region_rules is None and RULE not in self.params.values():
-            self._memo = Recent(_REMEMBERED)
+            self._memo = BoundedDict(_REMEMBERED)
         PRIMITIVES[self.name] = self
 
     def __call__(self, *operands: Any, **params: Any) -> Any:

@@ -61,7 +61,7 @@ def _float32_to_odd(x: NDArray) -> NDArray:
     if x.dtype == np.float32:
         return x
     if x.dtype.itemsize == 8 and x.dtype.kind in "iu":
-        # Beyond 2**53 a digit that float64 holds stands for the low ones, which bfloat16 is far from holding.
+        # Beyond 2**53 a sticky bit replaces the low bits, far below the precision of bfloat16.
         large = (x > _EXACT) | (x < -_EXACT) if x.dtype.kind == "i" else x > _EXACT
         low = x & x.dtype.type(0xFFF)
         x = np.where(large, x - low + (low != 0) * x.dtype.type(0x800), x)

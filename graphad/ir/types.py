@@ -17,12 +17,12 @@ import ml_dtypes
 import numpy as np
 
 from graphad.ir import forks
-from graphad.ir.recent import Recent
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.rounding import converted, integer_to_odd
 
 Kind = OneOf["b", "u", "i", "f", "c"]
 
-_RECENT: Final = 4096  # avals, and literals, that are kept though nobody uses them
+_RECENT: Final = 4096  # avals, and literals, that are kept alive though unused
 _interning: Final = forks.leaf(threading.RLock())  # threads that race must agree on one object
 
 
@@ -137,7 +137,7 @@ class Aval:
 
 
 _avals: Final[WeakValueDictionary[tuple[tuple[int, ...], DType], Aval]] = WeakValueDictionary()
-_recent_avals: Final[Recent[tuple[tuple[int, ...], DType], Aval]] = Recent(_RECENT)
+_recent_avals: Final[BoundedDict[tuple[tuple[int, ...], DType], Aval]] = BoundedDict(_RECENT)
 
 
 def aval(shape: tuple[int, ...], dtype: DType) -> Aval:
@@ -207,7 +207,7 @@ class Literal:
 
 
 _literals: Final[WeakValueDictionary[tuple[DType, bytes], Literal]] = WeakValueDictionary()
-_recent_literals: Final[Recent[tuple[type, Any, DType], Literal]] = Recent(_RECENT)
+_recent_literals: Final[BoundedDict[tuple[type, Any, DType], Literal]] = BoundedDict(_RECENT)
 
 
 def literal(value: Any, dtype: DType) -> Literal:

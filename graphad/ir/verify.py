@@ -1,4 +1,4 @@
-"""The verifier: what every graph must satisfy, whoever made it."""
+"""The verifier: the invariants of every graph."""
 
 from __future__ import annotations
 

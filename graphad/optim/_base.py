@@ -1,4 +1,4 @@
-"""What every gradient transformation is made of: the pair of functions, and arithmetic on trees of parameters."""
+"""Gradient transformations: the pair of functions, and arithmetic on trees of parameters."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def identity() -> GradientTransformation:
 
 
 def set_to_zero() -> GradientTransformation:
-    """The transformation after which parameters stay where they are.
+    """The transformation that sets updates to zero.
 
     >>> set_to_zero().update((3.0,), EmptyState())[0]
     (Array(0., dtype=float32, weak_type=True),)

@@ -1,4 +1,4 @@
-"""Gradient transformations made of others: one after another, on some parameters, every so many steps."""
+"""Composed gradient transformations: chained, on some parameters only, every n steps."""
 
 from __future__ import annotations
 

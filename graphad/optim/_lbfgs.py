@@ -21,7 +21,7 @@ from graphad.trace.source import where
 
 
 class Secant(NamedTuple):
-    """What one step taught: how parameters and gradients changed, and 1 over the product of the two.
+    """One pair of L-BFGS: the changes of parameters and gradients, and 1 over their inner product.
 
     A weight of zero says that there was no such step.
     """

@@ -1,4 +1,4 @@
-"""The line search that goes with L-BFGS: a step that goes down far enough, to where the slope is small.
+"""The line search for L-BFGS: a step that meets the strong Wolfe conditions.
 
 It is written with Python's own `while` and `if`. Run it as it is, outside `jit`: the function searched is compiled, and
 each trial costs one call of it. Inside `jit` it works as well, but each sequence of decisions is a path of its own.

@@ -1,4 +1,4 @@
-"""Gradient transformations with memory: decaying averages of gradients and of their squares."""
+"""Gradient transformations with moments: decaying averages of gradients and of their squares."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: Any = None) 
 
 
 def ema(decay: Scalar, debias: bool = True, accumulator_dtype: Any = None) -> GradientTransformation:
-    """The exponential moving average of the updates; with ``debias`` its start from zero is made up for.
+    """The exponential moving average of the updates; with ``debias`` it is corrected for its start from zero.
 
     >>> e = ema(0.5)
     >>> e.update((1.0,), e.init((0.0,)))[0]
@@ -253,7 +253,7 @@ def averaged_squares(updates: Tree, average: Tree, decay: Scalar) -> Tree:
 
 
 def unbiased(average: Tree, decay: Scalar, count: Any) -> Tree:
-    """An average after ``count`` steps from zero, with the weight that is missing made up for."""
+    """An average after ``count`` steps, with bias correction for its start from zero."""
 
     def corrected(m: Any) -> Any:
         dtype = np.result_type(m.dtype, np.float32)  # a count beyond 256 is no bfloat16

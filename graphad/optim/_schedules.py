@@ -41,7 +41,7 @@ def polynomial_schedule(
 def linear_schedule(
     init_value: Scalar, end_value: Scalar, transition_steps: int, transition_begin: int = 0
 ) -> Schedule:
-    """From ``init_value`` to ``end_value`` along a line.
+    """Linear from ``init_value`` to ``end_value``.
 
     >>> float(linear_schedule(1.0, 0.0, transition_steps=4)(1))
     0.75
@@ -52,7 +52,7 @@ def linear_schedule(
 def cosine_decay_schedule(
     init_value: Scalar, decay_steps: int, alpha: Scalar = 0.0, exponent: Scalar = 1.0
 ) -> Schedule:
-    """From ``init_value`` to ``alpha * init_value`` along half a cosine (Loshchilov and Hutter 2017).
+    """Cosine decay from ``init_value`` to ``alpha * init_value`` (Loshchilov and Hutter 2017).
 
     >>> round(float(cosine_decay_schedule(1.0, decay_steps=4)(2)), 6)
     0.5
@@ -216,7 +216,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
 
 
 def warmup_constant_schedule(init_value: Scalar, peak_value: Scalar, warmup_steps: int) -> Schedule:
-    """Up to the peak along a line, and then constant.
+    """Linear warm-up to the peak, and then constant.
 
     >>> float(warmup_constant_schedule(0.0, 1.0, 4)(3))
     0.75
@@ -232,7 +232,7 @@ def warmup_cosine_decay_schedule(
     end_value: Scalar = 0.0,
     exponent: Scalar = 1.0,
 ) -> Schedule:
-    """Up to the peak along a line, then down along half a cosine; ``decay_steps`` counts both parts.
+    """Linear warm-up to the peak, then cosine decay; ``decay_steps`` counts both parts.
 
     >>> float(warmup_cosine_decay_schedule(0.0, 1.0, 10, 100)(10))
     1.0
@@ -253,7 +253,7 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: Scalar | None = None,
 ) -> Schedule:
-    """Up to the peak along a line, then `exponential_decay`.
+    """Linear warm-up to the peak, then `exponential_decay`.
 
     >>> float(warmup_exponential_decay_schedule(0.0, 1.0, 10, 1, 0.5)(12))
     0.25

@@ -1,4 +1,4 @@
-"""The pass `inline`: puts the regions of equations in the place of the equations."""
+"""The pass `inline`: replaces calls by their regions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from graphad.primitives.elementwise import stop_gradient
 @graph_pass("inline")
 @dataclass(frozen=True)
 class Inline(Pass):
-    """Inline calls, so that other passes see through them; recomputation (`remat`) stays apart.
+    """Inline calls, so that other passes see through them; `remat` is not inlined.
 
     Attributes
     ----------
     custom
-        Inline functions with custom derivatives too, and forget `stop_gradient`: for graphs that will not be
+        Inline functions with custom derivatives too, and drop `stop_gradient`: for graphs that will not be
         differentiated any more.
     """
 

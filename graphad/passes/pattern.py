@@ -23,7 +23,7 @@ from graphad.ir.types import Literal, literal
 Bindings = dict[str, Any]  # Var -> Atom, Param -> the param's value
 
 
-#: What each operand is: the primitive that made it, `Literal`, or None for an input.
+#: The head of each operand: the primitive that made it, `Literal`, or None for an input.
 Heads = tuple[Any, ...]
 
 
@@ -37,7 +37,7 @@ class Matcher(Builder):
         self.makers: dict[int, Eqn] = {}
 
     def heads(self, inputs: tuple[Atom, ...]) -> Heads:
-        """What each of ``inputs`` is, for `Op.may_match`."""
+        """The heads of ``inputs``, for `Op.may_match`."""
         makers = self.makers
         return tuple([Literal if type(a) is not int else makers[a][0] if a in makers else None for a in inputs])
 
@@ -58,7 +58,7 @@ class Pattern(ABC):
 
     @abstractmethod
     def match(self, atom: Atom, builder: Matcher, found: Bindings) -> bool:
-        """Whether ``atom`` fits; what variables stand for is added to ``found``."""
+        """Whether ``atom`` matches; bindings of variables are added to ``found``."""
 
     @abstractmethod
     def build(self, builder: Builder, found: Bindings) -> Any:
@@ -67,7 +67,7 @@ class Pattern(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Var(Pattern):
-    """Any operand of one of ``kinds`` (letters of `DType.kind`); the same one wherever the variable stands."""
+    """Any operand of one of ``kinds`` (letters of `DType.kind`); the same one at all occurrences of the variable."""
 
     name: str
     kinds: str
@@ -94,7 +94,7 @@ class Var(Pattern):
 
 @dataclass(frozen=True, slots=True)
 class Const(Pattern):
-    """A literal of this value, in the dtype at hand: a float matches floats only, to the bit (0.0 is not -0.0)."""
+    """A literal of this value, in any dtype of its kind: a float matches floats only, bitwise (0.0 is not -0.0)."""
 
     value: bool | int | float
 
@@ -117,7 +117,7 @@ class Const(Pattern):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """Any value of a param; the same one wherever the variable stands."""
+    """Any value of a param; the same one at all occurrences of the variable."""
 
     name: str
 
@@ -138,7 +138,7 @@ class Op(Pattern):
         return eqn is not None and eqn[0] is self.primitive and self.match_eqn(eqn[1], eqn[2], builder, found)
 
     def match_eqn(self, inputs: tuple[Atom, ...], params: tuple[Any, ...], builder: Matcher, found: Bindings) -> bool:
-        """As `match`, for an equation of this primitive that need not stand in the builder."""
+        """As `match`, for an equation of this primitive that is not in the builder yet."""
         if len(inputs) != len(self.operands):
             return False
         for wanted, value in zip(self.params, params, strict=True):

@@ -1,13 +1,13 @@
 """The rewriting engine: rules as data, applied in one forward walk.
 
-A rule is a sentence of algebra, and says where it stops being true::
+A rule is an algebraic identity, and says where it does not hold::
 
     rule("add-zero", add(x, 0.0), x, exact=False)  # -0.0 + 0.0 is +0.0
 
-The engine is a `Builder` that tries the rules on every equation before it appends it, and computes scalars that depend
-on literals alone (so that a term may say ``mul(x, neg(c))``). Terms are built through the same door, so they are
-simplified in their turn; value numbering merges what becomes equal, and `close` drops what nobody reads any more. An
-equation's operands are final when it is seen, and no rule makes work grow, so time is linear.
+The engine is a `Builder` that tries the rules on every equation before it appends it, and folds scalar constants (so
+that a term may say ``mul(x, neg(c))``). Terms are built by the same method, so they are simplified in their turn; value
+numbering merges what becomes equal, and `close` eliminates dead equations. An equation's operands are final when it is
+appended, and no rule increases the work, so time is linear.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Rule:
         return None
 
     def narrowed(self, primitive: Primitive, heads: Heads) -> Rule | None:
-        """The rule with those variants alone that may fit such an equation; None if there are none."""
+        """The rule with only those variants that may match such an equation; None if there are none."""
         if self.pattern.primitive is not primitive:
             return None
         variants = tuple(v for v in self.variants if v.may_match(heads))
@@ -83,8 +83,8 @@ class GeneralRule:
 
     name: str
     function: Callable[[Rewriter, Candidate], Any]
-    exact: bool
     primitives: tuple[Primitive, ...]  # empty: all
+    exact: ClassVar[bool] = True
 
     def apply(self, builder: Rewriter, eqn: Candidate) -> Any:
         """The term for ``eqn``, or None where the rule does not fit."""
@@ -137,10 +137,10 @@ def rule(
         term with primitives or declines with None. To functions a value is a Ref, a literal a Literal, a param what it
         is; ``out`` is the type of the result.
     exact
-        The term has the same bits for all operands, and the same derivatives. Other rules need ``fast_math``.
+        The term is bitwise equal for all operands, and has the same derivatives. Other rules need ``fast_math``.
     reorders_sums
-        The term adds up the same numbers, perhaps in another order, and a zero may change its sign on the way: still
-        counted as exact.
+        The term sums the same numbers, perhaps in another order, and a zero may change its sign: this still counts as
+        exact.
     when
         A condition, as a function of the variables that it names.
     examples
@@ -154,19 +154,17 @@ def rule(
     return Rule(name, pattern, term, exact, reorders_sums, when, tuple(examples), variants, arguments, conditions)
 
 
-def general_rule(
-    name: str, *primitives: Primitive, exact: bool = True
-) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
-    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` a rule on ``primitives``, or on all."""
+def general_rule(name: str, *primitives: Primitive) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
+    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` an exact rule on ``primitives``, or on all."""
 
     def decorate(function: Callable[[Rewriter, Candidate], Any]) -> GeneralRule:
-        return GeneralRule(name, function, exact, primitives)
+        return GeneralRule(name, function, primitives)
 
     return decorate
 
 
 def _arguments(name: str, pattern: Op, function: Callable[..., Any]) -> tuple[Argument, ...]:
-    """What the parameters of a rule's function stand for."""
+    """The parameters of a rule's function, as variables of the rule."""
     variables = {v.name: v for v in pattern.variables()}
     arguments: list[Argument] = []
     for parameter in inspect.signature(function).parameters:
@@ -212,11 +210,11 @@ class RuleSet:
         raise KeyError(f"there is no rule {name}. {did_you_mean(name, [r.name for r in self.rules])}")
 
     def exact(self) -> RuleSet:
-        """The rules that hold to the bit."""
+        """The bitwise exact rules."""
         return RuleSet(r for r in self.rules if r.exact)
 
     def on(self, primitive: Primitive, heads: Heads) -> tuple[AnyRule, ...]:
-        """The rules that may fit an equation of ``primitive`` on operands with these heads; remembered."""
+        """The rules that may match an equation of ``primitive`` on operands with these heads; memoised."""
         key = (primitive, heads)
         found = self._fitting.get(key)
         if found is None:
@@ -265,7 +263,7 @@ class Rewriter(Matcher):
         return outputs
 
     def _past(self, region: Graph, inputs: tuple[Atom, ...], outputs: tuple[int, ...]) -> tuple[int, ...]:
-        """Outputs of a region that are its inputs or literals need not go through it."""
+        """Outputs of a region that are inputs or literals are taken from outside of it."""
         given = region.n_inputs
         return tuple(
             [
@@ -280,7 +278,7 @@ class Rewriter(Matcher):
         return region.memoize(("rewrite", self.rules), lambda: rewrite(region, self.rules))
 
     def _rewritten(self, eqn: Candidate) -> tuple[Atom, ...] | None:
-        """What stands for the outputs of ``eqn``: constants, or the term of the first rule that fits."""
+        """The replacement of the outputs of ``eqn``: constants, or the term of the first rule that matches."""
         constants = _folded(eqn)
         if constants is not None:
             self._report("fold-constants")
@@ -302,7 +300,7 @@ class Rewriter(Matcher):
             self.on_rewrite(name, self.loc)
 
     def _fitted(self, r: AnyRule, term: Any, wanted: Aval) -> Atom:
-        """The atom of ``term``, repeated if it is a scalar that stands for an array."""
+        """The atom of ``term``, broadcast if it is a scalar in place of an array."""
         ref = term if isinstance(term, Ref) else Ref(self, literal(term, wanted.dtype))
         if ref.aval is not wanted and ref.shape == () and ref.dtype is wanted.dtype:
             ref = broadcast(ref, shape=wanted.shape, dims=())
@@ -312,7 +310,7 @@ class Rewriter(Matcher):
 
 
 def _folded(eqn: Candidate) -> tuple[Literal, ...] | None:
-    """Scalars computed from literals alone are literals, by the NumPy reference."""
+    """Constant folding of scalars, by the NumPy reference."""
     primitive, inputs, params, avals = eqn
     if not inputs or type(inputs[0]) is int or not all([isinstance(a, Literal) for a in inputs]):
         return None
@@ -327,14 +325,14 @@ def _folded(eqn: Candidate) -> tuple[Literal, ...] | None:
 
 @without_collector
 def rewrite(graph: Graph, rules: RuleSet, on_rewrite: OnRewrite | None = None) -> Graph:
-    """``graph`` with ``rules`` applied wherever they fit, in its regions too.
+    """``graph`` with ``rules`` applied wherever they match, in its regions too.
 
     Parameters
     ----------
     graph
         What to rewrite. Inputs, outputs and effects keep their number, order and types.
     rules
-        Tried in order on each equation; the first that fits is taken.
+        Tried in order on each equation; the first that matches is applied.
     on_rewrite
         Called with the rule's name and the equation's location at every rewrite.
     """

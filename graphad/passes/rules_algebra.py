@@ -1,9 +1,9 @@
 """Rules of arithmetic, comparison, logic and casts.
 
-Floating-point sums and products are rewritten only where the bits stay: -0.0 is the neutral element of addition (0.0 is
-not: -0.0 + 0.0 is 0.0), 1 that of multiplication, and a sign moves freely through products but not out of differences
-(x - x is 0.0, and so is its mirror image, but not its negative). Rules keep derivatives, too: a rule that only kept
-values could not run before differentiation.
+Floating-point sums and products are rewritten only where results are bitwise equal: -0.0 is the identity of addition
+(0.0 is not: -0.0 + 0.0 is 0.0), 1 that of multiplication, and a sign moves freely through products but not through
+differences (a - b and b - a are both 0.0 where a = b, so neither is the negative of the other). Rules preserve
+derivatives, too: a rule that only preserved values could not run before differentiation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ s, t = param("s"), param("t")
 
 
 def _power_of_two(c: Literal) -> bool:
-    """Division by it is multiplication by its inverse, to the bit."""
+    """Whether division by it is multiplication by its inverse, bitwise."""
     if c.dtype not in (f32, f64):
         return False
     mantissa, exponent = frexp(abs(float(c.value)))
@@ -108,7 +108,7 @@ ARITHMETIC = RuleSet(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Choices and logic
+# Selection and logic
 
 LOGIC = RuleSet(
     [

@@ -13,7 +13,7 @@ from graphad.primitives.layout import broadcast
 
 @general_rule("empty")
 def _empty(builder: Rewriter, eqn: Candidate) -> Any:
-    """An array without elements holds whatever one likes."""
+    """An array without elements is a constant."""
     primitive, inputs, _, avals = eqn
     if any([a.size for a in avals]) or (primitive is broadcast and isinstance(inputs[0], Literal)):
         return None
@@ -22,7 +22,7 @@ def _empty(builder: Rewriter, eqn: Candidate) -> Any:
 
 @general_rule("repeated-operands")
 def _repeated_operands(builder: Rewriter, eqn: Candidate) -> Any:
-    """A repeated literal operand is the literal; where all operands repeat alike, so does the result."""
+    """A broadcast literal operand becomes the literal; broadcasts alike of all operands move to the result."""
     primitive, inputs, params, avals = eqn
     if not primitive.elementwise or broadcast not in builder.heads(inputs):
         return None

@@ -1,4 +1,4 @@
-"""Rules of shape operations: what only moves elements composes, vanishes, or gets out of the way of arithmetic."""
+"""Rules of shape operations: data movement is composed, eliminated, or moved past arithmetic."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ contract, batch = param("contract"), param("batch")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Nothing moves
+# Identities
 
 IDENTITIES = RuleSet(
     [
@@ -60,7 +60,7 @@ IDENTITIES = RuleSet(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Two become one
+# Compositions
 
 
 def _slice_of_slice(x: Ref, inner_start: Shape, inner_step: Shape, start: Shape, step: Shape, out: Aval) -> Ref:
@@ -89,7 +89,7 @@ def _sum_of_sum(x: Ref, inner_axes: Shape, axes: Shape) -> Ref:
 
 
 def _transposed_broadcast(x: Ref, shape: Shape, dims: Shape, perm: Shape) -> Ref:
-    """The operand's axes come in the order in which the output has them."""
+    """A transposed broadcast is a broadcast if the operand's axes keep their order."""
     places = [perm.index(d) for d in dims]
     moved = transpose(x, perm=tuple(sorted(range(len(dims)), key=lambda k: places[k])))
     return broadcast(moved, shape=tuple(shape[p] for p in perm), dims=tuple(sorted(places)))
@@ -129,14 +129,14 @@ COMPOSITIONS = RuleSet(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A scalar, repeated: moving it about changes nothing
+# Broadcast scalars, which data movement does not change
 
 
 _MINUS_ZERO = literal(-0.0, f64)
 
 
 def _sum_of_repeated(c: Any, inner_shape: Shape, axes: Shape, out: Aval) -> Any:
-    """``count * c``, where that is the sum to the bit: all partial sums are exact."""
+    """``count * c``, where that is bitwise the sum: all partial sums are exact."""
     count = prod(inner_shape[a] for a in axes)
     if count == 0:
         return 0
@@ -205,7 +205,7 @@ def _right(x: Any, y: Ref, perm: Shape, contract: Any, batch: Any) -> Ref | None
 
 
 def _swapped(x: Ref, y: Ref, perm: Shape, contract: Any, batch: Any) -> Ref | None:
-    """A transposition that exchanges the operands' free axes exchanges the operands."""
+    """A transposition that swaps the operands' free axes swaps the operands."""
     n_batch = len(batch[0])
     n_left = x.ndim - n_batch - len(contract[0])
     wanted = (*range(n_batch), *range(n_batch + n_left, len(perm)), *range(n_batch, n_batch + n_left))
@@ -241,7 +241,7 @@ CONTRACTIONS = RuleSet(
 
 @general_rule("concatenate-parts", concatenate)
 def _concatenate_parts(builder: Rewriter, eqn: Candidate) -> Any:
-    """Empty parts vanish; a concatenation along the same axis is taken apart; one part is itself."""
+    """Empty parts are dropped; a concatenation along the same axis is flattened; one part is itself."""
     (axis,) = eqn.params
     parts: list[Ref] = []
     for a in eqn.inputs:

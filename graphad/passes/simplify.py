@@ -1,4 +1,4 @@
-"""The pass `simplify`: all rewrite rules, in one walk."""
+"""The pass `simplify`: all rewrite rules, in one traversal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graphad.passes.rules_shape import COMPOSITIONS, CONSTANTS, CONTRACTIONS, ID
 RULES: Final[RuleSet] = (
     GENERAL + IDENTITIES + ARITHMETIC + LOGIC + CASTS + CONSTANTS + CONTRACTIONS + COMPOSITIONS + PIECES
 )
-#: The rules that keep every bit (but for the order of sums).
+#: The bitwise exact rules (up to the order of sums).
 EXACT_RULES: Final[RuleSet] = RULES.exact()
 
 
@@ -29,8 +29,8 @@ class Simplify(Pass):
     Attributes
     ----------
     fast_math
-        Take the rules too that change rounding, or take it that there is no nan and no infinity. None: as
-        ``config.fast_math`` says.
+        Also apply the rules that change rounding, or assume no NaNs and no infinities. None: as ``config.fast_math``
+        says.
     """
 
     fast_math: bool | None = None

@@ -133,7 +133,7 @@ def _transpose_w(ct: Ref, x: Ref, w: Aval, *, strides: Shape, dilation: Shape, g
 
 
 def _batch_rule(size: int, batched: tuple[bool, ...], x: Any, w: Any, *, groups: int, **steps: Shape) -> Ref:
-    """Lanes of ``x`` are more of its batch, lanes of ``w`` more features, lanes of both more groups."""
+    """A batch axis of ``x`` is merged with its batch, one of ``w`` with the features, one of both with the groups."""
     if not batched[1]:
         lanes, batch, *rest = x.shape
         y = conv(reshape(x, shape=(lanes * batch, *rest)), w, groups=groups, **steps)

@@ -23,13 +23,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from graphad.errors import DifferentiationError
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import Inline
 from graphad.ir.params import AVALS, INT, RULE
 from graphad.ir.primitive import Primitive, RegionRules
-from graphad.ir.recent import Recent
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Tangents, atoms_of, jit, region_type, slim_region, spread
@@ -86,8 +86,8 @@ def _linearize_custom_jvp(
     graph, n_outs = rule.graph_for(in_avals)
     _check_results(rule, "jvp", graph.out_avals[:n_outs], eqn, builder.loc)
     n_args = rule.n_args
-    hot = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
-    outs = builder.inline(graph, [*atoms[:n_args], *[t.atom for t in hot], *atoms[n_args:]])
+    instantiated = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
+    outs = builder.inline(graph, [*atoms[:n_args], *[t.atom for t in instantiated], *atoms[n_args:]])
     predicates = _predicates(builder, eqn, atoms, n_outs)
     is_float = [a.is_float for a in graph.out_avals[:n_outs]]
     return [*outs[:n_outs], *predicates], [
@@ -99,7 +99,7 @@ def _linearize_custom_jvp(
 def _batched_primal(
     region: Graph, mask: tuple[bool, ...], size: int, n_results: int, batched: Callable[..., Any]
 ) -> tuple[Graph, tuple[bool, ...]]:
-    """The region over ``size`` lanes: results all batched, as the rules are; predicates of guards where they differ."""
+    """The region over a batch of ``size``: all results batched, as the rules are; guard predicates where they vary."""
     graph, found = batched(region, mask, size)
     builder = Builder()
     outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
@@ -151,10 +151,10 @@ def _linearize_custom_vjp(
     residuals = [*outs[n_outs:], *atoms[n_args:]]
     out_avals = graph.out_avals[:n_outs]
     builder.loc = ("jvp", loc)
-    hot = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
+    instantiated = _instantiate(builder, tangents[:n_args], in_avals[:n_args])
     results = builder.emit(
         custom_lin,
-        (*residuals, *[t.atom for t in hot]),
+        (*residuals, *[t.atom for t in instantiated]),
         (rule, len(residuals), in_avals, out_avals),
     )
     is_float = [a.is_float for a in out_avals]
@@ -240,15 +240,15 @@ def _unbatched(avals: Sequence[Aval], mask: Sequence[bool]) -> tuple[Aval, ...]:
 
 
 class BatchedRule:
-    """The rule of a custom derivative over ``size`` lanes of the operands marked in ``mask``."""
+    """The rule of a custom derivative over a batch of ``size`` for the operands marked in ``mask``."""
 
     def __init__(self, rule: Any, mask: tuple[bool, ...], size: int, batched: Callable[..., Any]) -> None:
         self.rule = rule
         self.mask = mask
         self.size = size
         self.batched = batched
-        self.batches: Recent[Any, Any] = Recent(MAX_GRAPHS)
-        self.graphs: Recent[Any, Graph] = Recent(MAX_GRAPHS)
+        self.batches: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
+        self.graphs: BoundedDict[Any, Graph] = BoundedDict(MAX_GRAPHS)
 
     @property
     def n_args(self) -> int:
@@ -276,7 +276,7 @@ class BatchedJvp(BatchedRule):
 
 
 class BatchedVjp(BatchedRule):
-    """A ``custom_vjp`` rule under vmap: cotangents of unbatched arguments are summed over the lanes."""
+    """A ``custom_vjp`` rule under vmap: cotangents of unbatched arguments are summed over the batch."""
 
     def fwd(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
         graph, n_residuals = self.rule.fwd(_unbatched(in_avals, self.mask))

@@ -1,7 +1,7 @@
 """Blocks of static size at computed positions: `dynamic_slice` and `dynamic_update_slice`.
 
-The leading ``batch`` axes of all operands are lanes; every other axis has a start, an operand with one number for each
-lane. A start that would let the block reach outside is moved to the nearest one that does not.
+The leading ``batch`` axes of all operands are batch axes; every other axis has a start, an operand with one number for
+each batch element. A start with which the block would be out of bounds is clamped to the nearest valid one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _check_starts(name: str, x: OperandType, sizes: Shape, starts: Sequence[Oper
 
 
 def _blocks(x: Array, sizes: Shape, starts: Sequence[Any], batch: int) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """For the references: of each lane, where it is, and where in it the block lies."""
+    """For the references: the index of each batch element, and the slices of its block."""
     for lane in np.ndindex(x.shape[:batch]):
         place = []
         for start, size, n in zip(starts, sizes, x.shape[batch:], strict=True):
@@ -106,7 +106,7 @@ def _slice_transpose(cts: Sequence[Ref], operands: Sequence[Any], *, sizes: Shap
 def _slice_batch(size: int, batched: Sequence[bool], *operands: Any, sizes: Shape, batch: int) -> Ref:
     x, *starts = operands
     if not any(batched[1:]):
-        # The same block of every lane: the new axis is one more that is taken whole.
+        # The same block of every batch element: the new axis is one more that is taken whole.
         if batch:
             return dynamic_slice(*all_batched(size, batched, operands), sizes=sizes, batch=batch + 1)
         return dynamic_slice(x, literal(0, i32), *starts, sizes=(size, *sizes), batch=0)

@@ -28,7 +28,7 @@ def _guard_type(*types: OperandType, expect: Literal) -> tuple[Aval, ...]:
 def _guard_batch(_size: int, batched: Sequence[bool], predicate: Any, *, expect: Literal) -> list[Any]:
     if batched[0]:
         raise TracerBoolError(
-            "Python branched on a value that differs between the lanes of a vmap. "
+            "Python branched on a value that differs along the batch axis of a vmap. "
             "Choose with graphad.numpy.where(c, x, y), or branch before the vmap."
         )
     return guard(predicate, expect=expect)
@@ -87,7 +87,7 @@ def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, l
 
 
 def printed_lines(values: Sequence[Any], *, fmt: str, lanes: int) -> Iterator[str]:
-    """What an equation of `debug_print` prints: one line for each lane.
+    """What an equation of `debug_print` prints: one line for each batch element.
 
     Examples
     --------

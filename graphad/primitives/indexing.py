@@ -1,14 +1,14 @@
 """Reads and writes at computed positions: `gather` and the `scatter_*` family.
 
-One scheme serves all of NumPy's indexing. Of an operand, the leading ``batch`` axes are *lanes*, which the indices have
-as well; ``axes`` are indexed; the others form the *window*, which is taken whole::
+One scheme serves all of NumPy's indexing. The leading ``batch`` axes of an operand are batch axes, which the indices
+have as well; ``axes`` are indexed; the others form the *window*, which is taken whole::
 
-    operand  [*lanes, ... axes and window, in any order ...]
-    indices  [*lanes, *positions, len(axes)]      i32 or i64, one coordinate for each of axes
-    updates  [*lanes, *positions, *window]        what gather gives, and scatter takes
+    operand  [*batch, ... axes and window, in any order ...]
+    indices  [*batch, *positions, len(axes)]      i32 or i64, one coordinate for each of axes
+    updates  [*batch, *positions, *window]        the result of gather, an operand of scatter
 
-``lane, position, window -> operand[lane, axes at indices[lane, position], the others at window]``. Coordinates count
-from 0; the faces wrap negative ones. An index tuple with a coordinate out of range is dealt with as ``mode`` says:
+``b, position, window -> operand[b, axes at indices[b, position], the others at window]``. Coordinates count
+from 0; the faces wrap negative ones. ``mode`` says what happens to an index tuple with a coordinate out of range:
 
 - ``clip`` (both): each coordinate is brought to the nearest valid one. The type rule refuses an empty axis.
 - ``fill``, ``zero`` (gather): the element read is `fill_literal` (nan for floats), or 0.
@@ -256,7 +256,7 @@ def _set_transpose(cts: Sequence[Ref], operands: Sequence[Any], **params: Any) -
 
 
 def _last_writes(shape: Shape, indices: Ref, *, axes: Shape, batch: int, mode: str) -> Ref | None:
-    """Which index tuples are the last ones that write to their element; None if there are no two in a lane."""
+    """Which index tuples are the last ones that write to their element; None if there are no two in a batch element."""
     lanes, at, _ = index_layout(shape, indices.shape, axes, batch)
     if prod(at) <= 1:
         return None

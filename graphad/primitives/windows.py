@@ -190,7 +190,7 @@ def _positions(name: str, doc: str, position: Callable[..., Any]) -> Primitive:
 
 def _positions_batch(name: str) -> Callable[..., Ref]:
     def batch(size: int, _batched: Any, x: Ref, **params: Shape) -> Ref:
-        # The lanes are one more axis of the operand: the positions in it go on from lane to lane.
+        # The batch axis is one more axis of the operand: positions in it are numbered across the batch.
         found = PRIMITIVES[name](x, **_with_lanes(**params))
         each = prod(x.shape[1:])
         return rem(found, each) if size > 1 and each else found

@@ -1,4 +1,4 @@
-"""Continuous distributions that are functions of even or normal numbers. All may be traced and differentiated."""
+"""Continuous distributions that are functions of uniform or normal numbers. All may be traced and differentiated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from graphad.trace.semantics import beside, canonical_shape, dtype_and_weakness,
 
 
 def exponential(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Numbers with density exp(-x) for x > 0.
+    """Exponential distribution: density exp(-x) for x > 0.
 
     >>> from graphad.random import key
     >>> exponential(key(0), (2,))
@@ -31,7 +31,7 @@ def exponential(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = Non
 
 
 def gumbel(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None, mode: str | None = None) -> Array:
-    """Numbers with density exp(-(x + exp(-x))); with ``mode="high"`` the tail is drawn from twice the bits.
+    """Gumbel distribution: density exp(-(x + exp(-x))); with ``mode="high"`` the tail is drawn from twice the bits.
 
     >>> from graphad.random import key
     >>> gumbel(key(0), (2,))
@@ -49,7 +49,7 @@ def gumbel(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None, mo
 
 
 def laplace(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Numbers with density exp(-abs(x)) / 2.
+    """Laplace distribution: density exp(-abs(x)) / 2.
 
     >>> from graphad.random import key
     >>> laplace(key(0), (2,))
@@ -62,7 +62,7 @@ def laplace(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -
 
 
 def logistic(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Numbers whose distribution function is `nn.sigmoid`.
+    """Logistic distribution: the distribution function is `nn.sigmoid`.
 
     >>> from graphad.random import key
     >>> logistic(key(0), (2,))
@@ -73,7 +73,7 @@ def logistic(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) 
 
 
 def cauchy(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Numbers with density 1 / (pi * (x**2 + 1)).
+    """Cauchy distribution: density 1 / (pi * (x**2 + 1)).
 
     >>> from graphad.random import key
     >>> cauchy(key(0), (2,))
@@ -85,7 +85,7 @@ def cauchy(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) ->
 def truncated_normal(
     key: ArrayLike, lower: ArrayLike, upper: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None
 ) -> Array:
-    """Normal numbers between two bounds, neither included.
+    """Truncated normal distribution between two bounds, neither included.
 
     >>> from graphad.random import key
     >>> truncated_normal(key(0), -1.0, 1.0, (2,))
@@ -104,7 +104,7 @@ def truncated_normal(
 def lognormal(
     key: ArrayLike, sigma: ArrayLike = 1.0, shape: Shape | None = None, dtype: DTypeLike | None = None
 ) -> Array:
-    """Numbers whose logarithm is normal with standard deviation ``sigma``.
+    """Log-normal distribution: the logarithm is normal with standard deviation ``sigma``.
 
     >>> from graphad.random import key
     >>> lognormal(key(0), 0.5, (2,))
@@ -116,7 +116,7 @@ def lognormal(
 
 
 def pareto(key: ArrayLike, b: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """Numbers with density b / x ** (b + 1) for x > 1.
+    """Pareto distribution: density b / x ** (b + 1) for x > 1.
 
     >>> from graphad.random import key
     >>> pareto(key(0), 2.0, (2,))
@@ -128,7 +128,7 @@ def pareto(key: ArrayLike, b: ArrayLike, shape: Shape | None = None, dtype: DTyp
 
 
 def rayleigh(key: ArrayLike, scale: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """The length of a vector of two normal numbers, times ``scale``.
+    """Rayleigh distribution: the length of a vector of two normal numbers, times ``scale``.
 
     >>> from graphad.random import key
     >>> rayleigh(key(0), 1.0, (2,))
@@ -146,7 +146,7 @@ def weibull_min(
     shape: Shape = (),
     dtype: DTypeLike | None = None,
 ) -> Array:
-    """Numbers x with ``exp(-(x / scale) ** concentration)`` of them beyond x.
+    """Weibull distribution: the probability to exceed x is ``exp(-(x / scale) ** concentration)``.
 
     >>> from graphad.random import key
     >>> weibull_min(key(0), 1.0, 1.0, (2,))
@@ -165,7 +165,7 @@ def triangular(
     shape: Shape | None = None,
     dtype: DTypeLike | None = None,
 ) -> Array:
-    """Numbers whose density rises along a line from ``left`` to ``mode`` and falls along one to ``right``.
+    """Triangular distribution: the density rises linearly from ``left`` to ``mode`` and falls linearly to ``right``.
 
     >>> from graphad.random import key
     >>> triangular(key(0), 0.0, 1.0, 2.0, (2,))
@@ -180,7 +180,7 @@ def triangular(
 
 
 def wald(key: ArrayLike, mean: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """When a random walk with drift first reaches ``mean`` (Michael, Schucany and Haas 1976).
+    """Wald (inverse Gaussian) distribution with this ``mean`` (Michael, Schucany and Haas 1976).
 
     >>> from graphad.random import key
     >>> wald(key(0), 1.0, (2,)).shape
@@ -197,7 +197,7 @@ def wald(key: ArrayLike, mean: ArrayLike, shape: Shape | None = None, dtype: DTy
 
 
 def maxwell(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """The length of a vector of three normal numbers.
+    """Maxwell distribution: the length of a vector of three normal numbers.
 
     >>> from graphad.random import key
     >>> maxwell(key(0), (2,)).shape

@@ -26,7 +26,7 @@ from graphad.trace.semantics import (
 
 
 def geometric(key: ArrayLike, p: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """How many throws it takes to the first success, if one in ``1 / p`` succeeds.
+    """Geometric distribution: the number of trials up to the first success, each with probability ``p``.
 
     >>> from graphad.random import key
     >>> geometric(key(0), 0.5, (2,))
@@ -48,7 +48,7 @@ def categorical(
     replace: bool = True,
     mode: str | None = None,
 ) -> Array:
-    """Positions along an axis of ``logits``, drawn with probabilities ``nn.softmax(logits, axis)``.
+    """Categorical distribution: positions along an axis of ``logits``, with probabilities ``nn.softmax(logits, axis)``.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from graphad.trace.semantics import canonical_shape
 def beta(
     key: ArrayLike, a: ArrayLike, b: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None
 ) -> Array:
-    """Numbers with density proportional to ``x ** (a - 1) * (1 - x) ** (b - 1)`` for x from 0 to 1.
+    """Beta distribution: density proportional to ``x ** (a - 1) * (1 - x) ** (b - 1)`` for x from 0 to 1.
 
     >>> from graphad.random import key
     >>> beta(key(0), 2.0, 3.0, (2,)).shape
@@ -67,7 +67,7 @@ def t(key: ArrayLike, df: ArrayLike, shape: Shape | None = None, dtype: DTypeLik
 
 
 def chisquare(key: ArrayLike, df: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
-    """The sum of the squares of ``df`` normal numbers.
+    """Chi-square distribution: the sum of the squares of ``df`` normal numbers.
 
     >>> from graphad.random import key
     >>> chisquare(key(0), 4.0, (2,)).shape
@@ -103,7 +103,7 @@ def generalized_normal(key: ArrayLike, p: float, shape: Shape = (), dtype: DType
 
 
 def ball(key: ArrayLike, d: int, p: float = 2, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Points spread evenly in the ball of radius 1 of the p-norm in ``d`` dimensions (Barthe et al. 2005).
+    """Uniform points in the unit ball of the p-norm in ``d`` dimensions (Barthe et al. 2005).
 
     >>> from graphad.random import key
     >>> ball(key(0), 3, shape=(2,)).shape

@@ -1,6 +1,6 @@
 """Keys and bits: what every distribution is made from.
 
-Inside, a key is a pair of words. They may be arrays, one key a lane: results then have the lanes as their first axis.
+Inside, a key is a pair of words. They may be arrays, a batch of keys: results then have the batch axis first.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Array:
 
 
 def split_words(words: Words, num: int) -> Any:
-    """``num`` keys for each lane, their words along the last axis."""
+    """``num`` keys for each key of the batch, their words along the last axis."""
     if config.threefry_partitionable:
         return gnp.stack(_counted(words, num), axis=-1)
     return gnp.reshape(_halved(words, 2 * num), (*words[0].shape, num, 2))
@@ -152,7 +152,7 @@ def words_of(key: Any, name: str) -> Words:
 
 
 def lanes_of(keys: Any) -> Words:
-    """The words of keys, one a lane."""
+    """The words of a batch of keys."""
     return keys[..., 0], keys[..., 1]
 
 

@@ -1,4 +1,4 @@
-"""Gamma and Poisson numbers: drawn, and drawn again until they are accepted.
+"""Gamma and Poisson numbers, by rejection sampling.
 
 All numbers are drawn side by side, each from the key that it has in JAX: the same numbers come out, but for the
 rounding of logarithms (and, should a number lie within rounding of being accepted, for that number).
@@ -74,12 +74,12 @@ def draw_gamma(
     d = gnp.where(boosted, alpha + 1, alpha) - 1 / 3
     c = 1 / 3 / gnp.sqrt(d)
     cubes = (_cubes_in_rounds if _traced(alpha, *keys) else _cubes)(keys, c, d, wanted)
-    even = fractions(boost_words, (), wanted)
+    uniform = fractions(boost_words, (), wanted)
     if logarithm:
-        log_even = gnp.log1p(-even)
-        drawn = gnp.log(d) + gnp.log(cubes) + gnp.where(boosted & (log_even != 0), log_even / alpha, 0)
+        log_uniform = gnp.log1p(-uniform)
+        drawn = gnp.log(d) + gnp.log(cubes) + gnp.where(boosted & (log_uniform != 0), log_uniform / alpha, 0)
     else:
-        drawn = d * cubes * gnp.where(boosted, gnp.power(1 - even, 1 / alpha), 1)
+        drawn = d * cubes * gnp.where(boosted, gnp.power(1 - uniform, 1 / alpha), 1)
     return gnp.reshape(drawn, sizes)
 
 
@@ -88,10 +88,10 @@ def _cubes(words: Words, c: Any, d: Any, dtype: DType) -> Array:
     cubes = np.ones(d.shape, dtype.numpy)
     lanes = np.arange(d.size)
     while lanes.size:
-        words, x_words, even_words = _split(words, 3)
+        words, x_words, uniform_words = _split(words, 3)
         x, v = _with_positive_base(x_words, c[lanes], dtype)
         cubes[lanes] = v * v * v
-        again = np.asarray(_rejected(x, v, d[lanes], fractions(even_words, (), dtype)))
+        again = np.asarray(_rejected(x, v, d[lanes], fractions(uniform_words, (), dtype)))
         lanes, words = lanes[again], _at(words, again)
     return Array(cubes)
 
@@ -110,24 +110,25 @@ def _with_positive_base(words: Words, c: Any, dtype: DType) -> tuple[Any, Any]:
 
 
 def _cubes_in_rounds(words: Words, c: Any, d: Any, dtype: DType) -> Any:
-    """As `_cubes`, but all numbers take part in every round, for the program is the same whatever comes."""
+    """As `_cubes`, but for traces: all numbers take part in a fixed number of rounds."""
     cubes, waiting = gnp.ones_like(d), gnp.ones(d.shape, bool)
     for _ in range(ROUNDS):
-        words, x_words, even_words = _split(words, 3)
+        words, x_words, uniform_words = _split(words, 3)
         x, v = gnp.zeros_like(c), gnp.full_like(c, -1)
         for _ in range(BASE_ROUNDS):
             x_words, subwords = _split(x_words, 2)
             x = gnp.where(v <= 0, standard_normal(subwords, (), dtype), x)
             v = 1 + x * c
         cubes = gnp.where(waiting & (v > 0), v * v * v, cubes)
-        waiting = waiting & ((v <= 0) | _rejected(x, v, d, fractions(even_words, (), dtype)))
+        waiting = waiting & ((v <= 0) | _rejected(x, v, d, fractions(uniform_words, (), dtype)))
     return cubes
 
 
-def _rejected(x: Any, v: Any, d: Any, even: Any) -> Any:
-    """Whether to draw again, given a number in [0, 1)."""
+def _rejected(x: Any, v: Any, d: Any, uniform: Any) -> Any:
+    """Whether a sample is rejected, given a uniform number in [0, 1)."""
     square, cube = x * x, v * v * v
-    return (even >= 1 - 0.0331 * (square * square)) & (gnp.log(even) >= square * 0.5 + d * ((1 - cube) + gnp.log(cube)))
+    bound = square * 0.5 + d * ((1 - cube) + gnp.log(cube))
+    return (uniform >= 1 - 0.0331 * (square * square)) & (gnp.log(uniform) >= bound)
 
 
 def poisson(key: ArrayLike, lam: ArrayLike, shape: Shape | None = None, dtype: DTypeLike | None = None) -> Array:
@@ -152,7 +153,7 @@ def poisson(key: ArrayLike, lam: ArrayLike, shape: Shape | None = None, dtype: D
 
 
 def _count_few(words: Words, rates: Any) -> Any:
-    """Knuth's method: even numbers multiplied until the product is below exp(-rate)."""
+    """Knuth's method: uniform numbers multiplied until the product is below exp(-rate)."""
     counts = log_product = gnp.zeros(rates.shape, f32.numpy)
     for going in _turns(FEW_ROUNDS, rates, *words):
         running = log_product > -rates
@@ -200,7 +201,7 @@ def _log_factorial(k: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Drawing again
+# Rejection loops
 
 
 def _turns(rounds: int, *xs: Any) -> Iterator[Callable[[Any], bool]]:

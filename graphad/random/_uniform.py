@@ -1,4 +1,4 @@
-"""Numbers spread evenly, and what comes straight from them: normal numbers, coins, integers."""
+"""Uniform numbers, and distributions that are simple functions of them: normal, Bernoulli, Rademacher, integers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def uniform(
     minval: ArrayLike = 0.0,
     maxval: ArrayLike = 1.0,
 ) -> Array:
-    """Numbers spread evenly from ``minval`` (included) to ``maxval`` (excluded).
+    """Uniform distribution from ``minval`` (included) to ``maxval`` (excluded).
 
     >>> from graphad.random import key
     >>> uniform(key(0), (2,))
@@ -51,7 +51,7 @@ def uniform(
 
 
 def normal(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """Numbers of the normal distribution with mean 0 and variance 1.
+    """Normal distribution with mean 0 and variance 1.
 
     >>> from graphad.random import key
     >>> normal(key(0), ())
@@ -62,7 +62,7 @@ def normal(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) ->
 
 
 def bernoulli(key: ArrayLike, p: ArrayLike = 0.5, shape: Shape | None = None) -> Array:
-    """True with probability ``p``, else false.
+    """Bernoulli distribution: true with probability ``p``, else false.
 
     >>> from graphad.random import key
     >>> bernoulli(key(0), 0.5, (3,))
@@ -74,7 +74,7 @@ def bernoulli(key: ArrayLike, p: ArrayLike = 0.5, shape: Shape | None = None) ->
 
 
 def rademacher(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
-    """1 or -1, each with probability 1/2.
+    """Rademacher distribution: 1 or -1, each with probability 1/2.
 
     >>> from graphad.random import key
     >>> rademacher(key(0), (3,))
@@ -135,18 +135,18 @@ def _integer(x: ArrayLike, name: str) -> Any:
 
 
 def _clipped(x: Any, dtype: DType) -> Any:
-    """``x`` in ``dtype``, values beyond its range at its ends."""
+    """``x`` in ``dtype``, clamped to its range."""
     have, limits = np.iinfo(x.dtype), np.iinfo(dtype.numpy)
     low, high = max(have.min, limits.min), min(have.max, limits.max)
     return cast(gnp.where(x < low, x.dtype.type(low), gnp.where(x > high, x.dtype.type(high), x)), dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What the other distributions build on
+# Helpers of the other distributions
 
 
 def between(words: Words, shape: tuple[int, ...], dtype: DType, low: Any, high: Any) -> Any:
-    """Numbers spread evenly between two operands."""
+    """Uniform numbers between two operands."""
     return gnp.maximum(low, fractions(words, shape, dtype) * (high - low) + low)
 
 
@@ -161,14 +161,14 @@ def fractions(words: Words, shape: tuple[int, ...], dtype: DType) -> Any:
 
 
 def standard_normal(words: Words, shape: tuple[int, ...], dtype: DType) -> Any:
-    """Normal numbers: the inverse of their distribution function at even ones."""
+    """Normal numbers: the inverse of their distribution function at uniform numbers."""
     limit = np.nextafter(dtype.numpy.type(-1), dtype.numpy.type(0))
     spread = between(words, shape, dtype, Array(np.asarray(limit)), Array(np.ones((), dtype.numpy)))
     return elementwise(erf_inv, spread) * np.asarray(math.sqrt(2), dtype.numpy)[()]
 
 
 def float_dtype(dtype: DTypeLike | None, name: str) -> DType:
-    """The floating-point type that was asked for."""
+    """The floating-point type given by ``dtype``, checked."""
     wanted = default_float() if dtype is None else canonical_dtype(dtype)
     if not wanted.is_float:
         raise TypeError(f"{source.where()}{name} gives floating-point numbers, not {wanted.numpy}.")

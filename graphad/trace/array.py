@@ -1,4 +1,4 @@
-"""`Array`: the immutable array of graphad, a thin skin over one NumPy array."""
+"""`Array`: the immutable array of graphad, a thin wrapper of one NumPy array."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
     Attributes
     ----------
     weak_type : bool
-        The dtype came from Python scalars alone, and yields to that of the arrays it meets.
+        The dtype came from Python scalars alone, and gives way to that of other operands in promotion.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
     __slots__ = ("__weakref__", "_committed", "_value", "weak_type")
     __array_priority__ = 100
     is_tracer = False
-    takes_over = False  # with one such operand a primitive is run by that operand's class
+    takes_over = False  # whether a primitive with such an operand is run by that operand's class
     __hash__: Any
 
     _committed: bool  # set, to True, by `graphad.device_put` alone
@@ -102,11 +102,11 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
 
     @property
     def device(self) -> Device:
-        """Where it is."""
+        """The device that it is on."""
         return CPU
 
     def devices(self) -> set[Device]:
-        """Where it is, as JAX has it."""
+        """The set of its device, as in JAX."""
         return {self.device}
 
     def __emit__(
@@ -193,12 +193,12 @@ class Array(Operators, Dispatch, metaclass=ArrayType):
         return self._value.shape[0]
 
     def delete(self) -> None:
-        """Give up the memory now; whatever else is done with the array raises `DeletedArrayError`."""
+        """Free the memory now; any later use of the array raises `DeletedArrayError`."""
         if not self.is_deleted():
             del self._value
 
     def is_deleted(self) -> bool:
-        """Whether `delete` was called, or a compiled function was given the array to use up."""
+        """Whether `delete` was called, or the array was donated to a compiled function."""
         try:
             _ = self._value
         except DeletedArrayError:
@@ -260,7 +260,7 @@ def _unpickle(value: NDArray, weak_type: bool) -> Array:
 
 
 def deleted() -> DeletedArrayError:
-    """The error for the use of an array that has been given up."""
+    """The error for the use of a deleted array."""
     return DeletedArrayError(
         f"{where()}this array is deleted: it was donated to a compiled function. Use what that function "
         "returned, or take the argument out of its donate_argnums."
@@ -329,7 +329,7 @@ def to_array(x: Any) -> Array:
 
 
 def as_container(x: Any) -> str:
-    """For messages: what makes the object ``x`` a container of arrays, where that is known."""
+    """For messages: how to make the object ``x`` a container of arrays, where that is known."""
     fields = getattr(type(x), "__dataclass_fields__", None)
     if not fields:
         return ""
@@ -353,7 +353,7 @@ def snapshot(x: NDArray) -> NDArray:
 
 
 def refuse_masked(x: Any) -> None:
-    """Raise for an array of NumPy with a mask, which would be lost without a word."""
+    """Raise for a masked array of NumPy, whose mask would be lost silently."""
     if type(x) is np.ndarray:
         return
     masked = sys.modules.get("numpy.ma")
@@ -390,7 +390,7 @@ def run_reference(primitive: Primitive, operands: Sequence[Any], params: tuple[A
 
 
 def dtype_of_scalars(primitive: Primitive, operands: Sequence[Any]) -> DType:
-    """The dtype that Python scalars among ``operands`` take."""
+    """The dtype to which Python scalars among ``operands`` are converted."""
     for x in operands[primitive.scalars_from :]:
         if isinstance(x, (Array, np.ndarray)):
             return BY_NUMPY[x.dtype]

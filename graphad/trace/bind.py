@@ -1,4 +1,4 @@
-"""Tracing a function to a graph, and running a graph on what is at hand: tracers or arrays."""
+"""Tracing a function to a graph, and running a graph on operands: tracers or arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from graphad.config import config
 from graphad.errors import ConcretizationError
 from graphad.ir.collector import without_collector
 from graphad.ir.graph import Atom, Graph
-from graphad.ir.loc import Loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.rounding import converted
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
@@ -20,8 +19,8 @@ from graphad.trace.array import Array, as_container, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.float0 import flatten_results
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import record
-from graphad.trace.places import Place
 from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
 from graphad.trace.source import user_loc, where
@@ -30,7 +29,7 @@ from graphad.transforms.narrow import narrow_inputs
 
 
 class Spec(NamedTuple):
-    """An argument known by its type alone: it has no example value.
+    """An abstract argument: a type without an example value.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class Traced(NamedTuple):
     graph
         Arguments, then captures -> results, then (of a region) the predicates of its guards.
     captures
-        The operands behind the arguments: tracers of enclosing traces, and Arrays.
+        The operands after the arguments: tracers of enclosing traces, and Arrays.
     out_tree
         The structure of the results.
     expected
@@ -68,8 +67,8 @@ class Traced(NamedTuple):
         A Python branch was decided by the arguments: for others the graph may be another.
     derivatives
         For each argument the type in which users get a derivative by it.
-    places
-        Of a path: where its guards stand.
+    sites
+        Of a path: the sites of its guards.
     """
 
     graph: Graph
@@ -79,7 +78,7 @@ class Traced(NamedTuple):
     examples: dict[int, Any]
     branched: bool
     derivatives: list[Spec]
-    places: Sequence[Place] = ()
+    sites: Sequence[GuardSite] = ()
 
 
 def type_of(x: Any) -> Spec:
@@ -117,7 +116,7 @@ def trace_function(
     primal: tuple[Sequence[Any], dict[int, Any], bool] | None = None,
     beside: Sequence[Any] = (),
 ) -> Traced:
-    """Run ``call`` on tracers that stand for ``leaves`` and close what it did into a graph.
+    """Run ``call`` on tracers in place of ``leaves``, and close the recorded equations into a graph.
 
     Parameters
     ----------
@@ -151,7 +150,7 @@ def trace_function(
         out_leaves, out_tree = flatten_results(call(unflatten(treedef, arguments)))
         atoms, weak = _results(trace, out_leaves, out_tree, name)
     except ValueError as error:
-        # NumPy puts "setting an array element with a sequence" over what is wrong with out[i] = x.
+        # NumPy hides the error of out[i] = x behind "setting an array element with a sequence".
         if isinstance(error.__cause__, ConcretizationError):
             raise error.__cause__.with_traceback(error.__traceback__) from None
         raise
@@ -166,7 +165,7 @@ def trace_function(
     captured = [c.value for c in trace.captures.values()]
     derivatives = [_derivative(a) for a in arguments]
     traced = Traced(
-        graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives, trace.places
+        graph, captured, out_tree, [e for _, e in trace.guards], known, trace.branched, derivatives, trace.sites
     )
     note_float64(leaves, traced)
     return traced
@@ -194,7 +193,7 @@ def _derivative(argument: Tracer) -> Spec:
 
 
 def note_float64(leaves: Sequence[Any], traced: Traced) -> None:
-    """Python floats of enclosing traces have met float64 if the arguments of ``traced`` that stand for them have."""
+    """Note that Python floats of enclosing traces have met float64, if their arguments of ``traced`` have."""
     for x, derivative in zip(leaves, traced.derivatives, strict=True):
         if type(x) is Exact and derivative.aval.dtype is f64:
             x.meet_float64()
@@ -271,15 +270,13 @@ def _value(x: Any, a: Aval) -> np.ndarray[Any, Any]:
     return value if value.dtype == a.dtype.numpy else converted(value, a.dtype.numpy)
 
 
-def emit_region(
-    primitive: Primitive, params: tuple[Any, ...], traced: Traced, operands: Sequence[Any], loc: Loc = None
-) -> list[Any]:
+def emit_region(primitive: Primitive, params: tuple[Any, ...], traced: Traced, operands: Sequence[Any]) -> list[Any]:
     """Append an equation with ``traced`` as its region to the running trace; guard its predicates; its results."""
     trace = current()
     assert trace is not None
     graph = traced.graph
     inputs = [as_input(trace, x, a) for x, a in zip([*operands, *traced.captures], graph.in_avals, strict=True)]
-    trace.loc = loc if loc is not None else user_loc(2)
+    trace.loc = user_loc(2)
     numbers = trace.emit(primitive, tuple(inputs), params, (graph,))
     for k, value in traced.examples.items():
         if value is not NO_EXAMPLE:
@@ -287,6 +284,6 @@ def emit_region(
             trace.varying.setdefault(numbers[k], True)
     n_results = len(numbers) - len(traced.expected)
     for number, expected in zip(numbers[n_results:], traced.expected, strict=True):
-        # Also where it is guarded already: a retrace counts the observations, so none may be left out.
+        # Also if it is guarded already: a retrace counts the observations, so none may be omitted.
         record(trace, number, expected)
     return [Tracer(trace, n, w) for n, w in zip(numbers[:n_results], graph.weak, strict=False)]

@@ -1,7 +1,7 @@
 """`DeviceArray`: an array in the memory of a device that is not the CPU.
 
-What is done with one runs on its device: a single primitive as a program of one equation, a transformed function as one
-program. Programs are compiled and run on a higher floor, which says how with `set_runner`.
+Operations on one run on its device: a single primitive as a program of one equation, a transformed function as one
+program. Programs are compiled and run on a higher floor, which registers how by `set_runner`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from graphad.trace.source import located, where
 NDArray = np.ndarray[Any, Any]
 Runner = Callable[[Graph, Sequence[Any]], list[Array]]
 
-_NO_WAIT: Final = -1  # for `stream`: the consumer sees to the order of work itself
+_NO_WAIT: Final = -1  # for `stream`: the consumer synchronizes by itself
 
 _runner: list[Runner] = []
 
 
 def set_runner(run: Runner) -> None:
-    """Say how a graph is run on arrays of which some are on a device; the results are there as well."""
+    """Register how a graph is run on arrays of which some are on a device; the results are there as well."""
     _runner[:] = [run]
 
 
@@ -68,7 +68,7 @@ class DeviceArray(Array):
         self._aval = a
         self._host = None
 
-    # --- what it is: known without a download
+    # --- properties: known without a download
 
     @property
     def aval(self) -> Aval:
@@ -178,7 +178,7 @@ class DeviceArray(Array):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.device.is_emulated or self.dtype.kind == "V":  # bfloat16: the protocol has no word for it
+        if self.device.is_emulated or self.dtype.kind == "V":  # bfloat16: the protocol has no code for it
             raise AttributeError("__cuda_array_interface__")
         self.memory.synchronize()
         self.memory.lend()
@@ -186,7 +186,7 @@ class DeviceArray(Array):
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (address, True), "version": 3, "stream": None}
 
     def copied(self) -> DeviceArray:
-        """The same in memory of its own."""
+        """A copy."""
         (copy,) = run_on_device(Graph((self._aval,), 1, (), (0,), (self.weak_type,), name="copy"), [self])
         return copy  # pyright: ignore[reportReturnType] (what runs on a device is on a device)
 
@@ -243,7 +243,7 @@ def _equation(
     params: tuple[Any, ...],
     regions: tuple[Graph, ...],
 ) -> Graph:
-    """The graph of one equation. Its inputs are the operands that are no literals; numbers are repeated to fit."""
+    """The graph of one equation. Its inputs are the operands that are no literals; numbers are broadcast."""
     builder = Builder()
     atoms: list[Atom] = [t if isinstance(t, Literal) else builder.input(aval(t.shape, t.dtype)) for t in types]
     if LiteralType in map(type, types):

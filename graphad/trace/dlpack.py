@@ -19,11 +19,10 @@ from graphad.ir.types import DType, dtype_of
 NDArray = np.ndarray[Any, Any]
 
 KDL_CUDA: Final = 2  # DLDeviceType
-KDL_CUDA_HOST: Final = 3
 KDL_EXTENSION: Final = 12
 KDL_CUDA_MANAGED: Final = 13
 _READ_ONLY: Final = 1  # a bit of the flags
-# Names of capsules, before and after they are taken. A capsule keeps the address alone: these must stay.
+# Names of capsules, before and after they are consumed. A capsule keeps only the address, so these must stay alive.
 _UNVERSIONED: Final = b"dltensor"
 _VERSIONED: Final = b"dltensor_versioned"
 _USED: Final = {_UNVERSIONED: b"used_dltensor", _VERSIONED: b"used_dltensor_versioned"}
@@ -75,7 +74,7 @@ class _ManagedVersioned(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a capsule says of its memory.
+    """The contents of a capsule.
 
     Attributes
     ----------
@@ -84,11 +83,11 @@ class Tensor:
     device
         DLPack's type and number of the device.
     strides
-        How many elements further the next one along each axis lies.
+        In elements, for each axis.
     read_only
-        Nobody may write to it; a capsule from before DLPack 1.0 cannot say so.
+        Nobody may write to it; capsules before DLPack 1.0 do not have this flag.
     owner
-        Keeps the memory alive, and gives it back when nobody holds this object any more.
+        Keeps the memory alive, and releases it when it is collected.
     """
 
     address: int
@@ -127,7 +126,7 @@ class Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Making
+# Export
 
 
 def capsule(
@@ -135,9 +134,9 @@ def capsule(
 ) -> Any:
     """A capsule over contiguous memory at ``address``, which lives as long as ``owner``.
 
-    A versioned one (DLPack 1.0) says that the memory is read-only. It is one of NumPy's, over an array that nobody
-    looks into, with another device and dtype written into it: capsules are dropped in the middle of other libraries'
-    errors, and memory is given back without Python's lock, which is no place for functions in Python.
+    A versioned one (DLPack 1.0) is marked read-only. It is a capsule of NumPy's, over an array that nobody reads, with
+    device and dtype overwritten: a deleter may run while another library's error is pending, and without the GIL, so it
+    cannot be a Python function.
     """
     size = dtype.numpy.itemsize
     memory: Any = (ctypes.c_char * (prod(shape) * size)).from_address(address)
@@ -154,11 +153,11 @@ def capsule(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading
+# Import
 
 
 def take(given: Any) -> Tensor:
-    """What is in a capsule, which is used up by this."""
+    """Consume a capsule, and return its contents."""
     valid = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
     rename = _python("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
     name = next((n for n in _USED if valid(given, n)), None)
@@ -187,7 +186,7 @@ def _described(managed: Any) -> Tensor:
 
 
 def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of an array without gaps, in C order."""
+    """The strides of a C-contiguous array."""
     return tuple([prod(shape[k + 1 :]) for k in range(len(shape))])
 
 

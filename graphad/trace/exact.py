@@ -1,4 +1,4 @@
-"""`Exact`: the stand-in for a Python float while a function is traced.
+"""`Exact`: the tracer of a Python float.
 
 Python computes with floats in float64, whatever the dtype of the arrays around them. So that the same digits come out
 of a traced function, a Python float argument is carried in float64 and is rounded once, where it is used: to the dtype
@@ -28,11 +28,11 @@ class Origin:
 
 
 class Exact(Tracer):
-    """A traced Python float, or what Python's operators make of such floats and numbers alone.
+    """A traced Python float, or the result of Python's operators on such floats and numbers alone.
 
     The value in the graph is a float64 scalar; shape, dtype and weakness read as those of a Python float. Operators
-    among exact scalars and numbers stay exact (`graphad.numpy` defines them); `cast` takes the digits that its dtype
-    has room for; as the operand of a primitive it is rounded to the default dtype.
+    among exact scalars and numbers stay exact (`graphad.numpy` defines them); `cast` rounds once to its dtype; as the
+    operand of a primitive it is rounded to the default dtype.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""`float0`, the dtype of derivatives of integers. Its arrays hold nothing, so that graphs have no values for them."""
+"""`float0`, the dtype of derivatives of integers. Its arrays hold no data, so graphs have no values for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ float0 = np.dtype([("float0", np.void, 0)])
 
 
 class _Shape:
-    """A node without leaves in the place of an array of `float0`: the array is a part of the structure."""
+    """A node without leaves that replaces an array of `float0`: the array is a part of the structure."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape

@@ -17,7 +17,7 @@ from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.elementwise import ne
 from graphad.primitives.layout import reshape
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, leaked, lift, state
 from graphad.trace.scalars import scalar_dtype
 from graphad.trace.source import quoted, user_loc, where
@@ -58,17 +58,17 @@ def record(trace: Trace, atom: int, expected: Literal) -> None:
     """Guard ``atom``: from here on the graph holds only where it is ``expected``."""
     trace.observed[atom] = expected
     trace.loc = user_loc(2)
-    place = trace.place_of(atom)
-    if trace.path and len(trace.places) < len(state.places):
-        before = state.places[len(trace.places)]
-        if place != before:
-            raise changed(trace.name, before, place)
-    trace.places.append(place)
+    site = trace.site_of(atom)
+    if trace.path and len(trace.sites) < len(state.sites):
+        before = state.sites[len(trace.sites)]
+        if site != before:
+            raise changed(trace.name, before, site)
+    trace.sites.append(site)
     trace.emit(guard, (atom,), (expected,))
 
 
-def changed(name: str, before: Place, now: Place | None) -> GuardError:
-    """The error for a retrace that does not observe what the path observed that it continues."""
+def changed(name: str, before: GuardSite, now: GuardSite | None) -> GuardError:
+    """The error for a retrace whose observations differ from those of the path that it continues."""
     at_first = f"it branched on {before.text} at {format_loc(before.loc) or 'an unknown line'}"
     at_last = f"on {now.text}" if now is not None else "no more"
     return GuardError(
@@ -93,7 +93,7 @@ def _predicate(trace: Trace, atom: Atom, kind: type) -> Atom:
     return x.atom
 
 
-#: What Python was about to do with a value that is not known, and what to write instead.
+#: What Python was about to do with an unknown value, and what to write instead.
 _REMEDIES: Final[dict[type, tuple[str, str]]] = {
     bool: ("branches on", "Write graphad.numpy.where(condition, a, b), which computes both and chooses."),
     int: ("needs the integer behind", "Take the greatest that it may be, and choose with graphad.numpy.where."),
@@ -104,7 +104,7 @@ def _no_example(x: Ref, kind: type) -> TracerBoolError:
     loc = user_loc(2)
     what, remedy = _REMEDIES[kind]
     return TracerBoolError(
-        f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs between the lanes of "
-        f"a vmap or the uses of a custom rule, or its type alone was given."
+        f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs along the batch axis "
+        f"of a vmap or between the uses of a custom rule, or its type alone was given."
         f"{quoted(loc)}{remedy}"
     )

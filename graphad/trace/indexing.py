@@ -1,4 +1,4 @@
-"""Indexing as in NumPy: what an index means, and how it is read from and written to.
+"""Indexing as in NumPy: parsing of indices, reads and writes.
 
 `parse` turns any index into an `Index`: one entry per axis of the array, and the order of the result's axes. Slices and
 constants are read by `slice`, everything else by `gather`; writes are scatters.
@@ -70,7 +70,7 @@ class Index(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What an index means
+# Parsing
 
 
 def parse(index: Any, x: Any, checked: bool = True) -> Index:
@@ -134,14 +134,14 @@ def _is_mask(item: Any) -> bool:
 
 
 def _consumed(item: Any) -> int:
-    """How many axes an entry speaks of."""
+    """How many axes an entry consumes."""
     if item is None or item is Ellipsis:
         return 0
     return item.ndim if _is_mask(item) else 1
 
 
 def _resolve(item: Any, x: Any, axis: int, checked: bool) -> list[Any]:
-    """What an entry means for ``axis``, and for those behind it if it is a mask."""
+    """Resolve an entry for ``axis``, and for those after it if it is a mask."""
     if _is_mask(item):
         return _positions(item, x, axis)
     n = x.shape[axis]
@@ -188,7 +188,7 @@ def wrapped(indices: Any, n: int) -> Any:
 def _layout(entries: list[Any], has_arrays: bool) -> tuple[int, ...]:
     """The order of the result's axes.
 
-    The axes of the index arrays stand where the arrays do; in front, if slices or None come between these. Beside
+    The axes of the index arrays are where the arrays are; in front, if slices or None come between these. If there are
     arrays, integers count as arrays (NumPy's rule).
     """
     layout: list[int] = []

@@ -1,11 +1,11 @@
-"""What arrays and tracers say to other libraries: NumPy's dispatch, DLPack, the array API standard.
+"""Protocols of arrays and tracers for other libraries: NumPy's dispatch, DLPack, the array API standard.
 
 - Operators with a graphad operand are ours, also where a NumPy array is on the left: ``np_array * x`` is an `Array`,
   or traced. NumPy hands such an operator over as the ufunc it is made of, so that ``np.multiply(a, x)`` is the same.
 - Every other function of NumPy, and of what is built on its protocols, computes with NumPy: ``np.sin(x)`` and
   ``np.mean(x)`` of an `Array` are NumPy's own arrays and numbers.
-- On a traced value these raise, for they would cut the derivative, and name the function of `graphad.numpy` to write.
-  Where NumPy does nothing but call a method (``np.sum(x)``), it is traced.
+- On a traced value these raise, for they would cut the derivative, and name the function of `graphad.numpy` to use.
+  Functions that only call a method (``np.sum(x)``) are traced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from graphad.errors import ConcretizationError
 from graphad.ir.types import aval, dtype_of
-from graphad.trace import dlpack, remedies
+from graphad.trace import dlpack, hints
 from graphad.trace.source import quoted, user_loc, where
 
 NDArray = np.ndarray[Any, Any]
@@ -35,7 +35,7 @@ _ARITHMETIC: Final = {
     "bitwise_or": "or", "bitwise_xor": "xor", "left_shift": "lshift", "right_shift": "rshift",
 }  # fmt: skip
 _OPERATORS: Final = _COMPARISONS | {name: (f"__{op}__", f"__r{op}__") for name, op in _ARITHMETIC.items()}
-_ASKING: Final = (np.ndim, np.shape, np.size)  # these need no values, which may be far away
+_ASKING: Final = (np.ndim, np.shape, np.size)  # these need no values, and so no download
 _ARRAY_API: Final = ("2021.12", "2022.12", "2023.12", "2024.12")
 CPU: Final = (1, 0)  # DLPack's name of the device
 
@@ -43,9 +43,9 @@ _namespace: list[ModuleType] = []
 
 
 def set_namespace(module: ModuleType) -> None:
-    """Say which module is `graphad.numpy`; it calls this itself, for it stands on a higher floor."""
+    """Register the module `graphad.numpy`; it calls this itself, for it is on a higher floor."""
     _namespace[:] = [module]
-    remedies.set_namespace(module)
+    hints.set_namespace(module)
 
 
 def array_namespace(x: Any, *, api_version: str | None = None) -> ModuleType:
@@ -135,7 +135,7 @@ def to_numpy(x: Any) -> Any:
 
 def numpy_refused(x: Any, function: Callable[..., Any], in_place: bool = False) -> Exception:
     """The error for a function of NumPy on the traced value ``x``; it names what to write."""
-    what, instead = remedies.of_function(function)
+    what, instead = hints.of_function(function)
     if in_place:
         what, instead = "an in-place operator on a NumPy array", "Write a = a + x for a += x."
     loc = user_loc(2)

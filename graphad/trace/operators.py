@@ -1,6 +1,6 @@
-"""What type checkers see of the operators and methods that `graphad.numpy` gives to arrays; at run time it is empty.
+"""Declarations for type checkers of the operators and methods that `graphad.numpy` defines; empty at run time.
 
-`graphad/numpy/_methods.py` has the table that says what they do; a test holds the two together.
+`graphad/numpy/_methods.py` has the table that defines them; a test compares the two.
 """
 
 from __future__ import annotations

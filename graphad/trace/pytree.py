@@ -10,7 +10,7 @@ from typing import Any
 
 import optree
 
-from graphad.trace.apart import Apart
+from graphad.trace.static_keys import StaticKey
 
 Tree = Any
 TreeDef = optree.PyTreeSpec
@@ -38,7 +38,7 @@ def register(
 
     def flattened(x: Any) -> tuple[Any, Any]:
         children, data = flatten_func(x)
-        return children, data if data is None else Apart(data)
+        return children, data if data is None else StaticKey(data)
 
     def unflattened(data: Any, children: Any) -> Any:
         return unflatten_func(None if data is None else data.value, children)
@@ -61,7 +61,7 @@ def broadcast_prefix(prefix: Tree, tree: Tree) -> list[Any]:
 
 
 def cut_by_prefix(prefix: Tree, tree: Tree) -> tuple[list[Tree], TreeDef, list[Any]]:
-    """The subtrees of ``tree`` for which leaves of ``prefix`` stand, as they are; what joins them; those leaves."""
+    """The subtrees of ``tree`` at the leaves of ``prefix``, the structure that joins them, and those leaves."""
     leaves, treedef = flatten(_marked(prefix))
     return treedef.flatten_up_to(tree), treedef, [None if x is _NONE else x for x in leaves]
 
@@ -71,7 +71,7 @@ def _marked(prefix: Tree) -> Tree:
 
 
 def path_text(tree: Tree, index: int) -> str:
-    """How one gets at leaf number ``index``, as Python text: ``['w'][0]``."""
+    """The path to leaf number ``index``, as Python text: ``['w'][0]``."""
     paths, _, _ = optree.tree_flatten_with_path(tree, namespace=NAMESPACE)
     return "".join(f"[{k!r}]" for k in paths[index])
 

@@ -1,7 +1,7 @@
 """`Trace`: the graph that a running Python function is recorded into.
 
 One graph per trace. Tracers of an enclosing trace, and arrays, become captures (operands) of the inner one. Values have
-examples, computed on demand, which Python's own branches look at (`graphad.trace.guards`).
+examples, computed on demand, by which Python's own branches are decided (`graphad.trace.guards`).
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.shape import concatenate
 from graphad.trace.array import Array, snapshot
 from graphad.trace.device_array import DeviceArray
-from graphad.trace.growth import WARN_EQUATIONS, Turns, grown
-from graphad.trace.places import Place
+from graphad.trace.guard_sites import GuardSite
 from graphad.trace.source import where
+from graphad.trace.trace_limits import WARN_EQUATIONS, Turns, grown
 
 NDArray = np.ndarray[Any, Any]
 
-#: Stands for "no value to look at": vmap lanes, bodies of loops, custom rules, tracing from shapes alone.
+#: The example of values without one: under vmap, in bodies of loops and custom rules, when tracing from shapes alone.
 NO_EXAMPLE: Final = object()
 
 
 class _State(threading.local):
-    """What is running in this thread.
+    """The state of tracing in this thread.
 
     Attributes
     ----------
     stack
         The traces, innermost last.
     forced
-        The observations that a retrace must repeat, each dropped as it is made.
-    places
-        Where they were made.
+        The observations that a retrace must repeat, each removed as it is made.
+    sites
+        The sites of these.
     derivatives
-        How many derivatives are being taken, one of the other.
+        The depth of nested derivatives.
     """
 
     def __init__(self) -> None:
         self.stack: list[Trace] = []
         self.forced: list[Any] = []
-        self.places: Sequence[Place] = ()
+        self.sites: Sequence[GuardSite] = ()
         self.derivatives = 0
 
 
@@ -69,7 +69,7 @@ def current() -> Trace | None:
 
 
 class Capture(NamedTuple):
-    """A value that a traced function closes over, the input that stands for it, and the object that is its key."""
+    """A value that a traced function closes over, the input for it, and the object that is its key."""
 
     value: Any  # a tracer or an Array
     number: int
@@ -88,30 +88,30 @@ class Trace(Builder):
     path
         The graph is one path of a compiled function: its arguments vary from call to call.
     captures
-        What the function closed over: tracers of enclosing traces and arrays, with the input that stands for each.
+        What the function closes over: tracers of enclosing traces and arrays, with the input for each.
     examples, varying
-        Example values, filled on demand (`NO_EXAMPLE` where there is none), and whether another call may give others.
+        Example values, computed on demand (`NO_EXAMPLE` where there is none), and whether these vary between calls.
     guards
         Of a region: (predicate, expected) in order.
     observed
-        What `bool` and `int` have seen so far, by value number: asked again, the first answer is given.
-    places
-        Of the guards, in order.
+        The observations by `bool` and `int`, by value number: a second one gives the same answer.
+    sites
+        The sites of the guards, in order.
     turns
-        How often Python has looked at a value, by line.
+        How often Python has observed a value, by line.
     growth
         The number of equations at which something is to be said.
     constants
         Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
     is_rule
-        A custom rule's graph has no inputs for arrays of its own: small ones are written out as literals.
+        The graph is a custom rule's, without inputs for arrays of its own: small ones become literals.
     branched
-        `bool` or `int` was answered from an example: for other arguments the graph may be another.
+        `bool` or `int` was answered from an example: the graph may differ for other arguments.
     exact
-        Numbers of the values that stand for Python floats, in float64 (`graphad.trace.exact`).
+        The values of Python floats, which are in float64 (`graphad.trace.exact`).
     handed
-        Memory of the arrays without axes that the function was handed untransformed: another call may have others, so
-        that they are captured, and are no constants of programs compiled inside.
+        Memory of arrays without axes that the function was passed untransformed: these vary between calls, so they are
+        captured, and are no constants of programs compiled inside.
     """
 
     __slots__ = (
@@ -123,16 +123,16 @@ class Trace(Builder):
         "constants",
         "exact",
         "examples",
-        "growth",
         "guards",
         "handed",
         "is_rule",
         "n_arguments",
         "name",
+        "next_warning",
         "observed",
         "path",
-        "places",
         "region",
+        "sites",
         "turns",
         "varying",
     )  # fmt: skip
@@ -152,9 +152,9 @@ class Trace(Builder):
         self.varying: dict[int, bool] = {}
         self.guards: list[tuple[Atom, Literal]] = []
         self.observed: dict[int, Literal] = {}
-        self.places: list[Place] = []
+        self.sites: list[GuardSite] = []
         self.turns: dict[Loc, Turns] = {}
-        self.growth = min(WARN_EQUATIONS, config.max_equations)
+        self.next_warning = min(WARN_EQUATIONS, config.max_equations)
         self.exact: set[int] = set()
         self._sources: dict[int, Any] = {}
         self._owner: dict[int, int] = {}
@@ -209,26 +209,26 @@ class Trace(Builder):
         if self.region and primitive is guard:
             self.guards.append((inputs[0], params[0]))
             return ()
-        if len(self.eqns) >= self.growth:
-            self.growth = grown(self, len(self.eqns))
+        if len(self.eqns) >= self.next_warning:
+            self.next_warning = grown(self, len(self.eqns))
         return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
 
-    def place_of(self, atom: Atom) -> Place:
-        """Where the running line looks at ``atom``."""
+    def site_of(self, atom: Atom) -> GuardSite:
+        """The site at which the running line observes ``atom``."""
         made = self.maker(atom)
         if made is None:
-            return Place(self.loc, "", ())
-        return Place(self.loc, made.primitive.name, tuple([a for a in made.inputs if isinstance(a, Literal)]))
+            return GuardSite(self.loc, "", ())
+        return GuardSite(self.loc, made.primitive.name, tuple([a for a in made.inputs if isinstance(a, Literal)]))
 
     def turn(self, loc: Loc, atom: Atom) -> None:
-        """Note that Python looks at ``atom``: a loop that makes no new equations is noticed by that."""
+        """Count an observation of ``atom``, by which loops that add no equations are noticed."""
         turns = self.turns.get(loc)
         if turns is None:
             turns = self.turns[loc] = Turns()
         turns.count += 1
         turns.atom = atom
-        if turns.count >= turns.growth:
-            turns.growth = grown(self, turns.count)
+        if turns.count >= turns.next_warning:
+            turns.next_warning = grown(self, turns.count)
 
     # --- example values
 
@@ -260,7 +260,7 @@ class Trace(Builder):
         return sorted(needed)
 
     def _fetch(self, number: int) -> None:
-        """The example of an input, from where it was bound."""
+        """The example of an input, from its source."""
         source = self._sources[number]
         if isinstance(source, Ref):
             outer: Any = source.builder
@@ -330,7 +330,7 @@ def leaked(x: Ref) -> TracerLeakError:
 
 
 def lift(trace: Trace | None, x: Any) -> Atom:
-    """The atom that stands for ``x`` in ``trace``: tracers of enclosing traces and arrays become captures."""
+    """The atom of ``x`` in ``trace``: tracers of enclosing traces and arrays become captures."""
     if isinstance(x, Ref):
         if getattr(x, "exact", False):
             return _rounded(trace, x)
@@ -343,14 +343,14 @@ def lift(trace: Trace | None, x: Any) -> Atom:
         return trace.capture(x)
     assert trace is not None
     if type(x) is DeviceArray and (not trace.is_rule or id(x) in trace.captures):
-        return trace.capture(x)  # also a scalar: to look at it would be to wait for the device
+        return trace.capture(x)  # also a scalar: reading its value would wait for the device
     value: Any = x._value if type(x) in (Array, DeviceArray) else x
     if not value.ndim:
         if any([id(value) in t.handed for t in state.stack]) and not trace.is_rule:
             return trace.capture(x)
         return literal(value[()], dtype_of(value.dtype))
     if not any(value.strides) and value.size:
-        # numpy.zeros and its like are one number seen through zero strides: no need to carry the array along.
+        # Arrays with zero strides, as from numpy.zeros, are one broadcast number, which becomes a literal.
         scalar = literal(value[(0,) * value.ndim], dtype_of(value.dtype))
         return trace.emit(broadcast, (scalar,), (value.shape, ()))[0]
     if trace.is_rule and id(value) not in trace.captures:
@@ -367,12 +367,12 @@ def _rounded(trace: Trace | None, x: Any) -> Atom:
     return trace.emit(convert, (number,), (x.aval.dtype,))[0]
 
 
-#: An array of at most so many stretches of equal elements can be written out.
+#: An array of at most so many runs of equal elements can be written out.
 _MAX_STRETCHES: Final = 128
 
 
 def written_out(trace: Builder, value: NDArray) -> int | None:
-    """``value`` by equations without inputs: its stretches of equal elements, joined. None if there are too many."""
+    """``value`` as equations on literals: a concatenation of its runs of equal elements; None if there are too many."""
     if not value.size:
         return None
     flat = value.reshape(-1)

@@ -1,4 +1,4 @@
-"""Numbers of Python: which they are, the dtype each has by itself, and how it comes to be in another: once."""
+"""Python numbers: which they are, their default dtypes, and their conversion, with a single rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_scalar(x: Any) -> bool:
 
 
 def scalar_dtype(x: Any) -> DType:
-    """The dtype a number has by itself: the default one of its kind, i64 for a wider integer, f64 for np.float64."""
+    """The dtype of a number alone: the default one of its kind, i64 for a wider integer, f64 for np.float64."""
     kind = type(x)
     if kind is float:
         return f32 if config.default_dtype_bits == 32 else f64
@@ -27,7 +27,7 @@ def scalar_dtype(x: Any) -> DType:
 
 
 def scalar_array(x: Any) -> np.ndarray[Any, Any]:
-    """A number in the dtype that it has by itself."""
+    """A number as an array of `scalar_dtype`."""
     try:
         return np.asarray(x, scalar_dtype(x).numpy)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""What NumPy-like functions do before a primitive: promote dtypes, broadcast shapes, keep weak types.
+"""NumPy semantics in front of primitives: promotion of dtypes, broadcasting of shapes, weak types.
 
 The IR wants equal shapes and dtypes; the faces (`graphad.numpy`, `lax`, `nn`) call primitives through these functions.
 """
@@ -57,7 +57,7 @@ def as_operands(function: str, *xs: Any) -> tuple[Any, ...]:
 
 
 def is_number(x: Any) -> bool:
-    """A Python number, or the tracer of a Python float: it takes the dtype of what it meets."""
+    """Whether ``x`` is a Python number, or the tracer of a Python float: it takes the dtype of other operands."""
     return is_scalar(x) or type(x) is Exact
 
 
@@ -109,7 +109,7 @@ def cast(x: Any, dtype: DType, weak: bool = False, name: str = "") -> Array:
 def beside(name: str, *xs: Any) -> list[Array]:
     """``xs`` as operands, each in its own shape; numbers and weak scalars take the dtype that all are promoted to.
 
-    What is then computed with them, beside the arrays that gave them that dtype, has all digits of the numbers.
+    Numbers are rounded only once, to that dtype.
     """
     operands = as_operands(name, *xs)
     loose = [type(x) in _NUMBERS or (type(x) in _ARRAYS and x.weak_type and not x.shape) for x in operands]
@@ -120,7 +120,7 @@ def beside(name: str, *xs: Any) -> list[Array]:
 
 
 def _yielding(x: Any, dtype: DType, name: str) -> Array:
-    """A number or weak scalar in the dtype of the operands that it stands beside, weak."""
+    """A number or weak scalar in the dtype of the other operands, weak."""
     if type(x) in _ARRAYS and dtype.is_integer and x.aval.dtype is i64 and dtype is not i64:
         # Only an integer that does not fit in 32 bits is an i64 by itself.
         if type(x) is Array:
@@ -200,7 +200,7 @@ def canonical_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def size_is_traced(name: str, x: Any) -> str:
-    """What to write where a traced value that is no integer would decide a shape."""
+    """The hint for a traced value that is no integer in the place of a size."""
     return (
         f"{name} got a traced value of type {x.aval} as a size: shapes are known when a function is traced, and this "
         "would cut its derivative. Pass an int as a static argument (jit(f, static_argnums=...)), close over it, or "
@@ -258,7 +258,7 @@ def _mismatch(shapes: Sequence[tuple[int, ...]], name: str) -> str:
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Array:
-    """``x`` repeated to ``shape`` (NumPy's rules; ``x`` is an Array or Tracer that broadcasts to it)."""
+    """``x`` broadcast to ``shape`` (NumPy's rules; ``x`` is an Array or Tracer that broadcasts to it)."""
     have = x.shape
     if have == shape:
         return x
@@ -299,7 +299,7 @@ def _fit(x: Any, dtype: DType, shape: tuple[int, ...], trace: Trace | None, name
     if x.shape == shape:
         return x
     if trace is not None and not isinstance(x, Tracer):
-        # Broadcast by the program, so that it carries the small array along and not the large one.
+        # Broadcast in the graph, so that the constant is the small array and not the large one.
         x = Tracer(trace, lift(trace, x), x.weak_type)
     return broadcast_to(x, shape)
 
@@ -319,7 +319,7 @@ def elementwise(primitive: Primitive, *xs: Any, to_float: bool = False, name: st
 
 
 def _same_tracers(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """``xs`` if they are tracers of one type: the case that needs nothing done."""
+    """``xs`` if they are tracers of one type: the fast path."""
     first = xs[0]
     if type(first) is not Tracer:
         return None

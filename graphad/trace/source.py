@@ -11,23 +11,23 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import optree
 
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.loc import Loc, format_loc, line_text, source_of
-from graphad.ir.recent import Recent
 from graphad.trace.tracebacks import hide_in_pytest
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
-#: Libraries that call back: np.sum(x) calls x.sum(), and optree the functions that go over its leaves.
+#: Libraries that call back: np.sum(x) calls x.sum(), and optree the functions that are mapped over leaves.
 _NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep
 _OPTREE: Final = os.path.dirname(os.path.realpath(optree.__file__)) + os.sep
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
 _entry_points: Final[set[CodeType]] = set()
-_is_ours: Final[Recent[CodeType, bool | int]] = Recent(8192)
+_is_ours: Final[BoundedDict[CodeType, bool | int]] = BoundedDict(8192)
 
 F = TypeVar("F", bound=FunctionType)
 
 
 def entry_point(function: F) -> F:
-    """Mark a function of ours that a program starts with: what called it is no user's code."""
+    """Mark a function of ours as an entry point of the process: its callers are no user code."""
     _entry_points.add(function.__code__)
     return function
 
@@ -58,7 +58,7 @@ def where(loc: Loc = None) -> str:
 
 
 def located(error: Exception) -> Exception:
-    """The complaint of a type rule, which knows no lines, under the user's current line."""
+    """The error of a type rule, with the user's current line in front."""
     return type(error)(f"{where(user_loc(2))}{error}")
 
 

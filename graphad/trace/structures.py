@@ -1,4 +1,4 @@
-"""Containers of a known structure, opened and built by functions written for it: a call has no time to look around.
+"""Flattening and unflattening of a known structure by generated functions, which make calls fast.
 
 Examples
 --------
@@ -18,8 +18,8 @@ from typing import Any
 
 import optree
 
-from graphad.trace.apart import Apart
 from graphad.trace.pytree import TreeDef, flatten, unflatten
+from graphad.trace.static_keys import StaticKey
 
 Opener = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None]
 
@@ -54,7 +54,7 @@ def opener(treedef: TreeDef, static: Mapping[int, Any] | None = None, named: Map
 
 
 def builder(treedef: TreeDef) -> Callable[[Sequence[Any]], Any]:
-    """The function from leaves to what has this structure."""
+    """The function from leaves to a container of this structure."""
     writer = _Writer()
     text = writer.build(unflatten(treedef, [_Leaf(f"leaves[{k}]") for k in range(treedef.num_leaves)]))
     if text is None:
@@ -75,7 +75,7 @@ class _Leaf(str):
 
 
 class _Writer:
-    """Writes such a function, with the objects that its text names."""
+    """Generates such a function, with the objects that its text refers to."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -93,7 +93,8 @@ class _Writer:
 
     def compare(self, name: str, value: Any) -> None:
         """A line that leaves if ``name`` is not the same as ``value``."""
-        same = f"{name} is {self.constant(value)} or {self.constant(Apart)}({name}) == {self.constant(Apart(value))}"
+        known, key = self.constant(value), self.constant(StaticKey(value))
+        same = f"{name} is {known} or {self.constant(StaticKey)}({name}) == {key}"
         self.lines.append(f"if not ({same}): return None")
 
     def open(self, treedef: TreeDef, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Tracebacks that end at the user's line: our own frames are taken out of them.
+"""Tracebacks that end at the user's line: our own frames are removed.
 
-Errors that leave a transformation or a compiled function are relieved of our frames there (`boundary`), for whoever
-prints them; others are as they are shown: by Python, by IPython, by pytest. Nothing of it runs where there is no error.
+Where errors leave a transformation or a compiled function, our frames are removed there (`boundary`), whoever prints
+them; from others when they are shown: by Python, by IPython, by pytest. Nothing of it runs unless there is an error.
 ``config.hide_frames`` switches it off. Errors that are a fault of this library keep all frames.
 """
 
@@ -24,12 +24,12 @@ _OURS: Final = frozenset({"graphad", "graphad_kernels"})
 _CALLED: Final = sys.stdlib_module_names | {
     "cuda", "llvmlite", "ml_dtypes", "numba", "numpy", "opt_einsum", "optree", "safetensors", "scipy",
 }  # fmt: skip
-#: What is raised by no check of ours: where such an error comes from one of our own lines, that line is at fault.
+#: Errors that no check of ours raises: such an error from one of our own lines is a bug of ours.
 _FAULTS: Final = (AssertionError, KeyError, NameError, SystemError)
 
 
 def hide_frames(error: BaseException) -> None:
-    """Take our frames out of the traceback of ``error``, and out of those of the errors that it comes from."""
+    """Remove our frames from the traceback of ``error``, and from those of its causes."""
     if config.hide_frames:
         for one in _with_causes(error):
             while one.__context__ is not None and one.__context__ is not one.__cause__ and _is_private(one.__context__):
@@ -95,7 +95,7 @@ def install() -> None:
 
 
 def hide_in_pytest(frame: FrameType) -> None:
-    """If the module of ``frame`` is ours, tell pytest, should it be running, to leave it out of what it shows."""
+    """If the module of ``frame`` is ours, and pytest is running, mark it as hidden for pytest."""
     if "_pytest" in sys.modules and _package(frame) in _OURS:
         frame.f_globals.setdefault("__tracebackhide__", _hidden_in_pytest)
 
@@ -113,13 +113,13 @@ def _show_in_ipython(
 
 
 def _hide_all_but_ours_alone(error: BaseException) -> None:
-    """`hide_frames`, unless nothing would be left: then nobody but us is concerned."""
+    """`hide_frames`, unless no frame would be left."""
     if not _is_private(error):
         hide_frames(error)
 
 
 def _is_private(error: BaseException) -> bool:
-    """Whether it was raised and caught among our lines, such as a key that was looked for."""
+    """Whether the error was raised and caught within our code, such as the `KeyError` of a look-up."""
     entries = list(_entries(error.__traceback__))
     return bool(entries) and all([_package(entry.tb_frame) in _OURS | _CALLED for entry in entries])
 
@@ -133,7 +133,7 @@ def _is_fault(error: BaseException) -> bool:
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, those that it comes from, and those that it is a group of; each once."""
+    """The error, its causes and contexts, and the members of groups; each once."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

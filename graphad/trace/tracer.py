@@ -1,4 +1,4 @@
-"""`Tracer`: the stand-in for an array while a Python function runs to be recorded."""
+"""`Tracer`: the stand-in for an array while a Python function is traced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref, group_dtype
 from graphad.ir.types import Literal, dtype_of, literal
-from graphad.trace import remedies
+from graphad.trace import hints
 from graphad.trace.array import Array, refuse_assignment, refuse_hash
 from graphad.trace.guards import observe
 from graphad.trace.interop import Dispatch
@@ -123,7 +123,7 @@ class Tracer(Ref, Dispatch):
         return self.__int__()
 
     def __float__(self) -> float:
-        raise concretized(self, remedies.FLOAT)
+        raise concretized(self, hints.FLOAT)
 
     def __complex__(self) -> complex:
         raise concretized(self, "complex(x)")
@@ -144,7 +144,7 @@ class Tracer(Ref, Dispatch):
         raise concretized(self, "x.__dlpack__()")
 
     def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise concretized(self, remedies.ARRAY)
+        raise concretized(self, hints.ARRAY)
 
     def __format__(self, spec: str) -> str:
         if spec:
@@ -171,7 +171,7 @@ def concretized(x: Tracer, what: str) -> ConcretizationError | TracerLeakError:
     """The error for an operation that would turn a tracer into a number."""
     if x.builder not in state.stack:
         return leaked(x)
-    what, instead, loc = remedies.remedy(what, user_loc(2))
+    what, instead, loc = hints.hint(what, user_loc(2))
     return ConcretizationError(
         f"{where(loc)}{what} needs the number behind a traced value of type {x.aval}, and would cut its derivative."
         f"{quoted(loc)}{instead}"

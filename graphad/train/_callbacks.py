@@ -1,4 +1,4 @@
-"""What looks on while a model is trained: callbacks, and the rule that ends a training early."""
+"""Callbacks of `fit`, and early stopping."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Training:
 
 
 class Callback:
-    """What is called while a model is trained; override what you need.
+    """Base class of callbacks of `fit`; override what you need.
 
     A plain function of a `Training` is a callback too: it is called after each epoch.
     """

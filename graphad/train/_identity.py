@@ -1,4 +1,4 @@
-"""What a training is told by when it goes on: the numbers that an optimiser was made with, and checksums of the data.
+"""The identity of a training, checked on resume: the numbers that an optimiser was made with, and checksums of data.
 
 An optimiser is a pair of functions. What decides its steps is what these have closed over, so that is read: numbers by
 their names, functions within, constants in their code. Nothing of it depends on the process or the address of anything.
@@ -49,7 +49,7 @@ def checksums_of(data: Tree) -> Named:
 
 
 def difference(before: Named, now: Named) -> str:
-    """In what they differ, in words; empty if in nothing.
+    """The differences, as text; empty if there are none.
 
     >>> difference([["scale.rate", "0.1"]], [["scale.rate", "0.2"]])
     'scale.rate was 0.1 and is 0.2'

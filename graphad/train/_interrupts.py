@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment when nothing is half done."""
+"""Deferred handling of Ctrl-C: it takes effect between steps."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Options(NamedTuple):
 
 
 class StateAndBest(NamedTuple):
-    """What is kept of a training that may go back to its best epoch."""
+    """The best epoch so far, for trainings that restore it."""
 
     state: TrainState
     best_params: Tree
@@ -70,7 +70,7 @@ class Loop:
         self.batch = 0  # batches of this epoch that are done
         self.sums: dict[str, float] = {}  # of the losses, and of what else is averaged over an epoch
         self.seconds = 0.0
-        self.pending: list[tuple[Any, dict[str, Any]]] = []  # losses and metrics that nobody has looked at
+        self.pending: list[tuple[Any, dict[str, Any]]] = []  # losses and metrics that are not read yet
         self.losses: list[float] = []
         self.looked_at = 0.0
         self.epoch_done = False  # between the row of an epoch and the next epoch

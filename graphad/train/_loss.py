@@ -1,4 +1,4 @@
-"""The user's loss as a step calls it: its arguments told apart, in the precision asked for, and its results checked."""
+"""The user's loss as a step calls it: with its arguments assigned, in the chosen precision, and its results checked."""
 
 from __future__ import annotations
 

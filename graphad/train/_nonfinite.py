@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from graphad.api.jit import jit
+from graphad.check.messages import number, operands, quoted
 from graphad.check.origin import Origin, Run, find_origin, finite, first_of
-from graphad.check.words import number, operands, quoted
 from graphad.errors import at
 from graphad.ir.loc import transforms_of, user_line
 from graphad.trace.pytree import Tree, flatten, path_text

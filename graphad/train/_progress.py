@@ -21,9 +21,9 @@ class Progress:
     epochs
         How many there will be.
     per_epoch
-        Steps of an epoch; None if nobody knows.
+        Steps of an epoch; None if unknown.
     batch_size
-        Examples of a batch; None if nobody knows.
+        Examples of a batch; None if unknown.
     enabled
         Whether to show anything.
     stream

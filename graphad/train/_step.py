@@ -1,4 +1,4 @@
-"""One step of training as one compiled program: loss, gradient, update, and all that decides the next step.
+"""One step of training as one compiled program: loss, gradient, update, and the state for the next step.
 
 Of a batch that is computed in parts, gradients are accumulated: one program gives those of a part, one adds two of
 these, one updates. Their size does not depend on the number of parts.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class TrainState(NamedTuple):
-    """All that a training is between two steps: a pytree of arrays that stays on the device.
+    """The state of a training between two steps: a pytree of arrays that stays on the device.
 
     Attributes
     ----------

@@ -25,9 +25,9 @@ class Batched(NamedTuple):
 
 @without_collector
 def batch(graph: Graph, mask: Sequence[bool], size: int, force: bool = False) -> Batched:
-    """``graph`` over ``size`` lanes; inputs marked in ``mask`` have a leading axis of that size.
+    """``graph`` over a batch of ``size``; inputs marked in ``mask`` have a leading axis of that size.
 
-    With ``force`` every output gets the batch axis, also those that are the same in every lane.
+    With ``force`` every output gets the batch axis, also those that do not depend on a batched input.
     """
     builder = Builder()
     value: list[Ref] = []
@@ -57,22 +57,22 @@ def _batch_eqn(
 ) -> None:
     primitive, inputs, params, outputs, _ = eqn
     operands = [value[a] if type(a) is int else Ref(builder, a) for a in inputs]
-    hot = [type(a) is int and bool(marks[a]) for a in inputs]
-    if not any(hot):
+    mapped = [type(a) is int and bool(marks[a]) for a in inputs]
+    if not any(mapped):
         numbers = builder.copy(eqn, tuple([x.atom for x in operands]), [graph.avals[o] for o in outputs])
         for o, new in zip(outputs, numbers, strict=True):
             value[o] = Ref(builder, new)
         return
     if primitive.region_rules is not None:
-        results, out_marks = primitive.region_rules.batch(builder, eqn, operands, hot, size, batched)
+        results, out_marks = primitive.region_rules.batch(builder, eqn, operands, mapped, size, batched)
     elif primitive.batch is None:
         raise ConcretizationError(
-            f"{format_loc(loc)}: {primitive.name} cannot take a different value in each lane of a vmap. A Python `if` "
+            f"{format_loc(loc)}: {primitive.name} cannot be batched by a vmap. A Python `if` "
             "or `while` on a batched value has no single answer: write numpy.where(condition, a, b) instead."
         )
     else:
         try:
-            made: Any = primitive.batch(size, hot, *operands, **primitive.named(params))
+            made: Any = primitive.batch(size, mapped, *operands, **primitive.named(params))
         except GraphadError:
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Forward derivatives of graphs: jvp rules emitted beside the primal, then split by what depends on a tangent.
+"""Forward derivatives of graphs: jvp rules are emitted beside the primal, then the tangent part is split off.
 
 Reverse mode is `linearize` followed by `graphad.transforms.transpose` (Radul et al., "You Only Linearize Once:
 Tangents Transpose to Gradients", POPL 2023).
@@ -20,7 +20,7 @@ from graphad.transforms.rules import checked, raised
 
 
 class Joint(NamedTuple):
-    """Primal and tangent program in one builder, so that value numbering shares their work.
+    """Primal and tangent graph in one builder, so that value numbering merges their common subexpressions.
 
     The builder's inputs are the primals and then one tangent per differentiated input of float type. A tangent
     output of None is zero.
@@ -43,7 +43,7 @@ class Split(NamedTuple):
 
 @without_collector
 def linearize(graph: Graph, mask: Sequence[bool]) -> Joint:
-    """The joint program of ``graph`` differentiated along the inputs marked in ``mask``."""
+    """The joint graph of ``graph`` differentiated along the inputs marked in ``mask``."""
     builder = Builder()
     avals = graph.avals
     value: list[Atom] = [builder.input(a) for a in graph.in_avals]
@@ -69,19 +69,19 @@ def _linearize_eqn(builder: Builder, graph: Graph, eqn: Eqn, value: list[Atom], 
     primitive, inputs, _, outputs, _ = eqn
     avals = graph.avals
     atoms = tuple([value[a] if type(a) is int else a for a in inputs])
-    hot = [i for i, a in enumerate(inputs) if type(a) is int and tangent[a] is not None]
+    active = [i for i, a in enumerate(inputs) if type(a) is int and tangent[a] is not None]
     loc = builder.loc
-    if hot and primitive.region_rules is not None:
+    if active and primitive.region_rules is not None:
         tangents = [tangent[a] if type(a) is int else None for a in inputs]
         rule = primitive.region_rules.linearize
         values, results = rule(builder, eqn, atoms, tangents, linearized, jvp_graph)
     else:
         values = builder.copy(eqn, atoms, [avals[o] for o in outputs])
-        if not hot or not any([avals[o].is_float for o in outputs]):
+        if not active or not any([avals[o].is_float for o in outputs]):
             results = None
         else:
             builder.loc = ("jvp", loc)
-            results = _apply_jvp(builder, eqn, atoms, hot, tangent, values, loc)
+            results = _apply_jvp(builder, eqn, atoms, active, tangent, values, loc)
     for k, o in enumerate(outputs):
         value[o] = values[k]
         if results is not None:
@@ -92,7 +92,7 @@ def _apply_jvp(
     builder: Builder,
     eqn: Eqn,
     atoms: tuple[Atom, ...],
-    hot: list[int],
+    active: list[int],
     tangent: list[Ref | None],
     values: Sequence[Atom],
     loc: object,
@@ -116,7 +116,7 @@ def _apply_jvp(
             operands.append(Ref(builder, values[0]))
             named = primitive.named(params)
             total: Ref | None = None
-            for i in hot:
+            for i in active:
                 partial = rule[i]
                 if partial is not None:
                     term = partial(tangent[inputs[i]], *operands, **named)  # type: ignore[index]
@@ -134,7 +134,7 @@ def _apply_jvp(
 
 @without_collector
 def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") -> Split:
-    """Part the joint program into the primal one and the linear one; what crosses are the residuals."""
+    """Split the joint graph into the primal one and the linear one; the values that cross are the residuals."""
     builder, n_primals, primals, tangents = joint
     n = len(builder.avals)
     depends = bytearray(n)
@@ -160,7 +160,7 @@ def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") 
         for o, new in zip(eqn.outputs, linear.copy(eqn, atoms, [builder.avals[o] for o in eqn.outputs]), strict=True):
             number[o] = new
     linear_graph = linear.close([number[a] if type(a) is int else a for a in results], name=name)
-    # No primal value depends on a tangent: linear equations are dead in the primal program, but for prints of tangents.
+    # No primal value depends on a tangent: linear equations are dead in the primal graph, but for prints of tangents.
     effects = {k for k in linear_eqns if is_effectful(builder.eqns[k])}
     if effects:
         builder.locs = [loc for k, loc in enumerate(builder.locs) if k not in effects]
@@ -173,7 +173,7 @@ def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") 
 
 
 def _linear_part(builder: Builder, results: list[Atom], depends: bytearray) -> tuple[list[int], list[int]]:
-    """Which equations on tangents the tangent results and effects need, and the values that they read."""
+    """The equations on tangents that tangent results and effects depend on, and the values that they read."""
     live = bytearray(len(builder.avals))
     residuals: dict[int, None] = {}
     for a in results:
@@ -203,14 +203,14 @@ def _linear_part(builder: Builder, results: list[Atom], depends: bytearray) -> t
 
 
 def jvp_graph(graph: Graph, mask: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
-    """The joint program as a graph: outputs, then the nonzero tangent outputs; and which those are. Memoised."""
+    """The joint graph, closed: outputs, then the nonzero tangent outputs; and which those are. Memoised."""
 
     def make() -> tuple[Graph, tuple[bool, ...]]:
         builder, _, primals, tangents = linearize(graph, mask)
         nonzero = tuple([t is not None for t in tangents])
-        hot_weak = [w for w, t in zip(graph.weak, nonzero, strict=True) if t]
+        tangent_weak = [w for w, t in zip(graph.weak, nonzero, strict=True) if t]
         outs = [*primals, *[t for t in tangents if t is not None]]
-        return builder.close(outs, [*graph.weak, *hot_weak], name=graph.name), nonzero
+        return builder.close(outs, [*graph.weak, *tangent_weak], name=graph.name), nonzero
 
     return graph.memoize(("jvp", mask), make)
 

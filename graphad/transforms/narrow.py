@@ -1,4 +1,4 @@
-"""Inputs in the dtype in which they are used."""
+"""Narrowing of inputs to the dtype in which they are used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from graphad.primitives.cast import convert
 
 
 def narrow_inputs(graph: Graph, candidates: Collection[int]) -> Graph:
-    """``graph`` with those of the float64 inputs ``candidates`` that it only converts to one float dtype in that dtype.
+    """``graph`` with float64 inputs narrowed: those of ``candidates`` that it only converts to one float dtype.
 
-    Inputs that are not used at all become float32.
+    Unused inputs become float32.
     """
     wanted = _wanted(graph, candidates)
     if not wanted:

@@ -1,6 +1,6 @@
-"""What a rule of a primitive gives, checked; and the error for a rule that has a fault.
+"""Checks of the results of primitives' rules, and the error for a wrong rule.
 
-A rule is written by whoever registers a primitive. What goes wrong in it is told as the fault of that rule: with the
+A rule is written by whoever registers a primitive. An error in it is reported as the fault of that rule, with the
 primitive's name and the user's line, never as a property of the user's function.
 """
 
@@ -24,7 +24,7 @@ def rule_error(eqn: Eqn, rule: str, loc: Loc, problem: str) -> RuleError:
 
 
 def raised(eqn: Eqn, rule: str, loc: Loc, error: Exception) -> RuleError:
-    """The error for one that came out of a rule."""
+    """The error for an exception that a rule raised."""
     return rule_error(eqn, rule, loc, f"raised {type(error).__name__}: {str(error).rstrip('.')}")
 
 
@@ -41,10 +41,10 @@ def checked(eqn: Eqn, rule: str, loc: Loc, results: Any, wanted: Sequence[Aval],
 
 
 def reads_itself(partial: Any, k: int, graph: Graph, eqn: Eqn) -> bool:
-    """Whether the transpose rule of operand ``k`` wants the value of that very operand, all others given.
+    """Whether the transpose rule of operand ``k`` needs the value of that very operand, given all others.
 
-    Then the rule is wrong, for the primitive says that it is linear there. Else it wants the value of another operand
-    that is to be transposed as well, as that of x * x does: the equation is not linear in the two together.
+    Then the rule is wrong, for the primitive declares itself linear there. Else it needs the value of another operand
+    that is linear as well, as that of x * x does: the equation is not linear in the two together.
     """
     builder = Builder()
     ct = builder.input_ref(graph.avals[eqn.outputs[0]])

@@ -1,6 +1,6 @@
-"""Reverse mode: transposition of linear programs.
+"""Reverse mode: transposition of linear graphs.
 
-A graph may be mixed: the part that does not depend on the linear inputs is copied, the linear part is run backwards.
+A graph may be mixed: the part that does not depend on the linear inputs is copied, the linear part is transposed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def transpose(
     cts
         Per output: True if its cotangent is an input, a literal if it is that number, False if it is zero.
     keep
-        Outputs, by position, that are wanted as well; they must not depend on the linear inputs.
+        Outputs, by position, that are returned as well; they must not depend on the linear inputs.
     """
     avals = graph.avals
     builder = Builder()
@@ -79,7 +79,7 @@ def transpose(
 
 
 def _copy_nonlinear(builder: Builder, graph: Graph, value: list[Any], depends: bytearray) -> list[int]:
-    """Append the equations that do not depend on linear inputs; the positions of those that do."""
+    """Append the equations that do not depend on linear inputs; returns the positions of those that do."""
     avals = graph.avals
     backward: list[int] = []
     for k, eqn in enumerate(graph.eqns):
@@ -149,7 +149,7 @@ def _transpose_eqn(
 
 
 def _value_wanted(rule: Any, i: int, graph: Graph, eqn: Eqn, loc: Loc) -> Exception:
-    """Why the rule of operand ``i`` computes with an operand of which it has the type alone."""
+    """The error for a rule of operand ``i`` that computes with an operand of which it has only the type."""
     if callable(rule) or not reads_itself(rule[i], i, graph, eqn):
         return _not_linear(eqn, loc)
     problem = f"computes with the value of operand {i}, in which {eqn.primitive.name} is said to be linear"

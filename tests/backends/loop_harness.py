@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from graphad_kernels import math, scalar
+from graphad_kernels.bodies import BODIES
+from graphad_kernels.cpu import blas
 
 from graphad.backends.cpu.emit import emit
 from graphad.backends.llvm import native
@@ -55,8 +58,17 @@ def blank(p: KernelProgram) -> Arrays:
 
 
 def run_python(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:
+    """The Numba source run by Python itself, element by element: independent of any compiler."""
     outputs = blank(p)
-    return emit_numba.run_python(p, [*inputs, *outputs]), outputs
+    emitter = emit_numba._Source(p)
+    text = emitter.function()
+    namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
+    namespace |= {name: BODIES[name].function for name in emitter.bodies}
+    namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
+    namespace |= {name: math.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}
+    exec(text, namespace)
+    with np.errstate(all="ignore"):
+        return int(namespace[p.name](*map(emit_numba.bits_of, [*inputs, *outputs]))), outputs
 
 
 def run_numba(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:

@@ -183,11 +183,11 @@ def test_a_wrong_batching_rule(monkeypatch, dtype):
         graphad.check_vmap(lambda x, w: (x + w) * w, (x, x[0] + 1), in_axes=(0, None))  # times
     message = str(caught.value)
     assert re.match(r"test_rules\.py:\d+: ", message)
-    assert "result 0 of vmap(lambda) differs from the lanes" in message
+    assert "result 0 of vmap(lambda) differs from a loop over the batch" in message
     names(
         message,
         "times",
-        r"batching rule of mul is wrong: with lanes of operand . the element at \[0, 0\] of its result",
+        r"batching rule of mul is wrong: with a batch axis of operand . the element at \[0, 0\] of its result",
     )
 
 

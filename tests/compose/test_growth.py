@@ -12,7 +12,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad.api import jit, rules
 from graphad.ir import types
-from graphad.ir.recent import Recent
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.types import f32
 from graphad.trace import source
 from tests.compose.tools import close
@@ -99,7 +99,7 @@ def test_graphs_of_a_custom_rule(monkeypatch):
 @pytest.mark.parametrize("differentiate", [False, True])
 def test_numbers_that_change(differentiate, monkeypatch):
     """A rate that each step computes anew: it stays no longer than the step's own program."""
-    monkeypatch.setattr(types, "_recent_literals", Recent(4))
+    monkeypatch.setattr(types, "_recent_literals", BoundedDict(4))
     rates = [0.1 + 1e-4 * n for n in range(50)]
     for rate in rates:
         if differentiate:
@@ -112,7 +112,7 @@ def test_numbers_that_change(differentiate, monkeypatch):
 
 
 def test_code_that_is_made_in_a_loop(monkeypatch):
-    monkeypatch.setattr(source, "_is_ours", Recent(4))
+    monkeypatch.setattr(source, "_is_ours", BoundedDict(4))
     for n in range(20):
         names = {"gnp": gnp}
         exec(compile(f"def f(x):\n    return gnp.sum(x * {n}.0)", f"cell_{n}.py", "exec"), names)

@@ -11,17 +11,17 @@ import graphad.numpy as gnp
 from graphad.ir.evaluate import evaluate
 from graphad.ir.types import Literal, b1, f32, f64, i32
 from graphad.ir.verify import verify
-from graphad.transforms.numbers import lift_numbers
+from graphad.transforms.lift_constants import lift_constants
 from tests.strategies import arguments, random_graphs
 
 
 def lifted(f, *args):
-    return lift_numbers(graphad.make_graph(f)(*args))
+    return lift_constants(graphad.make_graph(f)(*args))
 
 
 @given(random_graphs(dtypes=(f32, f64, i32, b1)), st.booleans())
 def test_random_graphs(graph, special):
-    new, numbers = lift_numbers(graph)
+    new, numbers = lift_constants(graph)
     args = arguments(graph, special=special)
     wanted, got = (evaluate(g, a, on_effect=lambda *_: None) for g, a in ((graph, args), (new, [*args, *numbers])))
     for x, y in zip(wanted, got, strict=True):
@@ -49,7 +49,7 @@ def test_zero_one_and_integers_stay():
         return gnp.maximum(x, 0.0) + (1.0 - x) * (x.astype(int) // 3)
 
     graph = graphad.make_graph(f)(np.ones(3, np.float32))
-    assert lift_numbers(graph) == (graph, ())
+    assert lift_constants(graph) == (graph, ())
 
 
 def test_a_vector_for_each_dtype():
@@ -65,11 +65,11 @@ def test_numbers_of_regions_and_effects_stay():
         return graphad.jit(lambda x: x * 3.5)(x)
 
     graph = graphad.make_graph(f)(np.ones(2))
-    assert lift_numbers(graph).graph == graph
+    assert lift_constants(graph).graph == graph
 
 
 def test_places_stay():
     graph = graphad.make_graph(lambda x: gnp.sin(x * 2.5))(np.ones(3, np.float32))
-    new = lift_numbers(graph).graph
+    new = lift_constants(graph).graph
     assert None not in graph.locs
     assert set(new.locs) == set(graph.locs)

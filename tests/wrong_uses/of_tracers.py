@@ -96,7 +96,7 @@ WRONG = {
     "branch under vmap": (
         lambda: graphad.vmap(lambda x: x if x > 0 else -x)(V),
         TracerBoolError,
-        r"lanes of a vmap.*lambda x: x if x > 0.*Write graphad\.numpy\.where",
+        r"batch axis of a vmap.*lambda x: x if x > 0.*Write graphad\.numpy\.where",
     ),
     "turns under vmap": (
         lambda: graphad.vmap(lambda x: [x for _ in range(int(x))])(V),

@@ -30,7 +30,7 @@ WRONG = {
         ValueError,
         r"shape \(\), which has 0 axes.*Use None",
     ),
-    "lanes of different sizes": (
+    "batch axes of different sizes": (
         lambda: graphad.vmap(lambda x, y: x + y)(V, gnp.ones(4)),
         ValueError,
         r"different sizes \[3, 4\].*give None",
@@ -58,7 +58,7 @@ WRONG = {
     "a mapped result without an axis": (
         lambda: graphad.vmap(lambda x: x, out_axes=None)(V),
         ValueError,
-        "differs between the lanes",
+        "has a batch axis",
     ),
     "an axis for a result that has none": (
         lambda: graphad.vmap(lambda x: x, out_axes=3)(V),

@@ -3,8 +3,8 @@
 ``T`` is a table of pointers: inputs, outputs, the arena of temporaries (64-byte aligned), then the external routines
 that `Emitted.externals` names. The result is 0, or ``ordinal + 1`` of the guard that did not hold.
 
-Vector loops are written out (see `llvm.nest`), so the text goes straight to the code generator: no optimiser pipeline
-is needed.
+Loops are vectorized explicitly (see `llvm.nest`), so the text goes straight to the code generator, without an optimiser
+pipeline.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ THIN = range(9, 33)
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """LLVM text, and what it takes to compile, load and call it."""
+    """LLVM text, and what is needed to compile, load and call it."""
 
     text: str
     name: str

@@ -19,7 +19,8 @@ def explain(graph: Graph) -> Explanation:
     cost = costs(program)
     steps = tuple([_explained(s, c) for s, c in zip(program.steps, cost.steps, strict=True)])
     temporaries = sum(b.role == "temporary" for b in program.buffers)
-    return Explanation(program.name, "the CPU", steps, cost.minimum_bytes, temporaries, memory.plan(program).size)
+    scratch = memory.plan(program).size
+    return Explanation(steps, cost.minimum_bytes, program.name, "the CPU", temporaries, scratch)
 
 
 def _explained(step: Any, cost: StepCost) -> StepExplanation:
@@ -27,4 +28,4 @@ def _explained(step: Any, cost: StepCost) -> StepExplanation:
     kind = KINDS[type(step)]
     name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
     lines = lines_of([step.loc, *[s.loc for s in body]])
-    return StepExplanation(kind, name, lines, cost.read_bytes, cost.written_bytes, cost.operations)
+    return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines)

@@ -1,6 +1,6 @@
 """NVIDIA's driver, its Python bindings and its libraries: found here, imported here, and nowhere else.
 
-Nothing is looked for until it is needed. What is missing is one error, which lists all that was looked for.
+Nothing is looked for until it is needed. If anything is missing, one error lists all that was looked for.
 """
 
 from __future__ import annotations

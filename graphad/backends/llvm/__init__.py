@@ -1,1 +1,1 @@
-"""LLVM text, the elementary functions in it, and machine code from it."""
+"""LLVM text, the elementary functions as LLVM text, and machine code from it."""

@@ -18,9 +18,9 @@ from graphad.ir.types import DType
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """``count`` lanes of which the first ``live`` do work; the others must touch no memory.
+    """``count`` lanes of which the first ``live`` are active; the others must not access memory.
 
-    Where their number is known only when the program runs, ``register`` holds the mask.
+    Where their number is dynamic, ``register`` holds the mask.
     """
 
     count: int
@@ -29,12 +29,12 @@ class Lanes:
 
     @property
     def whole(self) -> bool:
-        """Whether all lanes do work, always."""
+        """Whether all lanes are known to be active."""
         return self.live == self.count and not self.register
 
     @property
     def mask(self) -> str:
-        """Which lanes are live, as a vector of i1."""
+        """The mask of active lanes, a vector of i1."""
         if self.register:
             return self.register
         return "<" + ", ".join(f"i1 {int(lane < self.live)}" for lane in range(self.count)) + ">"
@@ -60,7 +60,7 @@ class Access:
         self.index_type = "i64"
 
     def address(self, place: Place, element: str) -> str:
-        """Pointer to lane 0, before ``dynamic``, which alone may lie outside the buffer."""
+        """Pointer to lane 0 without ``dynamic``; this pointer may lie outside the buffer."""
         if place.index == "0":
             return place.pointer
         inbounds = "inbounds " if place.dynamic is None else ""
@@ -82,7 +82,7 @@ class Access:
         self.code.do(f"store {element} {raw}, {place.kind} {self.address(place, element)}")
 
     def load(self, place: Place, dtype: DType, lanes: Lanes, hint: str) -> str:
-        """A vector; lanes that are not live read 0."""
+        """A vector; inactive lanes read 0."""
         element = storage_type(dtype)
         kind, size = lanes_of(element, lanes.count), dtype.bits // 8
         whole = lanes.whole
@@ -104,7 +104,7 @@ class Access:
         return self.scalars.loaded(raw, dtype, lanes.count, hint)
 
     def store(self, place: Place, dtype: DType, value: str, lanes: Lanes, mask: str | None) -> None:
-        """Store the live lanes of a vector, where ``mask`` (a vector of i1) holds if one is given."""
+        """Store the active lanes of a vector, where ``mask`` (a vector of i1) holds if one is given."""
         element = storage_type(dtype)
         kind, bools, size = lanes_of(element, lanes.count), lanes_of("i1", lanes.count), dtype.bits // 8
         raw = self.scalars.stored(value, dtype, lanes.count)
@@ -145,5 +145,5 @@ class Access:
             if place.stride:
                 both = f"add <{lanes} x i64> {place.dynamic}, {offsets_text(place.stride, lanes)}"
                 steps = self.code.let(both, "steps")
-        # Not inbounds: what lanes that are not live compute may lie anywhere.
+        # Not inbounds: the addresses of inactive lanes may lie anywhere.
         return self.code.let(f"getelementptr {element}, ptr {base}, <{lanes} x i64> {steps}", "all")

@@ -1,8 +1,8 @@
 """The elementary functions as LLVM text, for any number of lanes.
 
-Each function of `graphad_kernels.math` is run once on symbolic vectors that record what is done to them. The text has
-no fast-math flags: a fused multiply-add is where the source says `fma`, so that the results are those of Numba, bit by
-bit, and the same for every number of lanes.
+Each function of `graphad_kernels.math` is traced once on symbolic vectors. The text has no fast-math flags: a fused
+multiply-add is where the source says `fma`, so that the results are bitwise those of Numba, and the same for every
+number of lanes.
 
 >>> symbol("exp", "f32", 16)
 'ga_exp_f32x16'
@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from graphad_kernels.math import FUNCTIONS, SLOW_PATHS
 
-from graphad.backends.llvm.recorder import LLVM_TYPES, Vector, Writer, vector_type
+from graphad.backends.llvm.tracing import LLVM_TYPES, Vector, Writer, vector_type
 from graphad.ir.types import DType
 
 _ATTRIBUTES: Final = "nounwind willreturn memory(none)"
@@ -52,7 +52,7 @@ def signature(name: str, dtype: DType | str, lanes: int) -> Signature:
 
 
 def declaration(name: str, dtype: DType | str, lanes: int) -> str:
-    """The line that lets a module call the function."""
+    """The declaration with which a module calls the function."""
     parameters, result = signature(name, dtype, lanes)
     return f"declare {result} @{symbol(name, dtype, lanes)}({', '.join(parameters)}) {_ATTRIBUTES}"
 
@@ -63,11 +63,11 @@ def definition(symbol_name: str, *, fma: bool = True, linkage: str = "", attribu
     Parameters
     ----------
     symbol_name
-        As `symbol` makes it. What the module calls itself are symbols too: see `symbols_in`.
+        As `symbol` makes it. The module may call further symbols: see `symbols_in`.
     fma
         Whether the target has fused multiply-add instructions.
     linkage, attributes
-        What else the definition says, in LLVM's words: ``internal``, ``noinline``.
+        Further keywords of the definition in LLVM: ``internal``, ``noinline``.
     """
     found = _SYMBOL.fullmatch(symbol_name)
     if found is None:
@@ -106,7 +106,7 @@ def symbols_in(text: str) -> list[str]:
 
 
 def is_slow_path(symbol_name: str) -> bool:
-    """Whether this is a function that others call for the few arguments that need it."""
+    """Whether this is the slow path of another function, which calls it for rare arguments."""
     found = _SYMBOL.fullmatch(symbol_name)
     return found is not None and (found[1], found[2]) in SLOW_PATHS
 

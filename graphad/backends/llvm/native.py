@@ -32,7 +32,7 @@ def compile_object(text: str, opt: int = 1, *, optimize: bool = False, target: H
     text
         The module. Explicit vector code needs no optimiser: it goes straight to the code generator.
     opt
-        Effort of the code generator, 0 to 3.
+        Optimisation level of the code generator, 0 to 3.
     optimize
         Run LLVM's pass pipeline first, for scalar code with small functions.
     target

@@ -1,7 +1,7 @@
-"""Statements and loops in LLVM text: what runs in lanes, what stays scalar, how loops are cut into blocks.
+"""Statements and loops in LLVM text, with explicit vectorization.
 
-A vector loop becomes a loop over blocks of lanes and one tail under a constant mask. Values that are the same in all
-lanes stay scalar; inner loops run with the others widened.
+A vector loop becomes a loop over blocks of lanes and one tail under a constant mask. Uniform values (the same in all
+lanes) stay scalar; in inner loops, varying values are vectors.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DType, i32, i64
 
-#: Bodies of at most so many statements run in 4 native vectors at once, then 2, then 1: several hide the latency of
-#: the polynomials, but the registers run out.
+#: Bodies of at most so many statements are unrolled to 4 native vectors, then 2, then 1: unrolling hides the latency of
+#: the polynomials, but takes registers.
 FOUR_VECTORS, TWO_VECTORS = 300, 3000
-#: More lanes than this only lengthen the text.
+#: Beyond so many lanes, only the text gets longer.
 MOST_LANES = 64
-#: A body of more statements whose loop is short (in native vectors) is emitted once, in one vector under a mask that is
-#: computed: it takes longer to compile than it will ever run, so that copies of it for blocks and a tail do not pay.
+#: A body of more statements whose loop is short (in native vectors) is emitted once, in one vector under a dynamic
+#: mask: compiling it takes longer than running it, so that separate copies for blocks and a tail do not pay.
 ONE_COPY, SHORT_LOOP = 40, 32
 
 #: A round of a loop: from its number and the carried values to the next carried values.
@@ -48,8 +48,7 @@ Body = Callable[[str, list[str]], list[str]]
 class NestEmitter:
     """Emits the bodies of loop nests into ``code``.
 
-    Its state is where the emission stands: the values, loop variables and indices in scope, and the lanes of the
-    vector loop around.
+    Its state is the values, loop variables and indices in scope, and the lanes of the enclosing vector loop.
     """
 
     def __init__(
@@ -75,14 +74,14 @@ class NestEmitter:
         self.line = ""
 
     def note(self, loc: Loc) -> None:
-        """Say which line of the user's the next instructions come from."""
+        """Note the user's line that the next instructions come from."""
         if self.comments and loc is not None and (text := format_loc(loc)) != self.line:
             self.line = text
             self.code.lines.append(f"  ; {text}")
 
     @property
     def index_type(self) -> str:
-        """What loops count in."""
+        """The LLVM type of loop counters."""
         return element_type(self.index_dtype)
 
     # ---- statements
@@ -103,7 +102,7 @@ class NestEmitter:
                     self.loop(s)
 
     def operand(self, value: Operand, lanes: int) -> Val:
-        """An operand in ``lanes`` lanes; values that are the same in all lanes are spread over them."""
+        """An operand in ``lanes`` lanes; uniform values are broadcast."""
         if not isinstance(value, str):
             return operand_text(value, lanes)
         val = self.values[value]
@@ -123,7 +122,7 @@ class NestEmitter:
         self.values[s.name] = self.scalars.operator(s, args, literals, lanes)
 
     def place(self, buffer: str, index: Index, dynamic: str | None) -> Place:
-        """Where an access goes; a dynamic position that all lanes share is part of the index."""
+        """The place of an access; a uniform dynamic position is part of the index."""
         text, offsets = self.index(index), None
         if dynamic is not None:
             val = self.values[dynamic]
@@ -186,7 +185,7 @@ class NestEmitter:
         self.code.start(after)
 
     def position(self, s: Position) -> None:
-        """A coordinate as a number: counted in i32 where it fits, which converts to floats much faster."""
+        """A coordinate as a number: computed in i32 where it fits, which converts to floats much faster."""
         stride = stride_of(s.index, self.vector)
         low, high = index_range(s.index, self.extents)
         span = abs(stride) * self.lanes.count  # what lanes beyond the extent may count up to
@@ -215,7 +214,7 @@ class NestEmitter:
         del self.extents[loop.var]
 
     def plain_loop(self, loop: Loop) -> None:
-        """A loop that counts in one lane; within a vector loop its carries are as wide as that."""
+        """A loop that is not vectorized; within a vector loop its carries are vectors."""
         lanes = self.lanes.count
         carried = [self.operand(c.init, lanes).text for c in loop.carries]
         if loop.extent == 1:
@@ -226,7 +225,7 @@ class NestEmitter:
             self.values[c.name] = Val(text, c.dtype, lanes)
 
     def vector_loop(self, loop: Loop) -> None:
-        """Blocks of lanes, then one tail in fewer lanes with the rest masked; carries start at their identity."""
+        """Blocks of lanes, then one masked tail; carries start at their identity."""
         count = self.width(loop, loop.extent)
         blocks, tail = divmod(loop.extent, count)
         self.vector, self.lanes = loop.var, Lanes(count, count)
@@ -262,7 +261,7 @@ class NestEmitter:
         return count
 
     def one_copy(self, loop: Loop) -> bool:
-        """Whether one copy of the body serves for blocks and tail alike; small vectors have no masked accesses."""
+        """Whether blocks and tail share one copy of the body; small vectors have no masked accesses."""
         size, native = self.measure(loop)
         return size > ONE_COPY and loop.extent <= SHORT_LOOP * native and self.native >= 32
 
@@ -293,7 +292,7 @@ class NestEmitter:
     def chunked(
         self, carries: Sequence[Carry], hint: str, count: int, carried: list[str], lanes: int, body: Body, step: int = 1
     ) -> list[str]:
-        """``count`` rounds; long float sums are summed in chunks, each from 0, which keeps their error small."""
+        """``count`` rounds; long float sums are blocked, each chunk from 0, which keeps the rounding error small."""
         types = [register_type(c.dtype, lanes) for c in carries]
         chunk, kind = chunk_size(carries, count), self.index_type
         if chunk is None:
@@ -331,7 +330,7 @@ class NestEmitter:
         return following
 
     def below(self, at: str, bound: int, lanes: int) -> str:
-        """Which lanes of the block that begins ``at`` lie before ``bound``, as a vector of i1."""
+        """The mask of the lanes below ``bound`` in the block that begins ``at``, a vector of i1."""
         kind = f"<{lanes} x {self.index_type}>"
         first = self.code.splat(at, self.index_type, lanes)
         lane = self.code.let(f"add nsw {kind} {first}, {offsets_text(1, lanes, self.index_type)}", "lane")

@@ -1,4 +1,4 @@
-"""Running values of loops in LLVM text: identities, masks, lanes combined pairwise, sums in chunks."""
+"""Reductions in LLVM text: identities, masks, horizontal reduction of lanes, blocked sums."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from graphad.backends.llvm.text import Code, constant, element_type, lanes_of, r
 from graphad.backends.loops.ir import Carry
 from graphad.ir.types import DType, b1
 
-#: Float sums of more rounds than this are cut into chunks of about the square root, which makes their rounding error
-#: grow with the square root of the length only.
+#: Float sums of more rounds than this are blocked into chunks of about the square root, so that their rounding error
+#: grows with the square root of the length only.
 PLAIN_ROUNDS = 128
 
 
@@ -27,14 +27,14 @@ def _chunked(c: Carry) -> bool:
 
 
 class Accumulators:
-    """Emits what carries need around the body of a loop."""
+    """Emits the initialisation, masking and combination of carries around the body of a loop."""
 
     def __init__(self, code: Code, scalars: Scalars) -> None:
         self.code = code
         self.scalars = scalars
 
     def identity(self, c: Carry, lanes: int) -> str:
-        """What changes nothing when combined; -0.0 for sums, as 0.0 would turn a sum of -0.0 into 0.0."""
+        """The identity of the combination; -0.0 for sums, as 0.0 would turn a sum of -0.0 into 0.0."""
         dtype = c.dtype
         match c.combine:
             case "sum":
@@ -51,7 +51,7 @@ class Accumulators:
                 return constant(0, dtype, lanes)
 
     def masked(self, c: Carry, update: str, lanes: Lanes) -> str:
-        """``update`` with the identity in the lanes that are not live."""
+        """``update`` with the identity in the inactive lanes."""
         kind = register_type(c.dtype, lanes.count)
         bools = lanes_of("i1", lanes.count)
         other = self.identity(c, lanes.count)
@@ -72,7 +72,7 @@ class Accumulators:
         return text
 
     def restart(self, c: Carry, text: str, lanes: int) -> str:
-        """What a chunk starts from: sums anew, the others where they are."""
+        """The initial values of a chunk: sums start from the identity, the others continue."""
         return self.identity(c, lanes) if _chunked(c) else text
 
     def resume(self, c: Carry, part: str, before: str, lanes: int) -> str:

@@ -1,4 +1,4 @@
-"""The scalar operators in LLVM text, on scalars and vectors alike, with the fixed meanings of `ir.lowering`.
+"""The scalar operators in LLVM text, on scalars and vectors, with the semantics of `ir.lowering`.
 
 Floats are computed with the flag ``contract`` alone (a multiply may fuse with an add); every other result is exact.
 """
@@ -40,7 +40,7 @@ class Scalars:
     Attributes
     ----------
     in_vectors
-        Lanes are computed together by the machine, not one after the other.
+        Whether vectors are computed by SIMD instructions, not lane by lane.
     """
 
     in_vectors = True
@@ -98,7 +98,7 @@ class Scalars:
             if op == "abs":
                 if dtype.kind == "u":
                     return args[0]
-                return self._intrinsic("abs", dtype, lanes, args, s.name, "false")  # false: the least wraps around
+                return self._intrinsic("abs", dtype, lanes, args, s.name, "false")  # false: INT_MIN wraps around
             if op in _SHIFTS:
                 return self._shift(op, dtype, lanes, args, literals[1], s.name)
             if op in ("quo", "rem"):
@@ -112,7 +112,7 @@ class Scalars:
         )
 
     def _by_lanes(self, instruction: str, kind: str, args: list[str], hint: str) -> str:
-        """An instruction that machines have for scalars alone: taken apart in one function, not at every use."""
+        """An instruction that exists for scalars only: vectors are scalarized in one function, not at every use."""
         name = f"{instruction}.{kind.strip('<>').replace(' ', '')}"
         self.code.functions[
             f"define internal {kind} @{name}({kind} %a, {kind} %b) noinline nounwind willreturn memory(none) {{\n"
@@ -149,7 +149,7 @@ class Scalars:
         zero, one = constant(0, dtype, lanes), constant(1, dtype, lanes)
         none = self.code.let(f"icmp eq {kind} {divisor}, {zero}", "none")
         unsafe = none
-        if dtype.kind == "i":  # the quotient INT_MIN / -1 does not fit: divide by 1 there, which gives what wraps to
+        if dtype.kind == "i":  # INT_MIN / -1 overflows: divide by 1 there, which gives the wrapped result
             lowest = constant(-(1 << (dtype.bits - 1)), dtype, lanes)
             least = self.code.let(f"icmp eq {kind} {value}, {lowest}", "least")
             minus = self.code.let(f"icmp eq {kind} {divisor}, {constant(-1, dtype, lanes)}", "minus")
@@ -172,7 +172,7 @@ class Scalars:
             return self._intrinsic(name, dtype, lanes, [a, b], hint)
         wins = self.code.let(f"fcmp {'ogt' if op == 'maximum' else 'olt'} {kind} {a}, {b}", "wins")
         best = self.code.let(f"select {bools} {wins}, {kind} {a}, {kind} {b}", "best")
-        lost = self.code.let(f"fcmp uno {kind} {a}, {a}", "lost")  # a nan in b is what best holds already
+        lost = self.code.let(f"fcmp uno {kind} {a}, {a}", "lost")  # if b is nan, ``best`` is b already
         return self.code.let(f"select {bools} {lost}, {kind} {a}, {kind} {best}", hint)
 
     def combine(self, combine: str, dtype: DType, lanes: int, a: str, b: str) -> str:
@@ -185,7 +185,7 @@ class Scalars:
         return self.rounded(text, dtype, lanes)
 
     def compare(self, op: str, dtype: DType, lanes: int, a: str, b: str, hint: str) -> str:
-        """A comparison; with nan all but ``ne`` are false."""
+        """A comparison; of nan, all but ``ne`` are false."""
         kind = register_type(dtype, lanes)
         if dtype.is_float:
             return self.code.let(f"fcmp {_FLOAT_TESTS[op]} {kind} {a}, {b}", hint)
@@ -208,7 +208,7 @@ class Scalars:
 
     def _padded(self, s: Let, dtype: DType, args: list[str], lanes: int, have: tuple[int, ...]) -> str:
         element, width = element_type(dtype), min(n for n in have if n > lanes)
-        # Repeat lane 0, an argument that occurs anyway, so that the spare lanes take no slow path of their own.
+        # Pad with lane 0, an argument that occurs anyway, so that the spare lanes take no slow path of their own.
         picks, back = [*range(lanes), *[0] * (width - lanes)], list(range(lanes))
         wide = self._call(s, dtype, [self.code.shuffle(a, element, lanes, picks) for a in args], width)
         if s.op != "threefry2x32":
@@ -243,7 +243,7 @@ class Scalars:
             full = f"{name}.{suffix(element_type(to), lanes)}.{suffix(element_type(of), lanes)}"
             return self.code.call(full, target, [(source, a)], hint)
         if to.is_float:
-            wide = f64 if is_half(to) and of.bits > 16 else to  # to f16 by way of f64: one rounding, not two
+            wide = f64 if is_half(to) and of.bits > 16 else to  # to f16 through f64: one rounding, not two
             kind = register_type(wide, lanes)
             if to is bf16 and of.bits == 64:
                 a = self._without_low_digits(a, of, lanes)
@@ -256,10 +256,10 @@ class Scalars:
         return self.code.let(f"{instruction} {source} {a} to {target}", hint)
 
     def _saturated(self, a: str, of: DType, to: DType, lanes: int, hint: str) -> str:
-        """Floats to integers in lanes: LLVM's saturating conversion would take the vector apart."""
+        """Floats to integers in lanes: LLVM's saturating conversion would scalarize the vector."""
         let, bools = self.code.let, lanes_of("i1", lanes)
         source, target = register_type(of, lanes), register_type(to, lanes)
-        of = f32 if is_half(of) else of  # as it is held in registers
+        of = f32 if is_half(of) else of  # the register type
         signed = to.kind == "i"
         least, beyond = (-(1 << (to.bits - 1)), 1 << (to.bits - 1)) if signed else (0, 1 << to.bits)
         enough = let(f"fcmp oge {source} {a}, {constant(least, of, lanes)}", "enough")
@@ -312,7 +312,7 @@ class Scalars:
         return a
 
     def _stored_bf16(self, a: str, lanes: int) -> str:
-        """The upper half of the bits of a float, rounded to even (by hand: the instruction flushes denormals)."""
+        """The upper half of the bits of a float, rounded to nearest even (the instruction would flush denormals)."""
         let, words = self.code.let, lanes_of("i32", lanes)
         bits = let(f"bitcast {lanes_of('float', lanes)} {a} to {words}", "bits")
         high = let(f"lshr {words} {bits}, {constant(16, i32, lanes)}", "high")
@@ -326,7 +326,7 @@ class Scalars:
         return let(f"trunc {words} {kept} to {register_type(i16, lanes)}", "short")
 
     def _without_low_digits(self, a: str, dtype: DType, lanes: int) -> str:
-        """A 64-bit integer that f64 holds: beyond 2**53 a digit stands for the low ones, far below those of bf16."""
+        """A 64-bit integer rounded to odd, so that f64 holds it: beyond 2**53 a sticky bit replaces the low bits."""
         let, kind, bools = self.code.let, register_type(dtype, lanes), lanes_of("i1", lanes)
         low = let(f"and {kind} {a}, {constant(0xFFF, dtype, lanes)}", "low")
         some = let(f"icmp ne {kind} {low}, {constant(0, dtype, lanes)}", "some")

@@ -105,7 +105,7 @@ class Code:
         self.lines.append(f"  {text}")
 
     def start(self, label: str) -> None:
-        """Begin the block ``label``."""
+        """Start the basic block ``label``."""
         self.lines.append(f"{label}:")
         self.block = label
 

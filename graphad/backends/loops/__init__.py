@@ -1,1 +1,1 @@
-"""The loop IR: steps over flat buffers, with its text, its checks, and what is counted and rewritten in it."""
+"""The loop IR: steps over flat buffers, with its printer, verifier, analyses and rewrites."""

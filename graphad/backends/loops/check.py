@@ -1,6 +1,6 @@
-"""Verifier of loop programs: names, dtypes, bounds, and what a vector loop may hold.
+"""Verifier of loop programs: names, dtypes, bounds, and the rules of vector loops.
 
-Bounds of affine indices are decided by interval arithmetic; those of ``dynamic`` ones are the lowering's promise.
+Bounds of affine indices are checked by interval arithmetic; those of ``dynamic`` ones are guaranteed by the lowering.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class _Checker:
         low, high = self.range_of(index)
         if dynamic is not None:
             self.require(self.dtype(dynamic) is i64, f"dynamic index {dynamic} is not i64")
-        elif all(self.extents.values()):  # a loop of no rounds reaches nothing
+        elif all(self.extents.values()):  # a loop without iterations accesses nothing
             within = low >= 0 and high < buffer.size
             text = f"{buffer.name}[{format_index(index)}] reaches {low}..{high} of {buffer.size} elements"
             self.require(within, text)

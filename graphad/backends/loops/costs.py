@@ -29,7 +29,6 @@ from graphad.backends.loops.ir import (
     Store,
 )
 from graphad.backends.loops.memory import buffer_bytes
-from graphad.ir.loc import Loc
 
 NDArray = np.ndarray[Any, Any]
 
@@ -39,13 +38,22 @@ _COUNTED: Final = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """A step: its name, the bytes that it reads and writes, and the scalar operators that it applies to elements."""
+    """What one step moves and computes.
+
+    Attributes
+    ----------
+    name
+        Of a kernel or hand-written routine; the sizes of a matrix product.
+    read_bytes, written_bytes
+        Of the program's buffers; each element counts once.
+    operations
+        Scalar operators applied to elements, of whatever kind.
+    """
 
     name: str
     read_bytes: int
     written_bytes: int
     operations: int = 0
-    loc: Loc = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Cost:
 
 
 def costs(program: KernelProgram) -> Cost:
-    """The cost of each step of ``program``; what a hand-written body computes is not known, and counts as nothing."""
+    """The cost of each step of ``program``; what a hand-written routine computes is unknown, and not counted."""
     return total_cost(program.buffers, [(s, Tally(program.buffers)) for s in program.steps])
 
 
@@ -91,7 +99,7 @@ def total_cost(buffers: Sequence[Buffer], tallies: Sequence[tuple[Any, Tally]]) 
     for step, tally in tallies:
         name = tally.step(step)
         needed.include(tally.reads)
-        steps.append(StepCost(name, tally.reads.nbytes(), tally.writes.nbytes(), tally.operations, step.loc))
+        steps.append(StepCost(name, tally.reads.nbytes(), tally.writes.nbytes(), tally.operations))
     written = sum(buffer_bytes(b) for b in buffers if b.role == "output")
     return Cost(tuple(steps), needed.nbytes() + written)
 

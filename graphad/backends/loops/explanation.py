@@ -9,6 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
+from graphad.backends.loops.costs import Cost, StepCost
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, LoopNest
 from graphad.ir.loc import Loc, format_loc
 
@@ -27,71 +28,41 @@ Column = tuple[str, Callable[[Any], str]]
 
 
 @dataclass(frozen=True, slots=True)
-class StepExplanation:
-    """One step of a program.
+class StepExplanation(StepCost):
+    """One step of a program, with its cost.
 
     Attributes
     ----------
     kind
         ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``.
-    name
-        Of a kernel or hand-written body; the sizes of a matrix product.
     lines
         Of the user's that it comes from, such as ``"model.py:14"``.
-    read_bytes, written_bytes
-        Of the program's buffers; each element counts once.
-    operations
-        Scalar operators applied to elements, of whatever kind.
     """
 
-    kind: str
-    name: str
-    lines: tuple[str, ...]
-    read_bytes: int
-    written_bytes: int
-    operations: int
+    kind: str = ""
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Explanation:
-    """A compiled program; printed, it is a table of its steps.
+class Explanation(Cost):
+    """A compiled program with its cost; printed, it is a table of its steps.
 
     Attributes
     ----------
     name, target
         What was compiled, and for what.
-    steps
-        In the order in which they run.
-    minimum_bytes
-        Its outputs, and what it reads of its inputs, once each: no program for the same function can do without.
     temporaries, scratch_bytes
         How many arrays it keeps between its steps, and the memory that they share.
     notes
         What else there is to say.
     """
 
+    steps: tuple[StepExplanation, ...]
     name: str
     target: str
-    steps: tuple[StepExplanation, ...]
-    minimum_bytes: int
     temporaries: int
     scratch_bytes: int
     notes: tuple[str, ...] = ()
-
-    @property
-    def moved_bytes(self) -> int:
-        """Read and written by all steps."""
-        return sum(s.read_bytes + s.written_bytes for s in self.steps)
-
-    @property
-    def excess(self) -> float:
-        """How many times the minimum is moved."""
-        return self.moved_bytes / self.minimum_bytes if self.minimum_bytes else 1.0
-
-    @property
-    def operations(self) -> int:
-        """Applied by all steps."""
-        return sum(s.operations for s in self.steps)
 
     def count(self, kind: str) -> int:
         """How many steps are of a kind."""

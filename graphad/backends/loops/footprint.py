@@ -1,6 +1,6 @@
-"""What the iterations of a loop touch in memory, and so whether they may run at once.
+"""Dependence analysis: which elements the iterations of a loop access, and so whether it is parallel.
 
-Two accesses of one buffer meet in different iterations ``i`` and ``i'`` of a loop if their addresses can be equal:
+Two accesses to one buffer conflict in different iterations ``i`` and ``i'`` of a loop if their addresses can be equal:
 ``s*(i - i') + sum(strides * inner loop variables) + offsets = 0`` for some values within the extents. `_solvable`
 decides that exactly, from the greatest stride down, or gives up and says yes.
 """
@@ -18,7 +18,7 @@ from graphad.ir.types import DType, Literal
 
 Range = tuple[int, int]
 
-#: Steps of the search for two accesses that meet, after which it is taken that they do.
+#: Steps of the search for a conflict, after which one is assumed.
 _PATIENCE: Final = 4000
 
 
@@ -26,9 +26,9 @@ _PATIENCE: Final = 4000
 class Access:
     """A load or store: ``constant`` bounds its offset with what is dynamic in it; None where nothing is known.
 
-    ``strides`` goes over all loop variables of the index; ``inner`` has the extents of the loops around the access
-    within the statements that were looked at. ``base`` is what is dynamic, where that is known to stay the same:
-    accesses of one base are apart as their ``offset`` says.
+    ``strides`` has all loop variables of the index; ``inner`` has the extents of the loops around the access within the
+    analysed statements. ``base`` is the dynamic part, where that is known to be loop-invariant: accesses with the same
+    base differ by their ``offset``.
     """
 
     buffer: str
@@ -73,7 +73,7 @@ def _constant(index: Index, dynamic: str | None, ranges: Mapping[str, Range]) ->
 
 
 def distinct(found: Iterable[Access]) -> list[Access]:
-    """``found`` without those that touch what another one touches in the same way."""
+    """``found`` without duplicates."""
     seen: dict[Hashable, Access] = {}
     for a in found:
         inner = tuple(sorted([(s, a.inner[v]) for v, s in a.strides.items() if v in a.inner]))
@@ -83,7 +83,7 @@ def distinct(found: Iterable[Access]) -> list[Access]:
 
 
 def meet(a: Access, b: Access, var: str, extent: int, extents: Mapping[str, int]) -> bool:
-    """Whether ``a`` and ``b`` can touch one element in two different iterations of the loop over ``var``."""
+    """Whether ``a`` and ``b`` can access one element in two different iterations of the loop over ``var``."""
     if extent < 2:
         return False
     if a.base is not None and a.base == b.base:
@@ -122,7 +122,7 @@ class _Term:
 
 
 def _merged(terms: Iterable[_Term]) -> list[_Term]:
-    """Terms of equal factors as one, the greatest factors first; what cannot matter is left out."""
+    """Terms with equal factors merged, the greatest factors first; zero terms are dropped."""
     by_factor: dict[int, _Term] = {}
     moving: list[_Term] = []
     for t in terms:
@@ -151,7 +151,7 @@ class _Search:
         least = sum(t.span[0] for t in rest)
         most = sum(t.span[1] for t in rest)
         if not first.factor:
-            return self.solvable(rest, low, high)  # it moves freely without moving the address
+            return self.solvable(rest, low, high)  # it can differ without changing the address
         begin, end = low - most, high - least
         if first.factor < 0:
             begin, end = -end, -begin
@@ -165,7 +165,7 @@ class _Search:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Integers known within bounds, or to stay the same
+# Integers with known bounds, and loop-invariant ones
 
 
 def fixed_names(var: str, statements: Sequence[Statement]) -> set[str]:
@@ -197,7 +197,7 @@ def fixed_names(var: str, statements: Sequence[Statement]) -> set[str]:
 
 
 def value_ranges(statements: Iterable[Statement], extents: Mapping[str, int]) -> dict[str, Range]:
-    """Bounds of the integers computed in ``statements``, where any follow from how they are computed."""
+    """Bounds of the integers computed in ``statements``, by interval arithmetic, where there are any."""
     statements = list(walk(statements))
     inside = {**extents, **{s.var: s.extent for s in statements if isinstance(s, Loop)}}
     ranges: dict[str, Range] = {}
@@ -215,7 +215,7 @@ def value_ranges(statements: Iterable[Statement], extents: Mapping[str, int]) ->
 
 
 def _whole(dtype: DType) -> Range:
-    """All that an integer type holds."""
+    """The range of an integer type."""
     return (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1)
 
 

@@ -182,9 +182,9 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class KernelCall:
-    """A step: the hand-written body ``kernel`` of `graphad_kernels.bodies`, compiled for elements of ``dtype``.
+    """A step: the hand-written routine ``kernel`` of `graphad_kernels.bodies`, compiled for elements of ``dtype``.
 
-    Its buffers are those that it reads, then those that it writes; then come the sizes.
+    Its arguments are the buffers that it reads, then those that it writes, then the sizes.
     """
 
     kernel: str
@@ -271,5 +271,5 @@ def stride_of(index: Index, var: str | None) -> int:
 
 
 def is_half(dtype: DType) -> bool:
-    """True for the 16-bit floats, which are computed with in f32 and rounded after every operation."""
+    """True for the 16-bit floats, whose operations are computed in f32 and rounded each."""
     return dtype is f16 or dtype is bf16

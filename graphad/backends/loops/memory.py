@@ -1,4 +1,4 @@
-"""The arena: where each temporary of a program lies, slots being shared by temporaries that never live together."""
+"""The arena: the offset of each temporary of a program; temporaries with disjoint lifetimes share memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Arena:
 
 @dataclass(slots=True)
 class _FreeList:
-    """Holes below ``top``: offset -> size, never adjacent."""
+    """Free slots below ``top``: offset -> size, never adjacent."""
 
     top: int = 0
     holes: dict[int, int] = field(default_factory=dict)
 
     def take(self, size: int) -> int:
-        """The smallest hole that fits, else new space at the top (a last hole that touches the top is grown)."""
+        """The smallest free slot that fits, else new space at the top (a free slot that ends there is grown)."""
         fitting = [(room, offset) for offset, room in self.holes.items() if room >= size]
         if fitting:
             room, offset = min(fitting)
@@ -45,7 +45,7 @@ class _FreeList:
         return offset
 
     def give_back(self, offset: int, size: int) -> None:
-        """Return a slot, joined with the holes beside it."""
+        """Free a slot, coalesced with its free neighbours."""
         size += self.holes.pop(offset + size, 0)
         before = next((o for o, r in self.holes.items() if o + r == offset), None)
         if before is None:
@@ -61,17 +61,17 @@ def plan(program: KernelProgram) -> Arena:
 
 
 def lay_out(steps: Sequence[Iterable[str]], sizes: Mapping[str, int], alignment: int) -> Arena:
-    """Places for buffers of these sizes, given the names of the buffers that each step touches.
+    """Offsets for buffers of these sizes, given the names of the buffers that each step accesses.
 
-    A buffer lives from the first step that touches it to the last. Steps are taken in order, and each new buffer gets
-    the smallest free slot that holds it (best fit).
+    A buffer is live from the first step that accesses it to the last. Steps are taken in order, and each new buffer
+    gets the smallest free slot that holds it (best fit).
     """
     slots = {name: max(-size // alignment * -alignment, alignment) for name, size in sizes.items()}
     first, last = _lifetimes(steps, slots)
     free = _FreeList()
     offsets: dict[str, int] = {}
     for step in range(len(steps)):
-        # Big ones first: they have the fewest holes to choose from.
+        # Big ones first: they fit into the fewest slots.
         for name in sorted(first[step], key=lambda n: -slots[n]):
             offsets[name] = free.take(slots[name])
         for name in last[step]:
@@ -82,7 +82,7 @@ def lay_out(steps: Sequence[Iterable[str]], sizes: Mapping[str, int], alignment:
 def _lifetimes(
     steps: Sequence[Iterable[str]], slots: Mapping[str, int]
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """For each step, the buffers that it is the first, and the last, to touch."""
+    """For each step, the buffers that it is the first, and the last, to access."""
     start: dict[str, int] = {}
     end: dict[str, int] = {}
     for number, touched in enumerate(steps):
@@ -99,5 +99,5 @@ def _lifetimes(
 
 
 def buffer_bytes(buffer: Buffer) -> int:
-    """What the elements of a buffer take."""
+    """The size of a buffer in bytes."""
     return buffer.size * buffer.dtype.bits // 8

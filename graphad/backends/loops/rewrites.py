@@ -1,4 +1,4 @@
-"""Small steps that take statements of a loop nest to other statements: what splitting and fusing are made of."""
+"""Small rewrites of statements of loop nests, of which splitting and fusion are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphad.backends.loops.visit import mapped, walk
 
 
 class Names:
-    """Names that a program does not use yet.
+    """A supply of fresh names.
 
     >>> names = Names(["t0", "part0"])
     >>> names.fresh("part"), names.fresh("part")
@@ -32,7 +32,7 @@ class Names:
         return f"{hint}{count}"
 
 
-# ---- what a statement reads and makes
+# ---- uses and definitions
 
 
 def defined(statement: Statement) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def defined(statement: Statement) -> tuple[str, ...]:
 
 
 def used(statements: Iterable[Statement]) -> set[str]:
-    """All names that ``statements`` read, their own included."""
+    """All names that ``statements`` read, including those that they define."""
     names: set[str] = set()
     for s in walk(statements):
         match s:
@@ -83,7 +83,7 @@ def is_pure(statement: Statement) -> bool:
 
 
 def loops_around(body: Sequence[Statement]) -> tuple[tuple[Loop, ...], tuple[Statement, ...]]:
-    """Loops around each other with nothing but scalars beside them, and the scalars outside of the innermost."""
+    """Nested loops with nothing but scalars beside them, and the scalars outside of the innermost."""
     loops: list[Loop] = []
     scalars: list[Statement] = []
     while body and isinstance(body[-1], Loop) and all(map(is_pure, body[:-1])):
@@ -93,7 +93,7 @@ def loops_around(body: Sequence[Statement]) -> tuple[tuple[Loop, ...], tuple[Sta
     return tuple(loops), tuple(scalars)
 
 
-# ---- statements changed throughout
+# ---- substitutions
 
 
 def mapped_indices(statements: Sequence[Statement], change: Callable[[Index], Index]) -> tuple[Statement, ...]:
@@ -153,21 +153,21 @@ def renamed(statements: Sequence[Statement], names: Mapping[str, str]) -> tuple[
 
 
 def copied(statements: Sequence[Statement], names: Names) -> tuple[tuple[Statement, ...], dict[str, str]]:
-    """``statements`` over names of their own, for a second run beside the first; and what became of each name."""
+    """A copy of ``statements`` with fresh names, and the map from old to new names."""
     own = {n: names.fresh(f"{n}_") for s in walk(statements) for n in defined(s)}
     return renamed(statements, own), own
 
 
 def forward(loop: Loop) -> Loop:
-    """A loop that runs backwards, written as one that runs forwards over the mirrored variable."""
+    """A reversed loop, rewritten to run forwards over the mirrored variable."""
     if not loop.reverse:
         return loop
     body = substituted(loop.body, loop.var, Index(loop.extent - 1, ((loop.var, -1),)))
     return replace(loop, body=body, reverse=False)
 
 
-def variables_apart(statements: Sequence[Statement], names: Names) -> tuple[Statement, ...]:
-    """``statements`` with a variable of its own for every loop."""
+def with_unique_variables(statements: Sequence[Statement], names: Names) -> tuple[Statement, ...]:
+    """``statements`` with a unique variable for every loop."""
 
     def one(s: Statement) -> Statement:
         if not isinstance(s, Loop):
@@ -180,7 +180,7 @@ def variables_apart(statements: Sequence[Statement], names: Names) -> tuple[Stat
 
 
 def alive(statements: Sequence[Statement], wanted_after: Iterable[str] = ()) -> tuple[Statement, ...]:
-    """``statements`` without the scalars that nothing reads, neither among them nor of ``wanted_after``."""
+    """``statements`` without dead scalars; those of ``wanted_after`` are live at the end."""
     kept: list[Statement] = []
     wanted = set(wanted_after)
     for s in reversed(statements):
@@ -190,8 +190,8 @@ def alive(statements: Sequence[Statement], wanted_after: Iterable[str] = ()) -> 
     return tuple(kept[::-1])
 
 
-def handed_on(statements: Sequence[Statement]) -> tuple[Statement, ...]:
-    """``statements`` in which what was stored or loaded outside of loops is not loaded again there."""
+def loads_forwarded(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    """``statements`` with store-to-load and load-to-load forwarding outside of loops."""
     stores = [s for s in walk(statements) if isinstance(s, Store)]
     once = {name for name, count in Counter([s.buffer for s in stores]).items() if count == 1}
     written = {s.buffer for s in stores}
@@ -212,7 +212,7 @@ def handed_on(statements: Sequence[Statement]) -> tuple[Statement, ...]:
 
 
 def needed(wanted: Iterable[str], earlier: Sequence[Statement]) -> list[Statement]:
-    """The statements among ``earlier`` (pure ones and loops) that define ``wanted``, and what those need; in order."""
+    """The backward slice of ``wanted``: the statements of ``earlier`` that they depend on, in order."""
     missing = set(wanted)
     found: list[Statement] = []
     for s in reversed(earlier):

@@ -1,7 +1,7 @@
-"""Going through statements: the one place that knows which of them hold others.
+"""Traversal of statements: the one place that knows which of them hold others.
 
-Those that do (loops, and in programs for devices what is shared out among threads) have them in ``body``. A change is
-written for one statement; `mapped`, `replaced` and `mapped_bodies` apply it to all, to the innermost first.
+Those that do (loops, and in device programs `Spread`) have them in ``body``. A rewrite is written for one statement;
+`mapped`, `replaced` and `mapped_bodies` apply it to all, the innermost first.
 
 Examples
 --------
@@ -23,12 +23,12 @@ S = TypeVar("S")  # of statements, of whatever kind
 
 
 def inside(statement: Any) -> tuple[Any, ...]:
-    """The statements that one holds; none, if it is no such statement."""
+    """The statements in the body of one; none, if it has no body."""
     return getattr(statement, "body", ())
 
 
 def rebuilt(statement: S, body: tuple[Any, ...]) -> S:
-    """``statement`` over other statements; itself, if they are those that it holds."""
+    """``statement`` with another body; itself, if that is its own."""
     held: tuple[Any, ...] | None = getattr(statement, "body", None)
     if held is None or _same(held, body):
         return statement
@@ -36,7 +36,7 @@ def rebuilt(statement: S, body: tuple[Any, ...]) -> S:
 
 
 def bare(statement: S) -> S:
-    """``statement`` without those that it holds, which `walk` gives apart."""
+    """``statement`` with an empty body; `walk` gives the statements of the body separately."""
     return rebuilt(statement, ())
 
 
@@ -48,17 +48,17 @@ def walk(statements: Iterable[S]) -> Iterator[S]:
 
 
 def mapped(statements: Sequence[S], change: Callable[[S], S]) -> tuple[S, ...]:
-    """Every statement changed, after those that it holds."""
+    """Every statement rewritten, after those in its body."""
     return tuple([change(rebuilt(s, mapped(inside(s), change))) for s in statements])
 
 
 def replaced(statements: Sequence[S], change: Callable[[S], Iterable[S]]) -> tuple[S, ...]:
-    """Every statement replaced by any number of others, after those that it holds."""
+    """Every statement replaced by any number of others, after those in its body."""
     return tuple([t for s in statements for t in change(rebuilt(s, replaced(inside(s), change)))])
 
 
 def mapped_bodies(statements: Sequence[S], change: Callable[[tuple[S, ...]], tuple[S, ...]]) -> tuple[S, ...]:
-    """Every body, ``statements`` among them, changed as a whole, after those within it."""
+    """Every body rewritten as a whole, ``statements`` being the outermost, after those within it."""
     return change(tuple([rebuilt(s, mapped_bodies(inside(s), change)) if inside(s) else s for s in statements]))
 
 

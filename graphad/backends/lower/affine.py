@@ -71,7 +71,7 @@ def linear(coords: Coords, strides: Shape) -> Coordinate:
 
 
 def axis_of(coordinate: Coordinate) -> Any:
-    """The variable that this coordinate is, or None if it is anything else than one variable."""
+    """The variable that this coordinate is; None for other coordinates."""
     offset, terms = coordinate
     return terms[0][0] if not offset and len(terms) == 1 and terms[0][1] == 1 else None
 

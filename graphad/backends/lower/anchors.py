@@ -1,9 +1,9 @@
-"""Which values of a flat program are computed on their own, and what each of those reads.
+"""Fusion decisions: which values of a flat program are roots of fusion, and what each of those reads.
 
-A value is an *anchor* if it gets a place among the loops: results of reductions, scans, scatters and layouts, whatever
-must lie in a buffer, and maps that several others read and that cost too much to compute again. All other values are
-computed where they are read. An anchor need not be stored: if all its readers stand at the same point of the same
-loops, it stays in a register (`nests` finds out).
+A fusion root, here an *anchor*, gets a place among the loops: results of reductions, scans, scatters and layouts,
+values that must lie in a buffer, and maps that several others read and that cost too much to recompute. All other
+values are inlined into their readers. An anchor need not be materialized: if all its readers are at the same point of
+the same loops, it stays in a register (`nests` decides that).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from graphad.backends.lower.definitions import (
     ViewValue,
 )
 
-#: Maps of at most this cost (in additions, see `scalars`) are computed again for every reader.
+#: Maps of at most this cost (in additions, see `scalars`) are recomputed for every reader.
 CHEAP: Final = 3.0
 _GATHER_COST: Final = 4
 _UNBOUNDED: Final = float("inf")
@@ -38,9 +38,9 @@ _NONE: Final = 0
 
 
 class Decisions:
-    """What `decide` finds: per value, whether it is live, an anchor, and asked to lie in a buffer.
+    """What `decide` finds: per value, whether it is live, an anchor, and required in a buffer.
 
-    ``same_buffer`` says of a copy that it needs no copying: it takes over the buffer of the value it copies.
+    ``same_buffer`` says that a copy is elided: it takes over the buffer of the value that it copies.
     """
 
     __slots__ = ("_budget", "_flat", "_place", "_reader", "anchored", "live", "same_buffer", "stored")
@@ -68,7 +68,7 @@ class Decisions:
             self._budget[value] = budget
 
     def store(self, value: int) -> None:
-        """Ask for ``value`` in a buffer."""
+        """Require ``value`` in a buffer."""
         self.stored[value] = self.live[value] = 1
 
     def buffer_of(self, value: int) -> int:
@@ -155,9 +155,9 @@ class Decisions:
                 self.read(a, reader, place, budget - cost)
 
     def _from_smaller(self, value: int, budget: float) -> float:
-        """What is left of ``budget`` after ``value`` is computed from smaller inputs alone; else below 0.
+        """The rest of ``budget`` after computing ``value`` from smaller inputs alone; negative if impossible.
 
-        Such a value is cheaper to compute again than to write and read, however much its readers compute.
+        Such a value is cheaper to recompute than to write and read, however much its readers compute.
         """
         definition = self._flat.values[value]
         if budget < 0:
@@ -184,7 +184,7 @@ class Decisions:
             self.read(axis.indices, reader, value + 1 + number, CHEAP)
 
     def _takes_over(self, value: int, definition: MapValue) -> bool:
-        """A copy made for a scatter, of a value in a buffer that nobody else reads: the scatter may write there."""
+        """Whether a copy made for a scatter is elided: nobody else reads the source, so the scatter may write there."""
         (source, *others) = definition.inputs
         if definition.template.instructions or others or type(source) is not int:
             return False
@@ -197,7 +197,7 @@ class Decisions:
 
 
 def decide(flat: FlatProgram, stored: list[int]) -> Decisions:
-    """Go through the program from its end; ``stored`` are the values that the frame needs in buffers."""
+    """Decide about all values, from the last to the first; ``stored`` are those required in buffers."""
     decisions = Decisions(flat)
     for value in stored:
         decisions.store(value)
@@ -225,7 +225,7 @@ class Read:
 
 
 def trace(flat: FlatProgram, decisions: Decisions, starts: list[tuple[object, Coords]]) -> list[Read]:
-    """The accesses of an expression: from ``starts`` through everything that is computed where it is read."""
+    """The accesses of an expression: from ``starts`` through all inlined values."""
     reads: list[Read] = []
     seen: set[tuple[int, Coords]] = set()
     values, anchored = flat.values, decisions.anchored
@@ -277,7 +277,7 @@ def own_reads(definition: Definition) -> list[tuple[object, Coords]]:
 
 
 def lane_axis(shape: Shape, reads: list[Read], stores: Coordinate) -> int | None:
-    """The axis to run in lanes: along which most accesses move by one element. The last of equals."""
+    """The axis to vectorize: the one along which most accesses are contiguous; among equals, the last."""
     axes = [a for a, n in enumerate(shape) if n != 1]
     if len(axes) <= 1:
         return axes[0] if axes else None

@@ -1,4 +1,4 @@
-"""Two loops made one: where nothing but the inner loop stands in the outer one, and every access moves on evenly."""
+"""Loop coalescing: two perfectly nested loops become one, where every access has a single stride over both."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def coalesce(loop: Loop) -> Loop:
                 return loop
 
     def moved(index: Index) -> Index:
-        """The merged variable moves as that of the inner loop did."""
+        """The index in terms of the merged variable, which has the inner loop's stride."""
         stride = stride_of(index, inner.var)
         terms = [(v, s) for v, s in index.terms if v not in (inner.var, loop.var)]
         return Index(index.offset, tuple(sorted([*terms, (loop.var, stride)] if stride else terms)))

@@ -1,4 +1,4 @@
-"""A flat program: one definition per value, regions gone, every operation reduced to the few forms that loops know.
+"""A flat program: one definition per value, without regions, every operation in one of a few forms.
 
 Made by `flatten`, planned by `anchors` and `nests`, turned into statements by `generate`.
 """
@@ -113,7 +113,7 @@ class ScanValue(Definition):
 
 @dataclass(slots=True, eq=False)
 class CutPiece:
-    """What ``operand`` contributes to a `PiecesValue`: its elements ``first + c`` lie at ``offset + step * c``."""
+    """A piece of a `PiecesValue`: elements ``first + c`` of ``operand`` lie at ``offset + step * c``."""
 
     operand: int
     extents: Shape
@@ -124,7 +124,7 @@ class CutPiece:
 
 @dataclass(slots=True, eq=False)
 class PiecesValue(Definition):
-    """Laid out from pieces; what none covers is ``fill`` (None where they cover everything)."""
+    """A layout of pieces (concatenation, padding); the rest is ``fill`` (None where they cover everything)."""
 
     pieces: tuple[CutPiece, ...]
     fill: Atom | None
@@ -223,7 +223,7 @@ class ScatterValue(Definition):
 
 @dataclass(slots=True, eq=False)
 class KernelValue(Definition):
-    """What the hand-written body ``kernel``, for elements of the dtype of the first input, makes of ``inputs``.
+    """The result of the hand-written routine ``kernel``, for elements of the dtype of the first of ``inputs``.
 
     ``scratch`` are further buffers that it writes to.
     """
@@ -259,10 +259,10 @@ class Print:
 
 @dataclass(slots=True, eq=False)
 class FlatProgram:
-    """All definitions in order; what is returned, guarded and printed."""
+    """All definitions in order; outputs, guards and prints."""
 
     values: list[Definition] = field(default_factory=list)
-    uses: list[int] = field(default_factory=list)  # by how many operands each value is named
+    uses: list[int] = field(default_factory=list)  # the number of uses of each value as an operand
     outputs: list[Atom] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
     prints: list[Print] = field(default_factory=list)

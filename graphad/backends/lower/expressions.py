@@ -1,4 +1,4 @@
-"""The statements that compute one element: each shared subexpression once, and as far out in the loops as can be."""
+"""The statements that compute one element, with common subexpressions eliminated and loop-invariant code hoisted."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ Key = Any  # of the table of known values: a value at coords, an operator with i
 class Scope:
     """The body of one loop under construction, or of the nest (depth 0).
 
-    ``keys`` is what it has entered into the table of known values; ``done`` holds the reductions that are complete
-    after the loop, with the names of their results.
+    ``keys`` are its entries in the table of known values; ``done`` holds the reductions that are complete after the
+    loop, with the names of their results.
     """
 
     statements: list[Statement] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Expressions:
     scopes
         From the nest's own to that of the innermost loop.
     known
-        What has a name that is in scope.
+        The values that have a name in scope.
     depth_of
         The depth of the scope of each name and loop variable.
     """
@@ -67,12 +67,12 @@ class Expressions:
         self.depth_of: dict[str, int] = {}
 
     def open_nest(self) -> Scope:
-        """Begin a nest: nothing is known."""
+        """Start a nest with an empty table of known values."""
         self.known, self.depth_of, self.scopes = {}, {}, [Scope()]
         return self.scopes[0]
 
     def close_scope(self) -> Scope:
-        """Leave the innermost loop: what it has computed is out of scope."""
+        """Leave the innermost loop: its values go out of scope."""
         scope = self.scopes.pop()
         for key in scope.keys:
             del self.known[key]
@@ -90,7 +90,7 @@ class Expressions:
         return name
 
     def know(self, key: Key, operand: Operand, depth: int) -> None:
-        """Enter a result into the table for the life of the scope at ``depth``."""
+        """Enter a result into the table, until the scope at ``depth`` is closed."""
         self.known[key] = operand
         self.scopes[depth].keys.append(key)
 
@@ -124,14 +124,14 @@ class Expressions:
         return known[(atom, coords)]
 
     def define(self, value: int, at: Coords) -> Operand:
-        """The element of a map-like anchor, computed."""
+        """Compute the element of a map-like anchor."""
         definition = self._values[value]
         for v, c in _inputs(definition, at):
             self.read(v, c)
         return self._compute(definition, at)
 
     def _in_memory(self, value: int, definition: Definition) -> bool:
-        """An element that has no name in scope must be loaded."""
+        """Whether an element without a name in scope is loaded rather than computed."""
         kind = type(definition)
         return bool(self._decisions.anchored[value]) or kind is InputValue or kind is ReshapeValue or (
             value in self._decisions.same_buffer
@@ -157,7 +157,7 @@ class Expressions:
 
     def _load_element(self, value: int, at: Coords) -> Operand:
         buffer, strides = self._storage.where(value)
-        # Not further out than its coordinates reach: a buffer may be used anew in every iteration.
+        # Not hoisted further than its coordinates: a buffer may be reused in every iteration.
         return self._load(buffer, index_of(linear(at, strides)), None, self.depth(*at), self._values[value].loc)
 
     # ---- scalar operators
@@ -176,7 +176,7 @@ class Expressions:
         return given(template.result)
 
     def let(self, op: str, dtype: DType, args: tuple[Operand, ...], loc: Loc) -> Operand:
-        """``op(args)``, known already or computed in the outermost scope where all of ``args`` are."""
+        """``op(args)``, known already or hoisted to the outermost scope where all of ``args`` are known."""
         key = (op, dtype, args)
         found = self.known.get(key)
         if found is None:
@@ -225,7 +225,7 @@ class Expressions:
     def address(
         self, definition: GatherValue | ScatterValue, offset: int, strides: Shape, at: Coords
     ) -> tuple[Coordinate, str, str]:
-        """Where an element at indices lies: the affine part, the name of the rest, and of whether it is in range."""
+        """The address of an element at indices: affine part, name of the dynamic part, name of the bounds check."""
         indices = [self.read(v, c) for v, c in gather_operands(definition, at)]
         loc, zero = definition.loc, literal(0, i64)
         dynamic: Operand = zero
@@ -246,7 +246,7 @@ class Expressions:
 
 
 def _inputs(definition: Definition, at: Coords) -> list[tuple[int, Coords]]:
-    """The elements that a definition computed where it is read needs for its element at ``at``."""
+    """The operands, with coordinates, that an inlined definition needs for its element at ``at``."""
     match definition:
         case MapValue(inputs=inputs):
             return [(a, at) for a in inputs if type(a) is int]
@@ -259,5 +259,5 @@ def _inputs(definition: Definition, at: Coords) -> list[tuple[int, Coords]]:
 
 
 def index_of(at: Coordinate) -> Index:
-    """A coordinate as loop programs write it."""
+    """A coordinate as an `Index` of loop programs."""
     return Index(at[0], at[1])

@@ -1,6 +1,6 @@
 """``Graph -> FlatProgram``: regions inlined, and each equation rewritten into the forms of `definitions`.
 
-Regions are renumbered, not value-numbered: what a ``remat`` computes again must stay computed again.
+Inlined equations are not value-numbered: what a ``remat`` recomputes must stay recomputed.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Flattener:
         return self.flat.values[atom].aval.shape if type(atom) is int else ()
 
     def value(self, atom: Atom, loc: Loc) -> int:
-        """``atom``, a literal made a value."""
+        """``atom`` as a value; a literal becomes a constant."""
         return atom if type(atom) is int else self.flat.add(ConstantValue(atom.aval, loc, atom))  # type: ignore[union-attr]
 
     def values(self, atoms: Sequence[Atom], loc: Loc) -> list[int]:
@@ -181,7 +181,7 @@ class _Flattener:
         return self.flat.add(MapValue(aval(source.shape, dtype), loc, scalar, (atom,)))
 
     def widen(self, atom: Atom, dtype: DType, loc: Loc) -> int:
-        """``atom`` converted to be multiplied or summed: once for all of a region, and before it is transposed."""
+        """``atom`` converted to the accumulator's dtype: once per region, and before it is transposed."""
         found = self.widened.get((atom, dtype))
         if found is None:
             view = self.flat.values[atom] if type(atom) is int else None
@@ -280,7 +280,7 @@ class _Flattener:
     def first_hit(
         self, combine: str, axes: Shape, operand: int, positions: Atom, beyond: int, out: Aval, loc: Loc
     ) -> Atom:
-        """Of the ``positions`` over ``axes``, the least one that holds the extremum (or a nan, if there is one).
+        """The least of the ``positions`` over ``axes`` that holds the extremum (or a nan, if there is one).
 
         All are less than ``beyond``.
         """
@@ -294,7 +294,7 @@ class _Flattener:
         return self.reduce("min", axes, hits, out, loc)
 
     def window(self, lowering: Window, operand: int, out: Aval, loc: Loc) -> Atom:
-        """A view of the windows side by side, reduced: no window is copied."""
+        """A reduction over a strided view of the windows: no window is copied."""
         source, rank = self.flat.values[operand].aval, out.ndim
         whole, axes = (*out.shape, *lowering.window), tuple(range(rank, 2 * rank))
         steps = zip(lowering.strides, lowering.dilation, strict=True)
@@ -316,7 +316,7 @@ class _Flattener:
         return self.cast(self.flat.add(running), out.dtype, loc)
 
     def convolve(self, lowering: Convolve, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
-        """A product of the filters with a view of the windows: big ones are copied side by side for BLAS."""
+        """A product of the filters with a strided view of the windows; for BLAS, that view is copied (im2col)."""
         wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
         x, w = (self.widen(a, wide, loc) for a in operands)
         features, channels, *window = self.shape(w)
@@ -344,7 +344,7 @@ class _Flattener:
         return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
 
     def argsort(self, atom: Atom, axis: int, out: Aval, loc: Loc) -> Atom:
-        """The axis is brought to the end, where the body wants it, and its result back."""
+        """The axis is transposed to the end, where the routine expects it, and back in the result."""
         n, last = out.shape[axis], out.ndim - 1
         if not out.size or n == 1:
             return self.view(literal(0, out.dtype), (), out, loc)

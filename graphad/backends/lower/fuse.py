@@ -1,7 +1,7 @@
-"""``Graph -> KernelProgram``: what is computed in one loop, what goes through a buffer, and in which order.
+"""``Graph -> KernelProgram``: loop fusion, buffers, and the order of steps.
 
-The stages, each plain data to the next: `flatten` (one definition per value), `anchors` (which values are computed on
-their own), `plan` and `nests` (the loops they share), `generate` (the statements).
+The stages, each plain data to the next: `flatten` (one definition per value), `anchors` (which values are roots of
+fusion), `plan` and `nests` (the loops they share), `generate` (the statements).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
     LoweringError
         Where an equation has no compiled form.
     ValueError
-        Where the program is wrong, which is looked for from ``config.verify`` 2 on.
+        If the program breaks the rules of loop programs, which is checked from ``config.verify`` 2 on.
     """
     flat = flatten(graph)
     plan = make_plan(flat)
@@ -74,7 +74,7 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
 
 
 def _identifier(name: str) -> str:
-    """``name`` with everything else than letters, digits and underscores replaced; ``<lambda>`` becomes ``lambda_``."""
+    """``name`` as an identifier: other characters become underscores, and ``<lambda>`` becomes ``lambda_``."""
     plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "main"
     plain = plain if not plain[0].isdigit() else f"f{plain}"
     return f"{plain}_" if keyword.iskeyword(plain) else plain

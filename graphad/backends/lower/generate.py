@@ -72,7 +72,7 @@ class _Generator:
     # ---- steps
 
     def steps(self) -> tuple[LoopStep, ...]:
-        """All steps in order; a run of loops is cut into nests wherever no register goes across."""
+        """All steps in order; consecutive loops are separate nests wherever no register crosses."""
         items, needs = self.plan.tree.root.items, self.plan.tree.needs
         first_needed = [len(items)] * (
             len(items) + 1
@@ -162,7 +162,7 @@ class _Generator:
     # ---- anchors
 
     def anchor(self, anchor: Anchor) -> None:
-        """What one anchor does at the innermost point of its loops."""
+        """The statements of one anchor in the innermost of its loops."""
         definition, here, read = self.values[anchor.value], self.coords(anchor), self.expressions.read
         match definition:
             case ReduceValue(operand=operand, combine=combine):
@@ -177,12 +177,12 @@ class _Generator:
                 self.settle(anchor, self.expressions.define(anchor.value, here))
 
     def coords(self, anchor: Anchor) -> Coords:
-        """The coordinates of the anchor's space, in loop variables."""
+        """The coordinates of the anchor's iteration space, in loop variables."""
         node_of, variables = anchor.node_of, self.variables
         return tuple([(0, ((variables[node_of[a]], 1),)) if a in node_of else ZERO for a in range(len(anchor.extents))])
 
     def settle(self, anchor: Anchor, operand: Operand) -> None:
-        """The anchor's element is there: readers find it, and it is stored if some need to load it."""
+        """Enter the anchor's element for its readers, and store it if some of them load it."""
         space = self.coords(anchor)
         coords = tuple([ZERO if a is None else space[a] for a in anchor.axes])
         self.expressions.know((anchor.value, coords), operand, self.expressions.depth(*coords))
@@ -206,7 +206,7 @@ class _Generator:
 
     def scan(self, anchor: Anchor, combine: str, operands: list[Operand], here: Coords) -> None:
         x = self.expressions
-        total = operands[-1]  # the only element of an axis is what is combined with the identity
+        total = operands[-1]  # an axis of one element: its combination with the identity
         if anchor.tail:
             dtype, depth = self.values[anchor.value].aval.dtype, len(x.scopes) - 1
             running = x.name("s", depth)
@@ -235,7 +235,7 @@ class _Generator:
         affine, dynamic, valid = x.address(definition, 0, definition.strides, here)
         update, index = x.read(definition.updates, here), index_of(affine)
         if definition.combine != "set":
-            # Never known from before: another iteration may have changed the element.
+            # Always loaded anew: another iteration may have changed the element.
             depth = len(x.scopes) - 1
             old, new = x.name("t", depth), x.name("t", depth)
             op = {"min": "minimum", "max": "maximum"}.get(definition.combine, definition.combine)

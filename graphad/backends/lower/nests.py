@@ -1,9 +1,9 @@
-"""Where each anchor is computed: a tree of loops, grown one anchor at a time.
+"""Loop fusion: a tree of loops, grown one anchor at a time.
 
-Every node of the tree is one loop over one axis. An anchor walks down from the root: into the loop that holds what it
-reads, if it reads it element by element; else into a later loop of its size with which it shares operands; else into a
-new loop after everything it depends on. So a softmax becomes one loop over rows that holds three loops over columns,
-and reductions of one operand share theirs.
+Every node of the tree is one loop over one axis. An anchor descends from the root: into the loop of its producer, if it
+reads that element by element; else into a later loop of its size with which it shares operands; else into a new loop
+after everything it depends on. So a softmax becomes one loop over rows that holds three loops over columns, and
+reductions of one operand share theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphad.ir.loc import Loc
 SMALL: Final = 4096
 #: Anchors in one loop.
 _CROWDED: Final = 400
-#: An inner loop this long pays for an outer loop that runs element by element.
+#: An inner loop this long pays for an outer loop that is not vectorized.
 _LONG: Final = 16
 #: How many of the latest loops of the right size are looked at.
 _CANDIDATES: Final = 4
@@ -29,8 +29,8 @@ _CANDIDATES: Final = 4
 class Node:
     """One loop, or the root. ``items`` run in order: anchors at this point, inner loops, and at the root other steps.
 
-    ``wide``: it runs in lanes with loops inside. ``deep``: a loop inside it runs in lanes. ``closed``: nothing may
-    join it. ``sequential``: its iterations depend on each other. ``index`` is its place among the parent's items.
+    ``wide``: it is vectorized, with loops inside. ``deep``: a loop inside it is vectorized. ``closed``: nothing may be
+    fused into it. ``sequential``: it carries a dependence. ``index`` is its place among the parent's items.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Node:
         self.index = 0
         self.items: list[Item] = []
         self.by_extent: dict[int, list[Node]] = {}
-        self.floor = 0  # items before this one are shut: a guard stands behind them
+        self.floor = 0  # items before this one are closed: a guard follows them
         self.touched: set[int] = set()
         self.shapes: Shape | None = None  # the extents of all its anchors, from here down, if they are the same
         self.count = 0
@@ -64,13 +64,13 @@ class Anchor:
     Attributes
     ----------
     extents
-        The space it is computed over; for reductions that of the operand.
+        The iteration space; for reductions that of the operand.
     kept, reduced
-        Axes of ``extents`` of more than one element: those of the result, and those that are combined or run along.
+        Axes of ``extents`` of more than one element: those of the result, and those that are reduced or scanned.
     axes
         For each axis of the *value*, the axis of ``extents`` that it is, if any.
     lane
-        The axis to run in lanes, if any.
+        The axis to vectorize, if any.
     nodes
         The loops whose point it belongs to, with the axis of the value that each runs over.
     tail
@@ -156,7 +156,7 @@ class Tree:
             self.writers.setdefault(value, []).append(writer)
 
     def shut(self) -> None:
-        """What follows must not run before what there is now."""
+        """Close all items so far: what follows must not run before them."""
         self.root.floor = len(self.root.items)
 
     # ---- anchors
@@ -180,7 +180,7 @@ class Tree:
         self._finish(anchor, node, dependencies)
 
     def _finish(self, anchor: Anchor, node: Node, dependencies: list[Dependency]) -> None:
-        """Append the anchor to its innermost loop, and settle which of its dependencies must be stored."""
+        """Append the anchor to its innermost loop, and decide which of its dependencies must be stored."""
         root = self.root
         anchor.index = anchor.tail[0].index if anchor.tail else len(node.items)
         node.items.append(anchor)
@@ -210,7 +210,7 @@ class Tree:
 
     @staticmethod
     def _shared(writer: Anchor, coords: Coords | None, reader: Anchor) -> int:
-        """How many outer loops of ``writer`` the reader is in, at the element that the writer is at."""
+        """How many outer loops the reader shares with ``writer`` while it reads the element just written."""
         if coords is None:
             return 0
         for k, (node, axis) in enumerate(writer.nodes):
@@ -222,7 +222,7 @@ class Tree:
     # ---- one step down the tree
 
     def _next(self, node: Node, depth: int, active: list[Dependency], anchor: Anchor) -> tuple[Node, int]:
-        """The loop inside ``node`` to go into next, and the axis of ``anchor`` that runs over it."""
+        """The loop inside ``node`` to enter next, and the axis of ``anchor`` that it runs over."""
         kept, reduced = anchor.order
         group, rest = kept or reduced, len(kept) + len(reduced) - 1
         last, inner, axis = node.floor - 1, None, None
@@ -259,7 +259,7 @@ class Tree:
 
     @staticmethod
     def _fits(node: Node, anchor: Anchor, axis: int, rest: int) -> bool:
-        """No loop would have to run in lanes both here and further in."""
+        """Whether no loop would have to be vectorized both here and further inside."""
         if node.count >= _CROWDED:
             return False
         if axis == anchor.lane:
@@ -269,9 +269,9 @@ class Tree:
 
     @staticmethod
     def _worthwhile(node: Node, anchor: Anchor, axis: int, group: list[int], rest: int) -> bool:
-        """Reading in registers what ``node`` computes is worth what it costs.
+        """Whether reading the values of ``node`` in registers is worth its cost.
 
-        It may cost the order that the anchor would choose for its loops, or the lanes of a loop that has none inside.
+        It may cost the anchor's preferred order of loops, or the vectorization of an innermost loop.
         """
         if not rest or node.deep or node.wide:
             return True
@@ -280,7 +280,7 @@ class Tree:
 
     @staticmethod
     def _related(node: Node, anchor: Anchor) -> bool:
-        """Sharing this loop saves loads, or is as good as a loop of its own."""
+        """Whether sharing this loop saves loads, or is at least as good as a new loop."""
         if not node.touched.isdisjoint(anchor.touched):
             return True
         return prod(anchor.extents) <= SMALL and node.shapes == anchor.shapes
@@ -297,7 +297,7 @@ class Tree:
 
 
 def mark_lanes(root: Node) -> None:
-    """Decide which loops run in lanes: on every way down at most one."""
+    """Decide which loops are vectorized: at most one on each path from the root."""
     stack = [(item, False) for item in root.items if type(item) is Node]
     while stack:
         node, within = stack.pop()

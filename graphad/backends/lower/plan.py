@@ -1,4 +1,4 @@
-"""The plan of a program: every anchor in its loops, every step in its order, every output in its slot."""
+"""The plan of a program: the loops of every anchor, the order of the steps, the slot of every output."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class GemmItem:
 
 @dataclass(slots=True, eq=False)
 class KernelItem:
-    """The call of a hand-written body that makes ``value``."""
+    """The call of a hand-written routine that computes ``value``."""
 
     value: int
     call: KernelValue
@@ -122,7 +122,7 @@ def _aval_of(flat: FlatProgram, atom: Atom) -> Aval:
 
 
 def _memory_of(flat: FlatProgram, atom: Atom, loc: Loc) -> int:
-    """The value that has the elements of ``atom`` in the same order: reshapes are looked through."""
+    """The value with the elements of ``atom`` in the same order: reshapes are skipped."""
     if type(atom) is not int:
         return flat.add(ConstantValue(atom.aval, loc, atom))  # type: ignore[union-attr]
     while True:
@@ -151,7 +151,7 @@ def _new_slot(plan: Plan, value: int, aval: Aval) -> int:
 
 
 def _slot(plan: Plan, value: int, aval: Aval | None = None) -> int:
-    """A slot that holds ``value``: one that is there already, if its type is as asked for."""
+    """A slot that holds ``value``: an existing one of this type, or a new one."""
     found = plan.slot_of.get(plan.decisions.buffer_of(value))
     if found is not None and (aval is None or plan.slots[found] is aval):
         return found
@@ -180,7 +180,7 @@ def _place_all(plan: Plan, guarded: list[int]) -> None:
 
 
 def _needed(flat: FlatProgram, value: int, placed: bytearray) -> Iterable[int]:
-    """What ``value`` is computed from and has no place yet, in order; marks it."""
+    """The unplaced values that ``value`` depends on, in order; marks them."""
     found: list[int] = []
     stack = [value]
     while stack:
@@ -243,7 +243,7 @@ def _place(plan: Plan, value: int) -> None:
 def _finish(plan: Plan, anchor: Anchor, starts: list[tuple[object, Coords]], after: list[Anchor] | None = None) -> None:
     """Fill in what the anchor reads and its lanes, and place it."""
     anchor.reads += trace(plan.flat, plan.decisions, starts)
-    # What a loop loads anew in each iteration: sharing it is a reason to share the loop.
+    # Elements that a loop loads in each iteration: sharing them is a reason to share the loop.
     anchor.touched.update([r.value for r in anchor.reads if r.address is None or r.address[1]])
     if plan.decisions.stored[anchor.value]:
         anchor.stored, anchor.local = True, 0

@@ -56,7 +56,7 @@ class Storage:
         aval: Aval = self._values[value].aval
         dropped: set[int] = set()
         if len(writers) == 1:
-            # All readers are in these loops, at the same place: one element serves every iteration.
+            # All readers are in these loops, at the same element: the buffer is contracted along them.
             (writer,) = writers
             dropped = {axis for node, axis in writer.nodes[: writer.local or 0] if not node.vector}
         shape = tuple([1 if axis in dropped else n for axis, n in enumerate(aval.shape)])

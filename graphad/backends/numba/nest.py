@@ -24,7 +24,7 @@ from graphad.backends.numba.scalar import Expressions, constant, scalar_type
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DType, f32, f64, i64
 
-#: float32 sums over more iterations than this are kept in float64, which the reader sees.
+#: float32 sums over more iterations than this are accumulated in float64, as the source shows.
 PLAIN_SUM: Final = 64
 
 
@@ -45,7 +45,7 @@ class NestSource:
     buffers
         Those that the statements mention.
     reserved
-        Names that stand for something else.
+        Names that are taken.
     expressions
         Writes the scalar operators.
     """
@@ -61,7 +61,7 @@ class NestSource:
         self.lines: list[str] = []
 
     def name(self, name: str, meaning: object) -> str:
-        """The Python name of ``name``: itself, unless that already stands for something of another meaning."""
+        """The Python name of ``name``: itself, unless that is taken."""
         key = (name, meaning)
         found = self.given.get(key)
         if found is None:

@@ -1,6 +1,6 @@
 """Numba source of a loop program: a module that a person can read, run alone and change.
 
-It computes what the LLVM text of `cpu.emit` computes, in plain loops over flat arrays, and is the oracle of the other.
+It computes what the LLVM text of `cpu.emit` computes, in plain loops over flat arrays, and is its oracle.
 The source needs ``graphad_kernels`` only. `compile_program` is the one place where graphad brings in Numba.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import linecache
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -51,24 +51,6 @@ def compile_program(program: KernelProgram) -> Callable[..., int]:
     exec(compile(text, filename, "exec"), namespace)
     function: Callable[..., int] = namespace[program.name]
     return function
-
-
-def run_python(program: KernelProgram, arrays: Sequence[np.ndarray[Any, Any]]) -> int:
-    """Run the function of `source` in Python itself, element by element: slow, and independent of any compiler."""
-    # These modules bring in Numba, which nothing else of graphad needs.
-    from graphad_kernels import math as elementary
-    from graphad_kernels import scalar
-    from graphad_kernels.cpu import blas
-
-    emitter = _Source(program)
-    text = emitter.function()
-    namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
-    namespace |= {name: BODIES[name].function for name in emitter.bodies}
-    namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
-    namespace |= {name: elementary.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}
-    exec(text, namespace)
-    with np.errstate(all="ignore"):
-        return int(namespace[program.name](*map(bits_of, arrays)))
 
 
 def bits_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

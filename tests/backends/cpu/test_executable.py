@@ -265,7 +265,7 @@ def test_texts(rng):
 
 
 class Boxed:
-    """Stands for the array class of the faces."""
+    """StagingBuffers for the array class of the faces."""
 
     __slots__ = ("mark", "value")
 

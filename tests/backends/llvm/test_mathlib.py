@@ -11,7 +11,7 @@ from graphad_kernels.math import FUNCTIONS, SLOW_PATHS, evaluate, helpers
 
 from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
 from graphad.backends.llvm import library, mathlib, native
-from graphad.backends.llvm.recorder import Vector, Writer
+from graphad.backends.llvm.tracing import Vector, Writer
 from graphad.ir.types import f32
 from tests.backends.loading import function_address, load, load_object
 from tests.kernels.ulps import arguments, bits

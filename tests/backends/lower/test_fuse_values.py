@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from graphad.backends.loops.check import check_program
 from graphad.backends.lower.fuse import lower
 from graphad.ir.evaluate import evaluate
-from graphad.ir.types import DTYPES, b1, f32, f64, i32, u32
+from graphad.ir.types import b1, f32, f64, i32, u32
 from graphad.primitives.effects import guard
 from tests.backends.interpret import interpret
 from tests.primitives.cases import assert_close, each, program, programs, pure, run
@@ -26,7 +26,8 @@ def interpreted(graph, args):
     return status, [o.reshape(a.shape) for o, a in zip(outputs, lowered.outputs)], lowered
 
 
-def check_samples(primitive, dtype):
+@pytest.mark.parametrize(**each((f32, f64, i32, u32, b1), pure))
+def test_lowered_is_the_reference(primitive, dtype):
     for graph, args in programs(primitive, dtype):
         status, outputs, _ = interpreted(graph, args)
         assert status == 0
@@ -34,17 +35,6 @@ def check_samples(primitive, dtype):
         factor = 2 if primitive.tolerance else 1
         for got, expected in zip(outputs, run(graph, args), strict=True):
             assert_close(got, expected, primitive, f"{graph}", factor)
-
-
-@pytest.mark.parametrize(**each((f32, f64, i32, u32, b1), pure))
-def test_lowered_is_the_reference(primitive, dtype):
-    check_samples(primitive, dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(**each(tuple(d for d in DTYPES.values() if d not in (f32, f64, i32, u32, b1)), pure))
-def test_lowered_is_the_reference_in_the_other_dtypes(primitive, dtype):
-    check_samples(primitive, dtype)
 
 
 @settings(max_examples=150)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphad.backends.cuda.program.alike import kinds_of
 from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.deduplication import kinds_of
 from graphad.backends.cuda.program.ir import Axis, Barrier, Bundle, DeviceProgram, Kernel
 from graphad.backends.cuda.program.sequential import as_loops
 from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Store

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.ir import Atomic, Axis, DeviceProgram, FusedGemm, Kernel, Spread
 from graphad.backends.loops.costs import lattice
 from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep, Index, Load, Loop, Matrix, Store

@@ -10,7 +10,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.ir import MOST_SHARED, Barrier
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.ptx.assemble import assemble

@@ -13,7 +13,7 @@ import graphad.numpy as gnp
 from graphad import nn
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.ir import Barrier, Spread
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.ptx.assemble import assemble

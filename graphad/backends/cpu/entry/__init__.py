@@ -1,1 +1,1 @@
-"""The way from a Python call into a program, as machine code."""
+"""The entry: from a Python call into a program, as machine code."""

@@ -226,7 +226,7 @@ def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
         w.call("Py_IncRef", w.load(w.item(held, i)))
     status = builder.call(run, [spec, table])
     w.release_all(held, inputs)
-    _give_arena_back(w, spec, arena, mine)
+    _give_arena_back(w, spec, mine)
 
     with builder.if_then(w.truth(status)):
         _report_guard(w, spec, status, given, count, results, outputs)
@@ -283,7 +283,7 @@ def _take_arena(w: CodeWriter, spec: Any, results: Any, outputs: Any) -> tuple[A
     return w.load(place), w.load(block)
 
 
-def _give_arena_back(w: CodeWriter, spec: Any, arena: Any, block: Any) -> None:
+def _give_arena_back(w: CodeWriter, spec: Any, block: Any) -> None:
     builder = w.builder
     with builder.if_else(w.is_null(block)) as (own, other):
         with own:

@@ -1,9 +1,9 @@
-"""A CUDA device without a GPU: runs the very PTX on the CPU, checking memory, data races and barriers.
+"""A CUDA device without a GPU: runs PTX on the CPU, and checks memory accesses, data races and barriers.
 
 `Memory` is the device's memory, `Module` a text of PTX with its kernels, `launch` runs one and reports what it did.
 Threads are computed together in NumPy arrays, with the hardware's rounding. Memory that is read by ``ld.global.nc``
-must not be written, and a kernel must keep to the limits of its architecture. Instructions of tensor cores, textures
-and the like are refused when a module is read, by name.
+must not be written, and a kernel must keep to the limits of its architecture. Unsupported instructions, as those of
+tensor cores and textures, are refused by name when a module is decoded.
 
 >>> memory = Memory()
 >>> address = memory.allocate(8)

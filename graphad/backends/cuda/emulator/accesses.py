@@ -39,7 +39,7 @@ class _Access:
     acquires: bool
 
     def ordered(self, step: Step) -> Step:
-        """The step with the fences that the qualifiers imply."""
+        """The step, with the fences that acquire and release imply."""
         if not (self.releases or self.acquires):
             return step
 
@@ -75,7 +75,7 @@ def _columns(i: Instruction, operand: str) -> list[str]:
 
 
 def addresses_of(d: Decoder, operand: str) -> Callable[[Values, Threads], Array]:
-    """The function that computes the addresses of an operand, one a thread."""
+    """The function that computes the addresses of an operand, one per thread."""
     base, offset = d.address(operand)
 
     def addresses(values: Values, threads: Threads) -> Array:
@@ -134,7 +134,7 @@ def _load_parameter(d: Decoder, type_: PtxType, columns: list[str], variable: Va
 
 
 def _load_parameter_at(d: Decoder, type_: PtxType, columns: list[str], source: str) -> Step:
-    """Parameters of the launch at addresses that threads have found."""
+    """Parameters of the launch at computed addresses."""
     addresses, dtype = addresses_of(d, source), type_.dtype
     targets = [d.target(name, type_, wider=True) for name in columns]
 
@@ -152,7 +152,7 @@ def _load_parameter_at(d: Decoder, type_: PtxType, columns: list[str], source: s
 
 @opcode("st")
 def store(i: Instruction, d: Decoder) -> Step:
-    """Registers into memory, of wide ones the low part."""
+    """Registers into memory; wide registers are truncated."""
     type_ = i.type()
     access = _qualifiers(i)
     space = access.space
@@ -177,14 +177,14 @@ def store(i: Instruction, d: Decoder) -> Step:
 
 @opcode("prefetch", "prefetchu", "nanosleep")
 def nothing(i: Instruction, d: Decoder) -> Step:
-    """Nothing to do: there are no caches, and time does not pass."""
+    """No operation: there are no caches and no clock."""
     i.unread.clear()
     return lambda values, threads: None
 
 
 @opcode("membar", "fence")
 def fence(i: Instruction, d: Decoder) -> Step:
-    """Orders the accesses of different blocks, together with the fence of the other."""
+    """A memory fence: with a fence of the other thread, it orders accesses of different blocks."""
     if "proxy" in i.modifiers or i.operands:
         raise EmulatorError("is not supported")
     i.unread.clear()
@@ -229,7 +229,7 @@ def _update(name: str, type_: PtxType) -> Update:
 
 @opcode("atom", "red")
 def atomic(i: Instruction, d: Decoder) -> Step:
-    """An atomic update; threads take their turns in ascending order, so results are the same in every run."""
+    """An atomic update, by threads in ascending order, so that results are deterministic."""
     type_ = i.type()
     access = _qualifiers(i)
     space = access.space
@@ -273,17 +273,17 @@ def atomic(i: Instruction, d: Decoder) -> Step:
 
 
 def _is_small(x: Array) -> bool:
-    """Whether there are numbers so small that sums of them may be subnormal."""
+    """Whether some numbers are so small that sums of them may be subnormal."""
     return bool(((x != 0) & (np.abs(x) < _SUMS_ARE_NORMAL)).any())
 
 
 def _flushed_sum(old: Array, given: Array) -> Array:
-    """What units beside the memory make of singles in global memory: they know no subnormal numbers, .ftz or not."""
+    """The sum as the hardware's atomic units compute it for f32 in global memory: always with .ftz."""
     return rounding.flush(rounding.flush(old) + rounding.flush(given))
 
 
 def _in_turns(words: Array, index: Array, update: Update, given: list[Array]) -> Array:
-    """Update words one thread after the other where they are the same; gives what was there before."""
+    """Update words, thread by thread where several update the same one; returns the old values."""
     old: Array = np.empty(len(index), words.dtype)
     order = np.argsort(index, kind="stable")
     ordered = index[order]

@@ -34,7 +34,7 @@ def complement(i: Instruction, d: Decoder) -> Step:
 
 @opcode("cnot")
 def logical_not(i: Instruction, d: Decoder) -> Step:
-    """1 for 0, and 0 for all else."""
+    """1 for 0, else 0."""
     type_ = i.integer()
     target, a = i.operands
     return compute(lambda a: a == 0, d.target(target, type_), d.source(a, type_))
@@ -42,7 +42,7 @@ def logical_not(i: Instruction, d: Decoder) -> Step:
 
 @opcode("shl", "shr")
 def shift(i: Instruction, d: Decoder) -> Step:
-    """Shifts by the width or more give zeros, or copies of the sign."""
+    """A clamping shift: by the width or more it gives zeros, or copies of the sign."""
     type_ = i.integer()
     target, a, b = i.operands
     slots = d.source(a, type_), d.source(b, TYPES["u32"])
@@ -61,7 +61,7 @@ def shift(i: Instruction, d: Decoder) -> Step:
 
 @opcode("shf")
 def funnel_shift(i: Instruction, d: Decoder) -> Step:
-    """Shift of two words joined: the upper word of a left shift, the lower of a right one."""
+    """Shift of two concatenated words: the upper word of a left shift, the lower of a right one."""
     word = i.integer()
     target, low, high, amount = i.operands
     slots = [d.source(operand, TYPES["u32"]) for operand in (low, high, amount)]
@@ -95,7 +95,7 @@ def highest_bit(x: Array) -> Array:
 
 @opcode("popc")
 def count_bits(i: Instruction, d: Decoder) -> Step:
-    """Bits set."""
+    """Population count."""
     type_ = TYPES[f"u{i.integer().bits}"]
     target, a = i.operands
     return compute(np.bitwise_count, d.target(target, TYPES["u32"]), d.source(a, type_))
@@ -149,7 +149,7 @@ def extract_field(i: Instruction, d: Decoder) -> Step:
         left, right = width - end, width - np.maximum(end - start, 0)
         shifted = np.left_shift(a, np.minimum(left, width - 1).astype(dtype))
         field = np.right_shift(shifted, np.minimum(right, width - 1).astype(dtype))
-        if dtype.kind == "i":  # past the end of the word there is the sign
+        if dtype.kind == "i":  # past the end of the word, bits are the sign
             field = np.where((start >= width) & (length > 0), np.right_shift(a, dtype.type(width - 1)), field)
             return np.where(length == 0, dtype.type(0), field)
         return np.where((length == 0) | (start >= width), dtype.type(0), field)
@@ -208,7 +208,7 @@ _PERMUTATIONS = {
 
 @opcode("prmt")
 def permute(i: Instruction, d: Decoder) -> Step:
-    """Four of the eight octets of two words, each as it is or as its sign."""
+    """Four of the eight bytes of two words, each as it is or as its replicated sign."""
     i.integer()
     target, a, b, selector = i.operands
     slots = [d.source(operand, TYPES["u32"]) for operand in (a, b, selector)]

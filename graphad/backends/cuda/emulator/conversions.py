@@ -30,7 +30,7 @@ _MODES = ("rn", "rz", "rm", "rp")
 
 @opcode("cvt")
 def convert(i: Instruction, d: Decoder) -> Step:
-    """One type to another; registers may be wider than the type."""
+    """``cvt``; registers may be wider than the type."""
     result, given = i.type(0), i.type(1)
     if result.kind == "packed":
         return _convert_pair(i, d, result, given)
@@ -72,7 +72,7 @@ def _between_integers(result: PtxType, given: PtxType, saturates: bool) -> Conve
 
 def _from_integer(result: PtxType, given: PtxType, mode: str, saturates: bool) -> Convert:
     def split(x: Any) -> tuple[Array, Array]:
-        """Two doubles whose sum is the integer."""
+        """Two doubles whose sum is exactly the integer."""
         wide = np.atleast_1d(x).astype(np.int64 if given.kind == "signed" else np.uint64)
         return (wide >> 32).astype(np.float64) * 2.0**32, (wide & 0xFFFFFFFF).astype(np.float64)
 
@@ -98,7 +98,7 @@ def _to_bfloat16(x: Array, mode: str) -> Array:
 
 
 def load(given: PtxType, x: Any) -> Array:
-    """The doubles that values of a floating-point type are."""
+    """The function that converts values of a floating-point type to double."""
     exact = rounding.from_bfloat16(x) if given.name == "bf16" else x
     return np.asarray(exact, np.float64)
 
@@ -107,7 +107,7 @@ def _to_integer(result: PtxType, given: PtxType, integral: Callable[[Array], Arr
     """Saturating; nan becomes 0."""
     limits = np.iinfo(result.dtype)
     low, high = float(limits.min), float(limits.max)
-    # Beside 2**63 and 2**64 there is no double that is one less.
+    # 2**63 - 1 and 2**64 - 1 are no doubles.
     inside = high if result.bits < 64 else np.nextafter(high, 0.0)
 
     def converted(x: Any) -> Array:

@@ -1,8 +1,8 @@
 """From operands to slots: where an instruction, decoded once, finds its operands in every launch.
 
-A *slot* is an index into the list of values that each step gets. A value is an array with one element a thread, viewed
-in the type that the instruction wants, or a NumPy scalar where the operand is a literal or an address. One register
-has a slot for each type it is used in; all are views of the same storage.
+A *slot* is an index into the list of values that each step gets. A value is an array with one element per thread,
+viewed in the type that the instruction wants, or a NumPy scalar if the operand is a literal or an address. A register
+has a slot for each type in which it is used; all are views of the same storage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Successor = Callable[[Values, Threads], Any]
 
 @dataclass(slots=True)
 class Slot:
-    """Where the values of a slot come from."""
+    """The source of a slot's values."""
 
     kind: str
     """register, constant, special, shared (an address) or global (an address)."""
@@ -40,7 +40,7 @@ class Slot:
 
 @dataclass(slots=True)
 class Block:
-    """Instructions that are always executed one after the other by the same threads."""
+    """A basic block."""
 
     steps: list[Step] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
@@ -65,7 +65,7 @@ _SYMBOL = re.compile(r"([\w$%.]+?)\s*(?:\+\s*(-?\w+))?")
 
 
 class Layout:
-    """Everything that the functions of one kernel share: registers, slots, and where variables lie."""
+    """What the functions of one kernel share: registers, slots, and the addresses of variables."""
 
     def __init__(self, variables: dict[str, Variable]) -> None:
         self.variables = variables
@@ -92,13 +92,13 @@ class Layout:
         return number
 
     def place_local(self, variable: Variable) -> int:
-        """Room for a variable in each thread's own memory."""
+        """Allocate a variable in each thread's local memory."""
         offset = -(-self.local_bytes // variable.align) * variable.align
         self.local_bytes = offset + variable.nbytes
         return offset
 
     def place_shared(self, variable: Variable) -> None:
-        """Room for a variable in the block's shared memory."""
+        """Allocate a variable in the block's shared memory."""
         if variable.name in self.shared:
             return
         if variable.count is None:
@@ -152,7 +152,7 @@ class Decoder:
         self.names = self.outer.pop()
 
     def source(self, text: str, type_: PtxType, *, wider: bool = False) -> int:
-        """Slot of an operand that is read; `wider` registers are read in their low bits where that is allowed."""
+        """Slot of an operand that is read; with `wider`, a wider register is allowed, and its low bits are read."""
         register = self.names.get(text)
         if isinstance(register, int):
             self.reads.append(register)
@@ -165,7 +165,7 @@ class Decoder:
         return self.symbol(text, type_)
 
     def target(self, text: str, type_: PtxType, *, wider: bool = False) -> int:
-        """Slot of the register that is written; a `wider` one gets the value extended by its sign or zeros."""
+        """Slot of the register that is written; with `wider`, it may be wider: the value is sign- or zero-extended."""
         if text == "_":
             register = self.layout.register(type_.dtype)
         else:
@@ -181,7 +181,7 @@ class Decoder:
         return self.register_slot(register, dtype, text, wider)
 
     def temporary(self, dtype: np.dtype[Any], name: str) -> int:
-        """Slot of a register without a name in the program, written first in each block that reads it or not."""
+        """Slot of a register that the program does not declare; ``name`` stands for it in all instructions."""
         register = self.names.get(name)
         if not isinstance(register, int):
             register = self.layout.register(dtype)
@@ -246,7 +246,7 @@ class Decoder:
         return match is not None and isinstance(self.names.get(match[1]), int)
 
     def parameter(self, text: str) -> tuple[Variable, int]:
-        """The parameter of the launch that ``[name+offset]`` is in, and the offset."""
+        """The parameter of the launch in which ``[name+offset]`` lies, and the offset within it."""
         match = _ADDRESS.fullmatch(text)
         variable = self.names.get(match[1]) if match else None
         if match is None or not isinstance(variable, Variable) or variable.space != "param":
@@ -255,7 +255,7 @@ class Decoder:
 
 
 def parameter_offset(parameters: list[Variable], variable: Variable | None) -> int:
-    """Where a parameter lies among the parameters of a launch; without one, where they end."""
+    """The offset of a parameter among those of the launch; without a parameter, the size of all of them."""
     offset = 0
     for parameter in parameters:
         offset = -(-offset // parameter.align) * parameter.align

@@ -1,4 +1,4 @@
-"""What goes wrong in an emulated kernel, told with the place: user's line, kernel, PTX line, block and thread."""
+"""Errors in emulated kernels, with the place: user's line, kernel, PTX line, block and thread."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from graphad.errors import GraphadError, at
 
 
 class EmulatorError(GraphadError, RuntimeError):
-    """A kernel did on the emulated device what a GPU would punish, or what the emulator does not know.
+    """A kernel on the emulated device broke a rule of the GPU, or used what the emulator does not support.
 
-    Bad accesses, data races, barriers that not all threads reach, unknown instructions. Remedy: correct the kernel at
-    the PTX line that the message quotes; for an instruction that is not supported, the remedy is in the message.
+    Bad accesses, data races, barriers that not all threads reach, unsupported instructions. Remedy: correct the kernel
+    at the PTX line that the message quotes; for an unsupported instruction, the remedy is in the message.
     """
 
 
 class Fault(Exception):  # noqa: N818 (never seen by users)
-    """Raised inside an instruction by code that does not know the place; becomes an `EmulatorError`.
+    """Raised by the code of an instruction, which does not know the place; becomes an `EmulatorError`.
 
     Parameters
     ----------
     what
         What is wrong, as the end of a sentence that begins with the place.
     lane
-        Index of the first thread at fault among those that execute, if it is one thread's fault.
+        Index of the first faulty thread among those that execute, if the fault is of a thread.
     """
 
     def __init__(self, what: str, lane: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """Floating-point instructions.
 
-``.approx`` and ``.full`` instructions are computed in double precision and rounded, so they are more accurate here
-than on the hardware, never less; their special values are the hardware's.
+``.approx`` and ``.full`` instructions are computed in double precision and rounded, so they are at least as accurate
+as on the hardware; their special values are the hardware's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Function = Callable[..., Array]
 
 
 def finish(i: Instruction, d: Decoder, type_: PtxType, function: Function, sources: list[str]) -> Step:
-    """The step of a function of registers, with ``.ftz``, ``.sat`` and ``.relu`` around it."""
+    """The step that applies a function to registers, with ``.ftz``, ``.sat`` and ``.relu``."""
     flushes, saturates, clips = i.has("ftz"), i.has("sat"), i.has("relu")
     if (saturates or clips) and type_.kind in {"bfloat", "packed"}:
         raise EmulatorError("is not supported with .sat or .relu for this type")
@@ -42,7 +42,7 @@ def finish(i: Instruction, d: Decoder, type_: PtxType, function: Function, sourc
 
 
 def is_mixed(i: Instruction) -> bool:
-    """Whether a sum of f32 has terms or factors of another type, as ``add.f32.f16``."""
+    """Whether a mixed-precision sum has f32 results and narrower operands, as ``add.f32.f16``."""
     return i.opcode in {"add", "sub", "fma"} and sum(name in TYPES for name in i.modifiers) == 2
 
 
@@ -71,7 +71,7 @@ _MODES = ("rn", "rz", "rm", "rp")
 
 
 def rounding_mode(i: Instruction) -> str:
-    """Of an arithmetic instruction; to nearest where none is given."""
+    """The rounding mode of an arithmetic instruction; by default to nearest."""
     return i.one_of(*_MODES, default="rn")
 
 
@@ -101,7 +101,7 @@ _EXACT: dict[str, Callable[..., tuple[Array, Array]]] = {
     "div": _ratio,
     "rcp": lambda a: _ratio(np.ones_like(a), a),
     "sqrt": _root,
-}  # results rounded to nearest, and numbers with the signs of the errors
+}  # results rounded to nearest, and numbers with the signs of the rounding errors
 
 _NEAREST: dict[str, Function] = {
     "add": np.add,
@@ -193,7 +193,7 @@ def divide(i: Instruction, d: Decoder) -> Step:
 
 
 def _sign_if_zero(function: Function, bitwise: Any) -> Function:
-    """Minimum and maximum: of zeros, the one of the right sign."""
+    """Minimum and maximum, with -0 less than +0."""
 
     def extremum(a: Array, b: Array) -> Array:
         result = function(a, b)
@@ -208,7 +208,7 @@ def _sign_if_zero(function: Function, bitwise: Any) -> Function:
 
 @opcode("min", "max")
 def extremum(i: Instruction, d: Decoder) -> Step:
-    """A nan operand is passed over, unless ``.NaN`` is asked for; -0 is less than +0."""
+    """Minimum and maximum: nan operands are ignored, unless with ``.NaN``; -0 is less than +0."""
     type_ = i.type()
     if not type_.is_float:
         return integers.extremum_of(i, d)
@@ -227,7 +227,7 @@ _SIGN_BITS = {"f16": 0x8000, "bf16": 0x8000, "f16x2": 0x80008000, "bf16x2": 0x80
 
 @opcode("abs", "neg")
 def sign(i: Instruction, d: Decoder) -> Step:
-    """Absolute value or negation; of nan, too."""
+    """Absolute value or negation, of nan too."""
     type_ = i.type()
     if not type_.is_float:
         return integers.sign_of(i, d)
@@ -283,7 +283,7 @@ def approximate(i: Instruction, d: Decoder) -> Step:
 
 @opcode("testp")
 def test_property(i: Instruction, d: Decoder) -> Step:
-    """What kind of number it is."""
+    """``testp``: tests the class of a number."""
     type_ = i.type()
     least = np.finfo(type_.dtype).tiny
     tests: dict[str, Function] = {
@@ -303,7 +303,7 @@ def test_property(i: Instruction, d: Decoder) -> Step:
 
 @opcode("setp", "set")
 def compare(i: Instruction, d: Decoder) -> Step:
-    """A comparison into one predicate or two, combined with a third; ``set`` makes numbers of it."""
+    """A comparison into one or two predicates, combined with a third; ``set`` converts it to numbers."""
     type_ = integers.signed_view(i.type())
     flushes, combines = i.has("ftz"), i.one_of("and", "or", "xor")
     name = next((name for name in i.modifiers if name in integers.COMPARISON_NAMES), "")
@@ -343,7 +343,7 @@ def _predicate(d: Decoder, text: str) -> Callable[[Values, Threads], Any]:
 
 
 def _result_slots(i: Instruction, d: Decoder, target: str) -> list[tuple[int, Any, Any, bool]]:
-    """Slot, value of true, value of false and whether it is the second, negated result; no values for predicates."""
+    """For each result: slot, values of true and false (None for predicates), and whether it is the negated one."""
     if i.opcode == "set":
         result = i.type(0)
         one = result.dtype.type(1) if result.is_float else result.dtype.type(-1 if result.kind == "signed" else 0)

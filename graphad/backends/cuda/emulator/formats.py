@@ -1,7 +1,7 @@
-"""How arithmetic is done on each floating-point type: which arrays stand for its values, and how results are rounded.
+"""Arithmetic of each floating-point type: the arrays that represent its values, and how results are rounded.
 
-Single and double precision are NumPy's own. Half precision, bfloat16 and the packed types are computed wider and
-rounded once. nan results are NumPy's; their payload is not the hardware's.
+Single and double precision are NumPy's own. Half precision, bfloat16 and the packed types are computed in a wider type
+and rounded once. Payloads of nan results are NumPy's, not the hardware's.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FORMATS = {
 
 
 def lifted(function: Callable[..., Array], type_: PtxType, mode: str = "rn") -> Callable[..., Array]:
-    """A function of doubles (of singles for f32x2) as one of the values of a type's registers."""
+    """A function of doubles (of singles for f32x2), lifted to the values of a type's registers."""
     format_ = FORMATS[type_.name]
 
     def call(*operands: Any) -> Array:
@@ -68,7 +68,7 @@ def lifted(function: Callable[..., Array], type_: PtxType, mode: str = "rn") -> 
 
 
 def flushing(type_: PtxType) -> Callable[[Any], Any]:
-    """What ``.ftz`` does to the values of a type's registers."""
+    """The function by which ``.ftz`` flushes the values of a type's registers."""
     if type_.name in {"f16x2", "f32x2"}:
         part = np.float16 if type_.name == "f16x2" else np.float32
         return lambda x: _joined(rounding.flush(_pairs(x, part)), type_.dtype)
@@ -78,5 +78,5 @@ def flushing(type_: PtxType) -> Callable[[Any], Any]:
 
 
 def _flush_bfloat(bits: Array) -> Array:
-    """Where the exponent's bits are zeros, only the sign is left."""
+    """Where the exponent's bits are zeros, keep the sign only."""
     return np.where(bits & np.uint16(0x7F80), bits, bits & np.uint16(0x8000))

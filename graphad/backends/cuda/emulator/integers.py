@@ -1,7 +1,7 @@
-"""Integer, logical and selecting instructions.
+"""Integer instructions.
 
-What PTX leaves open is as on the hardware: quotient and remainder by zero have all bits set, the quotient of the least
-number by -1 wraps around.
+Where PTX leaves results unspecified they are the hardware's: quotient and remainder by zero have all bits set, the
+quotient of the least number by -1 wraps around.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def on_halves(ufunc: Any, i: Instruction, d: Decoder) -> Step:
 
 
 def carrying_sum(i: Instruction, d: Decoder, type_: PtxType) -> Step:
-    """add.cc, addc, sub.cc, subc and their combinations: the carry flag is a register without a name."""
+    """add.cc, addc, sub.cc, subc and their combinations: the carry flag is an unnamed register."""
     word = TYPES[f"u{type_.bits}"]
     sources = [d.source(operand, word) for operand in i.operands[1:]]
     flag = d.temporary(np.dtype(np.bool_), "%CC.CF")
@@ -232,7 +232,7 @@ def signed_view(type_: PtxType) -> PtxType:
 
 @opcode("dp4a")
 def dot_product(i: Instruction, d: Decoder) -> Step:
-    """The products of four octets each, summed and added."""
+    """``dp4a``: the dot product of four bytes each, plus an accumulator."""
     left, right = i.type(0), i.type(1)
     target, a, b, c = i.operands
     result = TYPES["s32" if "signed" in {left.kind, right.kind} else "u32"]
@@ -249,7 +249,7 @@ def dot_product(i: Instruction, d: Decoder) -> Step:
 
 @opcode("sad")
 def absolute_difference(i: Instruction, d: Decoder) -> Step:
-    """Distance of two numbers, added to a third."""
+    """``sad``: the absolute difference of two numbers, plus a third."""
     type_ = i.integer()
     target, a, b, c = i.operands
     slots = [d.source(operand, type_) for operand in (a, b, c)]

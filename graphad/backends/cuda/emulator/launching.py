@@ -123,7 +123,7 @@ _ADDRESS_OF = re.compile(r"(?:generic\(\s*)?([A-Za-z_$%][\w$]*)\s*\)?\s*(?:\+\s*
 
 
 def _initial(variable: Variable, addresses: dict[str, int]) -> Array:
-    """Bytes that a variable begins with; zeros where the text does not say."""
+    """The initial bytes of a variable; zeros by default."""
     type_ = variable.type
     data = np.zeros(variable.count or 0, type_.dtype)
     text = variable.initial.replace("{", " ").replace("}", " ").strip()
@@ -155,7 +155,7 @@ def launch(
     kernel
         Of a `Module`.
     memory
-        What its addresses mean.
+        The memory that its addresses refer to.
     grid, block
         Blocks in the grid and threads in a block, in three dimensions.
     shared_bytes
@@ -163,12 +163,12 @@ def launch(
     arguments
         A number for each parameter; addresses are ints.
     checks
-        Look for data races. Accesses out of bounds, misaligned accesses and barriers are looked after in any case.
+        Look for data races. Accesses out of bounds, misaligned accesses and barriers are always checked.
 
     Raises
     ------
     EmulatorError
-        At the first thing that is wrong, with the place.
+        At the first error, with the place.
     """
     program = kernel.program
     _check_sizes(kernel, grid, block, shared_bytes)
@@ -226,7 +226,7 @@ def _pack(kernel: Kernel, arguments: tuple[int | float, ...]) -> Array:
 
 
 def _check_sizes(kernel: Kernel, grid: Size, block: Size, shared_bytes: int) -> None:
-    """What a driver would refuse."""
+    """Refuse what a driver would refuse."""
     threads, function = block[0] * block[1] * block[2], kernel.function
     most = function.most_threads or MOST_THREADS
     problem = ""

@@ -1,8 +1,8 @@
-"""Execution: blocks of steps by all threads that are at them, until all threads have ended.
+"""Execution of basic blocks by the threads that are at them, until all threads have exited.
 
-Threads of many blocks run together. While all are at the same block of the program, its steps work on whole arrays;
-where they part, those that are furthest behind go first, so that they come together again. Threads wait at barriers
-and at instructions of their warp until no other thread can go on without them.
+Threads of many blocks run together. While all are at the same basic block, its steps work on whole arrays; where they
+diverge, those that are furthest behind in the program go first, so that they reconverge. Threads wait at barriers and
+at collectives of their warp until no other thread can proceed without them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def execute(program: Program, launch: LaunchState, template: Values) -> None:
 
 
 class _Machine:
-    """Threads on their way through a program."""
+    """The threads of a launch, and where they are in the program."""
 
     def __init__(self, program: Program, launch: LaunchState, frame: Frame) -> None:
         self.program = program
@@ -50,15 +50,15 @@ class _Machine:
     def run(self) -> None:
         position: Any = self.program.entry
         while True:
-            position = self.together(position)
+            position = self.converged(position)
             if not isinstance(position, np.ndarray):
                 return
-            position = self.apart(position)
+            position = self.diverged(position)
             if position == EXIT:
                 return
 
-    def together(self, number: int) -> Any:
-        """While all threads are at one block; gives where they are when they part, or that they have ended."""
+    def converged(self, number: int) -> Any:
+        """Run while all threads are at one basic block; returns where they are when they diverge, else `EXIT`."""
         frame, blocks = self.frame, self.program.blocks
         while number != EXIT:
             block = blocks[number]
@@ -72,8 +72,8 @@ class _Machine:
             number = position
         return EXIT
 
-    def apart(self, position: Array) -> int:
-        """While threads are at several blocks; gives the block where they come together."""
+    def diverged(self, position: Array) -> int:
+        """Run while threads are at several basic blocks; returns the one where they reconverge."""
         frame, program = self.frame, self.program
         while True:
             alive = position != EXIT
@@ -97,7 +97,7 @@ class _Machine:
                 frame.arrays[written][chosen] = arrays[written]
 
     def choose(self, position: Array) -> tuple[int, Array]:
-        """The block to be executed next, and by whom: where nobody need wait first, in the order of the program."""
+        """The basic block to execute next, and its threads: the first in program order at which none has to wait."""
         waiting = self.program.waits[position]
         if not waiting.all():
             number = int(position[~waiting].min())
@@ -112,7 +112,7 @@ class _Machine:
         raise self.stuck(position, numbers)
 
     def arrived_in_warp(self, number: int, position: Array) -> Array:
-        """Threads at an instruction of the warp whose masks name nobody who is on the way."""
+        """Threads at a collective of the warp, if all threads in its mask have arrived."""
         threads = self.frame.threads
         here = np.flatnonzero(position == number)
         mask = self.frame.values[self.program.blocks[number].mask]
@@ -132,7 +132,7 @@ class _Machine:
         return here[arrived == (block.barrier[1] or self.launch.threads_per_block)]
 
     def check_arrival(self, block: Block, threads: Threads, values: Values, number: int) -> None:
-        """All threads that live are here: look whether that is enough."""
+        """All live threads are here: check that these are enough."""
         if block.waits_for == "warp":
             self.check_mask(block, values, threads)
         elif threads.count != self.launch.threads_per_block * len(np.unique(threads.block)) or block.barrier[1]:
@@ -141,14 +141,14 @@ class _Machine:
                 raise self.stuck(position, [number])
 
     def check_mask(self, block: Block, values: Values, threads: Threads) -> None:
-        """Threads may not take part without being named."""
+        """Check that all threads that take part are in the mask."""
         try:
             check_membership(values[block.mask], threads)
         except Fault as fault:
             raise self.located(fault, block.instructions[0], threads) from None
 
     def step(self, block: Block, values: Values, threads: Threads) -> Any:
-        """Execute a block; gives where its threads go."""
+        """Execute a basic block; returns where its threads go."""
         self.launch.counters.instructions += block.length * threads.count
         self.patience -= 1
         if self.patience < 0:

@@ -1,4 +1,4 @@
-"""Memory of the emulated device: allocations in one address space of 64 bits, each with its own bytes."""
+"""Memory of the emulated device: allocations in one 64-bit address space."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Memory:
         return sum(allocation.nbytes for allocation in self.allocations)
 
     def allocate(self, nbytes: int) -> int:
-        """Address of fresh, poisoned memory; its neighbours are out of bounds."""
+        """The address of new, poisoned memory, surrounded by addresses that are out of bounds."""
         if nbytes < 0:
             raise ValueError(f"cannot allocate {nbytes} bytes.")
         start = self.next
@@ -97,7 +97,7 @@ class Memory:
         return start
 
     def free(self, address: int) -> None:
-        """Give memory back; later accesses are errors."""
+        """Free memory; later accesses are errors."""
         index = bisect_right(self.starts, address) - 1
         if index < 0 or self.starts[index] != address:
             raise EmulatorError(f"cannot free {address:#x}: {self.whereabouts(address)}.")
@@ -105,7 +105,7 @@ class Memory:
         del self.starts[index], self.allocations[index]
 
     def free_unused(self) -> None:
-        """Give back what modules have left."""
+        """Free the variables of modules that are gone."""
         while self.unused:
             self.free(self.unused.pop())
 
@@ -123,7 +123,7 @@ class Memory:
         return view
 
     def find(self, address: int) -> Allocation | None:
-        """The allocation with an address in it, its end included."""
+        """The allocation that an address lies in, its end included."""
         index = bisect_right(self.starts, address) - 1
         if index < 0:
             return None
@@ -131,7 +131,7 @@ class Memory:
         return allocation if address <= allocation.end else None
 
     def whereabouts(self, address: int) -> str:
-        """Where an address lies, for error messages."""
+        """A description of where an address lies, for error messages."""
         for start, nbytes in self.freed:
             if start <= address < max(start + nbytes, start + 1):
                 return f"that is byte {address - start} of the {nbytes} bytes at {start:#x}, which have been freed"

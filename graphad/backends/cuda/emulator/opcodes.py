@@ -1,4 +1,4 @@
-"""The table of instructions: what decodes each opcode."""
+"""The table of instructions: the decoder of each opcode."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def opcode(*names: str) -> Callable[[Decode], Decode]:
 
 
 def compute(function: Callable[..., Any], target: int, *sources: int) -> Step:
-    """The step that computes a register from operands with a function of arrays."""
+    """The step that computes a register by a function of arrays."""
     if len(sources) == 1:
         (a,) = sources
 
@@ -49,7 +49,7 @@ def compute(function: Callable[..., Any], target: int, *sources: int) -> Step:
 
 
 def compute_into(ufunc: Any, target: int, *sources: int) -> Step:
-    """The step that computes a register with a ufunc of NumPy, which writes where it belongs."""
+    """The step that computes a register by a ufunc of NumPy, in place."""
     if len(sources) == 1:
         (a,) = sources
 

@@ -1,4 +1,4 @@
-"""A kernel with the functions it calls, decoded into blocks of steps over slots, with storage for its registers."""
+"""A kernel with the functions it calls, decoded into basic blocks of steps over slots, with storage for registers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDS = {"bra", "brx", "ret", "exit", "call", "trap"}
 
 @dataclass(slots=True)
 class Program:
-    """What is executed, beginning with the block `entry`."""
+    """The decoded kernel; execution begins with the block `entry`."""
 
     name: str
     blocks: list[Block]
@@ -79,7 +79,7 @@ class _Piece:
 
 
 def _cut(function: Function) -> tuple[list[_Piece], dict[str, list[str]]]:
-    """Cut a body into blocks; gives tables of indexed branches as well."""
+    """Cut a body into basic blocks; returns the tables of indexed branches as well."""
     pieces: list[_Piece] = [_Piece()]
     tables: dict[str, list[str]] = {}
 
@@ -108,7 +108,7 @@ def _cut(function: Function) -> tuple[list[_Piece], dict[str, list[str]]]:
 
 
 class _Builder:
-    """Collects the blocks of a kernel and of the functions it calls, which come before it."""
+    """Collects the basic blocks of a kernel, after those of the functions it calls."""
 
     def __init__(self, source: Source, kernel: Function, layout: Layout) -> None:
         self.source = source
@@ -119,7 +119,7 @@ class _Builder:
         """Of each function decoded: its first block, the register with the block to return to, its decoder."""
 
     def function(self, function: Function, callers: list[str]) -> int:
-        """Decode a function after those that it calls; gives the index of its first block."""
+        """Decode a function after those that it calls; returns the index of its first block."""
         callers = [*callers, function.name]
         for statement in function.body:
             if isinstance(statement, Instruction) and statement.opcode == "call":
@@ -224,12 +224,12 @@ class _Body:
         self.note_accesses(block)
 
     def note_accesses(self, block: Block) -> None:
-        """Keep which registers have been looked up since the last time."""
+        """Record the registers that were used since the last call."""
         block.accesses.append((self.decoder.reads, self.decoder.writes))
         self.decoder.reads, self.decoder.writes = [], []
 
     def skip(self, block: Block, i: Instruction, index: int) -> None:
-        """Go past the next block, which is one instruction, if its guard does not hold."""
+        """Skip the next block, which is one instruction, if its guard does not hold."""
         try:
             condition = self.decoder.source(i.guard, TYPES["pred"])
         except EmulatorError as error:
@@ -238,7 +238,7 @@ class _Body:
         self.note_accesses(block)
 
     def end(self, i: Instruction, index: int) -> Successor:
-        """What an instruction of `ENDS` does."""
+        """Decode an instruction of `ENDS`."""
         match i.opcode:
             case "bra":
                 target = self.label(i.operands[0])
@@ -273,7 +273,7 @@ class _Body:
         return lambda values, threads: targets[np.minimum(values[slot], len(targets) - 1)]
 
     def call(self, i: Instruction, index: int) -> Successor:
-        """Copy the arguments, remember where to go on, go to the function."""
+        """Copy the arguments, save the return address, and jump to the function."""
         lists = [operand[1:-1] for operand in i.operands if operand.startswith("(")]
         name = _callee(i)
         function = self.builder.source.functions[name]
@@ -330,7 +330,7 @@ def _trap(values: Values, threads: Threads) -> Any:
 
 
 def _copy(copies: list[tuple[int, int, int]]) -> Step:
-    """Copies between parameters of functions, which live in the threads' own memory."""
+    """Copies between parameters of functions, which are in local memory."""
 
     def step(values: Values, threads: Threads) -> None:
         launch = threads.launch

@@ -1,4 +1,4 @@
-"""The scalar types of PTX: their width, how NumPy holds their values, and what a literal of each means."""
+"""The scalar types of PTX: their width, the NumPy dtype of their values, and the meaning of their literals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class PtxType:
-    """One type: ``dtype`` holds its values; bf16 and the packed types are held as the bits they are."""
+    """One type: ``dtype`` holds its values; bf16 and the packed types are held as their bits."""
 
     name: str
     kind: str
@@ -54,9 +54,6 @@ TYPES = _table()
 
 BITS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 """Raw words, by their size in bytes."""
-
-SIGNED = {size: np.dtype(f"i{size}") for size in (1, 2, 4, 8)}
-"""Signed words, by their size in bytes."""
 
 _INTEGER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?")
 _FLOAT_BITS = re.compile(r"0[fF]([0-9a-fA-F]{8})|0[dD]([0-9a-fA-F]{16})")

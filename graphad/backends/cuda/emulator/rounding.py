@@ -1,4 +1,4 @@
-"""Floating-point arithmetic rounded once, as the hardware does it: fused multiply-add, directed rounding, narrowing.
+"""Correctly rounded floating-point arithmetic: fused multiply-add, directed rounding, narrowing.
 
 The sums and products are error-free transformations (Knuth 1969; Dekker 1971; Ogita, Rump and Oishi 2005); a sum
 rounded to odd may be rounded again to fewer bits without harm (Boldo and Melquiond, "Emulation of a FMA and correctly
@@ -60,7 +60,7 @@ def odd_sum(a: Array, b: Array) -> Array:
 
 
 def _some(x: Array, chosen: Array) -> Array:
-    """Where an operand is one number for all, that; else the chosen ones."""
+    """A scalar operand as it is, of an array the chosen elements."""
     return np.broadcast_to(x, chosen.shape)[chosen]
 
 
@@ -85,7 +85,7 @@ def exact_fma32(a: Array, b: Array, c: Array) -> Array:
 
 
 def odd_fma(a: Array, b: Array, c: Array) -> Array:
-    """``a * b + c`` of numbers of at most 24 bits as a double rounded to odd: narrow it as you like."""
+    """``a * b + c`` of numbers of at most 24 bits as a double rounded to odd, which may be narrowed to any type."""
     return odd_sum(np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64))
 
 
@@ -110,7 +110,7 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma_of_numbers(a: float, b: float, c: float) -> float:
-    """``a * b + c`` in integers: for numbers near the ends of the range, and for those that are none."""
+    """``a * b + c`` in integer arithmetic: for numbers near the ends of the range, infinities and nan."""
     if not (np.isfinite(a) and np.isfinite(b)):
         return a * b + c
     if not np.isfinite(c):
@@ -126,7 +126,7 @@ def _fma_of_numbers(a: float, b: float, c: float) -> float:
 
 
 def directed(nearest: Array, error: Array, mode: str) -> Array:
-    """Correct a result rounded to nearest to the mode rz, rm or rp; `error` has the sign of exact less nearest."""
+    """Correct a result rounded to nearest to the mode rz, rm or rp; `error` has the sign of exact minus nearest."""
     infinity = nearest.dtype.type(np.inf)
     down = (error < 0) if mode == "rm" else (error < 0) & (nearest > 0) if mode == "rz" else np.zeros_like(error, bool)
     up = (error > 0) if mode == "rp" else (error > 0) & (nearest < 0) if mode == "rz" else np.zeros_like(error, bool)

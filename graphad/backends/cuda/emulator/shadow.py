@@ -1,8 +1,8 @@
-"""Who has read and written each word, to find data races.
+"""Shadow memory: which threads have read and written each word, to find data races.
 
 Two accesses to a word race if two threads make them, at least one writes, at least one is not atomic, and nothing
 orders them: no barrier of their block, no ``bar.warp.sync`` of their warp, no pair of fences. Two writes of the same
-value are let pass. Words are as wide as the narrowest access so far.
+value are allowed. Words are as wide as the narrowest access so far.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NONE: Array = np.empty(0, np.int64)
 
 
 class Order:
-    """When blocks, warps and threads were last in step; time is counted in such events."""
+    """When blocks, warps and threads were last synchronized; time counts such events."""
 
     def __init__(self, blocks: int, threads_per_block: int, warps_per_block: int) -> None:
         self.clock = 0
@@ -32,18 +32,18 @@ class Order:
         self.has_warp_barriers = False
 
     def barrier(self, threads: Threads) -> None:
-        """These threads' blocks have passed a barrier."""
+        """Note that these threads' blocks have passed a barrier."""
         self.clock += 1
         self.block_time[threads.block] = self.clock
 
     def warp_barrier(self, threads: Threads) -> None:
-        """These threads' warps have passed a barrier of warps."""
+        """Note that these threads' warps have passed a barrier of warps."""
         self.clock += 1
         self.has_warp_barriers = True
         self.warp_time[threads.warp] = self.clock
 
     def fence(self, threads: Threads) -> None:
-        """These threads have made their accesses known to all."""
+        """Note that these threads have executed a fence."""
         self.clock += 1
         if self.fence_time is None:
             self.fence_time = np.zeros(len(self.block_time) * self.threads_per_block, np.int32)
@@ -51,7 +51,7 @@ class Order:
         self.block_fence[threads.block] = self.clock
 
     def before(self, low: Array, high: Array, when: Array, threads: Threads) -> Array:
-        """Whether what threads between `low` and `high` did until a time comes before what `threads` do now."""
+        """Whether accesses of the threads from `low` to `high` until a time happen before those of `threads` now."""
         start = threads.number - threads.within
         ordered = (low >= start) & (high < start + self.threads_per_block) & (when < self.block_time[threads.block])
         if self.has_warp_barriers:
@@ -100,7 +100,7 @@ class Shadow:
         return (words[:, None] + np.arange(each)).ravel(), threads.take(np.repeat(np.arange(threads.count), each))
 
     def refine(self, size: int) -> None:
-        """Go over to narrower words."""
+        """Switch to narrower words."""
         ratio = (1 << self.shift) // size
         touched = slice(self.first, self.end)
         self.shift = size.bit_length() - 1
@@ -151,7 +151,7 @@ class Shadow:
         self.atomic_at[words] = order.clock
 
     def note_read(self, words: Array, threads: Threads, order: Order) -> None:
-        """Widen the range of readers; begin anew where the readers so far come before."""
+        """Widen the range of readers; start a new range where all readers so far happen before."""
         first, last = _FAR - threads.number, threads.number + 1
         earlier_first, earlier_last = self.first_reader[words], self.last_reader[words]
         wider_first, wider_last = np.maximum(earlier_first, first), np.maximum(earlier_last, last)
@@ -164,22 +164,22 @@ class Shadow:
         self.first_reader[words[::-1]] = wider_first[::-1]
 
     def note_constant(self, words: Array) -> None:
-        """Remember a read that takes it that nobody writes these words."""
+        """Record a read through the non-coherent cache (``ld.global.nc``)."""
         if not len(self.constant):
             self.constant = self.fresh()
         self.constant[words] = 1
 
     def read_as_constants(self, words: Array) -> Array:
-        """Indices of the words that such a read has touched."""
+        """Indices of the words that were read through the non-coherent cache."""
         return np.flatnonzero(self.constant[words]) if len(self.constant) else _NONE
 
     def written(self, words: Array) -> Array:
-        """Indices of the words that anything has written."""
+        """Indices of the words that were written."""
         written = self.writer[words] != 0
         return np.flatnonzero(written | (self.atomic[words] != 0) if len(self.atomic) else written)
 
     def mark(self, words: Array, *, read: bool) -> None:
-        """Remember that words have been touched, without looking for races."""
+        """Record an access to words, without looking for races."""
         (self.last_reader if read else self.writer)[words] = 1
 
     def bytes_read(self) -> int:
@@ -195,7 +195,7 @@ class Shadow:
 
 
 def _racing(history: Array, times: Array, words: Array, threads: Threads, order: Order) -> tuple[Array, Array]:
-    """Accesses that race with what the one thread did that each word remembers."""
+    """Accesses that race with the recorded thread of each word."""
     kept = history[words]
     if not np.count_nonzero(kept):
         return _NONE, _NONE

@@ -1,4 +1,4 @@
-"""One launch: its sizes, its memory, what it has moved so far; every access to memory goes through here."""
+"""The state of one launch: sizes, memory, traffic so far. Every access to memory goes through it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Size = tuple[int, int, int]
 
 _SECTOR = 5  # 32 bytes
 _SAFELY_ALIGNED = 16
-# `ld.global.nc` is for memory that nothing writes while the kernel runs: its cache is not kept up to date.
+# `ld.global.nc` is for memory that nothing writes while the kernel runs: its cache is not coherent.
 _READ_AS_CONSTANT = ", which the kernel reads by ld.global.nc: that may give what was there before"
 _WRITTEN_BEFORE = ", which the kernel has written: .nc may give what was there before"
 
 
 @dataclass(slots=True)
 class Counters:
-    """What a launch has done; see `LaunchReport`."""
+    """The counters of a launch; see `LaunchReport`."""
 
     instructions: int = 0
     global_read_bytes: int = 0
@@ -39,7 +39,7 @@ class Counters:
 
 @dataclass(slots=True)
 class Piece:
-    """The part of an access that goes to one region."""
+    """The part of an access that falls into one region."""
 
     region: Region
     offsets: Array
@@ -92,7 +92,7 @@ class LaunchState:
         self.shared = self.local = Region(0)
 
     def start(self, first_block: int, blocks: int) -> Threads:
-        """Begin with some blocks, with memory of their own; gives all their threads."""
+        """Start some blocks, with shared and local memory of their own; returns their threads."""
         self.first_block = first_block
         self.shadows.pop(id(self.shared), None)
         self.shared = Region(blocks * self.shared_stride, track=self.memory.check_uninitialised)
@@ -106,7 +106,7 @@ class LaunchState:
     ) -> Array:
         """Words at addresses, in ``count`` columns.
 
-        `strong` reads are volatile, relaxed or acquire; `constant` ones go through the read-only cache (``.nc``).
+        `strong` reads are volatile, relaxed or acquire; `constant` ones go through the non-coherent cache (``.nc``).
         """
         result: Array = np.empty((threads.count, count), BITS[word])
         for piece in self.pieces(space, addresses, word * count, threads, "reads"):
@@ -147,7 +147,7 @@ class LaunchState:
     def check_write(
         self, piece: Piece, shadow: Shadow, index: Array, word: int, given: Array, columns: Array, strong: bool
     ) -> None:
-        """Races of plain or strong writes of words with what was read and written before."""
+        """Look for races of writes with earlier reads and writes."""
         threads = piece.threads if len(columns) == piece.threads.count else piece.threads.take(columns)
         touched, who = shadow.words(index * word, word, threads)
         each = len(touched) // len(index)
@@ -169,7 +169,7 @@ class LaunchState:
             shadow.note_write(touched, who, self.order)
 
     def note_read(self, piece: Piece, size: int, *, strong: bool, constant: bool) -> None:
-        """Remember a read, after looking for writes that it races with."""
+        """Record a read, after looking for writes that it races with."""
         shadow = self.shadow(piece.region, size)
         touched, who = shadow.words(piece.offsets, size, piece.threads)
         if not self.checks:
@@ -188,7 +188,7 @@ class LaunchState:
             shadow.note_read(touched, who, self.order)
 
     def note_update(self, piece: Piece, size: int) -> None:
-        """Remember an atomic update, after looking for plain accesses that it races with."""
+        """Record an atomic update, after looking for plain accesses that it races with."""
         shadow = self.shadow(piece.region, size)
         touched, who = shadow.words(piece.offsets, size, piece.threads)
         if self.checks:
@@ -209,7 +209,7 @@ class LaunchState:
         raise piece.fault("data race", index, f": {what}, and nothing orders the two")
 
     def who(self, number: int) -> str:
-        """Another thread, for error messages."""
+        """A description of another thread, for error messages."""
         return Threads(self, np.array([number]), np.array([0])).name(0)
 
     def shadow(self, region: Region, size: int) -> Shadow:
@@ -220,7 +220,7 @@ class LaunchState:
         return found[1]
 
     def check_initialised(self, piece: Piece, size: int) -> None:
-        """Report bytes that nobody has written, in memory that keeps account of it."""
+        """Report uninitialised bytes, in memory that tracks them."""
         initialised = piece.region.initialised
         if initialised is None:
             return
@@ -229,7 +229,7 @@ class LaunchState:
             raise piece.fault(f"reads {size} bytes that nobody has written,", int(np.argmin(known)))
 
     def count_traffic(self, piece: Piece, size: int, *, reads: bool) -> None:
-        """Bytes moved, and 32-byte sectors that each warp touches with this instruction."""
+        """Count the bytes moved, and the 32-byte sectors that each warp touches with this instruction."""
         if piece.space != "global":
             return
         warp = piece.threads.warp
@@ -246,7 +246,7 @@ class LaunchState:
             counters.write_transactions += transactions
 
     def pieces(self, space: str, addresses: Array, size: int, threads: Threads, verb: str) -> Iterator[Piece]:
-        """The regions that an access goes to, after looking whether it may."""
+        """The regions that an access falls into, after checking it."""
         if int(np.bitwise_or.reduce(addresses)) & (size - 1):
             lane = int(np.flatnonzero(addresses & (size - 1))[0])
             raise Fault(f"{verb} {size} bytes at {int(addresses[lane]):#x}, which is no multiple of {size}", lane)
@@ -271,7 +271,7 @@ class LaunchState:
         return addresses
 
     def generic_pieces(self, addresses: Array, size: int, threads: Threads, verb: str) -> Iterator[Piece]:
-        """Generic addresses tell their space by the window that they are in."""
+        """The space of a generic address is given by the window that it lies in."""
         window = addresses // WINDOW
         for space, base in (("global", 0), *WINDOWS.items()):
             chosen = np.flatnonzero(window == base // WINDOW)

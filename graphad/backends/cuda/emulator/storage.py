@@ -1,7 +1,7 @@
-"""Which registers share storage, and what of it each block needs.
+"""Register allocation: which registers share storage, and which storage each basic block needs.
 
-A register that only one block uses, and writes before it reads, needs storage no longer than from the first use to the
-last. A block executed by some of the threads only works on copies of the elements of those threads.
+A register that only one block uses, and writes before it reads, is live from its first use to its last. A block
+executed by some of the threads only works on copies of the elements of those threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ View = tuple[int, int, np.dtype[Any]]
 
 @dataclass(slots=True)
 class Needs:
-    """What one block needs; numbers of storage."""
+    """The storage that one block reads and writes, as indices."""
 
     reads: list[int] = field(default_factory=list)
     writes: list[int] = field(default_factory=list)
@@ -80,7 +80,7 @@ def assign(layout: Layout, blocks: list[Block]) -> Storage:
 def _assign_temporaries(
     layout: Layout, block: Block, homes: dict[int, int], storage: Storage, free: dict[np.dtype[Any], list[int]]
 ) -> None:
-    """Storage of the registers of one block, given to the next when the last step that uses it is done."""
+    """Storage of the registers local to one block, reused after the last step that uses it."""
     last: dict[int, int] = {}
     for index, (reads, writes) in enumerate(block.accesses):
         for register in (*reads, *writes):
@@ -103,7 +103,7 @@ def _assign_temporaries(
 
 
 def _collect(layout: Layout, blocks: list[Block], homes: dict[int, int], storage: Storage) -> None:
-    """What the slots of each block, and of all, stand for."""
+    """Collect the slots of each block, and of all."""
     kept = len(storage.kept)
     for block in blocks:
         needs = Needs()
@@ -130,7 +130,7 @@ def _collect(layout: Layout, blocks: list[Block], homes: dict[int, int], storage
 
 
 def viewed(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Storage in the type of a slot; of words narrower than it, the low ones."""
+    """Storage viewed in the type of a slot; of a narrower slot, the low words."""
     if array.dtype is dtype:
         return array
     view = array.view(dtype)
@@ -158,7 +158,7 @@ class Frame:
             values[slot] = special(name, self.threads, dtype)
 
     def keep(self, alive: Array) -> None:
-        """Go on with some of the threads only."""
+        """Keep the values of some of the threads only."""
         self.threads = self.threads.take(alive)
         kept = len(self.storage.kept)
         count = self.threads.count

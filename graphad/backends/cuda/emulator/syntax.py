@@ -1,4 +1,4 @@
-"""PTX text to statements: functions, variables, labels and instructions, with their lines; no meaning yet."""
+"""Parser of PTX: functions, variables, labels and instructions, with their lines."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ class Instruction:
         return modifier in self.modifiers
 
     def one_of(self, *choices: str, default: str = "") -> str:
-        """The first of the `choices` that is there."""
+        """The first of the `choices` that is among the modifiers."""
         found = next((choice for choice in choices if choice in self.modifiers), default)
         self.unread.discard(found)
         return found
 
     def type(self, position: int = -1) -> PtxType:
-        """The type at a position among the modifiers that are types, which are read as well."""
+        """The type modifier at this position; it counts as read."""
         names = [name for name in self.modifiers if name in TYPES]
         if not names:
             raise EmulatorError("has no type the emulator knows")
@@ -119,7 +119,7 @@ class Function:
 
 @dataclass(slots=True)
 class Source:
-    """A module as written."""
+    """A parsed module."""
 
     functions: dict[str, Function] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The threads that execute an instruction: who they are, and what they share."""
+"""The threads that execute an instruction, with their numbers, blocks and warps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instructions in which threads take part together: barriers, shuffles, votes and reductions of a warp.
+"""Collective instructions: barriers, shuffles, votes and reductions of a warp.
 
 Their threads wait for one another (`Block.waits_for`), so that a step sees all of them at once.
 """
@@ -89,7 +89,7 @@ def _source_lanes(mode: str, lane: Array, b: Array, c: Array) -> tuple[Array, Ar
 
 @opcode("shfl")
 def shuffle(i: Instruction, d: Decoder) -> Step:
-    """A lane that does not take part has no value to give: what is read from it is poison."""
+    """Shuffles; a value read from a lane that does not take part is poison."""
     mode = i.one_of("up", "down", "bfly", "idx")
     i.type()
     target, a, b, c, mask = i.operands
@@ -113,7 +113,7 @@ def shuffle(i: Instruction, d: Decoder) -> Step:
 
 
 def _ballot(holds: Array, threads: Threads) -> tuple[Array, Array]:
-    """For each thread, the lanes of its warp whose condition holds, and those that are there, as bits."""
+    """For each thread, masks of the lanes of its warp whose condition holds, and of those that take part."""
     row, table = threads.by_lane()
     present = table >= 0
     bits = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
@@ -125,7 +125,7 @@ def _ballot(holds: Array, threads: Threads) -> tuple[Array, Array]:
 
 @opcode("vote")
 def vote(i: Instruction, d: Decoder) -> Step:
-    """What the predicates of the named lanes are: all, any, the same, or as bits."""
+    """Votes over the predicates of the lanes in the mask: all, any, uniform, or the ballot."""
     kind = i.one_of("all", "any", "uni", "ballot")
     type_ = i.type()
     target, condition, operand = i.operands
@@ -151,7 +151,7 @@ def vote(i: Instruction, d: Decoder) -> Step:
 
 @opcode("activemask")
 def active_mask(i: Instruction, d: Decoder) -> Step:
-    """The lanes that execute this together."""
+    """The mask of lanes that execute this together."""
     out = d.target(i.operands[0], i.type())
 
     def step(values: Values, threads: Threads) -> None:
@@ -161,7 +161,7 @@ def active_mask(i: Instruction, d: Decoder) -> Step:
 
 
 def _members(values: Values, mask: int, threads: Threads) -> tuple[Array, Array]:
-    """For each thread, the indices of the threads in every lane of its warp, and which its mask names."""
+    """For each thread, the indices of the threads in every lane of its warp, and which of them are in its mask."""
     row, table = threads.by_lane()
     index = table[row]
     named = np.broadcast_to(values[mask], (threads.count,))[:, None] >> np.arange(WARP, dtype=np.uint32) & 1
@@ -198,7 +198,7 @@ def match(i: Instruction, d: Decoder) -> Step:
 
 @opcode("redux")
 def reduce_warp(i: Instruction, d: Decoder) -> Step:
-    """A reduction over the lanes that the mask names."""
+    """A reduction over the lanes in the mask."""
     kind = i.one_of("add", "min", "max", "and", "or", "xor")
     type_ = i.type()
     if not type_.is_integer or not kind:
@@ -221,7 +221,7 @@ def reduce_warp(i: Instruction, d: Decoder) -> Step:
 
 
 def check_membership(mask: Array, threads: Threads) -> None:
-    """Each thread must be named by the mask that it gives."""
+    """Check that each thread is in its own mask."""
     member = (np.broadcast_to(mask, (threads.count,)) >> threads.lane.astype(np.uint32)) & 1
     if not member.all():
         lane = int(np.argmin(member))

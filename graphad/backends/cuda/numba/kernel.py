@@ -1,4 +1,4 @@
-"""One kernel as a ``@cuda.jit`` function: which point a thread works on, and what threads of a group do together."""
+"""One kernel as a ``@cuda.jit`` function: the point that a thread works on, and the collectives of its group."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DTYPES, DType, Literal, b1, f64, literal
 
 STATIC_SHARED: Final = 48 * 1024  # bytes that a kernel can declare
-#: Updates that Numba has a function for, of integers of 32 and 64 bits; of floats of that width it has the first.
+#: Atomic updates that Numba has for integers of 32 and 64 bits; for floats of these widths it has the first only.
 _UPDATES: Final[dict[Combine, str]] = {"sum": "add", "max": "max", "min": "min", "and": "and_", "or": "or_"}
 _COMBINES: Final = ("sum", "prod", "max", "min", "and", "or")
 _GROUPS: Final = ("segment", "warp", "block")
-#: What the source may call by these names.
+#: The functions that the source may call.
 DEVICE_FUNCTIONS: Final = frozenset(
     {"sqrt", "floor", "ceil", "trunc", "rint", "copysign", "fmod", "segment_mask"}
     | {f"{kind}_{c}" for kind in _GROUPS for c in _COMBINES}
@@ -60,7 +60,7 @@ class DeviceExpressions(Expressions):
         return f"{name}({', '.join(args)})"
 
     def together(self, group: int, block: int, what: str, *args: str) -> str:
-        """What ``group`` threads do together; those of a block go by memory that they share, the last of ``args``."""
+        """A collective of ``group`` threads; that of a block works in shared memory, the last of ``args``."""
         if group == block > WARP:
             kind = "block"
         else:
@@ -86,7 +86,7 @@ class DeviceExpressions(Expressions):
 
 
 def dynamic_shared(launch: Kernel | Bundle) -> int:
-    """Bytes of shared memory that a launch must ask for, where there is more than a kernel can declare.
+    """Bytes of dynamic shared memory of a launch, where there is more than a kernel can declare.
 
     The parts of a bundle declare theirs.
     """
@@ -99,8 +99,8 @@ def dynamic_shared(launch: Kernel | Bundle) -> int:
 class KernelSource(NestSource):
     """The lines of one kernel. ``writer`` is the condition under which a thread stores, None if it always does.
 
-    A ``part`` of a bundle is a function that the bundle's kernel calls, with the number of the block among the part's;
-    if it ``varies``, also with the number of threads that have a point.
+    A ``part`` of a bundle is a function that the bundle's kernel calls with the number of the block within the part,
+    and if it ``varies``, with the number of threads that have a point.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class KernelSource(NestSource):
     # ---- the frame
 
     def frame(self) -> int:
-        """The coordinates of this thread's point, and the memory that its group has; how deep the body is indented."""
+        """The coordinates of this thread's point, and its group's shared memory; returns the indentation."""
         kernel = self.kernel
         several = f"{kernel.lanes} neighbouring points a thread" if kernel.lanes > 1 else "a thread for each point"
         several = several if kernel.group == 1 else f"{kernel.group} threads for each point"
@@ -230,7 +230,7 @@ class KernelSource(NestSource):
                 self.statement(s, depth)
 
     def guarded_stores(self, stores: Sequence[Store], depth: int) -> None:
-        """Stores of those threads alone that are to make them."""
+        """Stores, under the condition that this thread makes them."""
         masks = {s.mask for s in stores}
         (mask,) = masks if len(masks) == 1 else (None,)
         condition = self.writer if mask is None else f"{self.writer} and {self.operand(mask)}"
@@ -267,13 +267,13 @@ class KernelSource(NestSource):
     # ---- loops of the group
 
     def spread(self, s: Spread, depth: int) -> None:
-        """Each thread takes every so manieth point; then the values of all of them are combined."""
+        """A loop in which each thread takes every n-th point, and the reduction over the threads."""
         size = self.kernel.group
         rounds = -(-s.extent // size)
         running = [self.running(c, rounds) for c in s.carries]
         for c, name in zip(s.carries, running, strict=True):
             alone = size == 1 or c.init is identity_of(c.combine, c.dtype)
-            start = self.operand(c.init if alone else _neutral(c.combine, c.dtype))
+            start = self.operand(c.init if alone else _identity(c.combine, c.dtype))
             wide = is_widened(c) and rounds > PLAIN_SUM
             self.line(depth, f"{name} = np.float64({start})" if wide else f"{name} = {start}", s.loc)
         scans = [x for x in s.body if isinstance(x, Scan)]
@@ -312,7 +312,7 @@ class KernelSource(NestSource):
                 self.line(depth, f"{self.total(x)} = {self.operand(x.inclusive)}", x.loc)
 
     def in_step(self, s: Spread, at: str, depth: int) -> int:
-        """The head of a loop whose rounds all threads go through, those without a point too."""
+        """The head of a loop with the same number of rounds for all threads, those without a point too."""
         size, thread, last = self.kernel.group, self.thread, s.extent - 1
         point = thread
         if s.extent > size:
@@ -347,7 +347,7 @@ class KernelSource(NestSource):
 
     def combined(self, c: Carry, update: str, running: str) -> str:
         if self.live is not None:
-            update = f"({update} if {self.live} else {self.operand(_neutral(c.combine, c.dtype))})"
+            update = f"({update} if {self.live} else {self.operand(_identity(c.combine, c.dtype))})"
         return super().combined(c, update, running)
 
     def parts(self, name: str, dtype: DType) -> list[str]:
@@ -362,7 +362,7 @@ class KernelSource(NestSource):
     # ---- scans
 
     def total(self, x: Scan) -> str:
-        """The variable for what came before: of one thread, the value without its own."""
+        """The variable for the running value before this point."""
         return self.define(x.exclusive if self.kernel.group == 1 else f"{x.exclusive}_total", x.dtype)
 
     def scan(self, x: Scan, depth: int) -> None:
@@ -374,7 +374,7 @@ class KernelSource(NestSource):
             return
         before, upto = (self.define(name, x.dtype) for name in (x.exclusive, x.inclusive))
         args = [] if x.decay is None else [self.unless_live(x.decay, literal(1, x.dtype))]
-        args += [self.unless_live(x.value, _neutral(x.combine, x.dtype)), total]
+        args += [self.unless_live(x.value, _identity(x.combine, x.dtype)), total]
         args += [] if x.decay is None else self.parts(f"{x.exclusive}_decay", x.dtype)
         args += self.parts(x.exclusive, x.dtype)
         call = self.expressions.together(size, self.kernel.threads, f"scan_{_combination(x.combine, x.dtype)}", *args)
@@ -383,16 +383,16 @@ class KernelSource(NestSource):
             self.line(depth, f"{name} = {self.expressions.rounded(name, x.dtype)}", x.loc)
 
     def unless_live(self, value: Operand, otherwise: Literal) -> str:
-        """An operand, or in a thread without a point what changes nothing."""
+        """An operand, or in a thread without a point the identity."""
         text = self.operand(value)
         return text if self.live is None else f"{text} if {self.live} else {self.operand(otherwise)}"
 
 
-def _neutral(combine: ScanCombine, dtype: DType) -> Literal:
-    """What changes nothing it is combined with: 0.0 would make 0.0 of -0.0."""
+def _identity(combine: ScanCombine, dtype: DType) -> Literal:
+    """The identity of a combination: -0.0 for sums, as 0.0 would turn -0.0 into 0.0."""
     return literal(-0.0, dtype) if combine in ("sum", "linear") and dtype.is_float else identity_of(combine, dtype)
 
 
 def _combination(combine: ScanCombine, dtype: DType) -> str:
-    """The function of `graphad_kernels.cuda.group`: the greater of two booleans is one of bits."""
+    """The name of the combination in `graphad_kernels.cuda.group`; the maximum of booleans is a bitwise or."""
     return {"max": "or", "min": "and"}.get(combine, combine) if dtype is b1 else combine

@@ -1,6 +1,6 @@
 """Numba source of a device program: ``@cuda.jit`` kernels that a person can read, run and change.
 
-It computes what the PTX of `ptx.emit` computes, in Numba's own words, and is the oracle of the other. The module needs
+It computes what the PTX of `ptx.emit` computes, and is its oracle. The module needs
 ``graphad_kernels`` and numba-cuda, or with one line changed numba-cuda-mlir; `cuda.numba.adapter` compiles its kernels
 without a GPU. Walk of one example, the softmax of `graphad.backends.cuda.program.ir`::
 
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource, dynamic_shared
-from graphad.backends.cuda.program.alike import Kind, kinds_of
+from graphad.backends.cuda.program.deduplication import Kind, kinds_of
 from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
 from graphad.backends.cuda.program.text import format_blocks, format_product
 from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep
@@ -39,7 +39,7 @@ _RESERVED: Final = frozenset(
 
 
 def source(program: DeviceProgram) -> str:
-    """The text of a Python module: a kernel for each launch, and a function that makes all launches in order.
+    """The text of a Python module: a kernel for each launch, and a function that launches them in order.
 
     That function takes the inputs, then the outputs, as flat arrays on the device, and ``stream``; it returns 0, or
     ``ordinal + 1`` of the guard that did not hold. 16-bit floats are handed over as ``np.uint16`` arrays of their bits.
@@ -74,7 +74,7 @@ class _Module:
         return [*functions, _BundleSource(launch, kinds, buffers, self.reserved).function()] if is_bundle else functions
 
     def head(self, gemms: dict[str, str]) -> list[str]:
-        """What stands above the first function."""
+        """The docstring and imports of the module."""
         x = self.expressions
         lines = [
             f'"""{self.program.name}, for NVIDIA GPUs. All arrays are flat.',
@@ -176,7 +176,7 @@ class _Launches(NestSource):
                 self.line(2, f"return {ordinal + 1}", loc)
 
     def product(self, g: Gemm) -> None:
-        """A matrix product, by a function for its dtype and for what is done to its elements."""
+        """A matrix product, by a function for its dtype and its epilogue."""
         chosen, more = list[str](), ["stream"]
         result = [g.c_dtype.name] if g.c_dtype is not g.dtype else []
         if isinstance(g, FusedGemm):

@@ -1,6 +1,6 @@
-"""Verifier of device programs: that its kernels are well formed, and that they are a program at all.
+"""Verifier of device programs: the rules of kernels and bundles are checked here.
 
-Names, dtypes and bounds are checked on the program written back as loops (`sequential`), by the verifier of those.
+Names, dtypes and bounds are checked on the program written back as loops (`sequential`), by the verifier of loops.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _faults_of_bundle(bundle: Bundle) -> Iterable[str]:
 
 
 def _faults_of_product(g: Gemm, dtypes: Mapping[str, DType]) -> Iterable[str]:
-    """What `check_program` cannot see of products of 16-bit floats, whose buffers it is shown copies of."""
+    """What `check_program` cannot check of products of 16-bit floats: it sees f32 copies of their buffers."""
     given = [(g.a.buffer, g.dtype), (g.b.buffer, g.dtype), (g.c.buffer, g.c_dtype)]
     if isinstance(g, FusedGemm) and g.bias is not None:
         given.append((g.bias, g.c_dtype))
@@ -113,7 +113,7 @@ def _faults_of_lanes(kernel: Kernel) -> Iterable[str]:
 
 
 def _faults_of_place(statements: Iterable[DeviceStatement], within: type | None) -> Iterable[str]:
-    """What stands where it may not: in a loop nothing that takes the whole group; a scan outside of a spread loop."""
+    """Misplaced statements: those of the whole group inside a `Loop`, and a `Scan` outside of a `Spread`."""
     for s in statements:
         match s:
             case Spread(body=body):

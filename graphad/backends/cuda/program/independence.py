@@ -1,4 +1,4 @@
-"""Which kernels could run at the same time."""
+"""Which kernels are independent, and so can run at the same time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def independent(a: Kernel, b: Kernel) -> bool:
 
 
 def _meet(x: Access, y: Access) -> bool:
-    """Whether two accesses, which have nothing to do with each other, can be of one element."""
+    """Whether two accesses of different kernels can be to one element."""
     return meet(replace(x, base=None), replace(y, base=None), "kernel", 2, {})
 
 
 def _accesses(kernel: Kernel, names: set[str]) -> list[Access]:
-    """What a kernel does with buffers ``names``, within loops over all that moves."""
+    """The accesses of a kernel to the buffers ``names``, within loops over all its variables."""
     body = tuple(_as_loops(kernel.body))
     for axis in kernel.grid:
         body = (Loop(axis.var, axis.extent, body),)

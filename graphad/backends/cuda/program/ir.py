@@ -5,7 +5,7 @@
 run by all threads at once:
 
 - with ``group`` 1, each thread runs ``body`` for one point of the grid (or for ``lanes`` neighbouring ones: then every
-  access of its body moves by 0 or 1 along the last axis, and those that move are vector accesses);
+  access of its body has stride 0 or 1 along the last axis, and those with stride 1 are vector accesses);
 - with a larger group, that many threads run ``body`` together for one point. Statements outside a `Spread` loop are run
   by all of them alike (only the first one stores); a `Spread` loop shares its iterations out among them.
 
@@ -77,7 +77,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class Atomic(Store):
-    """A store that combines: ``buffer[at] = combine(buffer[at], value)`` in one piece, where ``mask`` holds.
+    """An atomic update: ``buffer[at] = combine(buffer[at], value)``, where ``mask`` holds.
 
     ``combine`` is any but ``last``. The order of updates to one element is not fixed. (It is a `Store` so that loops
     hold it and rewrites carry it along; emitters look for it first.)
@@ -86,7 +86,7 @@ class Atomic(Store):
     combine: Combine = "sum"
 
 
-#: How a `Scan` combines: as carries do (but for ``last``), or in a way that would not be right in any order.
+#: How a `Scan` combines: as carries do (but for ``last``), or by an operator of scans alone.
 ScanCombine = Combine | OneOf["logsumexp", "linear"]
 
 
@@ -130,7 +130,7 @@ class Spread:
         return prod([a.extent for a in self.axes])
 
 
-#: What stands in a kernel. A `Loop` is run by each thread on its own, and holds no `Spread`, `Scan` or `Barrier`.
+#: Statements of a kernel. A `Loop` is run by each thread on its own, and holds no `Spread`, `Scan` or `Barrier`.
 DeviceStatement = Let | Position | Load | Store | Loop | Spread | Scan | Atomic | Barrier
 
 
@@ -182,7 +182,7 @@ class Kernel:
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory of a block: its groups' buffers, and room for what the warps of a group combine."""
+        """Shared memory of a block: its groups' buffers, and a slot per warp for reductions."""
         copies = self.threads // self.group
         buffers = sum([aligned(copies * b.size * b.dtype.bits // 8) for b in self.shared])
         spreads = [s for s in self.body if isinstance(s, Spread)]
@@ -247,7 +247,7 @@ class Bundle:
 
 
 def aligned(nbytes: int) -> int:
-    """``nbytes`` rounded up to where anything may follow."""
+    """``nbytes`` rounded up to an alignment that suits any buffer."""
     return -(-nbytes // 16) * 16
 
 
@@ -266,7 +266,7 @@ class FusedGemm(Gemm):
 
     @property
     def alone(self) -> Gemm:
-        """The product, with nothing done to its elements."""
+        """The product without its epilogue."""
         return Gemm(*[getattr(self, f.name) for f in fields(Gemm)])
 
 

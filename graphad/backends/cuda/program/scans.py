@@ -1,4 +1,4 @@
-"""Loops that carry a running combination (a cumulative sum, a linear recurrence), told from other recurrences."""
+"""Recognition of scans: loops that carry a running combination (a cumulative sum, a linear recurrence)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphad.backends.lower.scalars import SCAN_STEPS, Template, template
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, Literal
 
-#: Operators that may be grouped in any way (of floats, to rounding).
+#: Associative operators (of floats, up to rounding).
 ASSOCIATIVE: Final[dict[str, Combine]] = {
     "add": "sum", "mul": "prod", "maximum": "max", "minimum": "min", "and": "and", "or": "or",
 }  # fmt: skip
@@ -44,7 +44,7 @@ class ScanCarry:
 
     @property
     def loc(self) -> Loc:
-        """Where the combination comes from."""
+        """The location of the combination."""
         return self.steps[-1].loc
 
 
@@ -65,7 +65,7 @@ def scan_steps(
 
 
 def scan_of(loop: Loop) -> ScanCarry | None:
-    """The running combination that is the only carry of ``loop`` in which order matters, if that is what it is."""
+    """The scan of ``loop``: its only carry in which order matters, if that is a running combination; else None."""
     ordered = [c for c in loop.carries if c.combine == "last"]
     if len(ordered) != 1 or not isinstance(ordered[0].update, str):
         return None
@@ -79,7 +79,7 @@ def scan_of(loop: Loop) -> ScanCarry | None:
     if {carry.name, scan.inclusive} & ({*names} | used(before)):
         return None
     within = {name for s in before for name in defined(s)}
-    return None if names and within.isdisjoint(names) else scan  # not what is the same for every iteration
+    return None if names and within.isdisjoint(names) else scan  # loop-invariant operands are no scan
 
 
 def _of_one_operator(carry: Carry, body: Iterable[Statement]) -> ScanCarry | None:
@@ -91,7 +91,7 @@ def _of_one_operator(carry: Carry, body: Iterable[Statement]) -> ScanCarry | Non
 
 
 def _of_several(carry: Carry, body: Sequence[Statement], combine: ScanCombine) -> ScanCarry | None:
-    """Statements that are the very ones by which the compiler writes one step of ``combine``."""
+    """A match of the statements to those that lowering writes for one step of ``combine``."""
     lets = {s.name: s for s in body if isinstance(s, Let)}
     pattern = _template(combine, carry.dtype)
     operands: dict[int, Operand] = {0: carry.name}
@@ -112,7 +112,7 @@ def _matches(
     operands: dict[int, Operand],
     found: dict[int, Let],
 ) -> bool:
-    """Whether ``value`` is computed as ``wanted`` says; fills in which operands and statements that makes."""
+    """Whether ``value`` matches the pattern ``wanted``; fills in the operands and statements that it binds."""
     if isinstance(wanted, Literal):
         return value is wanted
     if wanted >= 0:

@@ -1,8 +1,8 @@
-"""Device programs written back as loops: what a program for a device means, told in terms of the CPU's.
+"""Device programs written back as loops: their semantics, in terms of the CPU's loop programs.
 
-Everything that a device does at once is done one after the other, backwards: a schedule that took dependent iterations
-for independent ones would give another result. Barriers and shared memory have no meaning here; missing barriers are
-found by the emulator.
+Everything that a device runs in parallel runs sequentially, in reverse order: a schedule that ran dependent iterations
+in parallel would give another result. Barriers and shared memory have no meaning here; the emulator finds missing
+barriers.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from graphad.backends.loops.ir import (
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.types import DType, f32, literal
 
-#: The operator that takes one step of a combination.
+#: The operator of each combination.
 STEPS: Final[dict[Combine, str]] = {combine: op for op, combine in ASSOCIATIVE.items()}
 
 
 def as_loops(program: DeviceProgram) -> KernelProgram:
-    """The program with each kernel as a loop nest, and such a nest behind products that are more than that.
+    """The program with each kernel as a loop nest, and each epilogue of a product as a nest after it.
 
-    Products of the 16-bit floats read copies of their factors in f32.
+    Products of 16-bit floats read copies of their factors in f32.
     """
     numbers = count()
     dtypes = {b.name: b.dtype for b in program.buffers}
@@ -81,7 +81,7 @@ def _steps(
 
 
 def _in_f32(g: Gemm, sizes: Mapping[str, int]) -> tuple[Step, ...]:
-    """A product of 16-bit floats: of its factors in f32, and rounded in the end."""
+    """A product of 16-bit floats: computed from its factors in f32, and rounded at the end."""
     at = Index(0, (("i", 1),))
     copies: list[Step] = []
     for name in sorted(buffers_read(g)):
@@ -98,7 +98,7 @@ def _wide(name: str) -> str:
 
 
 def _epilogue(g: Gemm, source: str) -> LoopNest:
-    """What is done to each element of a product, which lies in ``source`` as its result shall in its own buffer."""
+    """The epilogue of a product whose plain result is in ``source``, as a nest."""
     at = Index(g.c.offset, (("batch", g.c_step), ("row", g.c.row_stride), ("column", 1)))
     body: list[Statement] = [Load("product", source, at, loc=g.loc)]
     value, dtype = "product", f32 if is_half(g.dtype) else g.dtype
@@ -148,7 +148,7 @@ def _statements(
 
 
 def _loop(s: Spread, body: tuple[Statement, ...]) -> Loop:
-    """One loop for each axis; the inner ones carry parts of what the outermost one carries."""
+    """One loop for each axis; the inner ones carry the partial results of the outermost one."""
     scans = [t for t in s.body if isinstance(t, Scan)]
     if scans:
         (axis,) = s.axes

@@ -15,8 +15,8 @@ from graphad.backends.cuda.ptx.nvptx import PTX_VERSIONS
 from graphad.backends.cuda.ptx.occupancy import RESERVED_SHARED
 from graphad.errors import LoweringError, did_you_mean
 
-#: Products and sums are fused where the PTX says so, and not at the assembler's discretion: a GPU computes the digits
-#: that the emulator computes. (LLVM has fused what may be fused: the machine code is as short as it would be without.)
+#: Products and sums are fused where the PTX says so, and not at the assembler's discretion: a GPU gives the same bits
+#: as the emulator. (LLVM has fused what may be fused already, so this costs no speed.)
 _OPTIONS: Final = ("-Xptxas=--fmad=false", "-Xptxas=-v", "-verbose")
 _ENTRY: Final = re.compile(r"^ptxas info.*Compiling entry function '([^']+)'", re.MULTILINE)
 _LINKED: Final = re.compile(r"^info.*Function properties for '([^']+)':\ninfo.*?(\d+) bytes smem", re.MULTILINE)
@@ -33,7 +33,7 @@ _PTX_LINE: Final = re.compile(r"line (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
-    """What the assembler says of one kernel. Spills are bytes of registers that had to go to memory."""
+    """The assembler's report on one kernel. Spills are bytes of registers that had to go to memory."""
 
     name: str
     registers: int = 0
@@ -86,11 +86,11 @@ def assemble(ptx: str, architecture: str) -> Assembled:
     Raises
     ------
     LoweringError
-        If the assembler refuses the module; the message has its words and the line.
+        If the assembler refuses the module; the message quotes it, and the line.
     DeviceError
         If the assembler is not installed.
     """
-    if architecture not in PTX_VERSIONS:  # the assembler would bring the process down
+    if architecture not in PTX_VERSIONS:  # the assembler would crash the process
         known = did_you_mean(architecture, PTX_VERSIONS)
         raise LoweringError(f"there is no assembling for the architecture {architecture!r}. {known}")
     linker = toolkit.nvjitlink()
@@ -114,7 +114,7 @@ def assemble(ptx: str, architecture: str) -> Assembled:
 
 
 def parse_reports(log: str) -> tuple[KernelReport, ...]:
-    """What a verbose log of the assembler says of each kernel.
+    """The reports on all kernels in a verbose log of the assembler.
 
     Examples
     --------

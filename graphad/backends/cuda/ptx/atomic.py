@@ -1,6 +1,6 @@
-"""Read-modify-write in one piece: the machine's instruction where there is one, else a loop of compare-and-swap.
+"""Atomic read-modify-write: the machine's instruction where there is one, else a compare-and-swap loop.
 
-For elements narrower than a word the whole word is swapped: buffers must end with a whole one.
+For elements narrower than a word the whole word is swapped: buffers must end with a whole word.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _ORDER: Final = 'syncscope("device") monotonic'
 class Atomics:
     """Emits atomic updates of global memory into ``code``.
 
-    With ``flush_denormals``, sums of f32 may take denormals as 0: the machine's instruction does, whatever it is told
-    ("atom" in the PTX ISA).
+    With ``flush_denormals``, sums of f32 may take denormals as 0: the machine's instruction always does ("atom" in the
+    PTX ISA).
     """
 
     def __init__(self, code: Code, scalars: DeviceScalars, access: DeviceAccess, flush_denormals: bool) -> None:
@@ -50,7 +50,7 @@ class Atomics:
         return (_SIGNED if dtype.kind == "i" else _UNSIGNED).get(combine)
 
     def _swap(self, place: Place, dtype: DType, combine: Combine, value: str) -> None:
-        """Combine with what is thought to be there, until that is right: 0 at first, then what was found."""
+        """A compare-and-swap loop; the first guess of the old value is 0, the next is the value found."""
         code, let = self.code, self.code.let
         word = f"i{max(dtype.bits, 32)}"
         pointer, shift = self._word_of(place, dtype)
@@ -70,7 +70,7 @@ class Atomics:
         code.start(after)
 
     def _word_of(self, place: Place, dtype: DType) -> tuple[str, str | None]:
-        """Type and address of the word that is swapped, and where in it the element starts (None: it is all of it)."""
+        """Type and address of the word that is swapped, and the element's bit offset in it (None: it is the word)."""
         let, kind = self.code.let, place.kind
         address = self.access.address(place, storage_type(dtype))
         if dtype.bits >= 32:

@@ -1,4 +1,4 @@
-"""Machine code for GPUs on disk: a module is assembled once per machine, architecture and version of the assembler."""
+"""A cache on disk of machine code for GPUs: a module is assembled once per architecture and assembler version."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from graphad.backends.cache import key_of, object_cache
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.ptx.assemble import Assembled, assemble
 
-#: To be changed with the form of the files, and with what the assembler is told.
+#: To be changed with the format of the files, and with the assembler's options.
 _FORM: Final = "2"
 
 
 def cubin(ptx: str, architecture: str) -> Assembled:
-    """`assemble`, or what it gave before for the same module."""
+    """`assemble` through the cache."""
     key = _key(ptx, architecture)
     return object_cache().use(key, lambda: assemble(ptx, architecture).to_bytes(), Assembled.from_bytes)
 
 
 def reassembled(ptx: str, architecture: str) -> Assembled:
-    """`cubin` once more, when the driver refuses what was kept."""
+    """`cubin` made anew, when the driver refuses the cached one."""
     object_cache().forget(_key(ptx, architecture))
     return cubin(ptx, architecture)
 

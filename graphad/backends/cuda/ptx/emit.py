@@ -1,4 +1,4 @@
-"""PTX of a device program: one module with an entry for each launch, and what to launch in which order.
+"""PTX of a device program: one module with an entry for each launch, and the list of launches.
 
 ``DeviceProgram -> LLVM text -> PTX``; launches are in `ptx.entry`, their kernels in `ptx.kernel`, matrix products in
 `ptx.gemm`.
@@ -33,7 +33,7 @@ class KernelLaunch:
     shared_bytes
         Of shared memory beyond what the entry declares.
     parameters
-        For each pointer the buffer, and how many bytes into it.
+        For each pointer, its buffer and an offset in bytes.
     """
 
     entry: str
@@ -76,11 +76,11 @@ def emit(
     architecture
         Of the GPU: one of `nvptx.PTX_VERSIONS`.
     has_gemm
-        Whether somebody else computes matrix products; else each distinct one becomes a kernel.
+        Whether a library computes matrix products; else each distinct one becomes a kernel.
     comments
         Whether the texts name the user's lines (in PTX as ``.loc``).
     flush_denormals
-        Whether float32 operations take and give 0 for denormals.
+        Whether float32 operations flush denormals to 0, as operands and as results.
     """
     buffers = {b.name: b for b in program.buffers}
     texts: list[KernelText] = []

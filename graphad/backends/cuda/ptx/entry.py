@@ -1,7 +1,7 @@
 """A launch as one entry of the module: its parameters, its shared memory, and which blocks run which kernel.
 
-The blocks of a bundle find their part by comparing their number with where parts begin: all threads of a block take the
-same way, so that barriers within a part hold up nobody else. Parts of one kind (`alike`) go on with the same code.
+The blocks of a bundle find their part by comparing their number with where parts begin: all threads of a block branch
+alike, so that barriers within a part are safe. Parts of one kind share their code (`deduplication`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from graphad.backends.cuda.program.alike import Kind, kinds_of
+from graphad.backends.cuda.program.deduplication import Kind, kinds_of
 from graphad.backends.cuda.program.ir import Bundle, Kernel, reads, writes
 from graphad.backends.cuda.ptx.group import SharedMemory
 from graphad.backends.cuda.ptx.kernel import GLOBAL, KernelEmitter
@@ -22,7 +22,7 @@ from graphad.ir.loc import Loc
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
-    """LLVM text of one entry, what must stand around it, and what its launch must ask for."""
+    """LLVM text of one entry, the module-level definitions that it needs, and its dynamic shared memory."""
 
     text: str
     globals: tuple[str, ...]
@@ -73,13 +73,13 @@ class _Entry:
         return KernelText(text, tuple(self.shared.definition()), tuple(code.declarations), self.shared.dynamic_bytes)
 
     def limits(self) -> str:
-        """How many threads a block has, which decides how many registers one may use."""
+        """Metadata with the number of threads of a block, which limits the registers of a thread."""
         return f'"nvvm.maxntid"="{self.launch.threads}"'
 
     def parameter_list(self) -> list[str]:
-        """Pointers; LLVM reads through the read-only cache what it knows that nobody writes.
+        """Pointers; LLVM loads through the non-coherent cache (``ld.global.nc``) what it knows to be read-only.
 
-        Memory by which threads talk to each other must not be ``noalias``: barriers would not order accesses to it.
+        Memory through which threads communicate must not be ``noalias``: barriers would not order accesses to it.
         """
         read, written = reads(self.launch), writes(self.launch)
         rows = []
@@ -89,7 +89,7 @@ class _Entry:
         return rows
 
     def choose(self, parts: Sequence[tuple[Kernel, range]], block: str) -> None:
-        """Have every block run its part, by halves."""
+        """Branch to the part of this block, by binary search."""
         code = self.code
         if len(parts) > 1:
             half = len(parts) // 2
@@ -107,7 +107,7 @@ class _Entry:
         code.do(f"br label %{self.labels[own.start]}")
 
     def kind(self, kind: Kind) -> None:
-        """The code of all parts of a kind, behind the blocks in which they were chosen."""
+        """The code that all parts of a kind share, after the branches to them."""
         code, kernel = self.code, kind.kernel
         ways = [self.ways[own.start] for _, own in kind.members]
         code.start(self.labels[kind.members[0][1].start])
@@ -129,14 +129,14 @@ class _Entry:
         emitter.run(block, units)
 
     def joined(self, kind: str, ways: Sequence[tuple[str, str]], hint: str) -> str:
-        """The value of the way on which a block has come."""
+        """A phi of the values from each branch to this kind."""
         if len({text for text, _ in ways}) == 1:
             return ways[0][0]
         return self.code.let(f"phi {kind} {', '.join([f'[ {text}, %{label} ]' for text, label in ways])}", hint)
 
 
 class _Way(NamedTuple):
-    """Where a part was chosen: the label there, and the text of the block's number among the part's own."""
+    """A branch to a part: its label, and the text of the block's number within the part."""
 
     label: str
     part: Kernel
@@ -144,6 +144,6 @@ class _Way(NamedTuple):
 
 
 def _line_of(launch: Kernel | Bundle) -> Loc:
-    """Where a launch comes from: what it says, or its first statement that says something."""
+    """The location of a launch: its own, or that of its first statement that has one."""
     locs = [launch.loc, *[loc for part in launch.parts for loc in (part.loc, *[s.loc for s in walk(part.body)])]]
     return next((loc for loc in locs if loc is not None), None)

@@ -1,4 +1,4 @@
-"""The functions that kernels call, as LLVM text: elementary ones, and the remainder of floats, which NVPTX lacks."""
+"""The functions that kernels call, as LLVM text: elementary functions, and ``frem``, which NVPTX lacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REMAINDER: Final = "ga_remainder"
 
 
 def definitions(declarations: Iterable[str], attributes: str) -> tuple[list[str], list[str]]:
-    """What kernels with these declarations need around them.
+    """The declarations and definitions that kernels with these declarations need in their module.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def definitions(declarations: Iterable[str], attributes: str) -> tuple[list[str]
         if name in defined:
             continue
         defined.add(name)
-        rare = "noinline " if mathlib.is_slow_path(name) else ""  # which keeps registers free for what is common
+        rare = "noinline " if mathlib.is_slow_path(name) else ""  # which lowers the register pressure of the fast path
         text = mathlib.definition(name, linkage="internal", attributes=rare + attributes)
         head, start, body = text.partition("define ")
         wanted += mathlib.symbols_in(head)

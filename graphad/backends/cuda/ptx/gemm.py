@@ -1,8 +1,8 @@
 """Matrix products as kernels, for devices without a library: tiles of both operands go through shared memory.
 
-A block computes one tile of the result, each of its threads some neighbouring elements. What lies beyond the edge of an
-operand counts as 0. The 16-bit floats are widened on their way into shared memory and summed in f32; a result in 16
-bits is rounded once, where it is stored. What a `FusedGemm` does to an element is done to its sum.
+A block computes one tile of the result, each of its threads some neighbouring elements. Tiles are padded with 0 beyond
+the edge of an operand. The 16-bit floats are widened on their way into shared memory and summed in f32; a result in 16
+bits is rounded once, when it is stored. The epilogue of a `FusedGemm` is applied to the sums.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from graphad.ir.types import DType, b1, f32, i32, i64
 
 
 class Tile(NamedTuple):
-    """Rows and columns of the result for one block, how deep its slices are, and what one thread of it computes."""
+    """The tile of one block: rows and columns of the result, depth of a slice, and elements per thread."""
 
     rows: int
     columns: int
@@ -41,7 +41,7 @@ class Tile(NamedTuple):
 
 LARGE: Final = Tile(64, 64, 16, 4, 4)
 SMALL: Final = Tile(16, 16, 16, 1, 1)
-#: Elements between rows of a tile in shared memory beyond its own, so that a column is spread over the banks.
+#: Elements of padding between rows of a tile in shared memory, so that a column is spread over the banks.
 PAD: Final = 4
 
 
@@ -145,7 +145,7 @@ class _GemmEmitter:
         return self.code.let(f"add nsw {self.kind} {a}, {b}", "index")
 
     def _within(self, *limits: tuple[str, int, int]) -> str | None:
-        """Whether each index is below its limit, for those limits that tiles of that size overshoot."""
+        """Bounds checks of indices, for those limits that are no multiple of the tile."""
         tests = [
             self.code.let(f"icmp ult {self.kind} {text}, {limit}", "within")
             for text, limit, size in limits
@@ -192,9 +192,9 @@ class _GemmEmitter:
         self, m: Matrix, pointer: str, target: str, start: str, first: str, k0: str, extent: int, width: int,
         thread: str, *, deep: bool,
     ) -> None:  # fmt: skip
-        """Bring ``width`` rows or columns of an operand into shared memory, ``depth`` elements of each.
+        """Load ``width`` rows or columns of an operand into shared memory, ``depth`` elements of each.
 
-        ``deep`` says that these elements lie side by side; then neighbouring threads read neighbours of them.
+        ``deep`` says that these elements are contiguous; then neighbouring threads load neighbours of them.
         """
         g, tile, code = self.g, self.tile, self.code
         kept = register_storage(g.dtype)
@@ -216,7 +216,7 @@ class _GemmEmitter:
             self.access.store_one(Place(target, place, 0, None, SHARED), kept, value)
 
     def _own(self, source: str, k: str, width: int, first: str, count: int) -> list[str]:
-        """The elements of a tile that this thread needs in step ``k``."""
+        """Load the elements of a tile that this thread needs in step ``k``."""
         kept = register_storage(self.g.dtype)
         place = self._plus(self._times(k, width + PAD), first)
         if count == 1:

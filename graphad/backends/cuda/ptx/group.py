@@ -1,7 +1,7 @@
-"""The threads of a group together: barriers, values combined over all of them, running combinations along them.
+"""Collectives of the threads of a group: barriers, reductions, scans.
 
 Within a warp, values move by shuffles; among the warps of a block through shared memory. All threads of a group must
-get here together.
+take part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SharedMemory:
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
         self.size = 0
-        self._used = 0  # in the layout that is being made
+        self._used = 0  # bytes of the current overlay
 
     def allocate(self, nbytes: int) -> str:
         """The address, a constant of type ``ptr addrspace(3)``, of so many bytes aligned to 16."""
@@ -37,12 +37,12 @@ class SharedMemory:
         return f"getelementptr (i8, ptr addrspace(3) @{self.symbol}, i32 {offset})"
 
     def overlay(self) -> None:
-        """Begin anew, for threads of blocks that use nothing of what was allocated so far."""
+        """Allocate from the start again, for blocks that use nothing of what was allocated so far."""
         self._used = 0
 
     @property
     def dynamic_bytes(self) -> int:
-        """What the launch must ask for."""
+        """Dynamic shared memory of the launch."""
         return self.size if self.size > STATIC_SHARED else 0
 
     def definition(self) -> list[str]:
@@ -55,7 +55,7 @@ class SharedMemory:
 
 
 class Group:
-    """Emits into ``code`` what ``size`` threads do together; ``member`` is the number of this thread, an i32."""
+    """Emits collectives of ``size`` threads into ``code``; ``member`` is the number of this thread, an i32."""
 
     def __init__(self, code: Code, scalars: DeviceScalars, shared: SharedMemory, size: int, member: str) -> None:
         self.code = code
@@ -68,14 +68,14 @@ class Group:
         self.warps = -(-size // WARP)
 
     def barrier(self) -> None:
-        """Wait for all threads of the group; what they wrote can be read then."""
+        """Wait for all threads of the group; their writes are visible afterwards."""
         if self.warps > 1:
             self.code.call("llvm.nvvm.barrier.cta.sync.aligned.all", "void", [("i32", "0")])
         elif self.size > 1:
             self.code.call("llvm.nvvm.bar.warp.sync", "void", [("i32", "-1")])
 
     def is_first(self) -> str:
-        """Whether this is the thread that stores what all of them know."""
+        """Whether this is the thread that stores uniform values."""
         return self.code.let(f"icmp eq i32 {self.member}, 0", "first")
 
     # ---- shuffles
@@ -104,20 +104,20 @@ class Group:
         return self.code.call(f"llvm.nvvm.shfl.sync.{mode}.i32", "i32", args, "other")
 
     def _clamp(self, last: int) -> int:
-        """PTX's way to say that a warp is cut into segments of ``width`` threads, ``last`` the last one reachable."""
+        """The clamp operand of ``shfl``: segments of ``width`` threads, and ``last`` as the last thread reachable."""
         return ((WARP - self.width) << 8) | last
 
     # ---- reductions
 
     def combine_all(self, carries: Sequence[Carry], parts: Sequence[str]) -> list[str]:
-        """For each carry the values of all threads combined, in an order that is always the same."""
+        """For each carry, the reduction of the values of all threads, in a fixed order."""
         totals = [self._combine_warp(c, text) for c, text in zip(carries, parts, strict=True)]
         if self.warps == 1:
             return totals
         slots = [self._slots(register_storage(c.dtype), self.warps) for c in carries]
         warp, lane = self._warp_and_lane()
         for c, total, slot in zip(carries, totals, slots, strict=True):
-            # Every thread of a warp has the same to say; one of them says it.
+            # All threads of a warp hold the same value; one of them writes it.
             self._write_where(self.code.let(f"icmp eq i32 {lane}, 0", "speaks"), slot, warp, c.dtype, total)
         self.barrier()
         return [self._combine_slots(c, slot) for c, slot in zip(carries, slots, strict=True)]
@@ -128,7 +128,7 @@ class Group:
             other = self.shuffle("bfly", text, c.dtype, str(distance), WARP - 1)
             text = self.scalars.combine(c.combine, c.dtype, 1, other, text)
             distance //= 2
-        if c.combine in ("max", "min") and c.dtype.is_float:  # of 0.0 and -0.0, threads may have taken either
+        if c.combine in ("max", "min") and c.dtype.is_float:  # threads may hold 0.0 or -0.0: make it uniform
             text = self.shuffle("idx", text, c.dtype, "0", self._clamp(WARP - 1))
         return text
 
@@ -141,7 +141,7 @@ class Group:
     # ---- scans
 
     def scan(self, parts: ScanParts, part: Part, running: str, turn: str) -> tuple[str, str, str]:
-        """Running combination along the threads of a group of several.
+        """A scan along the threads of a group.
 
         Parameters
         ----------
@@ -150,14 +150,14 @@ class Group:
         part
             Of this thread.
         running
-            What runs before the group's turn.
+            The running value before this round of the group.
         turn
-            An i32 that is one more each time the same scan is emitted for in a loop.
+            An i32 that counts the rounds of the loop around the scan.
 
         Returns
         -------
         exclusive, inclusive, total
-            What runs before this thread's part, what follows it, and what follows that of the last thread.
+            The running value before this thread's part, after it, and after that of the last thread.
         """
         warp, lane = self._warp_and_lane()
         within, distance = part, 1
@@ -179,7 +179,7 @@ class Group:
     def _scan_warps(
         self, parts: ScanParts, within: Part, running: str, turn: str, warp: str, lane: str
     ) -> tuple[str, str]:
-        """What runs before this warp, and the total. Two sets of slots take turns, so that one barrier will do."""
+        """The running value before this warp, and the total. Double-buffered slots make one barrier suffice."""
         dtype = parts.dtype
         slots = [self._slots(register_storage(dtype), 2 * self.warps) for _ in within]
         odd = self.code.let(f"and i32 {turn}, 1", "odd")
@@ -237,5 +237,5 @@ class Group:
 
 
 def register_storage(dtype: DType) -> DType:
-    """The dtype in which a value is kept as it is in registers."""
+    """The dtype that stores a value exactly as it is in registers."""
     return f32 if is_half(dtype) else dtype

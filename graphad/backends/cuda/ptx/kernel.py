@@ -1,7 +1,7 @@
 """One kernel as LLVM text: the point of the grid that a thread works on, and the statements of its body.
 
-What stands in all loop programs is emitted as for the CPU (`llvm.nest`), with pointers into global and shared memory
-and 32-bit indices where those do. With ``lanes``, a thread's neighbouring points are the lanes of vectors.
+The statements of loop programs are emitted as for the CPU (`llvm.nest`), with pointers into global and shared memory
+and 32-bit indices where these suffice. With ``lanes``, a thread's neighbouring points are the lanes of vectors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GLOBAL, SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 
 
 class KernelEmitter(NestEmitter):
-    """`NestEmitter` in the body of a kernel; beyond that, its state is how the threads share the work.
+    """A `NestEmitter` for the body of a kernel; its further state is how the threads share the work.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class KernelEmitter(NestEmitter):
     shared
         Where memory of its blocks lies.
     lines
-        What collects the user's lines, and the scope of this function among them; None: they are not wanted.
+        The collector of the user's lines, and the scope of this function in it; None: without lines.
     flush_denormals
-        Whether float32 operations take and give 0 for denormals.
+        Whether float32 operations flush denormals to 0, as operands and as results.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class KernelEmitter(NestEmitter):
         self.running: dict[str, str] = {}  # of each scan in that loop
 
     def run(self, block: str, units: str | None = None) -> None:
-        """Emit the kernel for the block of this number among its own, and the end of the function.
+        """Emit the kernel, for the block with this number within it, and the end of the function.
 
-        ``units`` is how many threads have a point, where the kernel does not say it.
+        ``units`` is how many threads have a point, where that is not known from the kernel.
         """
         kernel, code = self.kernel, self.code
         self.note(kernel.loc)
@@ -99,7 +99,7 @@ class KernelEmitter(NestEmitter):
     # ---- the frame
 
     def place_in_grid(self, block: str, units: str | None) -> tuple[str, str, str]:
-        """The number of this thread's point, of its group in the block, and of the thread in the group."""
+        """The index of this thread's point, of its group in the block, and of the thread in the group."""
         kernel, code = self.kernel, self.code
         thread = code.call("llvm.nvvm.read.ptx.sreg.tid.x", "i32", [], "thread")
         if kernel.group == kernel.threads:
@@ -185,7 +185,7 @@ class KernelEmitter(NestEmitter):
         del self.extents[loop.var]
 
     def store(self, s: Store) -> None:
-        """Stored by the threads that know something of their own, or by the first of those that all know the same."""
+        """A store: by every thread within a `Spread` loop, else by the first thread of the group."""
         if self.writer is None:
             super().store(s)
         else:
@@ -222,7 +222,7 @@ class KernelEmitter(NestEmitter):
     # ---- loops of the group
 
     def spread(self, s: Spread) -> None:
-        """Rounds in which every thread takes one point, and one in which only some do."""
+        """Full rounds, in which every thread takes one point, and a tail in which only some do."""
         size, lanes = self.kernel.group, self.lanes.count
         alone = size == 1
         begin = [self.operand(c.init, lanes).text if alone else self.accumulators.identity(c, 1) for c in s.carries]
@@ -243,7 +243,7 @@ class KernelEmitter(NestEmitter):
             self.values[scan.exclusive] = Val(self.running[scan.exclusive], scan.dtype, lanes)
 
     def rounds_of(self, s: Spread, scans: list[Scan], begin: list[str]) -> list[str]:
-        """The carried values after all rounds; running values of scans are carried behind those of the loop."""
+        """The carried values after all rounds: those of the loop, then the running values of scans."""
         full, tail = divmod(s.extent, self.kernel.group)
         lanes = self.lanes.count
         carries = (*s.carries, *[Carry(x.exclusive, x.dtype, "last", x.init, x.inclusive) for x in scans])
@@ -274,7 +274,7 @@ class KernelEmitter(NestEmitter):
         return self.code.let(f"add nuw nsw {kind} {first}, {member}", "point")
 
     def tail_round(self, s: Spread, scans: list[Scan], carried: list[str], full: int, tail: int) -> list[str]:
-        """The last round, for the first ``tail`` threads; in a scan the others take part with nothing to say."""
+        """The last round, for the first ``tail`` threads; in a scan the others take part with the identity."""
         code, kind = self.code, self.index_type
         live = code.let(f"icmp ult i32 {self.group.member}, {tail}", "live")
         point = self.point(str(full))
@@ -297,7 +297,7 @@ class KernelEmitter(NestEmitter):
     def spread_round(
         self, s: Spread, scans: list[Scan], point: str, at: str, carried: list[str], live: str | None
     ) -> list[str]:
-        """The body at one point. Where ``live`` does not hold, nothing is stored and nothing carried changes."""
+        """The body at one point. Threads for which ``live`` is false store nothing, and keep their carries."""
         outer, self.scope = self.scope, dict(self.scope)
         if s.reverse and s.extent > 1:
             point = self.code.let(f"sub nuw nsw {self.index_type} {s.extent - 1}, {point}", "back")
@@ -323,7 +323,7 @@ class KernelEmitter(NestEmitter):
         return self.scalars.combine(c.combine, c.dtype, lanes, update, running)
 
     def if_live(self, c: Carry, text: str) -> str:
-        """``text``, or in a thread without a point what changes nothing."""
+        """``text``, or in a thread without a point the identity."""
         if self.writer is None:
             return text
         kind, other = element_type(c.dtype), self.accumulators.identity(c, 1)

@@ -1,4 +1,4 @@
-"""The user's lines in LLVM text: debug locations, which become ``.loc`` directives that profilers and errors go by."""
+"""The user's lines in LLVM text: debug locations, which become ``.loc`` directives for profilers and errors."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Of those that know the architecture the first from 8.1 on, where kernels may tak
 4,352: no more than 544 pointers).
 """
 
-#: For keys: to be changed with what is done to the text.
+#: Part of the cache keys: to be changed with what is done to the text.
 _FLAGS: Final = "speed_level=2 opt=3 no vectorizers"
 
 
@@ -39,7 +39,7 @@ def _llvm() -> Any:
 
 
 def version_for(architecture: str) -> int:
-    """The version of PTX to write, as ``80`` for 8.0; `LoweringError` for an architecture that nobody knows."""
+    """The version of PTX to write, as ``80`` for 8.0; `LoweringError` for an unknown architecture."""
     version = PTX_VERSIONS.get(architecture)
     if version is None:
         known = ", ".join(PTX_VERSIONS)
@@ -66,7 +66,7 @@ def compile_ptx(text: str, architecture: str) -> str:
     machine = _target_machine(architecture)
     llvm = _llvm()
     try:
-        # The layout comes first: what the text says of no alignment takes it from there as it is read.
+        # The data layout comes first: the parser takes from it the alignments that the text does not give.
         head = f'target datalayout = "{machine.target_data}"\ntarget triple = "{TRIPLE}"\n'
         module = llvm.parse_assembly(head + text, context=llvm.create_context())
         module.verify()

@@ -1,4 +1,4 @@
-"""How many blocks of a kernel a multiprocessor holds at once, and what keeps it from holding more."""
+"""Occupancy: how many blocks of a kernel a multiprocessor holds at once, and which resource limits them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WARP: Final = 32
 _REGISTERS: Final = 64 << 10  # of a multiprocessor, on every architecture
 _REGISTER_UNIT: Final = 256  # registers are handed out to warps in multiples of this ...
 _PARTITIONS: Final = 4  # ... by each of four parts of the multiprocessor
-#: Bytes of shared memory that the system takes for each block, from sm_80 on.
+#: Bytes of shared memory that the system reserves for each block, from sm_80 on.
 RESERVED_SHARED: Final = 1024
 
 
@@ -43,7 +43,7 @@ MULTIPROCESSORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """Blocks that fit, the part of all warps that they make, and what a next block would lack.
+    """Blocks that fit, the fraction of the multiprocessor's warps that they are, and the limiting resource.
 
     ``limit`` is ``"warps"``, ``"blocks"``, ``"registers"`` or ``"shared memory"``.
     """
@@ -54,7 +54,7 @@ class Occupancy:
 
 
 def occupancy(architecture: str, threads: int, registers: int, shared_bytes: int = 0) -> Occupancy:
-    """What fits on a multiprocessor.
+    """The occupancy of a multiprocessor.
 
     Parameters
     ----------

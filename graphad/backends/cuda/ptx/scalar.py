@@ -1,7 +1,7 @@
-"""Scalar operators and memory accesses for NVPTX: what differs from the CPU's.
+"""Scalar operators and memory accesses for NVPTX, where they differ from the CPU's.
 
-There is no library of vector functions, so values in lanes are taken apart for elementary functions; NVPTX has no
-exact ``frem``; and vector accesses must be aligned to their size.
+There is no library of vector functions, so elementary functions are called lane by lane; NVPTX has no exact ``frem``;
+and vector accesses must be aligned to their size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class DeviceScalars(Scalars):
 
     def __init__(self, code: Code) -> None:
         super().__init__(code, 16)
-        self._halves: dict[str, str] = {}  # what values of f16 were made from
+        self._halves: dict[str, str] = {}  # of values of f16, the stored bits that they were loaded from
 
     def lane(self, text: str, element: str, lanes: int, lane: int) -> str:
         """One lane of a value."""
@@ -74,8 +74,8 @@ class DeviceScalars(Scalars):
         return self.gather(self.by_lane(args, kind, lanes, remainder), kind)
 
     def _shift(self, op: str, dtype: DType, lanes: int, args: list[str], by: Literal | None, hint: str) -> str:
-        """Shifts of 64 bits take their amount modulo 64 before it is looked at: where LLVM finds a plain choice between
-        0 and a shift it leaves that to the machine, but hands that the lower half of the amount only.
+        """Shifts of 64 bits take their amount modulo 64 before it is compared: LLVM turns a select between 0 and a
+        shift into the machine's clamping shift, but passes it only the lower half of the amount.
         """
         if dtype.bits < 64 or op == "ashr" or (by is not None and 0 <= by.item() < 64):
             return super()._shift(op, dtype, lanes, args, by, hint)
@@ -87,7 +87,7 @@ class DeviceScalars(Scalars):
         return self.code.let(choice, hint)
 
     def stored(self, a: str, dtype: DType, lanes: int) -> str:
-        """A register value as storage type. For f16 by calls: LLVM would turn what stands between two conversions into
+        """A register value as storage type. For f16 by calls: LLVM would turn operations between two conversions into
         f16 arithmetic, which flushes the denormals of f16 along with those of f32.
         """
         if dtype is not f16:

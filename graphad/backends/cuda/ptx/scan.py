@@ -1,8 +1,8 @@
-"""How the parts of a scan combine, in LLVM text: single values, or pairs for a linear recurrence.
+"""The associative operator of a scan, in LLVM text: on single values, or on pairs for a linear recurrence.
 
-A *part* says what some consecutive points make of the value that runs before them. Parts of neighbours can be joined in
-any grouping, which is what threads do along a group. A linear recurrence over some points makes
-``decay * running + value`` of ``running``, whatever that is: the pair ``decay, value`` is their part.
+A *part* represents the map that some consecutive points apply to the running value. Composition of parts is
+associative, so the threads of a group can combine theirs in any grouping. A linear recurrence over some points maps
+``running`` to ``decay * running + value``: their part is the pair ``decay, value``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Part = tuple[str, ...]
 
 
 class ScanParts:
-    """Emits into ``code`` how parts of ``scan`` combine; all values are of one point."""
+    """Emits operations on parts of ``scan`` into ``code``; all values are scalars."""
 
     def __init__(self, code: Code, scalars: DeviceScalars, scan: Scan) -> None:
         self.code = code
@@ -34,14 +34,14 @@ class ScanParts:
     def of_point(self, value: str, decay: str | None) -> Part:
         """The part of a single point.
 
-        An infinite decay, which makes nan of 0, has its effect in the value: nan for all that follows.
+        An infinite decay, which makes nan of 0, is moved into the value: nan for all that follows.
         """
         if decay is None or not self.dtype.is_float:
             return (value,) if decay is None else (decay, value)
         return self._bounded(decay), self._add(self._mul(decay, constant(0.0, self.dtype, 1)), value)
 
     def of_none(self) -> Part:
-        """The part of no points, which changes nothing."""
+        """The part of no points: the identity."""
         zero, one = (constant(x, self.dtype, 1) for x in (-0.0 if self.dtype.is_float else 0, 1))
         s = self.scan
         if s.combine == "linear":
@@ -52,13 +52,13 @@ class ScanParts:
         return (accumulators.identity(Carry(s.exclusive, s.dtype, s.combine, s.init, s.value), 1),)
 
     def joined(self, later: Part, earlier: Part) -> Part:
-        """The part of the points of two parts."""
+        """The composition of two parts."""
         if not self.is_linear:
             return (self.applied(later, earlier[0]),)
         return self._bounded(self._mul(later[0], earlier[0])), self.applied(later, earlier[1])
 
     def applied(self, part: Part, running: str) -> str:
-        """What the points of ``part`` make of the value that runs before them."""
+        """The running value after the points of ``part``."""
         if self.is_linear:
             return self._add(self._mul(part[0], running), part[1])
         return self.step(running, part[0], None)

@@ -1,8 +1,8 @@
 """A graph compiled for a GPU, real or emulated: lowered, scheduled, emitted, loaded, launched.
 
-Kernels are shared by equal graphs; what is shown of a program belongs to the graph that it was asked for. A program is
-first launched kernel by kernel. When it comes again with the same addresses, its launches are captured, and from then
-on they are one launch.
+Equal graphs share kernels; the texts that are shown of a program belong to the graph that was compiled. A program is
+first launched kernel by kernel. When it is called again with the same addresses, its launches are captured in a graph
+of the driver, which is replayed from then on as one launch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Options:
     deterministic
         Floats at scattered positions are summed in order, not by atomic updates.
     fast_math
-        Take it that there is no nan.
+        Assume no NaNs.
     """
 
     flush_denormals: bool
@@ -68,7 +68,7 @@ _codes: WeakValueDictionary[Hashable, _Code] = WeakValueDictionary()
 
 
 class DeviceExecutable:
-    """A compiled graph; made by `compile_graph`. Calling it takes and gives arrays of the host.
+    """A compiled graph; made by `compile_graph`. Calling it takes and returns arrays of the host.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class DeviceExecutable:
             raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return tuple([self._download(m, k) for k, m in enumerate(outcome)])
 
-    # ---- what it looks like
+    # ---- stages
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -148,7 +148,7 @@ class DeviceExecutable:
 
     def _find_code(self) -> _Code:
         # The emulator names the user's lines, so there only programs of the same lines share code. For a GPU they are
-        # left out, and with them a reason to assemble a program again.
+        # left out, so that a program is not assembled again for other lines.
         lines = self._lines() if self.device.is_emulated else None
         key = (self.graph, self.device, self.options, id(self.memory), lines)
         code = _codes.get(key)

@@ -1,6 +1,6 @@
 """The launches of a program at given addresses: queued one by one at first, then captured and replayed as one.
 
-Guards cut a program into segments: what the host is to look at must have been computed, and nothing after it queued.
+Guards cut a program into segments: the host reads a predicate once it is computed, before anything after it is queued.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
 from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
-from graphad.backends.cuda.run.stands import Stands
+from graphad.backends.cuda.run.staging import StagingBuffers
 from graphad.backends.cuda.runtime.allocator import ALIGNMENT, Allocator, DeviceMemory
 from graphad.backends.cuda.runtime.runtime import Launch, Runtime
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep
@@ -59,7 +59,7 @@ class _Segment:
 
 
 class Sequences:
-    """A program's launches at the addresses that it came with.
+    """A program's launches, prepared for each set of addresses that it is called with.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Sequences:
         self._scratch: DeviceMemory | None = None  # that the prepared launches point into
         self._prepared: OrderedDict[tuple[int, ...], list[_Segment]] = OrderedDict()
         n_inputs = sum(b.role == "input" for b in program.buffers)
-        self._stands = Stands(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
+        self._staging = StagingBuffers(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
 
     def run(self, addresses: Sequence[int]) -> tuple[int, Any] | None:
         """Queue the program for inputs and outputs at these addresses, the runtime's lock being held.
@@ -100,13 +100,13 @@ class Sequences:
         The ordinal of the guard that ended it and what it saw; None if none did.
         """
         scratch = self._memory.scratch(self._arena.size) if self._arena.size else None
-        if scratch is not self._scratch:  # it has grown: what points into the old one shall not keep it
+        if scratch is not self._scratch:  # it has grown: prepared launches must not keep the old one
             self._prepared.clear()
             self._scratch = scratch
-        places = self._stands.enter(addresses)
+        places = self._staging.enter(addresses)
         prepared = self._prepared.get(places)
         if prepared is None:
-            self._stands.missed(addresses)
+            self._staging.missed(addresses)
             prepared = self._prepared[places] = self._prepare(places)
             if len(self._prepared) > MOST_CAPTURED:
                 self._prepared.popitem(last=False)
@@ -117,7 +117,7 @@ class Sequences:
                 observed = self._observed(segment)
                 if observed != segment.guard.expected.item():
                     return segment.guard.ordinal, observed
-        self._stands.leave(addresses)
+        self._staging.leave(addresses)
         return None
 
     def _queue(self, segment: _Segment) -> None:
@@ -129,7 +129,7 @@ class Sequences:
             segment.captured = self._captured(segment)
         self._runtime.replay(segment.captured)
 
-    @without_collector  # what it drops may be memory of another library, which waits for the device: not in a capture
+    @without_collector  # collected memory of another library would wait for the device, which a capture forbids
     def _captured(self, segment: _Segment) -> Any:
         return self._runtime.capture(lambda: self._queue_steps(segment))
 
@@ -145,8 +145,8 @@ class Sequences:
                     runtime.copy(*step)
 
     def _observed(self, segment: _Segment) -> Any:
-        """What a guard looks at, once it has been computed."""
-        assert segment.guard is not None, "a segment that is looked at ends in a guard"
+        """The predicate of a guard, once it has been computed."""
+        assert segment.guard is not None, "a segment that is observed ends in a guard"
         value = np.empty((), segment.guard.expected.dtype.numpy)
         self._runtime.download(value, segment.address)
         return value.item()
@@ -179,6 +179,6 @@ class Sequences:
 
 
 def plan_arena(program: DeviceProgram) -> Arena:
-    """Where the temporaries of a program lie in its scratch memory."""
+    """The layout of a program's temporaries in its scratch memory."""
     sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
     return lay_out([reads(s) | writes(s) for s in program.steps], sizes, ALIGNMENT)

@@ -1,10 +1,10 @@
-"""Memory that is taken from a device once and handed out again and again.
+"""A caching allocator of device memory.
 
-Freed blocks are kept by size. The one at the lowest address is handed out first, so a loop that allocates and drops the
-same sizes in each round soon sees the same addresses, in the same order, in every second round: captured launches can
-then be replayed. All work of a runtime is queued on one stream, in order, so a block may be handed out again while work
-that was queued before still reads it. Other libraries have streams of their own: blocks that were lent to one wait for
-all work of the device.
+Freed blocks are kept by size. The one at the lowest address is reused first, so a loop that allocates and drops the
+same sizes in each iteration soon sees the same addresses, in the same order, in every second iteration: captured
+launches can then be replayed. All work of a runtime is queued on one stream, in order, so a block may be reused while
+earlier work still reads it. Other libraries have streams of their own: before blocks that were lent to one are reused,
+all work of the device must have ended.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NDArray = np.ndarray[Any, Any]
 
 #: Blocks start, and small ones end, at multiples of this.
 ALIGNMENT: Final = 256
-#: Bytes that the smallest atomic update touches.
+#: Bytes that the smallest atomic update accesses.
 WORD: Final = 4
 _SMALL: Final = 16 << 10
 _STEPS: Final = 8  # sizes between a power of two and the next, for blocks that are not small
 
-_Returned = tuple[int, int, bool]  # block, address, and whether another library may be at work on it
+_Returned = tuple[int, int, bool]  # block, address, and whether another library may still use it
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Bytes, blocks rounded up: held by arrays and programs, the most so far, and taken from the device."""
+    """Bytes, in whole blocks: in use by arrays and programs, the peak of that, and reserved from the device."""
 
     in_use: int
     peak: int
@@ -43,7 +43,7 @@ class MemoryUse:
 
 
 class DeviceMemory:
-    """A block of a device; it goes back to its `Allocator` when nobody holds it any more.
+    """A block of device memory; it goes back to its `Allocator` when nothing refers to it any more.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class DeviceMemory:
         self._runtime.synchronize()
 
     def lend(self) -> None:
-        """Say that another library has been told the address."""
+        """Note that another library has been given the address."""
         self._is_lent = True
 
     def __del__(self) -> None:
@@ -85,7 +85,7 @@ class DeviceMemory:
 
 @dataclass(eq=False, slots=True)
 class BorrowedMemory:
-    """Memory of a device that belongs to somebody else, who is kept alive by ``owner``."""
+    """Device memory of another library, which ``owner`` keeps alive."""
 
     runtime: Runtime
     address: int
@@ -114,7 +114,7 @@ class Allocator:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._free: dict[int, list[int]] = {}
-        # Memory can be dropped at any time, by the garbage collector within `allocate` for one: it is only noted here.
+        # Memory can be dropped at any time, even by the garbage collector within `allocate`: it is only noted here.
         self._returned: deque[_Returned] = deque()
         self._in_use = self._peak = self._reserved = 0
         self._scratch: DeviceMemory | None = None
@@ -125,7 +125,7 @@ class Allocator:
         Raises
         ------
         MemoryError
-            If the device has none left, what is kept here given back.
+            If the device has none left, even after the cached blocks are given back.
         """
         # An emulated device finds accesses that are out of bounds: there a block ends with the last word of the array
         # (atomic updates of smaller elements go by whole words).
@@ -146,10 +146,10 @@ class Allocator:
         return memory
 
     def scratch(self, nbytes: int) -> DeviceMemory:
-        """Memory for the temporaries of a program, the same for all programs: they run one after the other."""
+        """Memory for the temporaries of a program, shared by all programs: they run one after the other."""
         with self.runtime.lock:
             if self._scratch is None or self._scratch.nbytes < nbytes:
-                self._scratch = None  # what it took may serve for the new one
+                self._scratch = None  # its block may be reused for the new one
                 self._scratch = self.allocate(nbytes)
             return self._scratch
 
@@ -170,7 +170,7 @@ class Allocator:
             self._free.clear()
 
     def _collect(self) -> None:
-        """File what was dropped since the last time."""
+        """Put the blocks that were dropped since the last call on the free lists."""
         while self._returned:
             block, address, was_lent = self._returned.popleft()
             if was_lent:

@@ -1,4 +1,4 @@
-"""The emulated device: the very kernels that a GPU would run, on the CPU, every access checked. It needs no GPU."""
+"""The emulated device: runs the kernels of a GPU on the CPU, without a GPU, and checks every access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NDArray = np.ndarray[Any, Any]
 
 
 class Copied(NamedTuple):
-    """A copy within the device that was captured."""
+    """A captured copy within the device."""
 
     target: int
     source: int
@@ -34,7 +34,7 @@ class Emulated:
     Parameters
     ----------
     architecture
-        Of the GPU to be emulated: what kernels are compiled for.
+        Of the GPU to be emulated; kernels are compiled for it.
     check_uninitialised
         Also report kernels that read memory which nothing has written.
     """
@@ -105,7 +105,7 @@ class Emulated:
         raise LoweringError("the emulated device has no library of matrix products; emit kernels for them")
 
     def capture(self, work: Callable[[], None]) -> list[Launch | Copied]:
-        """What ``work`` would have run."""
+        """The launches and copies that ``work`` would have run."""
         with self.lock:
             self._recording = recorded = []
             try:

@@ -1,4 +1,4 @@
-"""Questions to the driver about memory and streams that other libraries own, and waiting for their work."""
+"""Memory and streams of other libraries: asking the driver about them, and waiting for their work."""
 
 from __future__ import annotations
 

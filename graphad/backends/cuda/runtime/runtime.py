@@ -1,4 +1,4 @@
-"""What a device must be able to do. Two things can: the driver of a GPU (`driver`) and the emulator (`emulated`).
+"""The interface of a device, implemented by the driver of a GPU (`driver`) and by the emulator (`emulated`).
 
 Addresses are ints. Work is queued in order on one stream per runtime; `download` and `synchronize` wait for it.
 """
@@ -19,7 +19,7 @@ NDArray = np.ndarray[Any, Any]
 
 
 class Launch(NamedTuple):
-    """One launch, all of it known: what is queued, or captured into a graph."""
+    """One launch with all its arguments, to be queued or captured."""
 
     function: Any  # of `Runtime.load`
     blocks: int
@@ -46,7 +46,7 @@ class Runtime(Protocol):
         ...
 
     def free(self, address: int) -> None:
-        """Give memory back; work queued before may still use it."""
+        """Free memory; work queued before may still use it."""
         ...
 
     def upload(self, address: int, source: NDArray) -> None:
@@ -76,8 +76,8 @@ class Runtime(Protocol):
     def capture(self, work: Callable[[], None]) -> Any:
         """Record what ``work`` queues instead of running it; the result is for `replay`.
 
-        ``work`` only launches, copies and multiplies, and all of that has been run before: nothing is to be loaded or
-        allocated any more. Nothing else is queued meanwhile, for the `lock` is held.
+        ``work`` only launches, copies and multiplies, and has run before, so that nothing is loaded or allocated
+        meanwhile. Nothing else is queued meanwhile, for the `lock` is held.
         """
         ...
 
@@ -86,5 +86,5 @@ class Runtime(Protocol):
         ...
 
     def synchronize(self) -> None:
-        """Wait for all queued work; what went wrong in it is raised here."""
+        """Wait for all queued work; errors in it are raised here."""
         ...

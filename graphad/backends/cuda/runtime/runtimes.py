@@ -14,7 +14,7 @@ _allocators: Final[dict[Device, Allocator]] = {}
 
 
 def allocator(device: Device) -> Allocator:
-    """The memory of a device that is not the CPU; its ``runtime`` does the rest.
+    """The allocator of a device that is not the CPU; it holds the ``runtime``.
 
     Raises
     ------

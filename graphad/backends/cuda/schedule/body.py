@@ -1,4 +1,4 @@
-"""Statements written one after the other, every value under a name of its own."""
+"""A builder of statements: each call appends one, under a fresh name where it makes a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphad.ir.types import DType, literal
 
 
 class Body:
-    """The body of a loop or kernel in the making; ``statements`` is what it has so far."""
+    """The body of a loop or kernel under construction; ``statements`` is what it has so far."""
 
     def __init__(self, names: Names, loc: Loc) -> None:
         self.names = names
@@ -65,7 +65,7 @@ class Body:
     # ---- loops
 
     def loop(self, var: str, extent: int, body: Body, carries: Sequence[Carry] = ()) -> None:
-        """A loop of each thread alone."""
+        """A loop that each thread runs on its own."""
         self.statements.append(Loop(var, extent, body.plain(), tuple(carries), loc=self.loc))
 
     def spread(self, axes: Sequence[Axis], body: Body) -> None:

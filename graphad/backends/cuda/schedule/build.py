@@ -1,4 +1,4 @@
-"""``Nest -> Kernel``: loops shared out among threads, barriers between them, and where private memory lies."""
+"""``Nest -> Kernel``: loops spread over threads, barriers between them, and where private memory lies."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from graphad.ir.types import DType, Literal
 _WIDEST: Final = 16
 #: Threads in a block where each point has at most a warp.
 THREADS: Final = 128
-#: More points than this for one thread each come in bigger blocks.
+#: Where more points than this have one thread each, blocks are larger.
 _MANY: Final = 1 << 18
 
 
 def kernel_of(nest: Nest, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
     """The kernel, without a name yet, in which ``group`` threads work on each point of ``nest``.
 
-    Private temporaries become shared memory: with ``group`` 1 there must be none.
+    Private temporaries go to shared memory; with ``group`` 1 there must be none.
     """
     nest = arranged(nest)
     shared = tuple([buffers[b] for b in nest.private])
     if group == 1:
-        assert not shared, "a thread of its own has no memory of its own"
+        assert not shared, "a single thread has no shared memory"
         lanes = vector_lanes(nest, buffers)
         threads = 2 * THREADS if nest.points // lanes > _MANY else THREADS
         body: tuple[DeviceStatement, ...] = nest.body
     else:
         lanes, threads = 1, max(group, THREADS)
-        body = with_barriers([s for t in nest.body for s in _shared_out(t, nest)], nest, group)
+        body = with_barriers([s for t in nest.body for s in _spread(t, nest)], nest, group)
     touched = dict.fromkeys(s.buffer for s in walk(nest.body) if isinstance(s, (Load, Store)))
     parameters = tuple([b for b in touched if b not in nest.private])
     return Kernel("", parameters, shared, nest.grid, body, group, lanes, threads, nest.loc)
@@ -49,7 +49,7 @@ def kernel_of(nest: Nest, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
 
 
 def vector_lanes(nest: Nest, buffers: Mapping[str, Buffer]) -> int:
-    """How many neighbouring points a thread can take with accesses of many elements: 1, 2 or 4."""
+    """How many neighbouring points a thread can take with vector accesses: 1, 2 or 4."""
     if not nest.grid or nest.private:
         return 1
     last = nest.grid[-1]
@@ -93,18 +93,18 @@ def _bytes(dtype: DType) -> int:
 
 
 def spreadable(loop: Loop, nest: Nest) -> bool:
-    """Whether the iterations of an inner loop can be shared out: independent, but for combinations and a scan."""
+    """Whether the iterations of an inner loop can be spread: independent, but for reductions and a scan."""
     if any(c.combine == "last" for c in loop.carries) and scan_of(loop) is None:
         return False
     return points_independent(loop.var, loop.extent, forward(loop).body, nest.extents)
 
 
 def work_of(loop: Loop, nest: Nest) -> int:
-    """Iterations that can be shared out together: of the loop, and of those that are all its body."""
+    """Iterations that can be spread together: of the loop, and of those perfectly nested in it."""
     return prod([a.extent for a in _collapsed(forward(loop), nest)[0]])
 
 
-def _shared_out(s: Statement, nest: Nest) -> Iterable[DeviceStatement]:
+def _spread(s: Statement, nest: Nest) -> Iterable[DeviceStatement]:
     if not isinstance(s, Loop) or not spreadable(s, nest):
         return (s,)
     loop = forward(s)
@@ -123,7 +123,7 @@ def _shared_out(s: Statement, nest: Nest) -> Iterable[DeviceStatement]:
 
 
 def _collapsed(loop: Loop, nest: Nest) -> tuple[tuple[Axis, ...], tuple[Statement, ...], tuple[Carry, ...]]:
-    """``loop`` with the loops that are its whole body, as one over several axes: axes, body and carries."""
+    """``loop`` collapsed with the loops perfectly nested in it, as one over several axes: axes, body and carries."""
     axes, carries, body = [Axis(loop.var, loop.extent)], loop.carries, loop.body
     extents = {**nest.extents, loop.var: loop.extent}
     while len(body) == 1 and isinstance(body[0], Loop) and scan_of(loop) is None:
@@ -138,7 +138,7 @@ def _collapsed(loop: Loop, nest: Nest) -> tuple[tuple[Axis, ...], tuple[Statemen
 
 
 def _merged(outer: Sequence[Carry], inner: Sequence[Carry]) -> tuple[Carry, ...] | None:
-    """The carries of two loops made one: each outer one must only combine what an inner one has combined."""
+    """The carries of two collapsed loops; None unless each outer one only combines what an inner one has combined."""
     if len(outer) != len(inner):
         return None
     by_name = {c.name: c for c in inner}
@@ -196,7 +196,7 @@ def _crosses(
 
 
 def _same_thread(s: DeviceStatement, a: Access, t: DeviceStatement, b: Access, group: int) -> bool:
-    """Whether both accesses of one element are made by one thread: two loops shared out alike, and equal indices."""
+    """Whether both accesses to an element are made by the same thread: loops spread alike, and equal indices."""
     if (
         not isinstance(s, Spread)
         or not isinstance(t, Spread)
@@ -204,7 +204,7 @@ def _same_thread(s: DeviceStatement, a: Access, t: DeviceStatement, b: Access, g
     ):
         return not isinstance(s, Spread) and not isinstance(t, Spread) and not (a.writes or b.writes)
     if s.extent % group and any(isinstance(x, Scan) for x in (*s.body, *t.body)):
-        return False  # threads without a point of their own take the last one, and look at what it reads
+        return False  # threads without a point of their own take the last one, and read what it reads
     if a.inner or b.inner or a.constant is None or a.constant != b.constant or a.constant[0] != a.constant[1]:
         return False
     places = {x.var: k for k, x in enumerate(s.axes)}, {x.var: k for k, x in enumerate(t.axes)}

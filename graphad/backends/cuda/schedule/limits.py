@@ -1,4 +1,4 @@
-"""The numbers by which a schedule is chosen. One place, so that tests can make small programs take every way."""
+"""The thresholds of the scheduler, in one place, so that tests can make small programs take every branch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Limits:
     Attributes
     ----------
     spread
-        Inner loops of at least so many iterations are shared out among threads.
+        Inner loops of at least so many iterations are spread over threads.
     plenty
-        Points of a grid that fill a device by themselves: neighbouring columns are then summed by a thread each.
+        Points of a grid that fill a device with one thread each: neighbouring columns are then summed by a thread each.
     warp, block
         A warp works on rows of up to ``warp`` iterations, a block of 128 threads up to ``block``, one of 256 beyond.
     enough
@@ -25,15 +25,15 @@ class Limits:
         A reduction is cut into at most ``chunks`` parts, of at least ``chunk`` iterations.
     columns, column
         Sums over columns of at least so many elements in all are cut into chunks as well, of at least ``column`` rows:
-        a thread sums one column of a chunk, so that neighbours read neighbours.
+        a thread sums one column of a chunk, so that accesses are coalesced.
     shared
-        Bytes of shared memory that one group may fill.
+        Bytes of shared memory that one group may use.
     rows
         Consecutive nests over the same rows become one kernel if there are at least so many.
     small
         Consecutive nests of at most so many iterations become one kernel of one block; 0: never.
     tile
-        Transposed reads go by square tiles of so many rows.
+        Transposed reads go through square tiles of so many rows.
     crowd
         Threads of a bundle of unlike kernels at most; 0: no bundles. A device of 100 multiprocessors or more runs so
         many at once even if each has 96 registers.

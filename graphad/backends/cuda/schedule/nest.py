@@ -1,4 +1,4 @@
-"""A loop nest on its way to a kernel: which of its loops run at once, and which memory is whose."""
+"""A loop nest on its way to a kernel: which of its loops are parallel, and which memory is private to which points."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from graphad.ir.loc import Loc
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """``body`` for every point of ``grid``, all points at once.
+    """``body`` for every point of ``grid``, all points in parallel.
 
-    ``private`` are temporaries of which every point of some axes needs a copy of its own: the names of those axes.
+    ``private`` maps each temporary of which the points need copies of their own to the axes over which they do.
     """
 
     grid: tuple[Axis, ...]
@@ -39,9 +39,9 @@ class Nest:
 
 
 def widened(nest: Nest, own: Mapping[str, Buffer]) -> Nest:
-    """``nest`` with as many of its loops in the grid as are independent; ``own`` are temporaries of no other step.
+    """``nest`` with its parallel loops moved into the grid; ``own`` are temporaries that no other step uses.
 
-    A loop can move if nothing but scalars, which are then computed for every point, stands beside it.
+    A loop can move if only scalars stand beside it: these are then computed for every point.
     """
     nest = replace(nest, body=alive(nest.body))
     while nest.body and isinstance(nest.body[-1], Loop) and all(map(is_pure, nest.body[:-1])):
@@ -70,9 +70,9 @@ def points_independent(
     around: Mapping[str, int],
     besides: AbstractSet[str] = frozenset(),
 ) -> bool:
-    """Whether ``statements`` can run for all values of ``var`` at once; buffers ``besides`` are left out of account.
+    """Whether ``var`` carries no dependence in ``statements``; buffers ``besides`` are ignored.
 
-    Atomic updates that combine alike may come in any order.
+    Atomic updates with the same operator may come in any order.
     """
     ranges = value_ranges(statements, {**around, var: extent})
     by_buffer: dict[str, list[Access]] = {}
@@ -94,7 +94,7 @@ def points_independent(
 
 
 def is_private(buffer: Buffer, var: str, statements: Sequence[Statement]) -> bool:
-    """Whether every iteration over ``var`` uses the same part of ``buffer``, and fills it before it looks at it."""
+    """Whether each iteration over ``var`` can have its own ``buffer``: it uses the same part, and writes it first."""
     first = True
     for s, inner in _with_loops(statements, {}):
         if not isinstance(s, (Load, Store)) or s.buffer != buffer.name:
@@ -132,11 +132,11 @@ def _covers(index: Index, inner: Mapping[str, int], size: int) -> bool:
     return reached == size
 
 
-# ---- the grid put in order
+# ---- order of the grid
 
 
 def arranged(nest: Nest) -> Nest:
-    """``nest`` with the axis along which memory is read in one row last, and axes merged that move as one."""
+    """``nest`` with the axis of contiguous accesses last, and with axes collapsed where all accesses allow it."""
     nest = _with_lane_last(nest)
     grid = list(nest.grid)
     k = 0
@@ -179,5 +179,5 @@ def _with_lane_last(nest: Nest) -> Nest:
 
 
 def steps_along(statements: Sequence[Statement], var: str) -> list[int]:
-    """How far each load and store in ``statements`` moves with ``var``."""
+    """The stride along ``var`` of each load and store in ``statements``."""
     return [abs(dict(s.index.terms).get(var, 0)) for s in walk(statements) if isinstance(s, (Load, Store))]

@@ -1,14 +1,14 @@
-"""Long rows sorted digit by digit, the lowest first (Satish, Harris, Garland, "Designing Efficient Sorting Algorithms
-for Manycore GPUs", IPDPS 2009).
+"""Radix sort of long rows, the least significant digit first (Satish, Harris, Garland, "Designing Efficient Sorting
+Algorithms for Manycore GPUs", IPDPS 2009).
 
-What the shared memory of a block holds it sorts on its own, in one launch. A longer row is cut into tiles, and takes
-three launches for every 8 bits of its keys:
+A row that fits in shared memory is sorted by one block, in one launch. A longer row is cut into tiles, and takes three
+launches for every digit, 8 bits of its keys:
 
-1. count how often each value of these bits occurs in each tile;
-2. sum the counts of each value over the tiles before;
-3. sort each tile by these bits, then write it out: elements of one value, now side by side, go to consecutive places.
+1. a histogram of the digit for each tile;
+2. an exclusive prefix sum of the counts over the tiles;
+3. a sort of each tile by the digit, and the scatter: equal digits, now side by side, go to consecutive places.
 
-Every step keeps the order of what is equal, and all counts are integers: the sort is stable, and always the same.
+Every step is stable, and all counts are integers: the sort is stable and deterministic.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from graphad.ir.types import DType, b1, i32, i64, literal, u32
 THREADS: Final = 256
 RUN: Final = 4
 TILE: Final = THREADS * RUN
-#: Bits that are sorted by at a time, and the values that they have.
+#: Bits of a digit, and the number of its values.
 DIGIT: Final = 8
 VALUES: Final = 1 << DIGIT
 
@@ -76,7 +76,7 @@ class _Passes:
         self.totals = self._buffer("totals", i32, VALUES)
 
     def kernels(self) -> list[Kernel]:
-        """Three for every digit, which moves the pairs from one place to another."""
+        """Three for every digit, which move the pairs from one pair of buffers to another."""
         sort, kernels, source = self.sort, list[Kernel](), None
         shifts = range(sort.unused, sort.bits, DIGIT)
         between = [self._pairs() for _ in shifts[1:3]]
@@ -108,7 +108,7 @@ class _Passes:
     # ---- the three launches
 
     def _count(self, source: Pairs | None, shift: int, bits: int) -> Kernel:
-        """How often each value occurs in each tile."""
+        """The histogram of each tile."""
         counts = self.names.fresh("counts")
         body = Body(self.names, self.sort.loc)
         self._clear(body, counts)
@@ -124,7 +124,7 @@ class _Passes:
         return _kernel(body, [Buffer(counts, i32, VALUES, "temporary")], self.grid, THREADS)
 
     def _sum(self) -> Kernel:
-        """For each value, how often it occurs in the tiles before each one, and in the row."""
+        """For each value, the exclusive prefix sum of its counts over the tiles, and its count in the row."""
         value, tile = self.names.fresh("value"), self.names.fresh("tile")
         body = Body(self.names, self.sort.loc)
         inner = body.inner()
@@ -136,7 +136,7 @@ class _Passes:
         return _kernel(body, [], grid, WARP if self.tiles <= 4 * WARP else THREADS)
 
     def _scatter(self, source: Pairs | None, target: Pairs | None, shift: int, bits: int) -> Kernel:
-        """Every pair, or (None) of the last digit its position, to where the digit says."""
+        """The scatter of the pairs, or (None), for the last digit, of the positions alone."""
         tile = Tile(self.sort, self.names, THREADS, RUN)
         counts, first = tile.memory("counts", i32, VALUES), tile.memory("first", i32, VALUES)
         body = tile.body
@@ -166,7 +166,7 @@ class _Passes:
         body.barrier()
 
     def _write(self, tile: Tile, first: str, target: Pairs | None, shift: int, bits: int) -> None:
-        """The sorted tile, value by value; the elements that it was filled up with come last, and stay here."""
+        """Write the sorted tile, value by value; the padding comes last, and is not written."""
         sort = self.sort
         axes, number, place = tile.elements()
         inner = tile.body.inner()

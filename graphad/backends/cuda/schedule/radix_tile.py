@@ -1,7 +1,7 @@
-"""Elements in the shared memory of a block, which sorts them there.
+"""A block sorts elements in its shared memory.
 
-They are put in order by 2 bits at a time: the four counts of those bits' values are fields of one word, so that one
-scan over the threads tells for every value how many elements come before (Satish, Harris, Garland 2009, go by 1 bit).
+It sorts by 2 bits at a time: the counts of the four values are packed into one word, so that one scan over the threads
+gives for every value how many elements come before (Satish, Harris, Garland 2009, sort by 1 bit at a time).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from graphad.backends.loops.ir import Buffer, Carry, Index
 from graphad.backends.loops.rewrites import Names
 from graphad.ir.types import DType, i32, i64, literal, u64
 
-#: Bits that are looked at together.
+#: Bits that are sorted by at a time.
 _SPLIT: Final = 2
 #: Bits of each of the four counts, more than enough for a tile.
 _FIELD: Final = 16
-#: Four counts times this are for each value how many elements have a lower one.
+#: The packed counts times this are their exclusive prefix sums: for each value, how many elements have a lower one.
 _BELOW: Final = (1 << _FIELD) + (1 << 2 * _FIELD) + (1 << 3 * _FIELD)
 
 
@@ -30,10 +30,10 @@ def digit_of(body: Body, key: str, kind: DType, shift: int, bits: int) -> str:
 
 
 class Tile:
-    """``points`` threads with ``run`` neighbouring elements each; ``body`` is what their block does.
+    """``points`` threads with ``run`` consecutive elements each; ``body`` is the code of their block.
 
-    The neighbours of a thread lie ``points`` apart, so that the threads of a warp reach for different banks. Elements
-    move from one half of the memory to the other.
+    The elements of a thread are stored ``points`` apart, so that the threads of a warp access different banks. The
+    memory is double-buffered: each pass moves the elements from one half to the other.
     """
 
     def __init__(self, sort: Sort, names: Names, points: int, run: int) -> None:
@@ -45,7 +45,7 @@ class Tile:
         self.before = self.memory("before", u64, points)
 
     def memory(self, hint: str, dtype: DType, size: int | None = None) -> str:
-        """A buffer that each block has; one for all elements, if nothing else is said."""
+        """A buffer in shared memory; by default with room for all elements."""
         name = self.names.fresh(hint)
         self.shared.append(Buffer(name, dtype, self.points * self.run if size is None else size, "temporary"))
         return name
@@ -64,9 +64,9 @@ class Tile:
         body.store(self.here.order, place, position)
 
     def sort_by(self, shift: int, bits: int) -> None:
-        """Sort by so many bits of the keys from ``shift`` on; equal ones stay in order.
+        """Sort by so many bits of the keys from ``shift`` on, stably.
 
-        It waits for what was kept. Whoever reads the result waits for it.
+        It begins with a barrier; the caller adds one before reading the result.
         """
         for begin in range(shift, shift + bits, _SPLIT):
             self._split(begin, min(_SPLIT, shift + bits - begin))
@@ -78,7 +78,7 @@ class Tile:
         self.here, self.there = self.there, self.here
 
     def _count(self, shift: int, bits: int) -> str:
-        """Store for each thread the counts of all before it; the counts of all."""
+        """Store for each thread the counts over the threads before it; returns the total counts."""
         body, run = self.body.inner(), self.body.inner()
         p, e, mine = (self.names.fresh(hint) for hint in ("p", "e", "count"))
         field = self._field(run, run.load(self.here.keys, self._place(p, e)), shift, bits)
@@ -90,7 +90,7 @@ class Tile:
         return before
 
     def _move(self, shift: int, bits: int, below: str) -> None:
-        """Every element behind those with a lower value, and those with its own value before it."""
+        """Move each element behind those with lower values, and those before it with its own value."""
         body, run = self.body.inner(), self.body.inner()
         p, e, numbers = (self.names.fresh(hint) for hint in ("p", "e", "number"))
         first = body.let(u64, "add", body.load(self.before, Index(0, ((p, 1),))), below)
@@ -106,13 +106,13 @@ class Tile:
         self.body.spread([Axis(p, self.points)], body)
 
     def _field(self, body: Body, key: str, shift: int, bits: int) -> str:
-        """Where in a word the count of a key's value begins."""
+        """The bit offset, in the packed counts, of the count of a key's value."""
         kind = self.sort.key_dtype
         value = body.cast(digit_of(body, key, kind, shift, bits), kind, u64)
         return body.let(u64, "mul", value, literal(_FIELD, u64))
 
     def _place_of(self, body: Body, number: str) -> str:
-        """Where the element of this number lies; the run of a thread is a power of two."""
+        """Where the element of this number is stored; the run of a thread is a power of two."""
         p = body.let(i32, "lshr", number, literal(self.run.bit_length() - 1, i32))
         e = body.let(i32, "and", number, literal(self.run - 1, i32))
         start = body.let(i32, "mul", e, literal(self.points, i32))

@@ -1,4 +1,4 @@
-"""Scatters made fit for many threads: atomic updates, and for plain stores an election of the last writer."""
+"""Parallel scatters: atomic updates, and for plain stores an election of the last writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphad.ir.types import b1, i32, literal
 
 
 def with_atomics(loop: Loop) -> Loop:
-    """``loop`` with each ``buffer[at] = op(buffer[at], v)`` at a position only known when it runs as one update."""
+    """``loop`` with each ``buffer[at] = op(buffer[at], v)`` at a dynamic position as one atomic update."""
 
     def one(s: Statement) -> Statement:
         body: tuple[Statement, ...] = inside(s)
@@ -28,7 +28,7 @@ def with_atomics(loop: Loop) -> Loop:
 
 
 def _combined(body: tuple[Statement, ...], store: Store, loop: Statement) -> tuple[Statement, ...]:
-    """``body`` with ``store`` and the load and operator before it as an `Atomic`, if that is what they are."""
+    """``body`` with ``store`` and the load and operator before it as an `Atomic`, if they are an update."""
     found = _update(body, store)
     if found is None:
         return body
@@ -57,10 +57,10 @@ def _update(body: Sequence[Statement], store: Store) -> tuple[Load, Let, Combine
 
 
 def election(loop: Loop, names: Names, buffers: dict[str, Buffer]) -> list[LoopNest] | None:
-    """Nests in the place of ``loop``, which stores at positions only known when it runs; None if it is not that simple.
+    """Nests instead of ``loop``, which stores at dynamic positions; None if it is more than that.
 
-    Where several iterations store to one element the last one counts. So each first enters its number for the element,
-    where the greatest stays; then only the one whose number it is stores.
+    Where several iterations store to one element, the last one wins. So each first enters its number for the element by
+    an atomic maximum; then only the iteration with that number stores.
     """
     path = path_to_store(loop)
     if path is None or isinstance(path[1], Atomic):
@@ -93,7 +93,7 @@ def election(loop: Loop, names: Names, buffers: dict[str, Buffer]) -> list[LoopN
 
 
 def path_to_store(loop: Loop) -> tuple[list[Loop], Store] | None:
-    """The loops down to the only store in ``loop``, if that is all there is."""
+    """The loops down to the only store in ``loop``; None if there is more in it."""
     loops = [loop]
     while True:
         if loops[-1].carries or loops[-1].reverse:

@@ -1,14 +1,13 @@
 """``KernelProgram -> DeviceProgram``: the same loop nests, dealt out to the threads of a device.
 
 For each nest: independent loops go into the grid (`nest.widened`); what is left inside is run by one thread for each
-point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is cut up
-first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests that work row by row on the same rows
-are one kernel (`rows`), padding is asked for rather than written (`margins`), what reads a scan is done as it is made
-(`followers`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written body on the CPU, is a nest for short
-rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and write 16-bit
-floats as such (`halves`) and take over what is done to their elements (`epilogues`), and loops that nothing holds
-together become nests of their own (`pieces`); after it, kernels that do not depend on each other share launches
-(`bundles`).
+point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is split
+first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests over the same rows become one kernel
+(`vertical_fusion`), padding is folded into reads (`padding`), elementwise loops become epilogues of the scans that they
+read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written routine on the CPU, is a
+nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and
+write 16-bit floats as such (`half_precision`) and fuse a bias and relu (`gemm_epilogues`), and independent loops become
+nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`).
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from dataclasses import replace
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.ir import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
 from graphad.backends.cuda.schedule.build import THREADS, kernel_of, spreadable, work_of
-from graphad.backends.cuda.schedule.bundles import bundled, named
-from graphad.backends.cuda.schedule.epilogues import with_epilogues
-from graphad.backends.cuda.schedule.followers import with_followers_joined
-from graphad.backends.cuda.schedule.halves import with_half_products
+from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.schedule.gemm_epilogues import with_gemm_epilogues
+from graphad.backends.cuda.schedule.half_precision import with_half_products
+from graphad.backends.cuda.schedule.horizontal_fusion import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS, Limits
-from graphad.backends.cuda.schedule.margins import with_margins_asked_for
 from graphad.backends.cuda.schedule.nest import Nest, points_independent, steps_along, widened
-from graphad.backends.cuda.schedule.pieces import independent_loops, independent_pieces, is_flat, iterations, n_pieces
+from graphad.backends.cuda.schedule.padding import with_padding_folded
 from graphad.backends.cuda.schedule.radix import radix_kernels
-from graphad.backends.cuda.schedule.rows import is_deep, localised, with_rows_fused
+from graphad.backends.cuda.schedule.scan_epilogues import with_scan_epilogues
 from graphad.backends.cuda.schedule.scatter import election, path_to_store, with_atomics
 from graphad.backends.cuda.schedule.segments import depends_on_order, sorted_updates
 from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_network, unused_bits
 from graphad.backends.cuda.schedule.split import Splitter
 from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
+from graphad.backends.cuda.schedule.vertical_fusion import is_deep, localised, with_rows_fused
 from graphad.backends.loops.ir import Buffer, KernelCall, KernelProgram, Load, Loop, LoopNest, Statement, Step, Store
-from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, variables_apart
+from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, with_unique_variables
 from graphad.backends.loops.visit import walk
 from graphad.config import config
 
@@ -49,7 +48,7 @@ def schedule(
     has_gemm: bool = False,
     fast_math: bool = False,
 ) -> DeviceProgram:
-    """The launches that compute ``program``.
+    """Turn ``program`` into launches.
 
     Parameters
     ----------
@@ -59,19 +58,19 @@ def schedule(
         When to use how many threads.
     deterministic
         Combine floats at scattered positions in an order that does not change from run to run, rather than by atomic
-        updates; it takes a sort.
+        updates; this takes a sort.
     has_gemm
         Whether a library computes matrix products; what it does not do to their elements is left to kernels.
     fast_math
-        Take it that there is no nan.
+        Assume no NaNs.
 
     Raises
     ------
     VerifyError
-        Where what was made is no device program, which is looked for from ``config.verify`` 2 on.
+        If the result breaks the rules of device programs, which is checked from ``config.verify`` 2 on.
     """
     program = with_half_products(program)
-    steps = with_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
+    steps = with_gemm_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
     launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
     if config.verify >= 2:
         check_device_program(launches)
@@ -79,7 +78,7 @@ def schedule(
 
 
 class _Scheduler:
-    """Goes through the steps of one program; ``buffers`` grows by the temporaries that are needed on the way."""
+    """Schedules the steps of one program in order; ``buffers`` grows by new temporaries."""
 
     def __init__(self, program: KernelProgram, limits: Limits, deterministic: bool) -> None:
         self.program = program
@@ -93,8 +92,8 @@ class _Scheduler:
 
     def run(self) -> DeviceProgram:
         steps: list[Step] = [t for s in self.program.steps for t in self._prepared(s)]
-        steps = with_margins_asked_for(steps, self.names, self.buffers)
-        steps = with_followers_joined(steps, self.names, self.buffers)
+        steps = with_padding_folded(steps, self.names, self.buffers)
+        steps = with_scan_epilogues(steps, self.names, self.buffers)
         steps = with_rows_fused(steps, self.names, self.buffers, self.limits)
         users = Counter(name for s in steps for name in reads(s) | writes(s))
         for step in steps:
@@ -112,7 +111,7 @@ class _Scheduler:
         buffers = [b for b in self.buffers.values() if b.role != "temporary" or b.name in used]
         return DeviceProgram(self.program.name, tuple(buffers), tuple(launches))
 
-    # ---- before anything is dealt out
+    # ---- before threads are assigned
 
     def _prepared(self, step: Step) -> list[Step]:
         """``step`` with every loop over a variable of its own, scatters and calls replaced."""
@@ -120,7 +119,7 @@ class _Scheduler:
             return self._sorted(step)
         if not isinstance(step, LoopNest):
             return [step]
-        body = variables_apart(step.body, self.names)
+        body = with_unique_variables(step.body, self.names)
         body = tuple([t for s in body for t in (independent_loops(s, self.names) if isinstance(s, Loop) else [s])])
         body = tuple([with_atomics(s) if isinstance(s, Loop) and self._in_order(s) else s for s in body])
         pieces = [p for piece in independent_pieces(body, self.names) for p in self._pieces(piece)]
@@ -128,14 +127,14 @@ class _Scheduler:
         return [t for piece in pieces for t in self._scattered(LoopNest(piece, step.loc))]
 
     def _sorted(self, call: KernelCall) -> list[Step]:
-        """A sort of short rows as a nest, which others may join; one of longer rows as it is."""
+        """A sort of short rows as a nest, which may be fused with others; one of longer rows as it is."""
         sort = sort_of(call)
         if not sort.rows * sort.n:
             return []
         return self._prepared(sorting_network(sort, self.names, self.buffers)) if sort.n <= SHORT else [call]
 
     def _pieces(self, body: tuple[Statement, ...]) -> list[tuple[Statement, ...]]:
-        """``body`` with loops on their own that take more than one kernel, or of which each needs its own threads."""
+        """``body`` distributed: loops that take several kernels, or need threads of their own, become nests."""
         loops = loops_of(body)
         if len(body) > 1 and any(map(self._needs_steps, loops)):
             pieces = self.splitter.with_loops_alone(body, self._needs_steps)
@@ -148,7 +147,7 @@ class _Scheduler:
         return [q for p in pieces for q in (self._pieces(p) if len(p) > 1 else [p])]
 
     def _scattered(self, nest: LoopNest) -> list[Step]:
-        """``nest``, or what stands for it if it is a scatter."""
+        """``nest``, or the steps that replace it if it is a scatter."""
         body = nest.body
         if self._is_ordered_sum(body):
             steps = sorted_updates(body, self.names, self.buffers)
@@ -164,14 +163,14 @@ class _Scheduler:
         return path_to_store(loop) is not None and (self._is_ordered_sum((loop,)) or self._in_order(loop))
 
     def _alone(self, body: Sequence[Statement]) -> Callable[[Loop], bool] | None:
-        """Which loops shall have threads of their own, because one block would be too few for all of ``body``."""
+        """The loops that get threads of their own, because one block would be too few for all of ``body``."""
         loops = loops_of(body)
         combined = [k for k, s in enumerate(body) if isinstance(s, Loop) and not is_flat(s)]
         if len(body) < 2 or not loops:
             return None
         if not combined:
             return is_flat
-        head = body[: combined[-1] + 1]  # what is done with the results comes behind it
+        head = body[: combined[-1] + 1]  # what uses the results comes after it
         n_first = sum(isinstance(s, Loop) for s in head)
         if sum(map(iterations, loops)) > self.limits.small and 1 < n_first == n_pieces(head):
             return lambda loop: True
@@ -186,7 +185,7 @@ class _Scheduler:
 
     @staticmethod
     def _in_order(loop: Loop) -> bool:
-        """Whether the iterations of a loop must come one after the other because of what they store."""
+        """Whether stores make the iterations of a loop sequential."""
         return not loop.carries and not points_independent(loop.var, loop.extent, forward(loop).body, {})
 
     def _temporaries(self, step: LoopNest) -> Iterable[Buffer]:
@@ -194,7 +193,7 @@ class _Scheduler:
         return [self.buffers[n] for n in touched if self.buffers[n].role == "temporary"]
 
     def _widened(self, nest: Nest, own: dict[str, Buffer]) -> list[Nest]:
-        """``nest`` with its independent loops in the grid; with loops side by side, each of them on its own."""
+        """``nest`` with its parallel loops in the grid; loops side by side are treated one by one."""
         return [localised(widened(nest, own), own, self.buffers)]
 
     # ---- one nest
@@ -227,7 +226,7 @@ class _Scheduler:
 
     def _group(self, nest: Nest, loops: Sequence[Loop], shared: Sequence[Loop], work: int) -> int:
         """How many threads for each point."""
-        if work < self.limits.spread or any(s not in shared and _talks_to_itself(s) for s in loops):
+        if work < self.limits.spread or any(s not in shared and _has_loop_carried_dependence(s) for s in loops):
             return 1
         if nest.points >= self.limits.plenty and _reads_across(nest):
             return 1
@@ -241,7 +240,7 @@ class _Scheduler:
         return group
 
     def _columns(self, nest: Nest, loops: Sequence[Loop], work: int) -> list[Nest] | None:
-        """Sums over columns in chunks of rows, a thread for each column of each, where they are many and long."""
+        """Sums over many long columns, cut into chunks of rows, with a thread for each column of each chunk."""
         most = 4 * self.limits.enough // nest.points
         chunks = min(most, 4 * self.limits.chunks, work // self.limits.column)
         if len(loops) != 1 or not loops[0].carries or nest.private or chunks < 4 or not _reads_across(nest):
@@ -251,7 +250,7 @@ class _Scheduler:
         return self.splitter.split_reduction(nest, chunks, across=True)
 
     def _cut(self, nest: Nest, work: int) -> list[Nest] | None:
-        """Smaller nests in the place of one that too few threads would work on."""
+        """Smaller nests instead of one that would leave most threads idle."""
         nest = self.splitter.with_copies(nest)
         if sum(isinstance(s, Loop) for s in nest.body) > 1:
             return self.splitter.distributed(nest)
@@ -264,7 +263,7 @@ class _Scheduler:
     def _cut_map(self, nest: Nest) -> list[Nest] | None:
         """The independent loop without the stores of scalars beside it, and those alone."""
         if all(map(is_pure, nest.body[:-1])) and isinstance(nest.body[-1], Loop):
-            return None  # it would have been taken into the grid
+            return None  # a parallel loop alone would be in the grid already
         k = next(k for k, s in enumerate(nest.body) if isinstance(s, Loop))
         pure = tuple([s for s in nest.body[:k] if is_pure(s)])
         stores = tuple([s for s in nest.body if not isinstance(s, Loop)])
@@ -276,7 +275,7 @@ class _Scheduler:
         return [replace(nest, body=stores), replace(nest, body=(*pure, nest.body[k]))]
 
     def _kept_in_shared(self, nest: Nest, group: int) -> list[str]:
-        """The private temporaries that a group keeps in shared memory: small ones of which every point has its own."""
+        """The private temporaries that a group keeps in shared memory: small ones, private to each point."""
         at_once = max(THREADS // group, 1)
         room, kept = min(self.limits.shared, MOST_SHARED // at_once), list[str]()
         for name, axes in nest.private.items():
@@ -287,8 +286,8 @@ class _Scheduler:
         return kept
 
 
-def _talks_to_itself(loop: Loop) -> bool:
-    """Whether a loop reads what it writes: then every thread that runs it needs memory of its own."""
+def _has_loop_carried_dependence(loop: Loop) -> bool:
+    """Whether a loop reads what it writes: then every thread that runs it needs a private copy."""
     read = {s.buffer for s in walk(loop.body) if isinstance(s, Load)}
     return not read.isdisjoint(_written((loop,)))
 
@@ -298,7 +297,7 @@ def _written(statements: Sequence[Statement]) -> set[str]:
 
 
 def _reads_across(nest: Nest) -> bool:
-    """Whether neighbouring points read neighbouring elements, where the iterations of one point do not."""
+    """Whether neighbouring points read neighbouring elements, and the iterations of one point do not."""
     if not nest.grid:
         return False
     inner = loops_of(nest.body)

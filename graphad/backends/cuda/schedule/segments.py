@@ -1,7 +1,7 @@
-"""Scattered sums in a fixed order: updates sorted by where they go, combined run by run, stored once per element.
+"""Deterministic scattered sums: updates sorted by position, a segmented scan, and one store per element.
 
-Runs of equal positions are combined by doubling (Hillis and Steele 1986): after step ``d`` each entry holds the
-combination of the last ``2*d`` of its run, so it takes log2(n) steps over all updates, and no atomic update.
+The segmented scan works by doubling (Hillis and Steele 1986): after step ``d`` each entry holds the combination of the
+last ``2*d`` of its run of equal positions, so it takes log2(n) steps over all updates, and no atomic update.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPS: Final[dict[Combine, str]] = {"sum": "add", "prod": "mul"}
 
 
 def depends_on_order(body: Sequence[Statement], buffers: Mapping[str, Buffer]) -> bool:
-    """Whether an atomic update in ``body`` rounds, so that the order of updates shows in the result."""
+    """Whether an atomic update in ``body`` rounds, so that the result depends on the order of updates."""
     updates = [s for s in walk(body) if isinstance(s, Atomic)]
     return any(s.combine in _OPS and buffers[s.buffer].dtype.is_float for s in updates)
 
@@ -52,7 +52,7 @@ def sorted_updates(body: Sequence[Statement], names: Names, buffers: dict[str, B
 
 
 class _SortedUpdates:
-    """The steps for one update statement; buffers of its own hold where each update goes, and what it brings."""
+    """The steps for one update statement; new buffers hold the position and the value of each update."""
 
     def __init__(self, loops: list[Loop], update: Atomic, names: Names, buffers: dict[str, Buffer]) -> None:
         self.loops, self.update, self.names, self.buffers = loops, update, names, buffers
@@ -67,7 +67,7 @@ class _SortedUpdates:
         self.number = Index(0, tuple(sorted(strides.items())))
 
     def steps(self) -> list[Step]:
-        """Collect, sort, bring into order, combine by doubling, store."""
+        """Collect, sort, permute, combine by doubling, store."""
         places, values = self._buffer("place", i64), self._buffer("value", self.dtype)
         order = self._buffer("order", i32)
         sort = KernelCall("argsort", i64, (places,), (order,), (1, self.count, self.end.bit_length()), self.loc)
@@ -87,7 +87,7 @@ class _SortedUpdates:
         return name
 
     def _collect(self, places: str, values: str) -> LoopNest:
-        """Every update's position (behind the end, if it is dropped) and value."""
+        """Every update's position (past the end, if it is dropped) and value."""
         u = self.update
         body: list[Statement] = []
         fixed = self._position(body, u.index)
@@ -106,7 +106,7 @@ class _SortedUpdates:
         return self._nest(var, self.count, body)
 
     def _double(self, places: str, source: str, target: str, step: int) -> LoopNest:
-        """Each entry combined with the one ``step`` before it, if both go to one place."""
+        """Each entry combined with the one ``step`` before it, if both have the same position."""
         var, body = self.names.fresh("k"), list[Statement]()
         here = Index(0, ((var, 1),))
         number = self._position(body, here)
@@ -123,7 +123,7 @@ class _SortedUpdates:
         return self._nest(var, self.count, body)
 
     def _store(self, places: str, values: str) -> LoopNest:
-        """The last entry of each run into the element it goes to."""
+        """Store the last entry of each run to its element."""
         var, body = self.names.fresh("k"), list[Statement]()
         here = Index(0, ((var, 1),))
         number = self._position(body, Index(1, here.terms))
@@ -140,7 +140,7 @@ class _SortedUpdates:
         place = self._let(body, i64, "minimum", mine, literal(self.end - 1, i64))
         value = self._load(body, values, here)
         target = self.update.buffer
-        # Runs go to different elements, so an atomic update is only a way to say that no two of these meet.
+        # Runs go to different elements: the atomic update only says that these stores do not conflict.
         body.append(Atomic(target, Index(), value, place, kept, self.loc, self.update.combine))
         return self._nest(var, self.count, body)
 

@@ -1,12 +1,13 @@
-"""Sorting: which way of it a call takes, the keys that all of them compare, and the way of short rows.
+"""Sorting: which algorithm a call takes, the keys that all of them compare, and the network for short rows.
 
-All ways sort pairs of a key and a position. Keys are unsigned integers in the order of the elements (`ordered_key`):
-equal elements, and all nan, have equal keys, and keep the order of their positions. That makes the sort stable, and its
-result unique.
+All algorithms sort pairs of a key and a position. Keys are unsigned integers in the order of the elements
+(`ordered_key`): equal elements, and all nan, have equal keys, and keep the order of their positions. That makes the
+sort stable, and its result unique.
 
-Short rows go through Batcher's bitonic network (Batcher 1968), in the form in which all comparisons go one way. It is a
-loop nest, so that what makes the keys and what reads the order become one kernel with it (`rows`), in shared memory.
-Rows are filled up to a power of two with the greatest key. Longer ones are sorted digit by digit (`radix`).
+Short rows go through Batcher's bitonic network (Batcher 1968), in the form in which all comparisons have one direction.
+It is a loop nest, so that it is fused with the producer of the keys and the consumer of the order (`vertical_fusion`),
+in shared memory. Rows are padded to a power of two with the greatest key. Longer ones are sorted digit by digit
+(`radix`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from graphad.errors import LoweringError, at
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import DType, Literal, b1, f32, i32, i64, literal, u32, u64
 
-#: The longest rows that are short.
+#: The longest rows that are sorted by the network.
 SHORT: Final = 256
 
 
@@ -54,11 +55,11 @@ class Sort:
     dtype
         Of the elements of ``keys``.
     bits
-        By which elements can differ.
+        How many bits of the elements can differ.
     known
-        Whether elements are integers from 0 on, below ``2**bits``.
+        Whether elements are known to be integers from 0 on, below ``2**bits``.
     unused
-        How many of the lowest of these bits need not be looked at: they are what the sign is.
+        How many of the lowest of these bits carry no information: they equal the sign.
     """
 
     keys: str
@@ -73,19 +74,19 @@ class Sort:
 
     @property
     def key_dtype(self) -> DType:
-        """Of the integers that stand for elements."""
+        """Dtype of the keys."""
         return u32 if self.bits <= 32 else u64
 
     @property
     def greatest(self) -> Literal:
-        """A key that no other one is greater than."""
+        """The greatest key."""
         return literal((1 << self.key_dtype.bits) - 1, self.key_dtype)
 
 
 def sort_of(call: KernelCall) -> Sort:
-    """What the body ``argsort`` is called for.
+    """The sort that a call of the routine ``argsort`` stands for.
 
-    There may be a third size, of which the body itself knows nothing: the bits of elements none of which is below 0.
+    There may be a third size, which the routine itself ignores: the bits of elements that are known not to be negative.
     """
     if call.kernel != "argsort":
         message = f"there is no CUDA form of the body {call.kernel!r}; run this function with device='cpu'."
@@ -96,7 +97,7 @@ def sort_of(call: KernelCall) -> Sort:
 
 
 def unused_bits(keys: str, program: KernelProgram) -> int:
-    """How many of the lowest bits are 0 in all that ``program`` stores in ``keys``: those of 16-bit floats, widened."""
+    """How many of the lowest bits are 0 in all that ``program`` stores in ``keys``, as in widened 16-bit floats."""
     dtypes = {b.name: b.dtype for b in program.buffers}
     stored = [_zero_bits(step, keys, dtypes) for step in program.steps if keys in buffers_written(step)]
     return min(stored, default=0)
@@ -125,10 +126,10 @@ def _mantissa(dtype: DType) -> int:
 
 
 def ordered_key(body: Body, value: str, sort: Sort) -> str:
-    """``value``, an element, as an unsigned integer: less where the element comes earlier, equal where they are equal.
+    """``value``, an element, as an unsigned integer in the same order, equal where elements are equal.
 
-    Of floats the bits are, as integers, in the order of the magnitudes; those of negative ones are turned around. 0 is
-    -0, and so are denormals where comparisons take them for it.
+    The bits of floats, as integers, are in the order of the magnitudes; those of negative ones are flipped. 0 equals
+    -0, and so do denormals where comparisons flush them.
     """
     dtype, kind = sort.dtype, sort.key_dtype
     if not dtype.is_float:
@@ -153,10 +154,10 @@ class Pairs(NamedTuple):
 
 
 class Element:
-    """The element ``number`` of a row, read where ``body`` stands: of a ``source``, or (None) of what is to be sorted.
+    """The element ``number`` of a row, loaded in ``body``: from a ``source``, or (None) from what is to be sorted.
 
-    With ``ragged`` there may be none: ``inside`` is whether there is one, None if there always is. The last one is read
-    in its place.
+    With ``ragged``, ``number`` may be out of bounds: then the last element is loaded. ``inside`` names the test; it is
+    None where ``number`` is always in bounds.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Element:
         return self.body.position(i32, self.number)
 
     def or_last(self, key: str) -> str:
-        """Its key; where there is no element, one that no other is greater than."""
+        """Its key; out of bounds, the greatest key."""
         if self.inside is None:
             return key
         return self.body.let(self.sort.key_dtype, "select", self.inside, key, self.sort.greatest)
@@ -195,7 +196,7 @@ class Element:
 
 
 def sorting_network(sort: Sort, names: Names, buffers: dict[str, Buffer]) -> LoopNest:
-    """The network for every row; temporaries go to ``buffers``."""
+    """The network for every row; its temporaries are added to ``buffers``."""
     return _Network(sort, names, buffers).nest()
 
 
@@ -228,7 +229,7 @@ class _Network:
         return LoopNest((Loop(self.row, self.sort.rows, row.plain(), loc=self.sort.loc),), self.sort.loc)
 
     def _start(self, row: Body) -> None:
-        """Every element in its own place, and behind them what comes last."""
+        """Every element in its own place, followed by the padding."""
         sort, var, body = self.sort, self.names.fresh("k"), row.inner()
         element = Element(body, sort, self.row, Index(0, ((var, 1),)), ragged=self.width != sort.n)
         place = Index(0, ((self.row, self.width), (var, 1)))
@@ -240,7 +241,7 @@ class _Network:
         body.store(self.order, place, position)
 
     def _stage(self, row: Body, block: int, *, mirrored: bool) -> None:
-        """Compare each pair of the lower half of every block with one of the upper half, and swap if need be."""
+        """Compare-exchange each pair of the lower half of every block with one of the upper half."""
         outer, inner, half = self.names.fresh("j"), self.names.fresh("k"), block // 2
         base = ((self.row, self.width), (outer, block))
         low = Index(0, (*base, (inner, 1)))
@@ -259,7 +260,7 @@ class _Network:
         row.loop(outer, self.width // block, blocks)
 
     def _copy(self, row: Body) -> None:
-        """The positions of elements alone."""
+        """Store the positions alone."""
         var, body = self.names.fresh("k"), row.inner()
         position = body.load(self.order, Index(0, ((self.row, self.width), (var, 1))))
         body.store(self.sort.order, Index(0, ((self.row, self.sort.n), (var, 1))), position)

@@ -1,7 +1,7 @@
-"""Nests cut up where one point of the grid would be too much for its threads.
+"""Nests split where one point of the grid would be too much work for its threads.
 
-`distributed` gives each inner loop a nest of its own; `split_reduction` combines in two phases, `split_scan` in three.
-All of it is in a fixed order, so results do not differ from run to run.
+`distributed` gives each inner loop a nest of its own; `split_reduction` reduces in two phases, `split_scan` scans in
+three. The order of all operations is fixed, so results are deterministic.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Splitter:
     # ---- one nest per loop
 
     def distributed(self, nest: Nest, units: Sequence[Sequence[Statement]] = ()) -> list[Nest]:
-        """A nest for each inner loop with the scalars behind it; values go from one to the next through memory.
+        """A nest for each inner loop with the scalars after it; values go from one to the next through memory.
 
-        A scalar that can be computed again is; what a loop carried, or was loaded from memory since written, is stored.
+        Scalars are recomputed if possible; results of loops, and loads from memory since overwritten, are stored.
         With ``units``, consecutive pieces of a body without private temporaries, the nests are those of the pieces.
         """
         nest = self.with_copies(nest)
@@ -70,7 +70,7 @@ class Splitter:
     def with_loops_alone(
         self, body: Sequence[Statement], chosen: Callable[[Loop], bool]
     ) -> list[tuple[Statement, ...]]:
-        """``body`` in pieces, of which every ``chosen`` loop is one, with the scalars that it needs inside of it.
+        """``body`` in pieces: each ``chosen`` loop is one, with the scalars that it needs inside of it.
 
         Each piece has names of its own.
         """
@@ -105,7 +105,7 @@ class Splitter:
     # ---- reductions in two phases
 
     def split_reduction(self, nest: Nest, chunks: int, *, across: bool = False) -> list[Nest] | None:
-        """Partial results of chunks of the one inner loop, then their combination and what stands behind.
+        """Partial results of chunks of the one inner loop, then their combination and what follows the loop.
 
         With ``across``, neighbouring points stay neighbours: the chunks are the slowest axis.
         """
@@ -129,7 +129,7 @@ class Splitter:
     def _combination(
         self, nest: Nest, parts: _Parts, results: Sequence[tuple[str, Index]], chunk: Axis, size: int
     ) -> Nest:
-        """The second phase: partial results, then the iterations that are no whole chunk."""
+        """The second phase: the partial results, then the iterations of the incomplete chunk."""
         before, loop, after = parts
         rest = loop.extent - chunk.extent * size
         loads: list[Statement] = []
@@ -199,7 +199,7 @@ class Splitter:
     def _starts(
         self, nest: Nest, parts: _Parts, scan: ScanCarry, of: tuple[str, str | None], starts: str, chunk: Axis
     ) -> Nest:
-        """What each chunk starts from, and behind the last what follows it."""
+        """The value that each chunk starts from, and after the last the final value."""
         before, loop, _ = parts
         value, following, dtype = self.names.fresh("t"), self.names.fresh("t"), scan.carry.dtype
         here, running = number((*nest.grid, chunk)), scan.carry.name
@@ -221,8 +221,8 @@ class Splitter:
     def _bounded(self, decay: str, dtype: DType, loc: Loc) -> list[Let]:
         """A product of decays made finite: where it is not, the chunk's total is nan or what it multiplies is 0.
 
-        (A chunk begins from 0, so an infinite or nan decay has made its total nan; a product that overflows may do so
-        where the recurrence itself stays at 0.)
+        (A chunk starts from 0, so an infinite or nan decay has made its total nan; a product may overflow where the
+        recurrence itself stays at 0.)
         """
         names = [self.names.fresh("t") for _ in range(4)]
         most = literal(float(ml_dtypes.finfo(dtype.numpy).max), dtype)
@@ -244,12 +244,12 @@ class Splitter:
         return replace(nest, grid=(*nest.grid, chunk), body=(*before, load, scanned))
 
 
-#: What stands before the one loop of a nest, the loop, and what stands behind.
+#: The statements before the one loop of a nest, the loop, and the statements after it.
 _Parts = tuple[tuple[Statement, ...], Loop, tuple[Statement, ...]]
 
 
 def _around_loop(nest: Nest) -> _Parts | None:
-    """The parts of a nest that has exactly one inner loop, before which nothing is stored; the loop runs forwards."""
+    """A nest with exactly one inner loop, and no stores before it, in its parts; the loop is made to run forwards."""
     loops = [k for k, s in enumerate(nest.body) if isinstance(s, Loop)]
     if len(loops) != 1 or nest.private or not all(map(is_pure, nest.body[: loops[0]])):
         return None
@@ -264,7 +264,7 @@ def _piece(loop: Loop, begin: int, extent: int) -> Loop:
 
 
 def _units(body: Sequence[Statement]) -> list[list[Statement]]:
-    """``body`` cut in front of every loop but the first; scalars in front of a loop stay with the loop before."""
+    """``body`` cut before every loop but the first; scalars between loops stay with the loop before."""
     units: list[list[Statement]] = [[]]
     for s in body:
         if isinstance(s, Loop) and any(isinstance(t, Loop) for t in units[-1]):
@@ -278,7 +278,7 @@ def _can_repeat(s: Statement, written: set[str]) -> bool:
 
 
 def _again(wanted: set[str], earlier: Sequence[Statement], stored: Mapping[str, Load]) -> list[Statement]:
-    """What defines ``wanted`` in a later nest: loads of what is stored, and the statements that can be repeated."""
+    """The statements that define ``wanted`` in a later nest: loads of stored values, and recomputed ones."""
     missing, found = set(wanted), list[Statement]()
     for s in reversed(earlier):
         names = missing.intersection(defined(s))
@@ -312,9 +312,9 @@ def number(grid: Sequence[Axis], step: int = 1) -> Index:
 
 
 def _from(grid: Sequence[Axis], chunk: Axis, behind: int | None) -> Index:
-    """Where the start of a chunk is kept: ``behind`` chunks further than the current one; None: that of the first.
+    """Where the starting value of a chunk is kept: ``behind`` chunks after the current one; None: of the first.
 
-    With ``behind`` as great as the number of chunks, that of what follows the last.
+    With ``behind`` as great as the number of chunks, where the final value is kept.
     """
     at = number(grid, chunk.extent + 1)
     if behind is None:
@@ -325,7 +325,7 @@ def _from(grid: Sequence[Axis], chunk: Axis, behind: int | None) -> Index:
 
 
 def _moved(body: Sequence[Statement], name: str, to: str, strides: Sequence[tuple[str, int]]) -> tuple[Statement, ...]:
-    """``body`` with what it keeps in ``name`` kept in ``to``, further on by ``strides``."""
+    """``body`` accessing ``to`` instead of ``name``, at an index advanced by ``strides``."""
 
     def one(s: Statement) -> Statement:
         match s:

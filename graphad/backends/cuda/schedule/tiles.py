@@ -1,7 +1,7 @@
-"""Transposed reads by way of shared memory.
+"""Transposed reads tiled through shared memory.
 
-Neighbouring threads should touch neighbouring elements. Where an elementwise nest stores along one axis and reads along
-another, it is cut into square tiles: a block loads a tile along the axis of the read, and goes on from shared memory
+Accesses of neighbouring threads should be coalesced. Where an elementwise nest stores along one axis and reads along
+another, it is cut into square tiles: a block loads a tile along the axis of the read, and continues from shared memory
 along the axis of the store. Walk of one example, ``y = x.T + b`` for ``x: f32[64,64]``::
 
     for i_tile0, j_tile0 in 2, 2 at once:
@@ -13,8 +13,8 @@ along the axis of the store. Walk of one example, ``y = x.T + b`` for ``x: f32[6
         t0 = tile0[i_in1 + 33*j_in1]
         ...
 
-The rows of a tile in shared memory are one element further apart than they are long, so that neighbours along either
-axis lie in different banks. What is left over at the edges is computed without tiles.
+The rows of a tile in shared memory are padded by one element, so that neighbours along either axis lie in different
+banks. The remainder at the edges is computed without tiles.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from graphad.backends.loops.rewrites import substituted
 
 #: Threads that work on a tile.
 TILE_THREADS: Final = 256
-#: Bytes of shared memory that the tiles of a block may fill: two blocks of them leave room for more on every device.
+#: Bytes of shared memory that the tiles of a block may use: at least two blocks fit on every device.
 _ROOM: Final = MOST_SHARED // 2
 
 _Maker = Callable[[Index], Sequence[Statement]]
 
 
 def tiled(nest: Nest, splitter: Splitter, limits: Limits) -> tuple[Nest, list[Nest]] | None:
-    """``nest`` over whole tiles, for blocks of `TILE_THREADS`, and over what is left; None where tiles do not pay."""
+    """``nest`` over whole tiles, for blocks of `TILE_THREADS`, and over the remainder; None where tiles do not pay."""
     nest = arranged(nest)
     along = _stored_along(nest)
     across = None if along is None else _read_along(nest, along, limits)
@@ -61,7 +61,7 @@ def tiled(nest: Nest, splitter: Splitter, limits: Limits) -> tuple[Nest, list[Ne
 
 
 def _stored_along(nest: Nest) -> Axis | None:
-    """The axis along which an elementwise nest stores neighbouring elements; None if it is none."""
+    """The axis along which an elementwise nest stores contiguously; None for other nests."""
     if nest.private or not all(isinstance(s, (Let, Position, Load, Store)) for s in nest.body):
         return None
     stores = [s for s in nest.body if isinstance(s, Store)]
@@ -74,7 +74,7 @@ def _stored_along(nest: Nest) -> Axis | None:
 
 
 def _read_along(nest: Nest, along: Axis, limits: Limits) -> Axis | None:
-    """The axis of the most loads that move along it by one element, and along ``along`` by more."""
+    """The axis with the most loads that are contiguous along it, and strided along ``along``."""
     axes = [a for a in nest.grid if a is not along and a.extent >= limits.tile]
     across = max(axes, key=lambda a: len(_crossing(nest, along, a)), default=None)
     if across is None or along.extent < limits.tile or not _crossing(nest, along, across):
@@ -93,7 +93,7 @@ def _crossing(nest: Nest, along: Axis, across: Axis) -> list[Load]:
 
 
 def _cut(nest: Nest, axis: Axis, size: int) -> tuple[Nest, list[Nest]]:
-    """``nest`` over the whole tiles of ``axis``, and over its last points if those are none."""
+    """``nest`` over the whole tiles of ``axis``, and over its remaining points."""
     whole = axis.extent - axis.extent % size
     if whole == axis.extent:
         return nest, []
@@ -108,7 +108,7 @@ def _cut(nest: Nest, axis: Axis, size: int) -> tuple[Nest, list[Nest]]:
 def _by_tiles(
     nest: Nest, along: Axis, across: Axis, tiles: dict[str, str], splitter: Splitter, size: int
 ) -> Nest:  # fmt: skip
-    """``nest``, of whole tiles, with a point of the grid for each of them."""
+    """``nest``, over whole tiles, with a point of the grid for each tile."""
     names = splitter.names
     outer = {a.var: names.fresh(f"{a.var}_tile") for a in (across, along)}
     grid = [a for a in nest.grid if a.var not in outer]

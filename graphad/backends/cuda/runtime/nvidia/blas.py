@@ -1,7 +1,7 @@
-"""Matrix products by cuBLASLt, called through ctypes: its Python bindings would bring half a toolkit along.
+"""Matrix products by cuBLASLt, called through ctypes: its Python bindings depend on half of the toolkit.
 
-cuBLASLt counts by columns, programs here by rows. A row-major matrix is the transpose of a column-major one with the
-same memory, and ``C = A B`` is ``C^T = B^T A^T``: the operands change places, and nothing is copied.
+cuBLASLt is column-major, programs here are row-major. A row-major matrix is the transpose of a column-major one with
+the same memory, and ``C = A B`` is ``C^T = B^T A^T``: the operands are swapped, and nothing is copied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import DeviceError
 from graphad.ir.types import DType, bf16, f16, f32, f64
 
-#: Bytes of device memory that products may work in. It is there before anything is captured.
+#: Bytes of the workspace of products, which is allocated before anything is captured.
 WORKSPACE_BYTES: Final = 32 << 20
 
 # Names and numbers of cublasLt.h, cublas_api.h and library_types.h.
@@ -86,7 +86,7 @@ class _Algorithm(ctypes.Structure):
 
 
 class Descriptors:
-    """What cuBLASLt must know of a product; made without a GPU.
+    """cuBLASLt's descriptors of a product; made without a GPU.
 
     Attributes
     ----------
@@ -116,11 +116,11 @@ class Descriptors:
         self.one, self.zero = number(1), number(0)
 
     def set_bias(self, address: int) -> None:
-        """Say where the bias lies; it is read when the product is queued."""
+        """Set the address of the bias; cuBLASLt reads it when the product is queued."""
         self._set("MatmulDesc", self.product, _DESC_BIAS_POINTER, ctypes.c_void_p(address))
 
     def algorithm(self, handle: ctypes.c_void_p, alignments: tuple[int, int, int]) -> _Algorithm:
-        """The algorithm that cuBLASLt thinks is best for operands that are aligned like this."""
+        """The algorithm that cuBLASLt's heuristic ranks first for operands with these alignments."""
         preference = self._make("MatmulPreference")
         self._set("MatmulPreference", preference, _PREF_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
         for k, alignment in enumerate((*alignments, alignments[2])):
@@ -137,7 +137,7 @@ class Descriptors:
             )  # fmt: skip
         finally:
             self.library.cublasLtMatmulPreferenceDestroy(preference)
-        for candidate in found[: count.value]:  # best first; those that it has looked at and found wanting say so
+        for candidate in found[: count.value]:  # best first; those that do not apply have an error status
             if candidate.state == 0 and candidate.workspace <= WORKSPACE_BYTES:
                 return candidate
         raise DeviceError("cuBLASLt has no algorithm for this matrix product; please report its shapes.")
@@ -181,8 +181,8 @@ class CublasLt:
         first, second, result = b + g.b.offset * size, a + g.a.offset * size, c + g.c.offset * result_size
         if isinstance(g, FusedGemm) and bias is not None:
             bias += g.bias_offset * result_size
-        # What algorithms ask of the result's alignment they ask of the bias, which is added to its columns. All the
-        # matrices of a batch must be aligned.
+        # The bias, which is added to its columns, must be aligned as the result is, and so must all matrices of a
+        # batch.
         steps = [g.b_step * size, g.a_step * size, g.c_step * result_size] if g.batch > 1 else [0, 0, 0]
         alignments = (
             _alignment(first | steps[0]), _alignment(second | steps[1]), _alignment(result | steps[2] | (bias or 0))
@@ -214,14 +214,14 @@ def _alignment(address: int) -> int:
 
 
 def _epilogue(g: Gemm) -> int:
-    """What is done to the elements of the result. Our columns are its rows, each of which has one bias."""
+    """The epilogue. Our columns are cuBLASLt's rows, each of which has one bias."""
     if not isinstance(g, FusedGemm):
         return _EPILOGUE_DEFAULT
     return (g.bias is not None) * _EPILOGUE_BIAS + g.relu * _EPILOGUE_RELU or _EPILOGUE_DEFAULT
 
 
 def _nameless(g: Gemm) -> Gemm:
-    """``g`` without what does not matter for how it is computed."""
+    """``g`` without the names of its buffers, on which the algorithm does not depend."""
     a, b, c = [replace(m, buffer="", offset=0) for m in (g.a, g.b, g.c)]
     g = replace(g, a=a, b=b, c=c, loc=None)
     return replace(g, bias="", bias_offset=0) if isinstance(g, FusedGemm) and g.bias is not None else g

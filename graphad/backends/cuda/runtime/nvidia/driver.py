@@ -1,6 +1,6 @@
-"""A GPU through NVIDIA's driver, which ``cuda.core`` calls for us. All work goes to one stream of our own.
+"""A GPU through NVIDIA's driver, by way of ``cuda.core``. All work goes to one stream of our own.
 
-What ``cuda.core`` does not offer goes to ``cuda.bindings.driver``, one to one the driver's C interface (`Calls`):
+What ``cuda.core`` lacks goes to ``cuda.bindings.driver``, which is the driver's C interface (`Calls`):
 making a context current for a while only, asking how much memory is free, allowing a kernel more shared memory,
 page-locked memory (`pinned`), and loading machine code, for ``cuda.core`` never unloads what it has loaded
 (NVIDIA/cuda-python#1670).
@@ -57,7 +57,7 @@ class Calls:
 
 
 def _error(device: Device, title: str, text: str) -> Exception:
-    """What a status of the driver is raised as."""
+    """The exception for a status of the driver."""
     message = f"{device}: the driver reports {title}: {text}."
     if title == "CUDA_ERROR_OUT_OF_MEMORY":
         return MemoryError(message)
@@ -67,7 +67,7 @@ def _error(device: Device, title: str, text: str) -> Exception:
 
 
 class Function:
-    """A kernel of a loaded module, which it keeps loaded."""
+    """A kernel of a loaded module; it keeps the module loaded."""
 
     def __init__(self, kernel: Any, module: _Held) -> None:
         self.kernel = kernel
@@ -76,7 +76,7 @@ class Function:
 
 
 class _Held:
-    """Something of the driver's that is given back when nobody holds it: later, for now may be a bad moment."""
+    """A resource of the driver that is released some time after it is dropped, when it is safe to do so."""
 
     def __init__(self, thing: Any, release: Callable[[], object], dropped: deque[Callable[[], object]]) -> None:
         self.thing = thing
@@ -88,7 +88,7 @@ class _Held:
 
 
 class _Reporting:
-    """Errors of ``cuda.core`` within a ``with`` are raised as ours."""
+    """A context in which errors of ``cuda.core`` are raised as ours."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -105,7 +105,7 @@ class _Reporting:
 
 
 class _Current(_Reporting):
-    """Makes a context the current one of this thread for the time of a ``with``, and locks the stream; re-entrant."""
+    """Makes a context the current one of this thread within a ``with``, and locks the stream; re-entrant."""
 
     def __init__(self, calls: Calls, context: Any) -> None:
         super().__init__(calls.device)
@@ -160,15 +160,15 @@ class Driver:
         self.name = str(gpu.name)
         major, minor = gpu.compute_capability
         self.architecture = architecture_for(major, minor, f"{device} ({self.name})")
-        # `gpu.set_current` would leave the GPU the current one of this thread, whatever other libraries had chosen.
+        # `gpu.set_current` would change the current GPU of this thread, which other libraries may have chosen.
         self._context = self._calls("cuDevicePrimaryCtxRetain", self._calls("cuDeviceGet", device.index))
         self.lock = _Current(self._calls, self._context)
         with self.lock:
             gpu.set_current()
             self._stream = gpu.create_stream(options=core.StreamOptions(nonblocking=True))
-            # A pool of our own gives back to the system what is freed; `Allocator` keeps what will be used again.
+            # A pool of our own returns freed memory to the system: caching is the work of `Allocator`.
             self._pool = core.DeviceMemoryResource(gpu, core.DeviceMemoryResourceOptions())
-            self._events = deque([gpu.create_event()])  # that nobody waits for
+            self._events = deque([gpu.create_event()])  # for reuse: nobody waits for them
         self.stream = int(self._stream.handle)
         self._buffers: dict[int, Any] = {}  # by address
         self._pinned = PinnedBuffers(self._calls, self._stream)
@@ -213,7 +213,7 @@ class Driver:
             self._stream.sync()
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
-        """Copy within the device, or from and to it: which of these, the driver knows from the addresses."""
+        """Copy within the device, or from and to it: the driver tells these apart by the addresses."""
         at = self._core.Buffer.from_handle
         with self.lock:
             at(source, nbytes).copy_to(at(target, nbytes), stream=self._stream)
@@ -264,7 +264,7 @@ class Driver:
                 work()
                 graph = builder.end_building().complete()
             except BaseException:
-                del builder  # which ends the recording, broken or not; `close` would complain of a broken one
+                del builder  # which ends the capture, even an invalidated one, of which `close` would complain
                 raise
             builder.close()
             return _Held(graph, graph.close, self._dropped)
@@ -275,7 +275,7 @@ class Driver:
             captured.thing.launch(self._stream)
 
     def synchronize(self) -> None:
-        """Wait for all queued work; what went wrong in it is raised here. Others may queue more in the meantime."""
+        """Wait for all queued work; errors in it are raised here. Other threads may queue more in the meantime."""
         with self.lock:
             free = self._events[0] if self._events else None
             event = self._stream.record(free)
@@ -311,7 +311,7 @@ class Driver:
         function.shared_bytes = nbytes
 
     def _release_dropped(self) -> None:
-        """Unload modules and destroy captured graphs that nobody holds any more, once they have run."""
+        """Unload modules and destroy captured graphs that were dropped, once they have run."""
         if self._dropped and not sys.is_finalizing():
             self._stream.sync()
             while self._dropped:
@@ -323,7 +323,7 @@ def _launch_config(make: Callable[..., Any], blocks: int, threads: int, shared_b
 
 
 def architecture_for(major: int, minor: int, device: str) -> str:
-    """The architecture to make code for: of the same generation, and not newer than the GPU.
+    """The architecture to generate code for: of the same generation, and not newer than the GPU.
 
     >>> architecture_for(9, 0, "cuda:0"), architecture_for(8, 8, "cuda:0")
     ('sm_90', 'sm_87')

@@ -1,4 +1,4 @@
-"""Page-locked memory of the host: what is copied from there to a GPU goes on while the host does something else."""
+"""Page-locked memory of the host: copies from it to a GPU are asynchronous."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class _Buffer:
 
 
 class PinnedBuffers:
-    """Buffers through which arrays go to one GPU, each used again when the copy from it has ended.
+    """Page-locked buffers for uploads to one GPU, each reused when the copy from it has ended.
 
-    They are there for as long as the process is.
+    They live as long as the process.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class PinnedBuffers:
         Calls of the driver by name. ``cuda.core`` has page-locked memory too, but frees it by the default stream of
         the context that happens to be current, and complains if none is.
     stream
-        That of ``cuda.core`` on which the copies are queued.
+        The stream of ``cuda.core`` on which the copies are queued.
     """
 
     def __init__(self, calls: Callable[..., Any], stream: Any) -> None:
@@ -54,7 +54,7 @@ class PinnedBuffers:
             buffer.ready = self._stream.record(buffer.ready)
 
     def _take(self, nbytes: int) -> _Buffer:
-        """The buffer of this size that has rested longest, or a new one while there are few."""
+        """The least recently used buffer of this size, or a new one while there are few."""
         size = max(1 << (nbytes - 1).bit_length(), _SMALLEST)
         buffers = self._buffers.setdefault(size, [])
         if len(buffers) < _KEPT:

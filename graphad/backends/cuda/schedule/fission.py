@@ -1,7 +1,7 @@
-"""Nests taken apart where nothing holds their loops together: each piece can then have as many threads as it needs.
+"""Loop fission: independent loops of a nest become nests of their own, each with as many threads as it needs.
 
-An optimiser's update of all parameters comes as one nest with a loop for each array; `bundles` makes one launch of what
-becomes of them.
+An optimiser's update of all parameters comes as one nest with a loop for each array; `horizontal_fusion` makes one
+launch of the kernels that these become.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store
 from graphad.backends.loops.rewrites import Names, defined, is_pure, loops_of, renamed, substituted, used
 from graphad.backends.loops.visit import walk
 
-#: How many times as many statements pieces may have in all: scalars that several need are computed in each.
+#: By how much the statements may grow in all: scalars that several pieces need are recomputed in each.
 _MOST_GROWTH: Final = 4
 
 
 def independent_pieces(body: Sequence[Statement], names: Names) -> list[tuple[Statement, ...]]:
-    """``body`` in pieces of which none uses what another one computes or writes, each with names of its own.
+    """``body`` cut into independent pieces, each with names of its own.
 
-    Scalars that can be computed again do not hold pieces together.
+    Scalars that can be recomputed are no dependence between pieces.
 
     >>> from graphad.backends.loops.ir import Index, Load, Loop, Store
     >>> at = Index(0, (("i", 1),))
@@ -40,9 +40,9 @@ def n_pieces(body: Sequence[Statement]) -> int:
 
 
 def independent_loops(loop: Loop, names: Names) -> list[Loop]:
-    """``loop`` as several, if what it does for each ``var`` has parts that have nothing to do with each other.
+    """``loop`` distributed over the independent parts of its body.
 
-    Parts that read the same memory as ``var`` moves stay together, so that it is read once.
+    Parts that read the same elements stay together, so that these are read once.
     """
     if loop.carries:
         return [loop]
@@ -55,7 +55,7 @@ def independent_loops(loop: Loop, names: Names) -> list[Loop]:
 
 
 def _pieces(body: Sequence[Statement], members: Sequence[set[int]], names: Names) -> list[tuple[Statement, ...]]:
-    """For each set of places in ``body`` the statements there, and the scalars that they need."""
+    """For each set of positions in ``body`` the statements there, and the scalars that they need."""
     if len(members) < 2:
         return [tuple(body)]
     makers = {name: k for k, s in enumerate(body) for name in defined(s)}
@@ -80,9 +80,9 @@ def _pieces(body: Sequence[Statement], members: Sequence[set[int]], names: Names
 
 
 def _components(body: Sequence[Statement], var: str | None = None) -> list[set[int]]:
-    """The places of statements that depend on each other, or touch the same memory as ``var`` moves.
+    """Connected components of the statements (their positions), by dependence and by memory shared along ``var``.
 
-    Scalars that can be computed again are in none of them.
+    Scalars that can be recomputed are in none of them.
     """
     written = {s.buffer for s in walk(body) if isinstance(s, Store)}
     home: dict[int, int] = {}  # of each such statement, another one of its component; the first is its own
@@ -114,13 +114,13 @@ def _components(body: Sequence[Statement], var: str | None = None) -> list[set[i
 
 
 def _counts(access: Load | Store, written: set[str], var: str | None) -> bool:
-    """Whether accesses of one buffer hold two statements together."""
+    """Whether accesses to one buffer make two statements one component."""
     moves = var is not None and (access.dynamic is not None or any(v == var for v, _ in access.index.terms))
     return moves or access.buffer in written
 
 
 def is_flat(loop: Loop) -> bool:
-    """Whether a loop, with those that are its whole body, does the same for each element, with nothing carried on."""
+    """Whether a loop, with those perfectly nested in it, is elementwise and carries nothing."""
     inner = loops_of(loop.body)
     if loop.carries or len(inner) > 1:
         return False

@@ -1,13 +1,14 @@
-"""Products of the 16-bit floats as such: what they read and write is not widened on the way.
+"""Matrix products that read and write 16-bit floats, instead of f32 temporaries.
 
-A lowered program widens the factors of such a product into temporaries of f32, and rounds the result that it finds in
-another: that is what the product means, and all that a CPU has. Tensor cores multiply the 16-bit floats themselves, and
-sum in f32. So a temporary becomes one of 16 bits where nothing is lost by that:
+A lowered program widens the factors of such a product into temporaries of f32, and rounds its result from another: that
+is what the product means, and all that a CPU has. Tensor cores multiply 16-bit floats, and sum in f32. So a temporary
+is narrowed to 16 bits where this loses nothing:
 
-- all that is stored there was widened from 16 bits, and products that read it have two such factors, or
-- products of such factors store there, and all that reads it rounds to 16 bits.
+- all values stored there were widened from 16 bits, and products that read it have two such factors, or
+- products of such factors store there, and all its readers round to 16 bits.
 
-What else reads the first kind widens what it finds. What thereby becomes a copy of another buffer is not made.
+Other readers of the first kind widen what they load. A temporary that thereby becomes a copy of another buffer is
+eliminated.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from graphad.backends.loops.rewrites import Names, alive, loops_of, names_of, re
 from graphad.backends.loops.visit import bare, rebuilt, replaced, walk
 from graphad.ir.types import DType, Literal, bf16, f16, f32, literal
 
-#: A copy is read in the place of what it was made of only if that is as well aligned, for words of so many bytes.
+#: A copy is eliminated only if its source is as well aligned, to words of so many bytes.
 _WORD: Final = 16
 
 
 def with_half_products(program: KernelProgram) -> KernelProgram:
-    """``program`` with products of f16 and bf16, whose results are what they were but for the order of sums."""
+    """``program`` with products of f16 and bf16; results are the same up to the order of sums."""
     for dtype in (f16, bf16):
         narrow = _narrow(program, dtype)
         if narrow:
@@ -54,7 +55,7 @@ def with_half_products(program: KernelProgram) -> KernelProgram:
 
 
 class _Values:
-    """The values of a nest, and whether they are ones of ``dtype`` that were widened."""
+    """The values of a nest, and which of them were widened from ``dtype``."""
 
     def __init__(self, body: Sequence[Statement], buffers: Iterable[Buffer], dtype: DType) -> None:
         self.dtype = dtype
@@ -66,15 +67,15 @@ class _Values:
         self.narrow |= {c.name for s in self.statements if isinstance(s, Loop) for c in s.carries if c.dtype is dtype}
 
     def widens(self, s: Statement) -> bool:
-        """Whether ``s`` makes a value of f32 of one of ``dtype``."""
+        """Whether ``s`` widens a value of ``dtype`` to f32."""
         return isinstance(s, Let) and s.op == "cast" and s.dtype is f32 and s.args[0] in self.narrow
 
     def rounds(self, s: Statement) -> bool:
-        """Whether ``s`` makes a value of ``dtype`` of another."""
+        """Whether ``s`` rounds a value to ``dtype``."""
         return isinstance(s, Let) and s.op == "cast" and s.dtype is self.dtype
 
     def is_exact(self, value: Operand, exact: set[str]) -> bool:
-        """Whether ``value`` loses nothing in ``dtype``, provided that no element of the buffers ``exact`` does."""
+        """Whether ``dtype`` holds ``value`` exactly, provided that it holds all elements of the buffers ``exact``."""
         if isinstance(value, Literal):
             return value is literal(literal(value.item(), self.dtype).item(), value.dtype)
         match self.made.get(value):
@@ -88,14 +89,14 @@ class _Values:
                 return False
 
     def not_only_rounded(self) -> set[str]:
-        """The buffers of which something is read that is not rounded at once."""
+        """The buffers with a load whose value is used other than by rounding it."""
         others = [bare(s) for s in self.statements if not self.rounds(s)]
         names = used(others)
         return {s.buffer for s in self.statements if isinstance(s, Load) and s.name in names}
 
 
 def _narrow(program: KernelProgram, dtype: DType) -> set[str]:
-    """The temporaries that become ones of ``dtype``."""
+    """The temporaries that can be narrowed to ``dtype``."""
     products = [s for s in program.steps if isinstance(s, Gemm)]
     nests = [_Values(s.body, program.buffers, dtype) for s in program.steps if products and isinstance(s, LoopNest)]
     if not any(nest.narrow for nest in nests):
@@ -122,7 +123,7 @@ def _narrow(program: KernelProgram, dtype: DType) -> set[str]:
 
 
 def _narrowed(program: KernelProgram, narrow: set[str], dtype: DType) -> KernelProgram:
-    """``program`` with the temporaries ``narrow`` of ``dtype``."""
+    """``program`` with the temporaries ``narrow`` narrowed to ``dtype``."""
     nests = [s for s in program.steps if isinstance(s, LoopNest)]
     names = Names([*[b.name for b in program.buffers], *[n for s in nests for n in names_of(s.body)]])
 
@@ -141,7 +142,7 @@ def _narrowed(program: KernelProgram, narrow: set[str], dtype: DType) -> KernelP
 
 
 class _Rewriter:
-    """Takes one nest to the form in which some of its buffers have 16 bits."""
+    """Rewrites one nest for buffers that were narrowed to 16 bits."""
 
     def __init__(self, values: _Values, narrow: set[str], names: Names) -> None:
         self.values = values
@@ -173,7 +174,7 @@ class _Rewriter:
                 return (s,)
 
     def _half(self, value: Operand) -> tuple[Operand, list[Statement]]:
-        """An exact value in 16 bits, and what has to be computed for it."""
+        """An exact value in 16 bits, and the statements that compute it."""
         dtype = self.values.dtype
         if isinstance(value, Literal):
             return literal(value.item(), dtype), []
@@ -188,7 +189,7 @@ class _Rewriter:
 
 
 def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple[Statement, ...]:
-    """``body`` without what nothing reads, and without the loops that then have nothing left to do."""
+    """``body`` without dead values, and without the loops that are then empty."""
     kept: list[Statement] = []
     for s in body:
         if isinstance(s, Loop):
@@ -202,14 +203,14 @@ def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple
 
 
 class _Origin(NamedTuple):
-    """The buffer in which the elements of a copy lie as well, so many elements further on."""
+    """The source of a copy: the buffer that holds the same elements, at an offset."""
 
     buffer: str
     distance: int
 
 
 def _without_copies(program: KernelProgram, dtype: DType) -> KernelProgram:
-    """``program`` without the temporaries of ``dtype`` that are copies of other buffers, which are read instead."""
+    """``program`` without the temporaries of ``dtype`` that are copies; their sources are read instead."""
     copies = _Copies(program.steps)
     gone = {b.name for b in program.buffers if b.role == "temporary" and b.dtype is dtype and copies.redirect(b)}
     steps = tuple([s for s in copies.steps if not isinstance(s, LoopNest) or s.body])
@@ -230,7 +231,7 @@ class _Copies:
                 self.writers[name].add(k)
 
     def redirect(self, copy: Buffer) -> bool:
-        """Have the original read, and the copy not made; False if ``copy`` is none, or who reads it cannot be told."""
+        """Redirect the readers of ``copy`` to its source, and drop it; False if that cannot be done."""
         origin = self._origin(copy)
         if origin is None:
             return False
@@ -240,7 +241,7 @@ class _Copies:
         return True
 
     def _origin(self, copy: Buffer) -> _Origin | None:
-        """Where else the elements of a temporary lie from when it is written until it is read for the last time."""
+        """The source of a temporary, if its elements stay there unchanged until the temporary's last reader."""
         if len(self.writers[copy.name]) != 1:
             return None
         (k,) = self.writers[copy.name]
@@ -278,7 +279,7 @@ def _moves(index: Index) -> dict[str, int]:
 
 
 def _redirected(step: Step, name: str, origin: _Origin) -> Step:
-    """``step`` reading the origin of the copy ``name``, and not making the copy."""
+    """``step`` reading the source of the copy ``name``, without the stores that make the copy."""
 
     def one(s: Statement) -> Sequence[Statement]:
         match s:

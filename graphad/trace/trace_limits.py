@@ -1,4 +1,4 @@
-"""Traces that grow without end: Python loops that do not stop while they are traced."""
+"""Limits on the size of traces, for Python loops that do not end while they are traced."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 #: Equations of a trace, or turns of a loop, at which there is a warning.
 WARN_EQUATIONS: Final = 100_000
-#: A line that looks at a value more often than this is taken for the condition of a loop.
+#: A line that observes values more often than this is taken for the condition of a loop.
 _MANY_TURNS: Final = 100
 
 
 class Turns:
-    """How often Python has looked at a value at one line, and the value it saw last."""
+    """How often Python has observed a value at one line, and the last such value."""
 
-    __slots__ = ("atom", "count", "growth")
+    __slots__ = ("atom", "count", "next_warning")
 
     def __init__(self) -> None:
         self.count = 0
         self.atom: Atom = 0
-        self.growth = min(WARN_EQUATIONS, config.max_equations)
+        self.next_warning = min(WARN_EQUATIONS, config.max_equations)
 
 
 def grown(trace: Trace, count: int) -> int:
-    """Warn that ``trace`` has ``count`` equations or turns, or refuse to go on; the count at which to ask again."""
+    """Warn that ``trace`` has ``count`` equations or turns, or raise; returns the count for the next check."""
     limit = config.max_equations
     if count >= limit:
         raise EndlessTraceError(
             f"{_report(trace)}The limit is config.max_equations = {limit:,}; raise it with "
             "config.update('max_equations', ...) if the program is meant to be that long."
         )
-    if trace.growth < limit:  # once a trace
-        trace.growth = limit
+    if trace.next_warning < limit:  # once a trace
+        trace.next_warning = limit
         place = source_of(user_loc(2)) or ("<unknown>", 1)
         warnings.warn_explicit(_report(trace), GrowthWarning, *place)
     return limit
@@ -72,6 +72,6 @@ def _compared(trace: Trace, atom: Atom) -> list[DType]:
 
 
 def _longest_loop(trace: Trace) -> tuple[Loc, Turns | None]:
-    """The line that has been looked at most often, if that was in a loop."""
+    """The line with the most observations, if it is in a loop."""
     loc, turns = max(trace.turns.items(), key=lambda item: item[1].count, default=(None, None))
     return (loc, turns) if turns is not None and turns.count > _MANY_TURNS else (None, None)

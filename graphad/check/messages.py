@@ -1,4 +1,4 @@
-"""What is found, in words: the user's line first, then the equation and the numbers."""
+"""Messages about faults and origins: the user's line first, then the equation and the numbers."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def fault_text(fault: Fault) -> str:
         case "backward":
             what = f"the {ordinal}backward rule of {name} is wrong: the cotangent{of}{there} is"
         case _:
-            what = f"the batching rule of {name} is wrong: with lanes{of} the element{there} of its result is"
+            what = f"the batching rule of {name} is wrong: with a batch axis{of} the element{there} of its result is"
     return at(user_line(fault.loc), f"{what} {numbers}:{quoted(fault.loc)}{met}")
 
 

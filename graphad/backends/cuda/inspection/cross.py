@@ -1,6 +1,6 @@
-"""A graph compiled for a GPU that need not be there: every text on the way to the GPU's machine code.
+"""Cross-compilation for a GPU that need not be there: every text on the way to the GPU's machine code.
 
-`executable` runs programs; this module only looks at them, for any architecture, with neither GPU nor driver.
+`executable` runs programs; this module only shows them, for any architecture, with neither GPU nor driver.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from graphad.config import config
 from graphad.device import Device
 from graphad.ir.graph import Graph
 
-#: What is compiled for where neither an architecture is named nor a GPU is there to ask.
+#: The architecture if none is named and no GPU is there to ask.
 ARCHITECTURE: Final = "sm_90"
 
 
@@ -70,12 +70,12 @@ class CrossCompiled:
 
     @cached_property
     def launched(self) -> EmittedModule:
-        """The same without the user's lines: what is launched, and assembled once for equal programs."""
+        """The same without the user's lines, as it is launched: equal programs are assembled once."""
         return self._emit(comments=False)
 
     @cached_property
     def assembled(self) -> Assembled:
-        """The machine code, and what the assembler says of it; `DeviceError` where it is not installed."""
+        """The machine code, and the assembler's report; `DeviceError` where the assembler is not installed."""
         return cubin(self.launched.ptx, self.architecture)
 
     def text(self, stage: str) -> str:
@@ -113,7 +113,7 @@ class CrossCompiled:
 
 
 def cross_compile(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:
-    """``graph`` as ``device`` would run it; by default for the architecture of that GPU, if it is there."""
+    """Compile ``graph`` for ``device``; by default for the architecture of that GPU, if it is there."""
     return CrossCompiled(graph, graph.name, architecture or _architecture_of(device), has_gemm=not device.is_emulated)
 
 

@@ -7,10 +7,10 @@ import pytest
 
 import graphad.numpy as gnp
 from graphad import lax
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.text import format_device_program
-from graphad.backends.cuda.schedule.followers import with_followers_joined
 from graphad.backends.cuda.schedule.limits import LIMITS
+from graphad.backends.cuda.schedule.scan_epilogues import with_scan_epilogues
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Buffer, Carry, Copy, Index, Let, Load, Loop, LoopNest, Store
 from graphad.backends.loops.rewrites import Names
@@ -92,7 +92,7 @@ BODY = (Load("c", "t", J), Let("d", f32, "mul", ("c", "c")), Store("y", J, "d"))
 
 def joined(*steps):
     buffers = {n: Buffer(n, f32, 50, r) for n, r in (("x", "input"), ("y", "output"), ("t", "temporary"))}
-    return with_followers_joined(steps, Names(["a", "b", "c", "d", "s"]), buffers)
+    return with_scan_epilogues(steps, Names(["a", "b", "c", "d", "s"]), buffers)
 
 
 def follower(*body, extent=50, **options):
@@ -120,7 +120,7 @@ OTHERS = {
 
 
 @names("name", OTHERS)
-def test_no_followers(name):
+def test_no_epilogues(name):
     steps = (LEADER, *OTHERS[name])
     assert joined(*steps) == list(steps)
 

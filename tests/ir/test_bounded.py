@@ -8,9 +8,9 @@ import weakref
 import numpy as np
 
 from graphad.ir import types
+from graphad.ir.bounded import BoundedDict
 from graphad.ir.builder import Builder
 from graphad.ir.primitive import PRIMITIVES
-from graphad.ir.recent import Recent
 from graphad.ir.types import aval, f32, f64, literal
 from graphad.primitives.control import jit
 from graphad.primitives.elementwise import add, sin
@@ -20,7 +20,7 @@ MANY = 3 * types._RECENT
 
 
 def test_the_oldest_quarter_goes():
-    table = Recent(8)
+    table = BoundedDict(8)
     for n in range(9):
         table[n] = -n
     assert table == {n: -n for n in range(2, 9)}
@@ -30,7 +30,7 @@ def test_the_oldest_quarter_goes():
 
 
 def test_a_table_of_one():
-    table = Recent(1)
+    table = BoundedDict(1)
     for n in range(3):
         table[n] = n
         assert table == {n: n}

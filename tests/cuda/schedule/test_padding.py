@@ -8,10 +8,10 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.schedule.limits import LIMITS
-from graphad.backends.cuda.schedule.margins import with_margins_asked_for
+from graphad.backends.cuda.schedule.padding import with_padding_folded
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Buffer, Copy, Index, Let, Load, Loop, LoopNest, Store
 from graphad.backends.loops.rewrites import Names
@@ -115,7 +115,7 @@ READ = LoopNest((Loop("i", 60, USE),))
 def asked(*steps):
     roles = {"x": "input", "y": "output", "z": "output", "t": "temporary"}
     buffers = {n: Buffer(n, f32, 60, role) for n, role in roles.items()}
-    return with_margins_asked_for(steps, Names(["a", "b", "e"]), buffers)
+    return with_padding_folded(steps, Names(["a", "b", "e"]), buffers)
 
 
 def test_the_temporary_is_gone():

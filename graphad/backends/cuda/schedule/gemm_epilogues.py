@@ -1,7 +1,7 @@
-"""Matrix products that take over what is done to their elements: a bias for each column, and relu.
+"""Epilogues of matrix products: a bias for each column, and relu, fused into the product.
 
-A nest that reads each element of a product once, and alone, is a launch and a way through memory for next to nothing:
-the product can store what the nest would. Others that read the product keep it from that.
+Where the only reader of a product is an elementwise nest, the product can store what the nest would: this saves a
+launch, and a pass through memory. A second reader of the product prevents it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from graphad.ir.types import DType, literal
 _BIAS_ALIGNMENT: Final = 16
 
 
-def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -> tuple[Step, ...]:
+def with_gemm_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -> tuple[Step, ...]:
     """The steps of ``program``, each matrix product with the nest behind it in one where that is possible.
 
     Parameters
@@ -42,7 +42,7 @@ def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -
     has_gemm
         Whether a library computes the products; else it is kernels of our own, which do all that a `FusedGemm` says.
     fast_math
-        Take it that there is no nan, and round a 16-bit product and its bias together, once.
+        Assume no NaNs, and round a 16-bit product and its bias together, once.
     """
     users = Counter(name for s in program.steps for name in reads(s) | writes(s))
     own = {b.name for b in program.buffers if b.role == "temporary" and users[b.name] == 2}  # one writes, one reads
@@ -60,7 +60,7 @@ def with_epilogues(program: KernelProgram, *, has_gemm: bool, fast_math: bool) -
 
 
 def _product_before(step: Step, done: Sequence[Step], own: set[str]) -> Gemm | None:
-    """The product whose result is one of ``own`` that ``step`` reads, if it may as well be computed only now."""
+    """The product whose result is one of ``own`` that ``step`` reads, if it can be moved down to here."""
     wanted = reads(step) & own
     if not wanted:
         return None
@@ -73,17 +73,17 @@ def _product_before(step: Step, done: Sequence[Step], own: set[str]) -> Gemm | N
 
 
 def _allowed(g: FusedGemm, *, has_gemm: bool, fast_math: bool) -> bool:
-    """Whether this is what the program says, and cuBLASLt can be asked for all of it if that is to compute it."""
+    """Whether the fused product keeps the program's meaning, and cuBLASLt has it if it is to compute it."""
     if g.bias is None and not g.relu:
-        return True  # it only goes elsewhere
+        return True  # only the buffer of the result changes
     if g.bias is not None and is_half(g.c_dtype) and not fast_math:
-        return False  # the bias is added to the sum as it is, but to the product after it was rounded
+        return False  # the library adds the bias before rounding, the program after it
     return not has_gemm or _in_library(g, fast_math=fast_math)
 
 
 def _in_library(g: FusedGemm, *, fast_math: bool) -> bool:
     if g.relu and not fast_math:
-        return False  # its documentation has max(x, 0), and does not say what that is of nan
+        return False  # its documentation says max(x, 0), and nothing of nan
     return g.n > 1 and g.bias_offset * g.c_dtype.bits // 8 % _BIAS_ALIGNMENT == 0
 
 
@@ -91,7 +91,7 @@ def _in_library(g: FusedGemm, *, fast_math: bool) -> bool:
 
 
 class _Elements(NamedTuple):
-    """The innermost body of a nest of loops, and how far the loops move through elements that lie in their order."""
+    """The innermost body of perfectly nested loops, and their strides through elements in row-major order."""
 
     body: tuple[Statement, ...]
     extents: tuple[tuple[str, int], ...]
@@ -124,7 +124,7 @@ def _elements(nest: LoopNest) -> _Elements:
 
 
 def _fused(g: Gemm, step: Step) -> FusedGemm | None:
-    """``g`` with the nest that reads its result in it, if that does nothing else to each element than a product can."""
+    """``g`` fused with the nest that reads its result, if the nest is an epilogue that a product can have."""
     size = g.batch * g.m * g.n
     packed = g.c.row_stride == g.n and (g.batch == 1 or g.c_step == g.m * g.n)
     if not isinstance(step, LoopNest) or not g.c_dtype.is_float or not packed or not size or not g.k:
@@ -140,7 +140,7 @@ def _fused(g: Gemm, step: Step) -> FusedGemm | None:
     result = next((s for s in loads if s.buffer == g.c.buffer), None)
     bias = next((s for s in loads if s is not result), None)
     if len(elements.body) != 2 * len(loads) + of_relu or result is None or result.index.offset != g.c.offset:
-        return None  # beside loads, their sum, relu and the store there is more in it
+        return None  # it holds more than loads, their sum, relu and the store
     if not elements.goes(store, whole) or not elements.goes(result, whole):
         return None
     columns = elements.strides(g.n)
@@ -162,7 +162,7 @@ def _let(value: Operand, made: _Made) -> Let | None:
 
 
 def _without_relu(value: Operand, made: _Made, dtype: DType) -> tuple[Operand, int]:
-    """What ``value`` is the relu of, in either way of writing it that keeps nan, and how many operators that takes."""
+    """The operand of relu if ``value`` is one, in either form that keeps nan, and the number of its operators."""
     zero = literal(0.0, dtype)
     match _let(value, made):
         case Let(op="maximum", args=(x, other)) | Let(op="maximum", args=(other, x)) if other is zero:
@@ -177,7 +177,7 @@ def _without_relu(value: Operand, made: _Made, dtype: DType) -> tuple[Operand, i
 
 
 def _summands(value: Operand, made: _Made) -> list[Load]:
-    """The elements among what ``value`` is the sum of, or the one that it is."""
+    """The loaded elements of which ``value`` is the sum, or the single one that it is."""
     found = _let(value, made)
     parts = found.args if found is not None and found.op == "add" else (value,)
     return [s for s in [made.get(p) for p in parts if isinstance(p, str)] if isinstance(s, Load)]

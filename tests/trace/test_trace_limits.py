@@ -14,7 +14,7 @@ import pytest
 import graphad
 from graphad.config import config
 from graphad.errors import EndlessTraceError, GrowthWarning
-from graphad.trace import growth
+from graphad.trace import trace_limits
 
 
 def to_a_tolerance(x: Any) -> Any:
@@ -68,14 +68,14 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
 def test_a_loop_without_end_is_refused(
     f: Callable[[Any], Any], transform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growth, "WARN_EQUATIONS", 500)
+    monkeypatch.setattr(trace_limits, "WARN_EQUATIONS", 500)
     monkeypatch.setattr("graphad.trace.recording.WARN_EQUATIONS", 500)
     tracemalloc.start()
     try:
         with (
             config.override(max_equations=2000),
-            pytest.warns(GrowthWarning, match=r"test_growth\.py:\d+: tracing") as warned,
-            pytest.raises(EndlessTraceError, match=r"test_growth\.py:\d+: tracing") as caught,
+            pytest.warns(GrowthWarning, match=r"test_trace_limits\.py:\d+: tracing") as warned,
+            pytest.raises(EndlessTraceError, match=r"test_trace_limits\.py:\d+: tracing") as caught,
         ):
             TRANSFORMS[transform](f)(np.float32(2))
         assert tracemalloc.get_traced_memory()[1] < 20_000_000

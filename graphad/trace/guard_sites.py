@@ -1,4 +1,4 @@
-"""Where Python has looked at traced values, so that a retrace can tell whether it looks at the same."""
+"""Sites of guards, by which a retrace checks that it observes the same values as the path that it continues."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from graphad.ir.loc import Loc
 from graphad.ir.types import Literal
 
 
-class Place(NamedTuple):
-    """Which observation a guard is: the user's line, and what its predicate says there, with the constants in it."""
+class GuardSite(NamedTuple):
+    """The identity of a guard: the user's line, and the primitive of its predicate with its constants."""
 
     loc: Loc
     primitive: str

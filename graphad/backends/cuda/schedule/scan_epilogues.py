@@ -1,7 +1,7 @@
-"""What is done to each element of a scan, done where the element is made: a way through memory and back saved.
+"""Epilogues of scans: elementwise loops that read a scan are fused into it, which saves a pass through memory.
 
-A scan cannot become part of what reads it, as its results are wanted by all that come after; but the loops that read
-one result each can become part of the scan. Walk of one example, ``cumsum(x) * w``::
+A scan cannot be fused into its reader, as each of its results depends on those before; but loops each of whose
+iterations reads one result can be fused into the scan. Walk of one example, ``cumsum(x) * w``::
 
     for i in 1000, s1 = last(0.0, t2):        for i in 1000, s1 = last(0.0, t2):
       t0 = x[i]                                 t0 = x[i]
@@ -29,20 +29,20 @@ from graphad.backends.loops.visit import mapped_bodies, rebuilt, replaced
 _REACH: Final = 6
 
 
-def with_followers_joined(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
-    """``steps`` with elementwise nests made part of the scans that they read."""
+def with_scan_epilogues(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
+    """``steps`` with elementwise nests fused into the scans that they read."""
     done: list[Step] = []
     joined = False
     for given in steps:
         step = _with_siblings_joined(given, names) if isinstance(given, LoopNest) else given
         joined = joined or step is not given
         for k in range(len(done) - 1, max(len(done) - 1 - _REACH, -1), -1):
-            leader = done[k]
-            both = _joined(leader, step, names) if isinstance(step, LoopNest) else None
+            producer = done[k]
+            both = _joined(producer, step, names) if isinstance(step, LoopNest) else None
             if both is not None:
                 done[k], joined = both, True
                 break
-            if not writes(leader).isdisjoint(reads(step) | writes(step)) or not writes(step).isdisjoint(reads(leader)):
+            if writes(producer) & (reads(step) | writes(step)) or writes(step) & reads(producer):
                 done.append(step)
                 break
         else:
@@ -51,7 +51,7 @@ def with_followers_joined(steps: Sequence[Step], names: Names, buffers: Mapping[
 
 
 def _with_siblings_joined(nest: LoopNest, names: Names) -> LoopNest:
-    """``nest`` with scans joined by the loops right behind them; the same nest, if there are none."""
+    """``nest`` with scans fused with the loops right behind them; the same nest, if there are none."""
 
     def joined(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         out: list[Statement] = []
@@ -70,7 +70,7 @@ def _with_siblings_joined(nest: LoopNest, names: Names) -> LoopNest:
 
 @dataclass(frozen=True, slots=True)
 class _Loops:
-    """Loops around each other with nothing but scalars beside them: all of them, and what the innermost one holds."""
+    """Nested loops with nothing but scalars beside them: all of them, and those scalars."""
 
     loops: tuple[Loop, ...]
     scalars: tuple[Statement, ...]  # of all loops but the innermost
@@ -88,19 +88,19 @@ def _loops_of(nest: LoopNest) -> _Loops | None:
 
 
 def _joined(first: Step, second: LoopNest, names: Names) -> LoopNest | None:
-    """A scan with what is done to each of its elements at its end, if that is what the nests are."""
+    """A scan fused with its epilogue, if that is what the nests are; else None."""
     made = writes(first) & reads(second)
     if not isinstance(first, LoopNest) or not made or writes(second) & (reads(first) | writes(first) | reads(second)):
         return None
-    leader, follower = _loops_of(first), _loops_of(second)
-    if leader is None or follower is None or follower.inner.carries:
+    producer, consumer = _loops_of(first), _loops_of(second)
+    if producer is None or consumer is None or consumer.inner.carries:
         return None
-    if not any(c.combine == "last" for c in leader.inner.carries):
+    if not any(c.combine == "last" for c in producer.inner.carries):
         return None
-    stores = {s.buffer: s for s in leader.inner.body if isinstance(s, Store)}
+    stores = {s.buffer: s for s in producer.inner.body if isinstance(s, Store)}
     if not made <= set(stores) or any(stores[name].mask or stores[name].dynamic for name in made):
         return None
-    body = _at_each_point(leader, follower, stores[min(made)], names)
+    body = _at_each_point(producer, consumer, stores[min(made)], names)
     if body is None:
         return None
     known: dict[str, str] = {}
@@ -115,22 +115,22 @@ def _joined(first: Step, second: LoopNest, names: Names) -> LoopNest | None:
             return None
         else:
             kept.append(s)
-    nest: Statement = replace(leader.inner, body=(*leader.inner.body, *renamed(kept, known)))
+    nest: Statement = replace(producer.inner, body=(*producer.inner.body, *renamed(kept, known)))
     return LoopNest(_around(first.body, nest), first.loc)
 
 
-def _at_each_point(leader: _Loops, follower: _Loops, store: Store, names: Names) -> Sequence[Statement] | None:
-    """What the follower does at the point where the leader stores an element, over names of its own."""
-    load = next((s for s in follower.inner.body if isinstance(s, Load) and s.buffer == store.buffer), None)
+def _at_each_point(producer: _Loops, consumer: _Loops, store: Store, names: Names) -> Sequence[Statement] | None:
+    """The body of the epilogue at the point where the scan stores an element, with fresh names."""
+    load = next((s for s in consumer.inner.body if isinstance(s, Load) and s.buffer == store.buffer), None)
     if load is None or load.index.offset != store.index.offset:
         return None
-    extents = {loop.var: loop.extent for loop in leader.loops}
+    extents = {loop.var: loop.extent for loop in producer.loops}
     strides = dict(load.index.terms)
     left = sorted([(stride, var) for var, stride in store.index.terms if extents.get(var, 1) > 1])
-    if len(left) != sum(n > 1 for n in extents.values()):  # several points store one element
+    if len(left) != sum(n > 1 for n in extents.values()):  # several points store to one element
         return None
-    body: Sequence[Statement] = (*follower.scalars, *follower.inner.body)
-    for loop in sorted(follower.loops, key=lambda loop: strides.get(loop.var, 0)):
+    body: Sequence[Statement] = (*consumer.scalars, *consumer.inner.body)
+    for loop in sorted(consumer.loops, key=lambda loop: strides.get(loop.var, 0)):
         stride, terms, reached = strides.get(loop.var, 0), list[tuple[str, int]](), 1
         while reached < loop.extent:
             if not left or stride < 1 or left[0][0] != stride * reached:
@@ -154,7 +154,7 @@ def _around(body: Sequence[Statement], inner: Statement) -> tuple[Statement, ...
 
 
 def _without_dead_stores(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> list[Step]:
-    """``steps`` without what is stored in temporaries that nobody reads any more."""
+    """``steps`` without stores to temporaries that are no longer read."""
     read = {name for s in steps for name in reads(s)}
     dead = {b.name for b in buffers.values() if b.role == "temporary"} - read
 

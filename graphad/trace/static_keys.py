@@ -1,4 +1,4 @@
-"""Static values as keys: Python holds 1, 1.0 and True to be equal, and 0.0 and -0.0; programs made for them differ."""
+"""Static values as cache keys: in Python 1 == 1.0 == True and 0.0 == -0.0, but programs made for them differ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-#: Equal to values of their own type alone, and without parts.
+#: Types whose values have no parts, and are told apart by the type.
 _PLAIN: Final = frozenset((int, bool, str, bytes, type(None), type))
 
 
-class Apart:
-    """A static value, equal to what is equal to it and has the same types and signs of zero, at every depth."""
+class StaticKey:
+    """A static value whose equality also compares types and signs of zero, at every depth."""
 
     __slots__ = ("value",)
 
@@ -22,7 +22,7 @@ class Apart:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Apart):
+        if not isinstance(other, StaticKey):
             return False
         x, y = self.value, other.value
         return x is y or bool(x == y and marks(x) == marks(y))
@@ -35,10 +35,10 @@ class Apart:
 
 
 def marks(value: Any) -> Hashable:
-    """What ``==`` does not see of ``value``: types and signs of zero, of its parts too.
+    """What ``==`` ignores of ``value``: types and signs of zero, of its parts too.
 
     Parts are those of tuples and other immutable sequences, sets and mappings, and the fields that dataclasses compare.
-    Other classes say by their ``__eq__`` what is the same.
+    Other classes define by their ``__eq__`` what is the same.
     """
     kind = type(value)
     if kind in _PLAIN:

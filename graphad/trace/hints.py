@@ -1,4 +1,4 @@
-"""What to write where Python, or another library, wants the numbers behind a traced value."""
+"""Hints for errors: what to write where Python, or another library, needs the value of a tracer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOAT: Final = "float(x)"
 #: The instructions of ``out[i] = x``; slices have their own from Python 3.12 on.
 _STORES: Final = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
 
-#: What wants the numbers, and what to write instead.
+#: What needs the value, and what to write instead.
 _REMEDIES: Final = {
     FLOAT: f"Leave float(...) out: x computes as a number does; for math.sin(x) write graphad.numpy.sin(x). {_LOOK}",
     ARRAY: f"Write the graphad.numpy function of the same name, or graphad.numpy.stack for np.array([x, y]). {_LOOK}",
@@ -53,12 +53,12 @@ _namespace: list[ModuleType] = []
 
 
 def set_namespace(module: ModuleType) -> None:
-    """Say which module is `graphad.numpy`, which stands on a higher floor."""
+    """Set the module `graphad.numpy`, which is on a higher floor."""
     _namespace[:] = [module]
 
 
-def remedy(what: str, loc: Loc) -> tuple[str, str, Loc]:
-    """What wants the numbers, as far as the user's line tells, what to write instead, and that line."""
+def hint(what: str, loc: Loc) -> tuple[str, str, Loc]:
+    """What needs the value, as far as the user's line tells, what to write instead, and that line."""
     if what in (FLOAT, ARRAY):
         called = _through_scipy()
         if called is not None:
@@ -106,7 +106,7 @@ def _instead(name: str, library: str) -> str:
 
 
 def _module_with(function: Callable[..., Any], name: str) -> str:
-    """Whose ufunc it is: SciPy's, or of a library that nothing is known of."""
+    """The module of a ufunc: SciPy's, or that of an unknown library."""
     special = sys.modules.get("scipy.special")
     return "scipy.special" if getattr(special, name, None) is function else "another library"
 
@@ -118,7 +118,7 @@ def _assigns(loc: Loc) -> bool:
 
 
 def _through_scipy() -> tuple[Loc, str | None] | None:
-    """The user's line, and the function of scipy.special called there, where it is SciPy that wants the numbers."""
+    """The user's line, and the function of scipy.special called there, if SciPy needs the value."""
     special: Any = sys.modules.get("scipy.special")
     if special is None:
         return None

@@ -1,7 +1,7 @@
-"""Symbolic vectors that write LLVM text: what `mathlib` runs the elementary functions on.
+"""Tracing of the elementary functions: symbolic vectors that write LLVM text, on which `mathlib` runs them.
 
-Each operation of a `Vector` becomes one line of a `Writer`. Constants must have the type of the vector they meet, as
-they would otherwise mean something else to Numba.
+Each operation of a `Vector` becomes one line of a `Writer`. Constants must have the type of the vector that they are
+combined with, as Numba would otherwise promote them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def vector_type(element: str, lanes: int) -> str:
 
 
 class Writer:
-    """The lines of one function, and what the module must have around it.
+    """The lines of one function, and the declarations that it needs.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Writer:
         return vector_type(LLVM_TYPES[dtype], self.lanes)
 
     def line(self, instruction: str) -> str:
-        """Append a pure instruction, unless it is there already, and name its value."""
+        """Append a pure instruction, unless there is an equal one, and name its value."""
         name = self._names.get(instruction)
         if name is None:
             name = self._names[instruction] = self.fresh()
@@ -71,7 +71,7 @@ class Writer:
         return self.line(f"call {result or kind} {name}({', '.join(f'{kind} {o}' for o in operands)})")
 
     def constant(self, value: Any, dtype: str) -> str:
-        """The text of a constant, which must already be of that dtype."""
+        """The text of a constant, which must be of that dtype."""
         if dtype in ("f32", "f64"):
             if (type(value) is np.float32) != (dtype == "f32") or not isinstance(value, float | np.floating):
                 raise TypeError(f"constant {value!r} meets a vector of {dtype}; write it in that type")
@@ -87,7 +87,7 @@ class Writer:
 
 
 def _operator(float_op: str | None, integer_op: str, unsigned_op: str | None = None) -> Any:
-    """Method for a binary operator, and the one for exchanged operands."""
+    """The methods of a binary operator and of the reflected one."""
 
     def instruction(dtype: str) -> str:
         if dtype[0] == "f":
@@ -114,7 +114,7 @@ def _comparison(float_op: str, integer_op: str) -> Any:
 
 
 class Vector(vocabulary.Symbolic):
-    """A value of the function being recorded: its name in the text and its element type."""
+    """A value of the function being traced: its name in the text and its element type."""
 
     __slots__ = ("dtype", "text", "writer")
 
@@ -128,7 +128,7 @@ class Vector(vocabulary.Symbolic):
         return self.writer.type(self.dtype)
 
     def operand(self, other: Any) -> str:
-        """The text of an operand that stands beside this value."""
+        """The text of the other operand of an operator on this value."""
         if not isinstance(other, Vector):
             return self.writer.constant(other, self.dtype)
         if other.dtype != self.dtype:
@@ -253,7 +253,7 @@ def _lookup(writer: Writer, table: np.ndarray, index: Vector) -> Vector:
 
 
 def _patch(writer: Writer, condition: Vector, function: Callable[..., Any], x: Vector, otherwise: Vector) -> Vector:
-    """Branch around the slow function; it runs for one lane after the other."""
+    """Branch around the slow path, which runs lane by lane."""
     assert writer.slow_path is not None
     scalar, declaration = writer.slow_path(function.__name__.removesuffix(f"_{x.dtype}"), x.dtype)
     writer.outside.add(declaration)

@@ -1,7 +1,7 @@
-"""Parts of a bundle that differ in nothing but which buffers they are handed, and how many points they have.
+"""Deduplication of kernels: parts of a bundle that differ only in their buffers and their number of points.
 
-The updates of a model's parameters are of one kind; emitters write each kind once, so that text, machine code and the
-time to compile them do not grow with the number of parameters.
+The updates of a model's parameters are of one kind; emitters write each kind once, so that the size of the code and
+the time to compile it do not grow with the number of parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Kind:
     Attributes
     ----------
     kernel
-        The one with the most points, which stands for all. What others are handed takes the place of its parameters.
+        The one with the most points, which represents all. The buffers of the others are passed as its parameters.
     members
         The parts, each with its blocks.
     varies
@@ -46,7 +46,7 @@ def kinds_of(launch: Kernel | Bundle, buffers: Mapping[str, Buffer]) -> list[Kin
 
 
 def _key(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Hashable:
-    """What a kernel does, told without names."""
+    """A kernel without names: equal for kernels of one kind."""
     numbers: dict[str, int] = {}
     is_line = kernel.group == 1 and len(kernel.grid) == 1 and kernel.points // kernel.lanes > 1
     grid = [Axis(axis.var, 0) for axis in kernel.grid] if is_line else kernel.grid
@@ -57,7 +57,7 @@ def _key(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Hashable:
 
 
 def _without_names(x: Any, numbers: dict[str, int]) -> Hashable:
-    """``x`` with numbers for the names of values, variables and buffers, in the order in which they appear."""
+    """``x`` with the names of values, variables and buffers numbered in order of appearance."""
     match x:
         case str():
             return numbers.setdefault(x, len(numbers))

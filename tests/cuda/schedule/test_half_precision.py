@@ -12,12 +12,12 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
-from graphad.backends.cuda.look.costs import costs
+from graphad.backends.cuda.inspection.costs import costs
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm
 from graphad.backends.cuda.program.sequential import as_loops
 from graphad.backends.cuda.program.text import format_device_program, format_product
-from graphad.backends.cuda.schedule.halves import with_half_products
+from graphad.backends.cuda.schedule.half_precision import with_half_products
 from graphad.backends.cuda.schedule.limits import LIMITS
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import (

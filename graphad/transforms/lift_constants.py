@@ -1,4 +1,4 @@
-"""Numbers as an input: graphs that differ in floating-point constants alone become one."""
+"""Lifting of constants to inputs: graphs that differ only in floating-point constants become one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from graphad.primitives.shape import slice_
 
 
 class Lifted(NamedTuple):
-    """A graph with further inputs, and what they are: a vector for each dtype."""
+    """A graph with further inputs, and their values: a vector of constants for each dtype."""
 
     graph: Graph
     numbers: tuple[np.ndarray[Any, Any], ...]
 
 
-def lift_numbers(graph: Graph) -> Lifted:
-    """``graph`` with its float constants as inputs, but for 0 and 1 and -1, which rewrites know how to do without.
+def lift_constants(graph: Graph) -> Lifted:
+    """``graph`` with its float constants as inputs, but for 0, 1 and -1, which rewrite rules eliminate.
 
-    Those in regions and of effects stay as well.
+    Constants in regions and of effects stay as well.
     """
     places: dict[DType, dict[Literal, int]] = {}
     used = [a for eqn in graph.eqns if not _is_left_alone(eqn) for a in eqn.inputs]
@@ -73,7 +73,7 @@ class _Lift:
         return self._number(atom, self.old.avals[eqn.outputs[0]].shape if eqn.primitive.elementwise else ())
 
     def _number(self, literal: Any, shape: tuple[int, ...]) -> Atom:
-        """A literal, or the value that stands for it, repeated to a shape."""
+        """A literal, or the value that replaces it, broadcast to a shape."""
         k = self.places.get(literal.dtype, {}).get(literal)
         if k is None:
             return literal

@@ -1,8 +1,8 @@
-"""Padded copies read where they are made of: two passes through memory saved.
+"""Padding folded into reads: no padded copy is made, which saves two passes through memory.
 
 A shifted or padded array is made by two nests, one that fills a temporary and one that copies something to its middle.
-Where each of its elements is read but once, whatever reads it can ask whether it is in the margin, and take it from the
-source. Walk of one example, the element before each one::
+Where each of its elements is read only once, the reader can test whether the element is in the padding, and else load
+it from the source. Walk of one example, the element before each one::
 
     for i in 1000:                        for i in 1000:
       tmp0[i] = 0.0                         p = i - 1
@@ -40,13 +40,13 @@ from graphad.backends.loops.rewrites import Names, copied, loops_around, renamed
 from graphad.ir.loc import Loc
 from graphad.ir.types import Literal, b1, i64, literal
 
-#: Statements that it takes at most to make an element: they are run for every one that is read.
+#: Most statements that compute an element: they are repeated at every read.
 _MOST: Final = 16
-#: How often sums may read an element on average: more of them are quicker without a question each time.
+#: How often sums may read an element on average: beyond that, the tests cost more than the padded copy.
 _OFTEN: Final = 4
 
 
-def with_margins_asked_for(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
+def with_padding_folded(steps: Sequence[Step], names: Names, buffers: Mapping[str, Buffer]) -> list[Step]:
     """``steps`` without padded copies of which every element is read once, or a few times side by side."""
     steps = list(steps)
     k = 0
@@ -65,7 +65,7 @@ def with_margins_asked_for(steps: Sequence[Step], names: Names, buffers: Mapping
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Of a padded array: its stride and extent in memory; what is copied begins at ``start``, and its loop."""
+    """One axis of a padded array: its stride and extent, where the copied part begins, and the loop that copies."""
 
     stride: int
     extent: int
@@ -73,7 +73,7 @@ class _Axis:
     loop: Loop
 
     def coordinate(self, index: Index, extents: Mapping[str, int]) -> Index | None:
-        """How a position moves along this axis; None if it leaves it."""
+        """The coordinate along this axis of a position in memory; None if it can leave the axis."""
         offset = index.offset // self.stride % self.extent
         terms: list[tuple[str, int]] = []
         for var, stride in index.terms:
@@ -87,7 +87,7 @@ class _Axis:
 
 @dataclass(frozen=True, slots=True)
 class _Padded:
-    """``buffer`` is ``fill``, but in the middle what ``body`` computes for each point of its axes."""
+    """A padded array: ``buffer`` is ``fill``, but in the middle what ``body`` computes for each point of the axes."""
 
     buffer: Buffer
     fill: Literal
@@ -116,7 +116,7 @@ def _padded(first: Step, second: Step, buffers: Mapping[str, Buffer]) -> _Padded
 
 
 def _filled(step: Step, buffers: Mapping[str, Buffer]) -> tuple[Buffer, Literal] | None:
-    """The temporary that ``step`` fills with a constant, and that."""
+    """The temporary that ``step`` fills with a constant, and the constant."""
     match step:
         case LoopNest(body=(Loop(var=var, extent=extent, carries=(), body=(Store() as s,)),)):
             buffer = buffers[s.buffer]
@@ -148,7 +148,7 @@ def _axes(size: int, loops: Sequence[Loop], index: Index) -> tuple[_Axis, ...] |
 
 
 def _read_elsewhere(padded: _Padded, steps: Sequence[Step], names: Names) -> list[Step] | None:
-    """``steps`` with all reads of the padded array replaced; None if one of them cannot be, or is not worth it."""
+    """``steps`` with all reads of the padded array replaced; None if one cannot be, or if it does not pay."""
     out: list[Step] = []
     changed = False
     for step in steps:
@@ -208,7 +208,7 @@ def _replaced(
 
 
 def _element(s: Load, padded: _Padded, extents: Mapping[str, int], names: Names) -> list[Statement] | None:
-    """What computes the element that ``s`` loads, under its name."""
+    """The statements that compute the element that ``s`` loads, under its name."""
     around = {var for var, extent in extents.items() if extent > 1}
     if (
         s.dynamic is not None
@@ -245,7 +245,7 @@ def _element(s: Load, padded: _Padded, extents: Mapping[str, int], names: Names)
 def _clamped(
     place: Index, span: tuple[int, int], extent: int, names: Names, loc: Loc
 ) -> tuple[list[Statement], str]:  # fmt: skip
-    """Whether a coordinate is one of the source's, and the nearest that is: statements, and the name of the latter."""
+    """Statements that test a coordinate against the source's bounds and clamp it, and the clamped one's name."""
     at = names.fresh("t")
     found: list[Statement] = [Position(at, i64, place, loc)]
     first, last = literal(0, i64), literal(extent - 1, i64)
@@ -259,7 +259,7 @@ def _clamped(
 
 
 def _moved(body: Sequence[Statement], var: str, at: str, names: Names) -> list[Statement]:
-    """``body`` with loads at coordinate ``at`` of the loop over ``var``, where it may be outside of what there is."""
+    """``body`` with loads at coordinate ``at`` of the loop over ``var``, which may be out of bounds."""
     out: list[Statement] = []
     for s in body:
         stride = dict(s.index.terms).get(var, 0) if isinstance(s, Load) else 0

@@ -14,14 +14,14 @@ import graphad
 import graphad.numpy as gnp
 from graphad import nn
 from graphad.backends.cuda.emulator import EmulatorError
-from graphad.backends.cuda.program.alike import kinds_of
 from graphad.backends.cuda.program.check import check_device_program
+from graphad.backends.cuda.program.deduplication import kinds_of
 from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
 from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, Kernel, Spread
 from graphad.backends.cuda.program.text import format_device_program
-from graphad.backends.cuda.schedule.bundles import bundled, named
+from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations
+from graphad.backends.cuda.schedule.horizontal_fusion import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS
-from graphad.backends.cuda.schedule.pieces import independent_loops, independent_pieces, is_flat, iterations
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Store
 from graphad.backends.loops.rewrites import Names

@@ -1,7 +1,8 @@
-"""Neighbouring nests made one kernel: a launch saved, and often a way through memory.
+"""Vertical fusion: successive nests become one kernel, which saves a launch, and often a pass through memory.
 
-Two nests of which one uses what the other writes can be one if they go over the same rows (independent iterations of an
-outermost loop), and touch it in the same row only. Small ones can be one in any case: a single block runs them in turn.
+A producer and its consumer can be fused if they loop over the same rows (independent iterations of an outermost loop),
+and each row of the consumer reads the same row of the producer only. Small nests can always be fused: a single block
+runs them in turn.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from math import gcd, prod
 from typing import Final
 
 from graphad.backends.cuda.program.ir import reads, writes
+from graphad.backends.cuda.schedule.fission import iterations
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
-from graphad.backends.cuda.schedule.pieces import iterations
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
 from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Statement, Step, Store
-from graphad.backends.loops.rewrites import Names, forward, handed_on, is_pure, substituted
+from graphad.backends.loops.rewrites import Names, forward, is_pure, loads_forwarded, substituted
 from graphad.backends.loops.visit import mapped, walk
 
-#: How many steps back a nest is fused.
+#: How many steps back a producer is looked for.
 _REACH: Final = 16
-#: Statements of nests without loops that one thread takes together though they do not depend on each other.
+#: Most statements of independent nests without loops that are fused into one for a single thread.
 _FEW: Final = 64
-#: Iterations that one thread of a small nest may make.
+#: Most iterations of one thread of a small nest.
 _LONGEST: Final = 128
 
 
 def with_rows_fused(steps: Sequence[Step], names: Names, buffers: dict[str, Buffer], limits: Limits) -> list[Step]:
-    """``steps`` with nests fused where that saves launches without leaving threads idle."""
+    """``steps`` with nests fused where that saves launches and leaves no threads idle."""
     return _Fuser(steps, names, buffers, limits).run(steps)
 
 
 def is_deep(loop: Loop, limits: Limits) -> bool:
-    """Whether a loop that is combined over has loops inside that need more threads than one, or memory of their own."""
+    """Whether a reduction loop has loops inside that need more than one thread, or private memory."""
     if not loop.carries or any(c.combine == "last" for c in loop.carries):
         return False
     inner = max([iterations(s) for s in loop.body if isinstance(s, Loop)], default=0)
@@ -46,7 +47,7 @@ def is_deep(loop: Loop, limits: Limits) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """A nest as rows: ``body`` for each value of ``var``; ``own`` are temporaries that every row fills anew."""
+    """A nest as rows: ``body`` for each value of ``var``; ``own`` are temporaries private to each row."""
 
     var: str
     extent: int
@@ -74,7 +75,7 @@ class _Fuser:
                 continue
             if self._fuse(step):
                 continue
-            parts = self._without_sum(step)
+            parts = self._as_map_and_reduction(step)
             if parts is None:
                 self.done.append(step)
             elif self._fuse(parts[0]):
@@ -87,7 +88,7 @@ class _Fuser:
         return self.done
 
     def _fuse(self, step: LoopNest) -> bool:
-        """Make ``step`` part of an earlier nest, and that of one before it, as long as there is one to join."""
+        """Fuse ``step`` into an earlier nest, and the result into one before it, as long as there is one."""
         place = len(self.done)
         while (found := self._host(step, place)) is not None:
             if place < len(self.done):
@@ -97,7 +98,7 @@ class _Fuser:
         return place < len(self.done)
 
     def _host(self, step: LoopNest, place: int) -> tuple[int, LoopNest] | None:
-        """The last nest before ``place`` that ``step`` can join: where it stands, and both in one."""
+        """The last nest before ``place`` that ``step`` can be fused with: its position, and the fused nest."""
         for k in range(place - 1, max(place - 1 - _REACH, -1), -1):
             earlier = self.done[k]
             if isinstance(earlier, LoopNest):
@@ -111,24 +112,24 @@ class _Fuser:
     # ---- two nests
 
     def _joined(self, first: LoopNest, second: LoopNest, place: int) -> LoopNest | None:
-        """Both in one nest at the ``place`` of the first, if that is worth it."""
+        """Both fused at the ``place`` of the first, if that is legal and pays; else None."""
         (first_reads, first_writes), (second_reads, second_writes) = self._touched(first), self._touched(second)
         shared = first_writes & (second_reads | second_writes)
         if not shared and not _are_few_scalars((*first.body, *second.body)):
-            return None  # what has nothing in common runs side by side
+            return None  # independent nests run side by side
         shared |= second_writes & first_reads
         if _elements(first) == _elements(second) is not None:
             fused = self._joined_rows(first, second, shared, 1)
             if fused is not None:
                 return fused
         if self._is_small(first) and self._is_small(second) and not self._waits_for_more(second, first, place):
-            fused = LoopNest(handed_on((*first.body, *second.body)), first.loc)
+            fused = LoopNest(loads_forwarded((*first.body, *second.body)), first.loc)
             self.small[id(fused)] = fused
             return fused
         return self._joined_rows(first, second, shared, self.limits.rows)
 
     def _joined_rows(self, first: LoopNest, second: LoopNest, shared: set[str], least: int) -> LoopNest | None:
-        """One nest over the rows of both, if there are at least so many, and ``shared`` is touched row by row."""
+        """One nest over the rows of both, if there are enough, and ``shared`` is accessed row by row."""
         one, two = self._as_rows(first), self._as_rows(second)
         if one is None or two is None:
             return None
@@ -136,17 +137,17 @@ class _Fuser:
         if one.extent != two.extent or one.extent < least:
             return None
         var = one.var
-        follower = substituted(two.body, two.var, Index(0, ((var, 1),)))
-        if not _apart(one, follower, shared):
+        consumer = substituted(two.body, two.var, Index(0, ((var, 1),)))
+        if not _apart(one, consumer, shared):
             return None
-        body = handed_on((*one.body, *follower))
+        body = loads_forwarded((*one.body, *consumer))
         fused = LoopNest((Loop(var, one.extent, body, loc=first.loc),), first.loc)
         self.rows[id(fused)] = fused, _Rows(var, one.extent, body, one.own | two.own)
         return fused
 
     def _waits_for_more(self, second: LoopNest, first: LoopNest, place: int) -> bool:
-        """Whether ``second`` depends on what may run beside ``first``, at this place, and is too much for its block."""
-        written: dict[str, int] = {}  # a buffer -> how many steps at least come one after the other until it is written
+        """Whether ``second`` also depends on steps that can run beside ``first``, and is too large for its block."""
+        written: dict[str, int] = {}  # a buffer -> the length of the longest chain of steps up to its writer
         last_read: dict[str, int] = {}
         levels: list[int] = []
         for step in (*self.done[:place], first):
@@ -162,18 +163,18 @@ class _Fuser:
         )
 
     def _touched(self, step: Step) -> tuple[set[str], set[str]]:
-        """What a step reads and what it writes."""
+        """The buffers that a step reads, and those that it writes."""
         if id(step) not in self.touched:
             self.touched[id(step)] = step, reads(step), writes(step)
         return self.touched[id(step)][1:]
 
     def _commute(self, a: Step, b: Step) -> bool:
-        """Whether two steps may change places."""
+        """Whether two steps may be reordered."""
         (a_reads, a_writes), (b_reads, b_writes) = self._touched(a), self._touched(b)
         return a_writes.isdisjoint(b_reads | b_writes) and b_writes.isdisjoint(a_reads)
 
     def _as_rows(self, nest: LoopNest) -> _Rows | None:
-        """``nest`` as independent rows, if that is what it is."""
+        """``nest`` as independent rows, or None."""
         if id(nest) in self.rows:
             return self.rows[id(nest)][1]
         loop = nest.body[-1] if nest.body else None
@@ -195,7 +196,7 @@ class _Fuser:
         return _Rows(loop.var, loop.extent, body, own)
 
     def _is_small(self, nest: LoopNest) -> bool:
-        """Whether one block is enough, and can share out all that is in ``nest``."""
+        """Whether one block is enough for ``nest``, and all its loops can be spread over its threads."""
         if self.limits.small == 0 or id(nest) in self.small:
             return self.limits.small > 0
         for s in nest.body:
@@ -210,8 +211,8 @@ class _Fuser:
 
     # ---- a sum over rows
 
-    def _without_sum(self, nest: LoopNest) -> tuple[LoopNest, LoopNest] | None:
-        """A nest that reduces what it computes for each row, as one that stores it and one that reduces that."""
+    def _as_map_and_reduction(self, nest: LoopNest) -> tuple[LoopNest, LoopNest] | None:
+        """A nest that reduces a value per row, split into a map that stores these values and a reduction over them."""
         k = next((k for k, s in enumerate(nest.body) if isinstance(s, Loop)), None)
         if k is None or not all(map(is_pure, nest.body[:k])):
             return None
@@ -241,12 +242,12 @@ class _Fuser:
 
 
 def _are_few_scalars(statements: Sequence[Statement]) -> bool:
-    """Whether one thread does it all at once."""
+    """Whether a single thread runs it, without loops."""
     return len(statements) <= _FEW and not any(isinstance(s, Loop) for s in statements)
 
 
 def _elements(nest: LoopNest) -> int | None:
-    """For how many elements a nest does the same, if it is one loop over them."""
+    """The number of elements of an elementwise nest; None for others."""
     last = nest.body[-1] if nest.body else None
     if not isinstance(last, Loop) or last.carries or any(isinstance(s, Loop) for s in last.body):
         return None
@@ -254,13 +255,13 @@ def _elements(nest: LoopNest) -> int | None:
 
 
 def _width(loop: Loop) -> int:
-    """Iterations of a loop and of those that are all its body."""
+    """Iterations of a loop and of those perfectly nested in it."""
     inner = loop.body[0] if len(loop.body) == 1 else None
     return loop.extent * (_width(inner) if isinstance(inner, Loop) else 1)
 
 
 def _alike(rows: _Rows, other: _Rows) -> _Rows:
-    """``rows`` cut into as many as ``other`` has, if it is one loop over the elements of all rows."""
+    """``rows`` tiled into as many as ``other`` has, if it is one loop over the elements of all rows."""
     if rows.extent == other.extent or rows.extent % other.extent or rows.own:
         return rows
     inner = rows.extent // other.extent
@@ -271,10 +272,10 @@ def _alike(rows: _Rows, other: _Rows) -> _Rows:
     return _Rows(var, other.extent, (*pure, Loop(element, inner, body)), rows.own)
 
 
-def _apart(rows: _Rows, follower: Sequence[Statement], names: set[str]) -> bool:
-    """Whether the follower touches ``names`` only in the row in which the first nest touches them."""
-    ranges = value_ranges([*rows.body, *follower], {rows.var: rows.extent})
-    first, second = _of(rows.body, ranges, names), _of(follower, ranges, names)
+def _apart(rows: _Rows, consumer: Sequence[Statement], names: set[str]) -> bool:
+    """Whether the consumer accesses ``names`` only in the row in which the producer does."""
+    ranges = value_ranges([*rows.body, *consumer], {rows.var: rows.extent})
+    first, second = _of(rows.body, ranges, names), _of(consumer, ranges, names)
     return all(
         not meet(a, b, rows.var, rows.extent, {})
         for a in first
@@ -291,7 +292,7 @@ def _of(statements: Sequence[Statement], ranges: Mapping[str, tuple[int, int]], 
 
 
 def localised(nest: Nest, own: Mapping[str, Buffer], buffers: dict[str, Buffer]) -> Nest:
-    """``nest`` with the temporaries of which each point uses a part of its own taken for private ones.
+    """``nest`` with temporaries made private (contracted) where each point uses a part of its own.
 
     They then need only as much memory as one point uses, and can lie in shared memory.
     """
@@ -314,9 +315,9 @@ def localised(nest: Nest, own: Mapping[str, Buffer], buffers: dict[str, Buffer])
 
 
 def _part(found: Sequence[Access], axes: Sequence[str], *, computed: bool) -> tuple[int, int] | None:
-    """How many elements one point uses, and how far apart they lie: if all accesses move alike from point to point.
+    """How many elements one point uses, and their stride, if all accesses have the same strides along the grid.
 
-    None of them may go below 0 either. Where some positions are ``computed``, the elements stay where they are.
+    No access may go below 0 either. Where some positions are ``computed``, the elements keep their stride.
     """
     if not found or not found[0].writes:
         return None
@@ -338,7 +339,7 @@ def _part(found: Sequence[Access], axes: Sequence[str], *, computed: bool) -> tu
 
 
 def _without_axes(body: Sequence[Statement], name: str, axes: Sequence[str], apart: int) -> tuple[Statement, ...]:
-    """``body`` in which ``name`` holds one point's elements alone, side by side."""
+    """``body`` with ``name`` contracted to the elements of one point, side by side."""
 
     def one(s: Statement) -> Statement:
         match s:

@@ -13,7 +13,7 @@ from graphad import nn
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
 from graphad.backends.cuda.program.text import format_device_program, format_product
-from graphad.backends.cuda.schedule.epilogues import with_epilogues
+from graphad.backends.cuda.schedule.gemm_epilogues import with_gemm_epilogues
 from graphad.backends.cuda.schedule.limits import LIMITS
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import (
@@ -171,7 +171,7 @@ def program(*listed):
 
 
 def fused(*listed):
-    found = with_epilogues(program(*listed), has_gemm=False, fast_math=False)
+    found = with_gemm_epilogues(program(*listed), has_gemm=False, fast_math=False)
     return [type(s) for s in found]
 
 
@@ -239,7 +239,7 @@ def test_endings_with_a_carry_are_no_endings():
 def test_where_results_and_biases_start():
     gemm, _ = steps()
     ending = nest(PRODUCT, Load("added", "b", Index(3, COLUMN.terms)), SUM, Store("y", Index(5, AT.terms), "sum"))
-    (found,) = with_epilogues(program(gemm, ending), has_gemm=False, fast_math=False)
+    (found,) = with_gemm_epilogues(program(gemm, ending), has_gemm=False, fast_math=False)
     assert (found.c, found.bias, found.bias_offset) == (Matrix("y", 5, 4), "b", 3)
     assert (reads(found), writes(found)) == ({"x", "w", "b"}, {"y"})
 
@@ -255,7 +255,7 @@ def test_a_single_column_is_not_for_the_library():
     gemm = Gemm(f32, 16, 1, 4, Matrix("x", 0, 4), Matrix("w", 0, 1), Matrix("t", 0, 1))
     column = nest(PRODUCT, replace(ADDED, index=Index(0)), SUM, Store("y", AT, "sum"))
     for has_gemm, kind in ((False, FusedGemm), (True, Gemm)):
-        assert type(with_epilogues(program(gemm, column), has_gemm=has_gemm, fast_math=False)[0]) is kind
+        assert type(with_gemm_epilogues(program(gemm, column), has_gemm=has_gemm, fast_math=False)[0]) is kind
 
 
 def test_the_check_knows_where_a_bias_ends():

@@ -1,10 +1,11 @@
-"""Independent kernels in one launch, each by a range of blocks: the updates of all parameters of a model, say.
+"""Horizontal fusion: independent kernels in one launch, each on a range of blocks. An example is the updates of all
+parameters of a model.
 
 A launch costs as much as moving megabytes, and a kernel of few blocks leaves most of a device idle. So kernels of which
-none touches what another one writes share a launch (horizontal fusion: Li et al., "Automatic Horizontal Fusion for GPU
-Kernels", CGO 2022), which may take them past steps that have nothing to do with them. A thread of a bundle has as many
-registers as the greediest part needs. Where that could matter, in bundles of more threads than run at once in any case
-(`Limits.crowd`), all parts are elementwise, which need few.
+none touches what another one writes share a launch (Li et al., "Automatic Horizontal Fusion for GPU Kernels", CGO
+2022), which may move them past independent steps. A thread of a bundle has as many registers as the part that needs
+most. In bundles of more threads than a device runs at once (`Limits.crowd`), where this lowers occupancy, all parts are
+elementwise: these need few registers.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from graphad.backends.loops.ir import GuardStep, Loop
 
 
 def bundled(steps: Sequence[DeviceStep], limits: Limits) -> list[DeviceStep]:
-    """``steps`` with kernels that are independent of each other in bundles, where that is worth it.
+    """``steps`` with independent kernels fused into bundles, where that pays.
 
-    Bundles have no name yet. What stands behind a guard stays behind it.
+    Bundles have no name yet. No kernel moves across a guard.
     """
     done: list[DeviceStep] = []
     segment: list[DeviceStep] = []
@@ -67,7 +68,7 @@ def named(steps: Iterable[DeviceStep], name: str) -> list[DeviceStep]:
 
 @dataclass(slots=True)
 class _Group:
-    """Steps that are to be one: kernels of a bundle, or a step by itself. Sets of groups are bits of an integer."""
+    """Steps that become one: kernels of a bundle, or a single step. Sets of groups are bits of an integer."""
 
     members: list[DeviceStep]
     ancestors: int = 0  # what must come before, directly or not
@@ -75,7 +76,7 @@ class _Group:
     parameters: set[str] = field(default_factory=set[str])  # of all kernels
 
     def join(self, step: Kernel, together: list[Kernel]) -> None:
-        """Take ``step`` in, which makes the kernels ``together``."""
+        """Add ``step``; the bundle then consists of the kernels ``together``."""
         self.members.append(step)
         self.kernels = together
         self.parameters.update(step.parameters)
@@ -113,7 +114,7 @@ class _Segment:
         return ancestors
 
     def _home(self, step: DeviceStep, ancestors: int) -> int:
-        """The group that ``step`` goes to: the first that takes it, or one of its own."""
+        """The group that ``step`` goes to: the first that can take it, or a new one."""
         if isinstance(step, Kernel) and step.blocks and self.limits.crowd:
             for k, group in enumerate(self.groups):
                 if not group.kernels or ancestors >> k & 1:
@@ -131,14 +132,14 @@ class _Segment:
         return len(self.groups) - 1
 
     def _come_after(self, k: int, ancestors: int) -> None:
-        """Group ``k``, and what comes after it, now comes after ``ancestors`` as well."""
+        """Add ``ancestors`` to those of group ``k``, and of the groups that depend on it."""
         self.groups[k].ancestors |= ancestors
         for group in self.groups:
             if group.ancestors >> k & 1:
                 group.ancestors |= self.groups[k].ancestors
 
     def _in_order(self) -> list[_Group]:
-        """The groups, each after its ancestors, else as they came."""
+        """The groups in a stable topological order."""
         waiting = dict(enumerate(self.groups))
         ordered: list[_Group] = []
         done = 0
@@ -161,7 +162,7 @@ def _apart(a: DeviceStep, b: DeviceStep) -> bool:
 
 
 def _together(kernels: Sequence[Kernel], limits: Limits) -> list[Kernel] | None:
-    """``kernels`` with blocks of one size, or None if they are no bundle."""
+    """``kernels`` with blocks of one size, or None if they cannot be a bundle."""
     whole = {k.threads for k in kernels if k.group > WARP}
     if len(whole) > 1:
         return None

@@ -1,6 +1,6 @@
-"""What a program does on a GPU: `graphad.backends.loops.explanation`, with what each kernel asks of a multiprocessor.
+"""What a program does on a GPU: `graphad.backends.loops.explanation`, with each kernel's resources and occupancy.
 
-Registers and what follows from them are known where the assembler is installed; a GPU is not needed.
+Registers, spills and occupancy are known where the assembler is installed; a GPU is not needed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.look.costs import costs
-from graphad.backends.cuda.look.cross import CrossCompiled
+from graphad.backends.cuda.inspection.costs import costs
+from graphad.backends.cuda.inspection.cross import CrossCompiled
 from graphad.backends.cuda.program.ir import Bundle, DeviceStep, Kernel
 from graphad.backends.cuda.ptx.assemble import KernelReport
 from graphad.backends.cuda.ptx.emit import KernelLaunch
@@ -71,14 +71,14 @@ class DeviceExplanation(Explanation):
     architecture: str = ""
 
     def launch_columns(self) -> list[Column]:
-        """How many threads there are, and what each of them takes."""
+        """The grid, and how points are shared among threads."""
         return [
             ("grid x block", lambda s: f"{s.blocks} x {s.threads}" if s.blocks else ""),
             ("share", _share),
         ]
 
     def code_columns(self) -> list[Column]:
-        """What a kernel takes of a multiprocessor."""
+        """The resources of a multiprocessor that a kernel takes."""
         return [
             ("shared", lambda s: format_bytes(s.shared_bytes) if s.shared_bytes else ""),
             ("registers", lambda s: "" if s.registers is None else str(s.registers)),
@@ -104,14 +104,14 @@ def explain(compiled: CrossCompiled) -> DeviceExplanation:
     temporaries = sum(b.role == "temporary" for b in program.buffers)
     by_library = compiled.has_gemm and any(isinstance(s, Gemm) for s in program.steps)
     return DeviceExplanation(
-        program.name, compiled.target, tuple(steps), cost.minimum_bytes, temporaries, plan_arena(program).size,
+        tuple(steps), cost.minimum_bytes, program.name, compiled.target, temporaries, plan_arena(program).size,
         tuple([*missing, *(["Matrix products are computed by cuBLASLt."] if by_library else [])]),
         architecture=compiled.architecture,
     )  # fmt: skip
 
 
 def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str]]:
-    """What the assembler says of each kernel; without one, what to do."""
+    """The assembler's report on each kernel; without an assembler, a note on how to get it."""
     if not any(isinstance(launch, KernelLaunch) for launch in compiled.launched.launches):
         return {}, []
     try:
@@ -133,19 +133,19 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
     counted = (cost.read_bytes, cost.written_bytes, cost.operations)
     if isinstance(step, Kernel):
         lines = lines_of([step.loc, *[s.loc for s in walk(step.body)]])
-        return KernelExplanation("kernel", step.name, lines, *counted, group=step.group, lanes=step.lanes)
+        return KernelExplanation(step.name, *counted, "kernel", lines, group=step.group, lanes=step.lanes)
     if isinstance(step, Bundle):
         lines = lines_of([step.loc, *[s.loc for part in step.parts for s in (part, *walk(part.body))]])
-        return KernelExplanation("kernel", step.name, lines, *counted, parts=len(step.parts))
+        return KernelExplanation(step.name, *counted, "kernel", lines, parts=len(step.parts))
     if isinstance(step, Gemm):
-        return KernelExplanation(KINDS[Gemm], cost.name, lines_of([step.loc]), *counted)
-    return KernelExplanation(KINDS[type(step)], "", lines_of([step.loc]), *counted)
+        return KernelExplanation(cost.name, *counted, KINDS[Gemm], lines_of([step.loc]))
+    return KernelExplanation("", *counted, KINDS[type(step)], lines_of([step.loc]))
 
 
 def _launched(
     step: KernelExplanation, launch: KernelLaunch, shared_bytes: int, report: KernelReport | None, architecture: str
 ) -> KernelExplanation:
-    """``step`` with what is known of its launch, and by the assembler."""
+    """``step`` with its launch parameters and the assembler's report."""
     step = replace(step, blocks=launch.blocks, threads=launch.threads, shared_bytes=shared_bytes)
     if report is None:
         return step

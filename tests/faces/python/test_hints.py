@@ -16,7 +16,7 @@ import scipy.special as sc
 import graphad
 import graphad.numpy as gnp
 from graphad.errors import ConcretizationError
-from graphad.trace import remedies
+from graphad.trace import hints
 
 VECTOR = gnp.array([1.0, 2.0])
 
@@ -65,7 +65,7 @@ def test_the_remedy_fits_the_cause(cause, transform):
     with pytest.raises(ConcretizationError) as caught:
         transform(use)(VECTOR)
     said, _line, ending = str(caught.value).splitlines()
-    assert re.match(rf"test_remedies\.py:\d+: .*({what}).*would cut its derivative\.", said)
+    assert re.match(rf"test_hints\.py:\d+: .*({what}).*would cut its derivative\.", said)
     assert re.match(instead, ending)
     assert caught.value.__cause__ is None
 
@@ -80,14 +80,14 @@ def test_what_numpy_puts_over_an_error_keeps_its_own():
 
 
 def test_every_twin_exists():
-    for path in remedies._ELSEWHERE.values():
+    for path in hints._ELSEWHERE.values():
         package, _, name = path.rpartition(".")
         assert callable(getattr(importlib.import_module(package), name))
 
 
 @pytest.mark.parametrize("name", [n for n in dir(sc) if isinstance(getattr(sc, n), np.ufunc)][::4])
 def test_ufuncs_of_scipy_are_named_as_such(name):
-    what, instead = remedies.of_function(getattr(sc, name))
+    what, instead = hints.of_function(getattr(sc, name))
     assert what == f"scipy.special.{name}"
     twin = instead.split("(")[0].removeprefix("Write ")
     if twin.startswith("graphad."):
@@ -110,7 +110,7 @@ SIZES = {
 def test_traced_sizes(name):
     """An int is known, and guarded; a float is refused with what to do."""
     np.testing.assert_array_equal(graphad.jit(SIZES[name])(3), SIZES[name](3))
-    with pytest.raises(TypeError, match=r"test_remedies\.py:\d+: .* as a size: .*static argument"):
+    with pytest.raises(TypeError, match=r"test_hints\.py:\d+: .* as a size: .*static argument"):
         graphad.jit(SIZES[name])(3.0)
 
 

@@ -1,4 +1,4 @@
-"""`Recent`: a table that does not grow without end."""
+"""`BoundedDict`: a dict of bounded size, for caches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(dict[K, V]):
-    """A dict that forgets its oldest quarter when it has ``limit`` entries and gets another by ``[key] = value``.
+class BoundedDict(dict[K, V]):
+    """A dict that evicts its oldest quarter when it has ``limit`` entries and gets another by ``[key] = value``.
 
-    Look-ups are those of dict: what is asked for often is not kept for longer, only made again now and then.
+    Look-ups are those of dict: eviction is first in, first out, whatever is used often.
 
     Examples
     --------
-    >>> squares = Recent(4)
+    >>> squares = BoundedDict(4)
     >>> for n in range(6):
     ...     squares[n] = n * n
     >>> list(squares)
@@ -31,5 +31,5 @@ class Recent(dict[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         if len(self) >= self.limit and key not in self:
             for old in list(self)[: max(1, self.limit // 4)]:
-                self.pop(old, None)  # another thread may have been faster
+                self.pop(old, None)  # another thread may have evicted it already
         super().__setitem__(key, value)

@@ -1,0 +1,1 @@
+"""Device programs as texts and tables for people."""

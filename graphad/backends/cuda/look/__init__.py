@@ -1,1 +1,0 @@
-"""Device programs for people to look at."""
