@@ -18,7 +18,7 @@ from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
-from graphad.backends.loops.vectors import as_loops, by_column, has_vector
+from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
@@ -63,7 +63,7 @@ def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one
 
 def _is_thin(g: Gemm) -> bool:
     """Whether a product is one of a vector with a matrix that lies in short rows, for which loops are better."""
-    if not has_vector(g) or 0 in (g.m, g.n, g.k, g.batch):
+    if not g.has_vector or 0 in (g.m, g.n, g.k, g.batch):
         return False
     column = by_column(g)
     return (column.m if column.a.transposed else column.k) in THIN

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from graphad.backends.llvm.text import Code, element_type, float_text
 from graphad.backends.loops.ir import Gemm, KernelCall, Matrix
-from graphad.backends.loops.vectors import by_column, has_vector, spacing
+from graphad.backends.loops.vectors import by_column, spacing
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.types import f32, f64
@@ -21,7 +21,7 @@ def product_routine(g: Gemm) -> str:
     if g.dtype not in (f32, f64):
         message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
         raise LoweringError(at(format_loc(g.loc), message))
-    return ("d" if g.dtype is f64 else "s") + ("gemv" if g.k and has_vector(g) else "gemm")
+    return ("d" if g.dtype is f64 else "s") + ("gemv" if g.k and g.has_vector else "gemm")
 
 
 class Calls:

@@ -179,6 +179,11 @@ class Gemm:
         """The dtype of ``c``."""
         return self.dtype if self.result is None else self.result
 
+    @property
+    def has_vector(self) -> bool:
+        """Whether it is a product of a matrix with a vector."""
+        return 1 in (self.m, self.n)
+
 
 @dataclass(frozen=True, slots=True)
 class KernelCall:

@@ -8,11 +8,6 @@ from graphad.backends.loops.ir import Carry, Gemm, Index, Let, Load, Loop, LoopN
 from graphad.ir.types import literal
 
 
-def has_vector(g: Gemm) -> bool:
-    """Whether a product is one of a matrix with a vector."""
-    return 1 in (g.m, g.n)
-
-
 def by_column(g: Gemm) -> Gemm:
     """The same product of a matrix with a column, for a row times a matrix is the matrix, transposed, times a column.
 

@@ -16,15 +16,16 @@ for it in the environment holds.
 from __future__ import annotations
 
 import ctypes
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from graphad_kernels.cpu import library
 
 from graphad.backends.artifact import Artifact
 from graphad.backends.llvm import loader
-from graphad.backends.loops.ir import Gemm
-from graphad.backends.loops.vectors import has_vector
 from graphad.ir.forks import compiling, in_children
+
+if TYPE_CHECKING:
+    from graphad.backends.loops.ir import Gemm
 
 ONE_THREAD: Final = "blas_one_thread"
 OWN_THREADS: Final = "blas_own_threads"
@@ -45,14 +46,14 @@ _loaded: dict[str, loader.Executable] = {}
 
 def needs_one(g: Gemm) -> bool:
     """Whether OpenBLAS would take several threads for a product that does not gain by them."""
-    if g.k and has_vector(g):
+    if g.k and g.has_vector:
         return g.batch > 0 and g.m * g.n * g.k > ALONE_WITH_VECTOR
     return g.batch > 0 and ALONE < g.m * g.n * g.k < WORTH
 
 
 def gains_by_several(g: Gemm) -> bool:
     """Whether a product shall have the threads that OpenBLAS has for it."""
-    return not has_vector(g) and g.m * g.n * g.k >= WORTH
+    return not g.has_vector and g.m * g.n * g.k >= WORTH
 
 
 def address(symbol: str) -> int:

@@ -16,10 +16,10 @@ import ctypes
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import sysconfig
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -68,10 +68,11 @@ def thread_switch() -> tuple[int, int] | None:
 @cache
 def openblas() -> ctypes.CDLL | None:
     """The OpenBLAS of SciPy's wheel, or None if this SciPy is no such wheel."""
-    for folder in _FOLDERS:
-        for path in sorted((_scipy() / folder).glob("*openblas*")):
+    for folder in [os.path.realpath(os.path.join(_scipy(), name)) for name in _FOLDERS]:
+        found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        for name in [name for name in found if "openblas" in name]:
             try:
-                library = ctypes.CDLL(str(path.resolve()))
+                library = ctypes.CDLL(os.path.realpath(os.path.join(folder, name)))
             except OSError:  # whatever it needs is found by SciPy's own import alone, which the capsules bring about
                 continue
             if hasattr(library, "scipy_dgemm_"):
@@ -79,12 +80,12 @@ def openblas() -> ctypes.CDLL | None:
     return None
 
 
-def _scipy() -> Path:
+def _scipy() -> str:
     """SciPy's folder."""
     spec = importlib.util.find_spec("scipy")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("matrix products need SciPy's BLAS, and scipy is not installed: pip install scipy")
-    return Path(spec.submodule_search_locations[0])
+    return spec.submodule_search_locations[0]
 
 
 @cache
@@ -92,7 +93,7 @@ def _cython() -> ModuleType:
     """SciPy's cython_blas, by loading that one extension: importing scipy.linalg takes far longer."""
     if _CYTHON in sys.modules:
         return sys.modules[_CYTHON]
-    path = str(_scipy() / "linalg" / f"cython_blas{sysconfig.get_config_var('EXT_SUFFIX')}")
+    path = os.path.join(_scipy(), "linalg", f"cython_blas{sysconfig.get_config_var('EXT_SUFFIX')}")
     try:
         loader = importlib.machinery.ExtensionFileLoader(_CYTHON, path)
         spec = importlib.util.spec_from_file_location(_CYTHON, path, loader=loader)
