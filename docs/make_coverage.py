@@ -153,13 +153,14 @@ def is_floating(x: Any) -> bool:
     return isinstance(x, Array) and np.dtype(x.dtype).kind == "f"
 
 
-def run_example(module: ModuleType, watched: Watched, count: int) -> None:
-    """The example in the docstring, which calls the function by one of its names."""
+def run_example(module: ModuleType, watched: Watched, count: int) -> bool:
+    """Run the example in the docstring, which uses a name of the function; whether `Floating` made anything a float."""
     function: Any = watched.function
     called = [name for name in dir(module) if getattr(module, name) is function]
     places = [(place, name) for place in {module, gnp} for name in called if getattr(place, name, None) is function]
     for place, name in places:
         setattr(place, name, watched)
+    floating: list[Floating] = []
     try:
         names: dict[str, Any] = dict(vars(module))
         for example in doctest.DocTestParser().get_examples(function.__doc__):
@@ -167,26 +168,31 @@ def run_example(module: ModuleType, watched: Watched, count: int) -> None:
             names |= dict.fromkeys(called, watched)
             if "gnp" in names:
                 names["gnp"] = Floating(count)
+                floating.append(names["gnp"])
     finally:
         for place, name in places:
             setattr(place, name, function)
+    return any([made.left < count for made in floating])
 
 
 def runs(module: ModuleType, function: Any) -> Iterator[tuple[set[Primitive], Watched]]:
     """What ran, and came out: of the example with all arrays floating, with the first, as it stands; then of probes."""
     examples = (99, 1, 0) if ">>>" in (function.__doc__ or "") else ()
+    as_it_stands = False
     for trial in (*examples, *PROBES):
+        if as_it_stands and isinstance(trial, int):
+            continue  # nothing in the example can be made floating: it has run
         watched = Watched(function)
         try:
             with recording() as seen:
                 if isinstance(trial, int):
-                    run_example(module, watched, trial)
+                    as_it_stands = not run_example(module, watched, trial)
                 else:
                     watched(*trial)
         except Exception:  # noqa: BLE001  (it takes other arguments: the next trial has them)
             continue
         yield seen, watched
-        if isinstance(trial, tuple) or (trial == 0 and any([getattr(x, "ndim", 1) for x in watched.results])):
+        if isinstance(trial, tuple) or (as_it_stands and any([getattr(x, "ndim", 1) for x in watched.results])):
             return
 
 

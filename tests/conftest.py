@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("GRAPHAD_VERIFY", "2")
 os.environ.setdefault("GRAPHAD_CACHE", str(ROOT / ".graphad-cache"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Half of the time of all tests is JAX compiling what runs once: it keeps that, and where it can it compiles quickly.
+# A large part of the time of all tests is JAX compiling what runs once: it keeps that, and compiles quickly.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".graphad-cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

@@ -87,25 +87,28 @@ def test_long_scans(dtype):
     check(lambda x: (lax.cumsum(x, axis=0), lax.cummax(x, axis=0, reverse=True)), x)
 
 
-@pytest.mark.parametrize(("rows", "n"), [(1, 1), (70, 3), (3, 33), (1, 2047), (1, 2049), (4, 0)])
+@pytest.mark.parametrize(("rows", "n"), [(1, 1), (70, 3), (3, 33), (4, 0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.bool_])
 def test_sorts(rows, n, dtype):
+    """Of short rows; `tests.cuda.schedule.test_sorting` has the long ones."""
     x = np.round(special((rows, n))) if dtype == np.float32 else r.integers(0, 2, (rows, n)).astype(dtype)
     check(lambda x: (gnp.sort(x, axis=1), gnp.argsort(x, axis=1)), x)
 
 
 # ---- scatters
 
+SCATTERS = ["add", "mul", "min", "max", "set"]
+
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
-@pytest.mark.parametrize("name", ["add", "mul", "min", "max", "set"])
+@pytest.mark.parametrize("name", [*SCATTERS, "in a row"])
 def test_scatters_with_duplicates_and_positions_outside(name, dtype, deterministic):
     i = r.integers(-13, 14, 67).astype(np.int32)
     x, v = ((1 + r.standard_normal(n) / 50).astype(dtype) for n in (10, 67))
+    in_a_row = lambda x, i, v: (x * 2).at[i].add(v).at[i].mul(v).at[i].set(v)
     with graphad.config.override(deterministic=deterministic):
-        check(lambda x, i, v: getattr(x.at[i], name)(v), x, i, v)
-        check(lambda x, i, v: (x * 2).at[i].add(v).at[i].mul(v).at[i].set(v), x, i, v)
+        check(in_a_row if name == "in a row" else lambda x, i, v: getattr(x.at[i], name)(v), x, i, v)
 
 
 def launches(function, *args, deterministic=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -70,26 +72,29 @@ def outcome(f):
     return tuple(y.shape), np.dtype(y.dtype).name, bool(y.weak_type)
 
 
-def theirs(f, bits):
+def theirs(functions, bits):
+    """What JAX has for each function, all in one trace: one for each would take most of the time."""
+    found = []
     with jax.enable_x64(bits == 64):
-        return outcome(lambda: jax.eval_shape(f))
+        jax.eval_shape(lambda: found.extend([outcome(f) for f in functions]))
+    return found
 
 
 @pytest.mark.parametrize("name", BINARY)
 def test_two_operands(name):
     f = BINARY[name]
     wrong = []
-    for i, a in enumerate(OPERANDS):
-        for j, b in enumerate(OPERANDS):
-            expected = theirs(lambda a=a, b=b: f(jnp, a(jnp), b(jnp)), 64)
-            if not isinstance(a(gnp), graphad.Array) and not isinstance(b(gnp), graphad.Array) and name == "operator *":
-                continue  # Python's own product
-            with graphad.config.override(default_dtype_bits=64):
-                got = outcome(lambda a=a, b=b: f(gnp, a(gnp), b(gnp)))
-            if name == "dot" and expected == "error":
-                continue  # JAX's dot refuses some pairs of an array and a number
-            if got != expected:
-                wrong.append((i, j, a(gnp), b(gnp), got, expected))
+    pairs = list(product(OPERANDS, OPERANDS))
+    if name == "operator *":  # without Python's own products
+        pairs = [(a, b) for a, b in pairs if isinstance(a(gnp), graphad.Array) or isinstance(b(gnp), graphad.Array)]
+    of_jax = theirs([lambda a=a, b=b: f(jnp, a(jnp), b(jnp)) for a, b in pairs], 64)
+    for (a, b), expected in zip(pairs, of_jax, strict=True):
+        if name == "dot" and expected == "error":
+            continue  # JAX's dot refuses some pairs of an array and a number
+        with graphad.config.override(default_dtype_bits=64):
+            got = outcome(lambda a=a, b=b: f(gnp, a(gnp), b(gnp)))
+        if got != expected:
+            wrong.append((a(gnp), b(gnp), got, expected))
     assert not wrong
 
 
@@ -99,10 +104,9 @@ def test_one_operand(name, bits):
     f = UNARY[name]
     wide = {"int64", "uint64", "float64"}  # without x64, JAX has none of these
     wrong = []
-    for k, a in enumerate(OPERANDS):
-        if bits == 32 and k < len(ARRAYS) and ARRAYS[k].dtype.name in wide:
-            continue
-        expected = theirs(lambda a=a: f(jnp, a(jnp)), bits)
+    narrow = [a for k, a in enumerate(OPERANDS) if k >= len(ARRAYS) or ARRAYS[k].dtype.name not in wide]
+    operands = narrow if bits == 32 else OPERANDS
+    for a, expected in zip(operands, theirs([lambda a=a: f(jnp, a(jnp)) for a in operands], bits), strict=True):
         with graphad.config.override(default_dtype_bits=bits):
             got = outcome(lambda a=a: f(gnp, a(gnp)))
         if got != expected:
@@ -132,9 +136,10 @@ def test_creation(bits):
         "dtype float": lambda np: np.zeros(3, float),
         "dtype bool": lambda np: np.ones(3, bool),
     }
-    for name, make in makers.items():
-        with graphad.config.override(default_dtype_bits=bits):
-            assert (name, outcome(lambda make=make: make(gnp))) == (name, theirs(lambda make=make: make(jnp), bits))
+    expected = theirs([lambda make=make: make(jnp) for make in makers.values()], bits)
+    with graphad.config.override(default_dtype_bits=bits):
+        found = [outcome(lambda make=make: make(gnp)) for make in makers.values()]
+    assert dict(zip(makers, found, strict=True)) == dict(zip(makers, expected, strict=True))
 
 
 def test_wide_arrays_stay_wide_without_a_switch():

@@ -50,8 +50,11 @@ def weights(shape):
 
 
 def jax_gradients(function, *operands):
-    out, pull = jax.vjp(function, *operands)
-    return [np.asarray(g) for g in pull(weights(out.shape))]
+    def pulled(*operands):
+        out, pull = jax.vjp(function, *operands)
+        return pull(weights(out.shape))
+
+    return [np.asarray(g) for g in jax.jit(pulled)(*operands)]
 
 
 # --- gather and scatter -----------------------------------------------------------------------------------------------

@@ -67,7 +67,10 @@ def _plane(case: Case, dtype: Any, step: int) -> list[tuple[float, float]]:
     sizes |= {float(dtype(np.ldexp(1.3, e))) for e in range(info.minexp // 2, info.maxexp, step)}
     sizes |= {float(info.tiny), float(info.max)}
     numbers = sorted(sizes | {-x for x in sizes} | {0.0, inf, -inf})
-    pairs = [(x, y) for x in numbers for y in numbers if not abs(x) == abs(y) == inf]
+    grid = [(x, y) for x in numbers for y in numbers]
+    if 4 * step > info.maxexp:
+        grid = grid[::4]  # the numbers are odd in number: each is there with every fourth of the others
+    pairs = [(x, y) for x, y in grid if not abs(x) == abs(y) == inf]
     for x in (0.5, 1.0, 3.0, 100.0):
         above, below = (float(np.nextafter(dtype(x), dtype(end))) for end in (inf, -inf))
         pairs += [(x, above), (x, below), (-x, above), (above, x), (x, -below)]

@@ -136,10 +136,10 @@ def test_captured_parts_settle(has_state, monkeypatch):
     with graphad.default_device("cuda:emulated"):
         state = step.init(net_params(), 0, {"mean": np.zeros(2, np.float32)} if has_state else None)
         batch = graphad.device_put(next(batches(net_data(), 32)), "cuda:emulated")
-        for _ in range(12):
+        for _ in range(9):
             state, value = step(state, batch)
         events.clear()
-        for _ in range(4):
+        for _ in range(2):
             state, value = step(state, batch)
     assert "replay" in events
     assert {"capture", "download", "_prepare"}.isdisjoint(events), events

@@ -69,8 +69,8 @@ def killed_often(tmp_path, kills, every, seed):
     assert len(os.listdir(folder)) == 2
 
 
-def test_killed_eight_times(tmp_path):
-    killed_often(tmp_path, kills=8, every=1, seed=0)
+def test_killed_four_times(tmp_path):
+    killed_often(tmp_path, kills=4, every=1, seed=0)
 
 
 @pytest.mark.slow

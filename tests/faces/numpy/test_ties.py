@@ -46,7 +46,7 @@ def value(case, x, module, activations):
 
 def check(case, x, transform):
     x = np.array(x, np.float32)
-    expected = jax.grad(lambda x: value(case, x, jnp, jnn))(jnp.asarray(x))
+    expected = jax.jit(jax.grad(lambda x: value(case, x, jnp, jnn)))(x)
     got = transform(graphad.grad(lambda x: value(case, x, gnp, nn)))(x)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 

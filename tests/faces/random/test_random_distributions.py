@@ -75,6 +75,10 @@ def partitionable(request):
         yield request.param
 
 
+#: For what is compared with `graphad.random` itself or with a distribution: `test_random` compiles both layouts.
+one_layout = pytest.mark.parametrize("partitionable", [True], ids=["newer"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def jax_numbers(request):
     """What JAX gave, and what it gives if the golden file is being written."""
@@ -114,6 +118,7 @@ def test_like_jax_in_64_bits(expression, partitionable, jax_numbers):
         close(drawn(expression, random), jax_numbers[f"{partitionable} 64 {expression}"], 1e-6)
 
 
+@one_layout
 def test_traced_parameters_draw_the_same_numbers():
     """A fixed number of rounds comes to what as many as it takes come to."""
     key = random.key(8)
@@ -128,6 +133,7 @@ def test_traced_parameters_draw_the_same_numbers():
     np.testing.assert_array_equal(half, random.gamma(key, 2.0, (50,), "bfloat16"))
 
 
+@one_layout
 @pytest.mark.parametrize("n", [0, 1, 3, 32])
 def test_factors_of_traced_matrices(n):
     key = random.key(9)
@@ -166,6 +172,7 @@ def test_jax_still_gives_these_numbers(request, partitionable, jax_numbers):
 TRACED = [*SMOOTH[1::3], *EXACT[:19], *EXACT[20:23:2], *REJECTION[1::6], *MATRICES[::4]]
 
 
+@one_layout
 @pytest.mark.parametrize("expression", TRACED)
 def test_compiled_and_batched_over_keys(expression):
     def draw(key):
@@ -188,6 +195,7 @@ def test_parameters_have_derivatives():
     np.testing.assert_array_equal(moved, np.eye(2))
 
 
+@one_layout
 @pytest.mark.parametrize(
     ("draw", "distribution"),
     [
@@ -214,6 +222,7 @@ def test_poisson_numbers_of_rates_that_are_none():
     np.testing.assert_array_equal(graphad.jit(random.poisson)(random.key(4), rates), counts)
 
 
+@one_layout
 def test_poisson_numbers_of_all_rates_at_once():
     """Small rates beside large ones: other numbers than JAX's, if any, within the same distribution."""
     rates = np.float32([0.5, 5.0, 9.99, 10.0, 50.0, 1e4])
@@ -245,6 +254,7 @@ def test_orthogonal_in_float64():
     np.testing.assert_allclose(q @ q.swapaxes(-1, -2), np.broadcast_to(np.eye(5), (3, 5, 5)), atol=1e-14)
 
 
+@one_layout
 @pytest.mark.parametrize("method", ["cholesky", "eigh", "svd"])
 def test_multivariate_normal_has_its_covariance(method):
     x = np.asarray(random.multivariate_normal(random.key(1), MEAN, COV, (20_000,), method=method))
@@ -272,6 +282,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@one_layout
 @pytest.mark.parametrize(("wrong", "error", "message"), WRONG)
 def test_wrong_uses_say_what_to_do(wrong, error, message):
     with pytest.raises(error, match=message):
