@@ -22,6 +22,7 @@ from graphad.config import config
 from graphad.device import Device, Memory
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.builder import Builder
+from graphad.ir.collector import without_collector
 from graphad.ir.forks import renewed
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
@@ -273,6 +274,7 @@ class PathTree:
             node = node.children.get(value) if node is not None else None
         return node.latest() if node is not None else None
 
+    @without_collector  # once for all stages: it would look through what each leaves to the next
     def _add(self, arguments: Any, forced: list[Literal], places: Sequence[Place]) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread
