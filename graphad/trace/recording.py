@@ -213,6 +213,17 @@ class Trace(Builder):
             self.growth = grown(self, len(self.eqns))
         return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
 
+    def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
+        """Append all equations of ``graph``: as they are, to a trace that has none yet and no other inputs."""
+        n = len(self.avals)
+        if self.eqns or graph.effectful or len(graph.eqns) >= self.growth or list(inputs) != list(range(n)):
+            return super().inline(graph, inputs)
+        self.avals.extend(graph.avals[n:])
+        self.eqns.extend(graph.eqns)
+        self.locs.extend(graph.locs)
+        self.table.update({(eqn[0], eqn[1], eqn[2], eqn[4]): eqn[3] for eqn in graph.eqns})
+        return list(graph.outputs)
+
     def place_of(self, atom: Atom) -> Place:
         """Where the running line looks at ``atom``."""
         made = self.maker(atom)
