@@ -19,6 +19,7 @@ from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.builder import Builder
+from graphad.ir.collector import without_collector
 from graphad.ir.forks import renewed
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
@@ -122,6 +123,7 @@ class PathTree:
             node = node.children.get(value) if node is not None else None
         return node.latest() if node is not None else None
 
+    @without_collector  # once for all stages: it would look through what each leaves to the next
     def _add(self, arguments: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread

@@ -16,6 +16,7 @@ from graphad.api.finite import Watched, look, watched
 from graphad.config import config
 from graphad.device import CPU, Device, Memory
 from graphad.errors import DeviceError
+from graphad.ir.collector import without_collector
 from graphad.ir.evaluate import evaluate
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Eqn, Graph
@@ -50,6 +51,7 @@ def simplify(graph: Graph) -> Graph:
     return applied(graph, default_pipeline())
 
 
+@without_collector
 def compiled(graph: Graph) -> Executable:
     """The executable of ``graph`` under the settings in force; made once for each graph and setting."""
     with compiling:
@@ -97,6 +99,7 @@ def device_of_address(address: int) -> Device:
     return device_of(address)
 
 
+@without_collector
 def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
     """The executable of ``graph`` on a device that is not the CPU, under the settings in force. Memoised."""
     with compiling:

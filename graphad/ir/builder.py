@@ -102,13 +102,13 @@ class Builder:
         """Append all equations of ``graph`` on ``inputs``; the atoms of its outputs."""
         value: list[Atom] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
         avals = graph.avals
+        first = graph.n_inputs
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
-            outputs = eqn.outputs
             self.loc = loc
-            atoms = tuple([value[a] if type(a) is int else a for a in eqn.inputs])
-            numbers = self.copy(eqn, atoms, [avals[o] for o in outputs])
-            for o, n in zip(outputs, numbers, strict=True):
-                value[o] = n
+            atoms = tuple([value[a] if type(a) is int else a for a in eqn[1]])
+            after = first + len(eqn[3])
+            value[first:after] = self.copy(eqn, atoms, avals[first:after])
+            first = after
         return [value[a] if type(a) is int else a for a in graph.outputs]
 
     def close(

@@ -1,8 +1,21 @@
-"""`Frozen`: the base of small immutable values."""
+"""Small immutable values: `Frozen`, their base, and `light`, for those that programs have by the ten thousand."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, dataclass_transform
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+C = TypeVar("C")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def light(cls: type[C]) -> type[C]:
+    """A dataclass with slots that type checkers alone hold to be frozen.
+
+    Those that are frozen at run time set every field past their own guard and take several times as long to make: a
+    tenth of the time in which straight-line programs are lowered.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 @dataclass_transform(frozen_default=True)

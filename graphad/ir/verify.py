@@ -87,6 +87,7 @@ class _Verifier:
     def __init__(self, graph: Graph, root: Graph) -> None:
         self.checked = graph
         self.root = root
+        self.literals: set[Literal] = set()  # that were found to be interned
 
     def fail(self, index: int, message: str) -> NoReturn:
         """Raise about equation ``index`` (-1: the header; one past the last: `return`)."""
@@ -100,14 +101,13 @@ class _Verifier:
         self.tables()
         defined = g.n_inputs
         for k, eqn in enumerate(g.eqns):
-            if eqn.outputs != tuple(range(defined, defined + len(eqn.outputs))):
-                self.fail(k, f"outputs are numbered {eqn.outputs}, the next value is {defined}")
-            for a in eqn.inputs:
-                self.operand(k, a, defined)
-            self.eqn(k, eqn)
-            defined += len(eqn.outputs)
+            for a in eqn[1]:
+                if type(a) is not int or not 0 <= a < defined:
+                    self.operand(k, a)
+            defined = self.eqn(k, eqn, defined)
         for a in g.outputs:
-            self.operand(len(g.eqns), a, defined)
+            if type(a) is not int or not 0 <= a < defined:
+                self.operand(len(g.eqns), a)
         g.memo[_VERIFIED] = True
 
     def tables(self) -> None:
@@ -127,37 +127,53 @@ class _Verifier:
         if type(a) is not Aval or aval(a.shape, a.dtype) is not a:
             self.fail(index, f"the type of %{number} is no interned Aval; make types with aval(shape, dtype)")
 
-    def operand(self, index: int, atom: Atom, defined: int) -> None:
+    def operand(self, index: int, atom: Atom) -> None:
+        """What is no value defined before must be an interned literal."""
         if type(atom) is int:
-            if not 0 <= atom < defined:
-                self.fail(index, f"%{atom} is used before it is defined")
-        elif type(atom) is not Literal or copy.copy(atom) is not atom:  # copying goes through the table of literals
+            self.fail(index, f"%{atom} is used before it is defined")
+        if type(atom) is Literal and atom in self.literals:
+            return
+        if type(atom) is not Literal or copy.copy(atom) is not atom:  # copying goes through the table of literals
             self.fail(index, f"operand {atom!r} is no interned Literal; make literals with literal(value, dtype)")
+        self.literals.add(atom)
 
-    def eqn(self, k: int, eqn: Eqn) -> None:
-        """Params, regions, and types recomputed by the type rule."""
-        g = self.checked
-        primitive = eqn.primitive
-        if len(eqn.params) != len(primitive.params):
-            self.fail(k, f"{primitive.name} has params {tuple(primitive.params)}, got {len(eqn.params)}")
-        for (name, kind), value in zip(primitive.params.items(), eqn.params, strict=True):
+    def eqn(self, k: int, eqn: Eqn, defined: int) -> int:
+        """Params, regions, and types recomputed by the type rule; the number of the value after its outputs."""
+        primitive, inputs, params, outputs, regions = eqn
+        if params or primitive.params:
+            self.params(k, eqn)
+        if regions:
+            self.regions(k, eqn)
+        avals = self.checked.avals
+        types = tuple([avals[a] if type(a) is int else a.type for a in inputs])  # pyright: ignore
+        try:
+            inferred = primitive.infer(types, params, regions)
+        except (TypeError, ValueError, IndexError) as e:
+            self.fail(k, str(e))
+        after = defined + len(outputs)
+        if outputs != tuple(range(defined, after)):
+            self.fail(k, f"outputs are numbered {outputs}, the next value is {defined}")
+        recorded = avals[defined:after]
+        if inferred != recorded:
+            self.fail(k, f"{primitive.name} gives {_listed(inferred)}, but {_listed(recorded)} is recorded")
+        return after
+
+    def params(self, k: int, eqn: Eqn) -> None:
+        primitive, params = eqn.primitive, eqn.params
+        if len(params) != len(primitive.params):
+            self.fail(k, f"{primitive.name} has params {tuple(primitive.params)}, got {len(params)}")
+        for (name, kind), value in zip(primitive.params.items(), params, strict=True):
             if not kind.check(value):
                 self.fail(k, f"{name} of {primitive.name} is of kind {kind.name}, got {value!r}")
-        if eqn.regions and primitive.region_rules is None:
-            self.fail(k, f"{primitive.name} takes no regions")
+
+    def regions(self, k: int, eqn: Eqn) -> None:
+        if eqn.primitive.region_rules is None:
+            self.fail(k, f"{eqn.primitive.name} takes no regions")
         for region in eqn.regions:
             if any(e.primitive.name == "guard" for e in region.eqns):
                 self.fail(k, "a guard stands in a region; its predicate belongs among the region's outputs")
             if _VERIFIED not in region.memo:
                 _Verifier(region, self.root).graph()
-        types = tuple([g.avals[a] if type(a) is int else a.type for a in eqn.inputs])  # pyright: ignore
-        try:
-            avals = primitive.infer(types, eqn.params, eqn.regions)
-        except (TypeError, ValueError, IndexError) as e:
-            self.fail(k, str(e))
-        recorded = tuple([g.avals[o] for o in eqn.outputs])
-        if avals != recorded:
-            self.fail(k, f"{primitive.name} gives {_listed(avals)}, but {_listed(recorded)} is recorded")
 
 
 def _listed(avals: tuple[Aval, ...]) -> str:

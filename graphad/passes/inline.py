@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.primitive import Primitive
 from graphad.passes.pipeline import Pass, graph_pass
 from graphad.primitives.control import jit
 from graphad.primitives.custom import custom_jvp, custom_vjp
 from graphad.primitives.elementwise import stop_gradient
+
+_CALLS: Final[tuple[Primitive, ...]] = (jit,)
+_CUSTOM: Final[tuple[Primitive, ...]] = (custom_jvp, custom_vjp, stop_gradient)
 
 
 @graph_pass("inline")
@@ -28,27 +33,31 @@ class Inline(Pass):
     custom: bool = False
 
     def run(self, graph: Graph) -> Graph:
-        """The graph without calls."""
-        builder = _Inliner(self.custom)
+        """The graph without calls; itself, if it has none."""
+        gone = _CALLS + _CUSTOM if self.custom else _CALLS
+        if not any([eqn.primitive in gone for eqn in graph.eqns]):
+            return graph
+        builder = _Inliner(gone)
         inputs = [builder.input(a) for a in graph.in_avals]
         outputs = builder.inline(graph, inputs)
         return builder.close(outputs, graph.weak, name=graph.name)
 
 
 class _Inliner(Builder):
-    __slots__ = ("custom",)
+    """A builder in which equations of the primitives ``gone`` do not arrive."""
 
-    def __init__(self, custom: bool) -> None:
+    __slots__ = ("gone",)
+
+    def __init__(self, gone: Collection[Primitive]) -> None:
         super().__init__()
-        self.custom = custom
+        self.gone = gone
 
     def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[object]) -> tuple[int, ...]:
-        primitive = eqn.primitive
-        if primitive is jit or (self.custom and primitive in (custom_jvp, custom_vjp)):
+        if eqn.primitive not in self.gone:
+            return super().copy(eqn, inputs, avals)  # pyright: ignore[reportArgumentType]
+        if eqn.regions:
             loc = self.loc
             found = self.inline(eqn.regions[0], inputs)
             self.loc = loc
             return tuple(found)  # pyright: ignore[reportReturnType]  (literals among them: atoms all the same)
-        if self.custom and primitive is stop_gradient:
-            return inputs  # pyright: ignore[reportReturnType]
-        return super().copy(eqn, inputs, avals)  # pyright: ignore[reportArgumentType]
+        return inputs  # pyright: ignore[reportReturnType]

@@ -69,7 +69,7 @@ class Rule:
                 return self.term
         return None
 
-    def narrowed(self, primitive: Primitive, heads: Heads) -> Rule | None:
+    def narrowed(self, primitive: Primitive, heads: Heads, _empty: bool) -> Rule | None:
         """The rule with only those variants that may match such an equation; None if there are none."""
         if self.pattern.primitive is not primitive:
             return None
@@ -84,15 +84,18 @@ class GeneralRule:
     name: str
     function: Callable[[Rewriter, Candidate], Any]
     primitives: tuple[Primitive, ...]  # empty: all
+    fits: Callable[[Primitive, Heads, bool], bool] | None
     exact: ClassVar[bool] = True
 
     def apply(self, builder: Rewriter, eqn: Candidate) -> Any:
         """The term for ``eqn``, or None where the rule does not fit."""
         return self.function(builder, eqn)
 
-    def narrowed(self, primitive: Primitive, _heads: Heads) -> GeneralRule | None:
-        """The rule, if it is on equations of ``primitive``."""
-        return self if not self.primitives or primitive in self.primitives else None
+    def narrowed(self, primitive: Primitive, heads: Heads, empty: bool) -> GeneralRule | None:
+        """The rule, if it is on such equations."""
+        if self.primitives and primitive not in self.primitives:
+            return None
+        return self if self.fits is None or self.fits(primitive, heads, empty) else None
 
 
 class Argument(NamedTuple):
@@ -154,11 +157,19 @@ def rule(
     return Rule(name, pattern, term, exact, reorders_sums, when, tuple(examples), variants, arguments, conditions)
 
 
-def general_rule(name: str, *primitives: Primitive) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
-    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` an exact rule on ``primitives``, or on all."""
+def general_rule(
+    name: str,
+    *primitives: Primitive,
+    fits: Callable[[Primitive, Heads, bool], bool] | None = None,
+) -> Callable[[Callable[[Rewriter, Candidate], Any]], GeneralRule]:
+    """Make a function ``(rewriter, candidate) -> Ref | [Ref] | None`` an exact rule on ``primitives``, or on all.
+
+    ``fits(primitive, heads, empty)`` says, once for all equations alike, whether the rule is tried on those of
+    ``primitive`` whose operands have these heads and whose first result has elements or is ``empty``.
+    """
 
     def decorate(function: Callable[[Rewriter, Candidate], Any]) -> GeneralRule:
-        return GeneralRule(name, function, primitives)
+        return GeneralRule(name, function, primitives, fits)
 
     return decorate
 
@@ -192,7 +203,7 @@ class RuleSet:
         twice = {n for n in names if names.count(n) > 1}
         if twice:
             raise ValueError(f"rules must have different names; {', '.join(sorted(twice))} stands for several")
-        self._fitting: dict[tuple[Primitive, Heads], tuple[AnyRule, ...]] = {}
+        self._fitting: dict[tuple[Primitive, Heads, bool], tuple[AnyRule, ...]] = {}
 
     def __add__(self, other: RuleSet) -> RuleSet:
         return RuleSet(self.rules + other.rules)
@@ -213,12 +224,15 @@ class RuleSet:
         """The bitwise exact rules."""
         return RuleSet(r for r in self.rules if r.exact)
 
-    def on(self, primitive: Primitive, heads: Heads) -> tuple[AnyRule, ...]:
-        """The rules that may match an equation of ``primitive`` on operands with these heads; memoised."""
-        key = (primitive, heads)
+    def on(self, primitive: Primitive, heads: Heads, empty: bool) -> tuple[AnyRule, ...]:
+        """The rules that may fit an equation of ``primitive`` on operands with these heads; remembered.
+
+        ``empty`` says that its (first) result has no elements.
+        """
+        key = (primitive, heads, empty)
         found = self._fitting.get(key)
         if found is None:
-            narrowed = [r.narrowed(primitive, heads) for r in self.rules]
+            narrowed = [r.narrowed(primitive, heads, empty) for r in self.rules]
             found = self._fitting[key] = tuple([r for r in narrowed if r is not None])
         return found
 
@@ -248,7 +262,7 @@ class Rewriter(Matcher):
             if rewritten != regions:
                 return self.copy(Eqn(primitive, inputs, params, (), rewritten), inputs, out_avals)
         elif not primitive.effect:
-            atoms = self._rewritten(Candidate(primitive, inputs, params, out_avals))
+            atoms = self._rewritten(primitive, inputs, params, out_avals)
             if atoms is not None:
                 self.table[key] = atoms  # pyright: ignore[reportArgumentType]  (literals among them: atoms all the same)
                 return atoms  # pyright: ignore[reportReturnType]
@@ -277,13 +291,19 @@ class Rewriter(Matcher):
             return rewrite(region, self.rules, self.on_rewrite)
         return region.memoize(("rewrite", self.rules), lambda: rewrite(region, self.rules))
 
-    def _rewritten(self, eqn: Candidate) -> tuple[Atom, ...] | None:
-        """The replacement of the outputs of ``eqn``: constants, or the term of the first rule that matches."""
+    def _rewritten(
+        self, primitive: Primitive, inputs: tuple[Atom, ...], params: tuple[Any, ...], avals: Sequence[Aval]
+    ) -> tuple[Atom, ...] | None:
+        """What stands for the outputs of an equation: constants, or the term of the first rule that fits."""
+        rules = self.rules.on(primitive, self.heads(inputs[:_MAX_HEADS]), not avals[0].size)
+        if not rules and (not inputs or type(inputs[0]) is int):  # most equations: nothing is built, nothing folds
+            return None
+        eqn = Candidate(primitive, inputs, params, avals)
         constants = _folded(eqn)
         if constants is not None:
             self._report("fold-constants")
             return constants
-        for r in self.rules.on(eqn.primitive, self.heads(eqn.inputs[:_MAX_HEADS])):
+        for r in rules:
             self.depth += 1
             if self.depth > _MAX_DEPTH:
                 raise RecursionError(f"rewrite rules do not end; the last one tried is {r.name}")

@@ -11,7 +11,7 @@ from graphad.passes.rewrite import Candidate, Rewriter, RuleSet, general_rule
 from graphad.primitives.layout import broadcast
 
 
-@general_rule("empty")
+@general_rule("empty", fits=lambda _primitive, _heads, empty: empty)
 def _empty(builder: Rewriter, eqn: Candidate) -> Any:
     """An array without elements is a constant."""
     primitive, inputs, _, avals = eqn
@@ -20,12 +20,10 @@ def _empty(builder: Rewriter, eqn: Candidate) -> Any:
     return [broadcast(Ref(builder, literal(0, a.dtype)), shape=a.shape, dims=()) for a in avals]
 
 
-@general_rule("repeated-operands")
+@general_rule("repeated-operands", fits=lambda primitive, heads, _: primitive.elementwise and broadcast in heads)
 def _repeated_operands(builder: Rewriter, eqn: Candidate) -> Any:
     """A broadcast literal operand becomes the literal; broadcasts alike of all operands move to the result."""
     primitive, inputs, params, avals = eqn
-    if not primitive.elementwise or broadcast not in builder.heads(inputs):
-        return None
     shape = avals[0].shape
     makers = {a: _broadcast_of(builder, a) for a in inputs if not isinstance(a, Literal)}
     inner = tuple([makers[a].inputs[0] if makers.get(a) else a for a in inputs])  # pyright: ignore

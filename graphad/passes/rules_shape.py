@@ -258,7 +258,7 @@ def _concatenate_parts(builder: Rewriter, eqn: Candidate) -> Any:
     return concatenate(*parts, axis=axis)
 
 
-@general_rule("slice-of-concatenate", slice_)
+@general_rule("slice-of-concatenate", slice_, fits=lambda _, heads, _empty: heads[0] is concatenate)
 def _slice_of_concatenate(builder: Rewriter, eqn: Candidate) -> Any:
     """A slice that lies within one part is a slice of that part."""
     maker: Eqn | None = builder.maker(eqn.inputs[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -83,6 +84,8 @@ def parse(index: Any, x: Any, checked: bool = True) -> Index:
     TypeError
         For what is no index, and for masks without known values.
     """
+    if type(index) is int and x.ndim and -x.shape[0] <= index < x.shape[0]:
+        return _element(index, x.shape)
     items = [_entry(item) for item in (index if type(index) is tuple else (index,))]
     used = sum([_consumed(item) for item in items])
     if used > x.ndim:
@@ -103,6 +106,12 @@ def parse(index: Any, x: Any, checked: bool = True) -> Index:
     axes = [e for e in entries if e is not None and type(e) is not Truth]
     axes = [broadcast_to(a, array_shape) if isinstance(a, Array) else a for a in axes]
     return Index(tuple(axes), _layout(entries, bool(shapes)), array_shape)
+
+
+@lru_cache(maxsize=1024)  # loops over the elements of a vector ask for the same few again and again
+def _element(index: int, shape: tuple[int, ...]) -> Index:
+    """One integer within range, along the first axis."""
+    return Index((index % shape[0], *map(range, shape[1:])), tuple(range(1, len(shape))), ())
 
 
 def _entry(item: Any) -> Any:
@@ -240,16 +249,28 @@ def read(x: Any, index: Index, mode: str = "clip") -> Array:
 
 def _sliced(x: Any, index: Index) -> Any:
     """``x`` cut to the ranges and constants of the index."""
+    cut, backward = _cut(tuple([a if type(a) in (int, range) else None for a in index.axes]), x.shape)
+    if cut:
+        x = slice_(x, **cut)
+    return rev(x, axes=backward) if backward else x
+
+
+@lru_cache(maxsize=1024)
+def _cut(
+    axes: tuple[int | range | None, ...], shape: tuple[int, ...]
+) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """The slice that cuts ``shape`` to ``axes`` (None: all there is), if it takes one; and the axes to turn round."""
     ranges = [
         range(a, a + 1) if type(a) is int else a if type(a) is range else range(n)
-        for a, n in zip(index.axes, x.shape, strict=True)
+        for a, n in zip(axes, shape, strict=True)
     ]
     forward = [r if r.step > 0 else r[::-1] for r in ranges]
-    if any([len(r) != n for r, n in zip(forward, x.shape, strict=True)]):
-        start, stop = [r.start if r else 0 for r in forward], [r[-1] + 1 if r else 0 for r in forward]
-        x = slice_(x, start=tuple(start), stop=tuple(stop), step=tuple([r.step for r in forward]))
-    backward = tuple([k for k, r in enumerate(ranges) if r.step < 0])
-    return rev(x, axes=backward) if backward else x
+    cut: dict[str, tuple[int, ...]] = {}
+    if any([len(r) != n for r, n in zip(forward, shape, strict=True)]):
+        cut["start"] = tuple([r.start if r else 0 for r in forward])
+        cut["stop"] = tuple([r[-1] + 1 if r else 0 for r in forward])
+        cut["step"] = tuple([r.step for r in forward])
+    return cut, tuple([k for k, r in enumerate(ranges) if r.step < 0])
 
 
 def _coordinates(arrays: Sequence[Any]) -> Any:

@@ -99,8 +99,8 @@ class Trace(Builder):
         The sites of the guards, in order.
     turns
         How often Python has observed a value, by line.
-    growth
-        The number of equations at which something is to be said.
+    next_warning
+        The number of equations at which the trace is said to be long.
     constants
         Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
     is_rule
@@ -115,25 +115,8 @@ class Trace(Builder):
     """
 
     __slots__ = (
-        "_owner",
-        "_owner_upto",
-        "_sources",
-        "branched",
-        "captures",
-        "constants",
-        "exact",
-        "examples",
-        "guards",
-        "handed",
-        "is_rule",
-        "n_arguments",
-        "name",
-        "next_warning",
-        "observed",
-        "path",
-        "region",
-        "sites",
-        "turns",
+        "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards",
+        "handed", "is_rule", "n_arguments", "name", "next_warning", "observed", "path", "region", "sites", "turns",
         "varying",
     )  # fmt: skip
 
@@ -212,6 +195,17 @@ class Trace(Builder):
         if len(self.eqns) >= self.next_warning:
             self.next_warning = grown(self, len(self.eqns))
         return Builder._append(self, primitive, inputs, params, regions, out_avals, key)
+
+    def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
+        """Append all equations of ``graph``: as they are, to a trace that has none yet and no other inputs."""
+        n = len(self.avals)
+        if self.eqns or graph.effectful or len(graph.eqns) >= self.next_warning or list(inputs) != list(range(n)):
+            return super().inline(graph, inputs)
+        self.avals.extend(graph.avals[n:])
+        self.eqns.extend(graph.eqns)
+        self.locs.extend(graph.locs)
+        self.table.update({(eqn[0], eqn[1], eqn[2], eqn[4]): eqn[3] for eqn in graph.eqns})
+        return list(graph.outputs)
 
     def site_of(self, atom: Atom) -> GuardSite:
         """The site at which the running line observes ``atom``."""

@@ -13,6 +13,7 @@ from graphad.backends.llvm.text import (
     storage_type,
     suffix,
 )
+from graphad.ir.frozen import light
 from graphad.ir.types import DType
 
 
@@ -40,7 +41,7 @@ class Lanes:
         return "<" + ", ".join(f"i1 {int(lane < self.live)}" for lane in range(self.count)) + ">"
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Place:
     """Where lane 0 of an access lies: ``pointer[index]``; lane ``k`` lies ``k * stride + dynamic[k]`` further."""
 

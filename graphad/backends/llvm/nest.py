@@ -116,7 +116,10 @@ class NestEmitter:
         return Val(self.scope[key], val.dtype, lanes)
 
     def let(self, s: Let) -> None:
-        lanes = max((self.values[a].lanes for a in s.args if isinstance(a, str)), default=1)
+        lanes = 1
+        for a in s.args:
+            if type(a) is str:
+                lanes = max(lanes, self.values[a].lanes)
         args = [self.operand(a, lanes) for a in s.args]
         literals = [None if isinstance(a, str) else a for a in s.args]
         self.values[s.name] = self.scalars.operator(s, args, literals, lanes)

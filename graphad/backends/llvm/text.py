@@ -7,6 +7,7 @@ registers and a byte in memory; f16 and bf16 are computed with as ``float`` and 
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import Final, NamedTuple
 
 from graphad.ir.types import DType, Literal, b1, f64
@@ -34,6 +35,7 @@ def element_type(dtype: DType) -> str:
     return _REGISTER.get(dtype.name) or f"i{dtype.bits}"
 
 
+@cache
 def register_type(dtype: DType, lanes: int) -> str:
     """Type that a value of ``dtype`` has in registers."""
     return lanes_of(element_type(dtype), lanes)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal as OneOf
 
 from graphad.backends.loops.visit import walk
+from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, Literal, bf16, f16
 
@@ -37,7 +38,7 @@ class Buffer:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Index:
     """An affine position, in elements: ``offset + sum(stride * loop variable)``."""
 
@@ -48,7 +49,7 @@ class Index:
 Operand = str | Literal  # the name of a value defined earlier in scope, or a constant
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Let:
     """``name: dtype = op(args)``, ``op`` from `graphad.ir.lowering.SCALAR_OPS`. For comparisons ``dtype`` is bool.
 
@@ -62,7 +63,7 @@ class Let:
     loc: Loc = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Position:
     """``name: dtype = value of index``: a loop coordinate as a number."""
 
@@ -72,7 +73,7 @@ class Position:
     loc: Loc = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Load:
     """``name = buffer[index + dynamic]``; ``dynamic`` is an i64 value, already within bounds."""
 
@@ -83,7 +84,7 @@ class Load:
     loc: Loc = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Store:
     """``buffer[index + dynamic] = value``, only where ``mask`` (a bool value) holds, if one is given."""
 

@@ -44,7 +44,9 @@ def walk(statements: Iterable[S]) -> Iterator[S]:
     """Every statement in the order of the text, each before those that it holds."""
     for s in statements:
         yield s
-        yield from walk(inside(s))
+        held = inside(s)
+        if held:
+            yield from walk(held)
 
 
 def mapped(statements: Sequence[S], change: Callable[[S], S]) -> tuple[S, ...]:

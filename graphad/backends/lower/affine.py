@@ -8,6 +8,7 @@ planned, and the name of a loop variable once its loops exist. *Coords* are one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from graphad.ir.lowering import AffineDim
@@ -19,6 +20,7 @@ Coords = tuple[Coordinate, ...]
 ZERO: Coordinate = (0, ())
 
 
+@lru_cache(maxsize=1024)  # programs have few shapes, and ask for this at every access
 def row_major(shape: Shape) -> Shape:
     """Strides of an array of ``shape`` without gaps."""
     strides = [1] * len(shape)
@@ -27,6 +29,7 @@ def row_major(shape: Shape) -> Shape:
     return tuple(strides)
 
 
+@lru_cache(maxsize=1024)
 def identity(shape: Shape) -> Coords:
     """Every axis at its own variable; axes of size 1 at 0.
 
@@ -38,6 +41,8 @@ def identity(shape: Shape) -> Coords:
 
 def combine(offset: int, parts: Sequence[tuple[Coordinate, int]]) -> Coordinate:
     """``offset + sum(factor * coordinate)``."""
+    if not parts:
+        return (offset, ())
     if len(parts) == 1:
         (start, terms), factor = parts[0]
         if factor == 1:
@@ -67,6 +72,8 @@ def linear(coords: Coords, strides: Shape) -> Coordinate:
     """The position in memory of the element at ``coords``, from 0."""
     if not coords:
         return ZERO
+    if strides == (1,):
+        return coords[0]
     return combine(0, list(zip(coords, strides, strict=True)))
 
 

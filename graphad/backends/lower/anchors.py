@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from graphad.backends.lower.affine import Coordinate, Coords, Shape, compose, identity, linear, row_major
+from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, compose, identity, linear, row_major
 from graphad.backends.lower.definitions import (
     ConstantValue,
     Definition,
@@ -238,7 +238,8 @@ def trace(flat: FlatProgram, decisions: Decisions, starts: list[tuple[object, Co
         value, coords = key
         definition = values[value]
         if anchored[value] or type(definition) is InputValue:
-            reads.append(Read(value, coords, linear(coords, row_major(definition.aval.shape))))
+            address = linear(coords, row_major(definition.aval.shape)) if coords else ZERO
+            reads.append(Read(value, coords, address))
             continue
         match definition:
             case MapValue(inputs=inputs):

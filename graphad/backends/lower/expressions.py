@@ -96,7 +96,11 @@ class Expressions:
 
     def depth(self, *at: Coordinate) -> int:
         """The innermost loop that these coordinates depend on."""
-        return max([self.depth_of[v] for _, terms in at for v, _ in terms], default=0)
+        innermost = 0
+        for _, terms in at:
+            for variable, _ in terms:
+                innermost = max(innermost, self.depth_of[variable])
+        return innermost
 
     # ---- elements
 
@@ -105,6 +109,9 @@ class Expressions:
         if type(atom) is not int:
             return atom  # type: ignore[return-value]
         known = self.known
+        found = known.get((atom, coords))
+        if found is not None:
+            return found
         stack: list[tuple[int, Coords]] = [(atom, coords)]
         while stack:
             key = stack[-1]
@@ -126,6 +133,9 @@ class Expressions:
     def define(self, value: int, at: Coords) -> Operand:
         """Compute the element of a map-like anchor."""
         definition = self._values[value]
+        if type(definition) is MapValue:  # by far the most, so by the shortest way
+            operands = [self.read(a, at) for a in definition.inputs]
+            return self.expand(definition.template, operands, definition.loc)
         for v, c in _inputs(definition, at):
             self.read(v, c)
         return self._compute(definition, at)

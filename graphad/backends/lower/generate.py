@@ -26,6 +26,7 @@ from graphad.backends.lower.coalesce import coalesce
 from graphad.backends.lower.definitions import (
     GemmValue,
     KernelValue,
+    MapValue,
     MatrixOperand,
     PiecesValue,
     ReduceValue,
@@ -165,6 +166,8 @@ class _Generator:
         """The statements of one anchor in the innermost of its loops."""
         definition, here, read = self.values[anchor.value], self.coords(anchor), self.expressions.read
         match definition:
+            case MapValue():  # the most by far
+                self.settle(anchor, self.expressions.define(anchor.value, here))
             case ReduceValue(operand=operand, combine=combine):
                 self.reduction(anchor, combine, read(operand, here))
             case ScanValue(inputs=inputs, combine=combine):
@@ -178,6 +181,8 @@ class _Generator:
 
     def coords(self, anchor: Anchor) -> Coords:
         """The coordinates of the anchor's iteration space, in loop variables."""
+        if not anchor.extents:
+            return ()
         node_of, variables = anchor.node_of, self.variables
         return tuple([(0, ((variables[node_of[a]], 1),)) if a in node_of else ZERO for a in range(len(anchor.extents))])
 

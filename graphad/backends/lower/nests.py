@@ -189,21 +189,21 @@ class Tree:
         top = anchor.nodes[0][0] if anchor.nodes else anchor.tail[0] if anchor.tail else None
         anchor.root_index = anchor.index if top is None else top.index
         anchor.segment = self.segments[anchor.root_index]
+        first = self.needs.get(anchor.root_index, anchor.root_index)
         for writer, coords in dependencies:
-            shared = self._shared(writer, coords, anchor)
-            at_point = shared == len(writer.nodes) and writer.register
-            if at_point and shared:
-                continue
-            if at_point and writer.segment == anchor.segment:
-                self.needs[anchor.root_index] = min(
-                    writer.root_index, self.needs.get(anchor.root_index, anchor.root_index)
-                )
-                continue
+            shared = self._shared(writer, coords, anchor) if writer.nodes else 0
+            if writer.register and shared == len(writer.nodes):
+                if shared:
+                    continue
+                if writer.segment == anchor.segment:
+                    first = min(first, writer.root_index)
+                    continue
             writer.stored = True
             writer.local = shared if writer.local is None else min(writer.local, shared)
+        self.needs[anchor.root_index] = first
         if anchor.kind in ("piece", "scatter"):  # readers do not find its elements at its own coordinates
             anchor.nodes, anchor.tail, anchor.index = [], [], anchor.root_index
-        else:
+        elif anchor.nodes:
             place = {a: k for k, a in enumerate(anchor.axes) if a is not None}
             anchor.nodes = [(n, place[a]) for n, a in anchor.nodes]
         self.writers.setdefault(anchor.value, []).append(anchor)

@@ -23,7 +23,9 @@ from graphad.backends.lower.definitions import (
     GemmValue,
     Guard,
     InputValue,
+    IotaValue,
     KernelValue,
+    MapValue,
     PiecesValue,
     ReduceValue,
     ReshapeValue,
@@ -211,6 +213,12 @@ def _place(plan: Plan, value: int) -> None:
         return
     shape, loc = definition.aval.shape, definition.loc
     match definition:
+        case MapValue() | ViewValue() | ConstantValue() | IotaValue():
+            anchor = Anchor(value, "map", shape, (), loc)
+            anchor.axes = range(len(shape))
+            if type(definition) is MapValue and definition.family is not None:
+                anchor.touched.add(-definition.family)
+            _finish(plan, anchor, own_reads(definition))
         case ReduceValue(operand=operand, axes=axes):
             extents = plan.flat.values[operand].aval.shape
             anchor = Anchor(value, "reduce", extents, axes, loc)
@@ -229,15 +237,13 @@ def _place(plan: Plan, value: int) -> None:
             plan.tree.add_step(KernelItem(value, definition), loc, value)
         case ScatterValue():
             _place_scatter(plan, value, definition)
-        case _:
+        case GatherValue(source=source):
             anchor = Anchor(value, "map", shape, (), loc)
             anchor.axes = range(len(shape))
-            if type(definition) is GatherValue:
-                anchor.reads.append(Read(plan.decisions.written_by(definition.source.value), None, None))
-                _finish(plan, anchor, list(gather_operands(definition, identity(shape))))
-            else:
-                anchor.touched.update([-f for f in [getattr(definition, "family", None)] if f is not None])
-                _finish(plan, anchor, own_reads(definition))
+            anchor.reads.append(Read(plan.decisions.written_by(source.value), None, None))
+            _finish(plan, anchor, list(gather_operands(definition, identity(shape))))
+        case _:
+            raise AssertionError(f"{definition} is no anchor")
 
 
 def _finish(plan: Plan, anchor: Anchor, starts: list[tuple[object, Coords]], after: list[Anchor] | None = None) -> None:
