@@ -17,7 +17,7 @@ from scipy import stats
 import graphad
 import graphad.numpy as gnp
 from graphad import random
-from tests.faces.random.test_random import layout
+from tests.faces.random.test_random import layout, optimized
 
 A = np.float32([0.02, 0.3, 1.0, 1.7, 30.0])
 B = np.float32([0.5, 4.0, 1.0, 0.1, 7.0])
@@ -89,6 +89,12 @@ def jax_numbers(request):
         np.savez_compressed(GOLDEN, allow_pickle=False, **numbers)
 
 
+@pytest.fixture
+def jax_as_for_its_users():
+    with optimized():
+        yield
+
+
 def drawn(expression, library):
     """The numbers that `expression` gives for one key."""
     named = {"np": np, "A": A, "B": B, "L": LOGITS, "M": MEAN, "C": COV}
@@ -158,6 +164,7 @@ def test_factors_of_traced_matrices(n):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jax_as_for_its_users")
 def test_jax_still_gives_these_numbers(request, partitionable, jax_numbers):
     for bits, expressions in ((32, ALL), (64, WIDE)):
         for expression in expressions:
