@@ -114,7 +114,7 @@ class Builder:
     def adopt(self, graph: Graph) -> list[Atom]:
         """What `inline` does where there are no equations yet, and all inputs are those of ``graph`` in their order.
 
-        The numbers stay as they are, so that nothing is to be looked up. ``graph`` has no effects, and a builder made it.
+        The numbers stay as they are, so that nothing is looked up. ``graph`` has no effects and was made by a builder.
         """
         self.avals.extend(graph.avals[graph.n_inputs :])
         self.eqns.extend(graph.eqns)
