@@ -51,6 +51,7 @@ from graphad.backends.loops.ir import (
     buffers_written,
 )
 from graphad.backends.loops.visit import walk
+from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType
 
@@ -75,7 +76,7 @@ class Barrier:
     loc: Loc = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@light
 class Atomic(Store):
     """A store that combines: ``buffer[at] = combine(buffer[at], value)`` in one piece, where ``mask`` holds.
 
