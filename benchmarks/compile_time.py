@@ -1,8 +1,9 @@
 """Time from a Python function to its first result, process warm, nothing cached: tracing, derivative, compilation, run.
 
 Run: ``python benchmarks/compile_time.py``. Every round compiles new functions, with another constant in each, so that
-no cache knows the program, and none from an earlier run. Prints medians beside JAX in the same run; budgets: 30 ms for
-the functions of the tutorials, 150 ms for the training step of ``examples/demo.py``.
+no cache knows the program, and none from an earlier run. Prints medians beside JAX in the same run, last the sum over
+the programs of ``programs.py``; budgets: 30 ms for the functions of the tutorials, 150 ms for the training step of
+``examples/demo.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from timing import versions  # first: it clears what slows NumPy
+from programs import PROGRAMS  # first: it says to all libraries how many threads they have
+from timing import versions
 
 import random
 import statistics
@@ -54,6 +56,16 @@ def tutorials(lib, numpy, k):
     }
 
 
+def programs(lib, numpy, k):
+    """Values and gradients of the programs whose run time is measured elsewhere, with another factor in each round."""
+    made = {program.__name__: program(numpy) for program in PROGRAMS}
+    return {name: (lib.value_and_grad(scaled(f, 1 + k)), args) for name, (f, args) in made.items()}
+
+
+def scaled(f, factor):
+    return lambda *args: factor * f(*args)
+
+
 def training_step(k):
     """The training step of the demo, with its arguments."""
     params = mlp.init_params(graphad.random.key(0), [64, 128, 64, 10])
@@ -81,18 +93,28 @@ def main():
     for k in range(8):
         constant = start + k * 0.0625
         for name, lib, numpy in (("graphad", graphad, gnp), ("jax", jax, jnp)):
-            for title, (f, args) in tutorials(lib, numpy, constant).items():
+            functions = tutorials(lib, numpy, constant) | programs(lib, numpy, constant)
+            for title, (f, args) in functions.items():
                 rounds.setdefault(title, {}).setdefault(name, []).append(first_call(lib, f, args))
         f, args = training_step(constant)
         rounds.setdefault("demo's training step", {}).setdefault("graphad", []).append(first_call(graphad, f, args))
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     print(f"{'function':24} {'graphad ms':>11} {'jax ms':>8} {'ratio':>6}")
+    names = {program.__name__ for program in PROGRAMS}
+    totals = {"graphad": 0.0, "jax": 0.0}
     for title, times in rounds.items():
         # The first round warms the process up.
         medians = {name: statistics.median(t[1:]) for name, t in times.items()}
-        theirs = medians.get("jax")
-        shown = f"{theirs:8.1f} {theirs / medians['graphad']:6.1f}" if theirs else ""
-        print(f"{title:24} {medians['graphad']:11.1f} {shown}")
+        show(title, medians)
+        if title in names:
+            totals = {name: total + medians[name] for name, total in totals.items()}
+    show("sum over programs.py", totals)
+
+
+def show(title, times):
+    theirs = times.get("jax")
+    shown = f"{theirs:8.1f} {theirs / times['graphad']:6.1f}" if theirs else ""
+    print(f"{title:24} {times['graphad']:11.1f} {shown}")
 
 
 if __name__ == "__main__":

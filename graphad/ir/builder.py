@@ -111,6 +111,17 @@ class Builder:
             first = after
         return [value[a] if type(a) is int else a for a in graph.outputs]
 
+    def adopt(self, graph: Graph) -> list[Atom]:
+        """What `inline` does where there are no equations yet, and all inputs are those of ``graph`` in their order.
+
+        The numbers stay as they are, so that nothing is looked up. ``graph`` has no effects and was made by a builder.
+        """
+        self.avals.extend(graph.avals[graph.n_inputs :])
+        self.eqns.extend(graph.eqns)
+        self.locs.extend(graph.locs)
+        self.table.update({(eqn[0], eqn[1], eqn[2], eqn[4]): eqn[3] for eqn in graph.eqns})
+        return list(graph.outputs)
+
     def close(
         self,
         outputs: Sequence[Atom],

@@ -198,14 +198,9 @@ class Trace(Builder):
 
     def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
         """Append all equations of ``graph``: as they are, to a trace that has none yet and no other inputs."""
-        n = len(self.avals)
-        if self.eqns or graph.effectful or len(graph.eqns) >= self.next_warning or list(inputs) != list(range(n)):
+        if self.eqns or graph.effectful or len(graph.eqns) >= self.next_warning or list(inputs) != self.inputs:
             return super().inline(graph, inputs)
-        self.avals.extend(graph.avals[n:])
-        self.eqns.extend(graph.eqns)
-        self.locs.extend(graph.locs)
-        self.table.update({(eqn[0], eqn[1], eqn[2], eqn[4]): eqn[3] for eqn in graph.eqns})
-        return list(graph.outputs)
+        return self.adopt(graph)
 
     def site_of(self, atom: Atom) -> GuardSite:
         """The site at which the running line observes ``atom``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from graphad.ir.frozen import Frozen
+from graphad.ir.frozen import Frozen, light
 from graphad.ir.lowering import AffineDim, Effect, Inline, Pieces, parse_scalar
 
 
@@ -68,3 +68,16 @@ def test_values_are_pickled_and_copied():
     assert hash(scalar) == hash(copy.deepcopy(scalar))
     assert pickle.loads(pickle.dumps(scalar)) == copy.deepcopy(scalar) == scalar
     assert b"_hash" not in pickle.dumps(scalar)  # which differs from process to process
+
+
+def test_light_values_are_values():
+    @light
+    class Point:
+        x: int
+        y: int = 2
+        note: str = field(default="", compare=False)
+
+    assert Point(1) == Point(1, 2, "here") != Point(2)
+    assert hash(Point(1)) == hash(Point(1, note="here"))
+    assert replace(Point(1), y=3) == Point(1, 3)
+    assert not hasattr(Point(1), "__dict__")

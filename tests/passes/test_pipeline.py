@@ -99,6 +99,14 @@ def test_passes_see_fast_math():
     assert len(run(graph, "simplify{fast_math=True}").eqns) == 1
 
 
+def test_a_graph_with_nothing_to_inline_stays_that_very_graph():
+    plain = parse_graph(LITTLE)
+    assert Inline(custom=True).run(plain) is plain
+    stopped = parse_graph(LITTLE.replace("neg", "stop_gradient"))
+    assert Inline().run(stopped) is stopped
+    assert [e.primitive.name for e in Inline(custom=True).run(stopped).eqns] == ["mul"]
+
+
 def test_a_pass_that_breaks_the_ir_is_caught(registered):
     @registered("forget-outputs")
     @dataclass(frozen=True)

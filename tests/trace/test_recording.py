@@ -7,12 +7,21 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
+from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate
+from graphad.ir.text import parse_graph
 from graphad.ir.types import aval, f32, f64
+from graphad.primitives.elementwise import cos, sin
 from graphad.trace.array import Array, snapshot, to_array
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import flatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, state, written_out
+
+GRAPH = """graph @f(%x: f32[3], %y: f32[3]) -> (f32[3], f32[3]) {
+  %a: f32[3] = sin %x
+  %b: f32[3] = mul %y, %a
+  return %b, %x
+}"""
 
 
 def trace(f, *args, **options):
@@ -147,3 +156,21 @@ def test_isinstance_and_what_tracers_have_of_arrays():
 
     assert graphad.jit(f)(np.ones((2, 3), np.float32)).dtype == np.float32
     assert not isinstance(np.ones(3), graphad.Array)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_graph_recorded_in_an_empty_trace_is_as_in_any_other(swapped, first):
+    graph, vector = parse_graph(GRAPH), aval((3,), f32)
+    trace, builder = Trace("f"), Builder()
+    results = []
+    for b in (trace, builder):
+        inputs = [b.input(vector), b.input(vector)][:: -1 if swapped else 1]
+        if first:
+            b.emit(cos, (0,))
+        outputs = b.inline(graph, inputs)
+        (again,) = b.emit(sin, (inputs[0],))
+        assert len(b.eqns) == 2 + first  # what the graph has computed is known
+        results.append(b.close([*outputs, again]))
+    assert results[0] == results[1]
+    assert results[0].locs == results[1].locs
