@@ -17,12 +17,15 @@ _VERSION: Final = 2  # the last without references, whose place depends on who e
 
 
 def encode(graph: Graph) -> bytes:
-    """What ``graph`` computes.
+    r"""What ``graph`` computes.
 
     >>> from graphad.ir.text import parse_graph
-    >>> one, other = (parse_graph(f"graph {name}(x: f32[3]) -> (f32[3]) {{ y = sin x; return y }}") for name in "fg")
-    >>> encode(one) == encode(other)
+    >>> text = "graph @f(%0: f32[3]) -> (f32[3]) {{\n  %1: f32[3] = {} %0\n  return %1\n}}"
+    >>> sine, cosine = (parse_graph(text.format(name)) for name in ("sin", "cos"))
+    >>> encode(sine) == encode(parse_graph(text.format("sin").replace("@f", "@other")))
     True
+    >>> encode(sine) == encode(cosine)
+    False
     """
     return marshal.dumps(_graph(graph, {}), _VERSION)
 

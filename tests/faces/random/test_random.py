@@ -12,6 +12,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad import random
 from graphad.config import config
+from tests.optimized import optimized
 from tests.thinned import every
 
 SHAPES = [(), (1,), (2,), (7,), (8,), (0,), (3, 5), (2, 0, 3), (4, 1, 3)]
@@ -27,19 +28,6 @@ def layout(partitionable):
 def either_layout(request):
     with layout(request.param):
         yield
-
-
-@contextmanager
-def optimized():
-    """JAX compiles as for its users, which `tests.conftest` keeps it from: products that are added are not rounded."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-        jax.clear_caches()
 
 
 def same(mine, theirs, ulps=0):

@@ -17,7 +17,8 @@ from scipy import stats
 import graphad
 import graphad.numpy as gnp
 from graphad import random
-from tests.faces.random.test_random import layout, optimized
+from tests.faces.random.test_random import layout
+from tests.optimized import optimized
 
 A = np.float32([0.02, 0.3, 1.0, 1.7, 30.0])
 B = np.float32([0.5, 4.0, 1.0, 0.1, 7.0])
