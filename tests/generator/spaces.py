@@ -155,6 +155,9 @@ class Reference(Space):
     def to_float(self, x: Any) -> Any:
         return np.asarray(x).astype(np.longdouble)
 
+    def sign(self, x: Any) -> Any:
+        return np.where(x == 0, x, np.sign(x))  # a zero keeps its sign, as with JAX
+
     def rounded(self, x: Any, ulps: float) -> Any:
         x = np.asarray(x)
         if x.dtype.kind != "f" or self.info is None:
@@ -169,6 +172,9 @@ class Reference(Space):
                 moved = np.where(exact, x, self._moved(x, 1))
             else:  # the sign of a zero depends on the order of a sum
                 moved = np.where(x == 0, self.rng.choice([-0.0, 0.0], x.shape), self._moved(x, ulps))
+            # Programs store what they compute, so that two values may be equal to the last bit.
+            stored = x.astype(self.dtype).astype(np.longdouble)
+            moved = np.where((self.rng.random(x.shape) < 0.25) & np.isfinite(stored), stored, moved)
             tiny = (np.abs(x) < self.info.smallest_normal) & (self.rng.random(x.shape) < 0.5)
             return np.where(tiny, x * 0, moved)
 
