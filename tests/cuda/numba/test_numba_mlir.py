@@ -69,7 +69,7 @@ def test_products_of_the_package():
 
     @mlir.jit
     def kernel(a, b, c):
-        body(4, 4, 4, 1.0, a, 1, 1, b, 1, 1, 0.0, c, 1, c)
+        body(4, 4, 4, a, 1, 1, b, 1, 1, c, 1, c)
 
     assert "bar.sync" in instructions(ptx(kernel, "float32", "float32", "float32"))
 
