@@ -37,16 +37,7 @@ class Path:
     """One way through the function: its program, and what its guards expect."""
 
     __slots__ = (
-        "attempt",
-        "call",
-        "captures",
-        "executable",
-        "expected",
-        "graph",
-        "out_tree",
-        "single",
-        "sites",
-        "types",
+        "attempt", "call", "captures", "executable", "expected", "graph", "out_tree", "single", "sites", "types",
         "weak",
     )  # fmt: skip
 

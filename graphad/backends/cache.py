@@ -116,10 +116,6 @@ class ObjectCache:
         if self.directory is not None and private_files.refusal(self.directory) is None:
             self._delete(self._path(key))
 
-    def get_or_make(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """What is stored under ``key``, made and stored first if need be."""
-        return self.use(key, make, lambda stored: stored)
-
     def use(self, key: str, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
         """``load`` of what is stored under ``key``, made and stored first if need be.
 

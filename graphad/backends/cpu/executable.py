@@ -127,7 +127,7 @@ class Executable:
         )  # fmt: skip
         return make_entry(program)
 
-    # ---- what it looks like
+    # ---- stages
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -233,7 +233,7 @@ def _compiler() -> Any:
 
 
 def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], list[NDArray]]:
-    """Brings arguments into the form that programs read: native, aligned, without gaps."""
+    """Brings arguments into the form that programs read: native byte order, aligned, C-contiguous."""
 
     def accept(args: Sequence[Any]) -> list[NDArray]:
         if len(args) != len(avals):
@@ -251,7 +251,7 @@ def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], l
 
 
 def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
-    """What a run that ended early comes to."""
+    """The outcome of a run that failed a guard."""
 
     def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure:
         failed = guards[status - 1]

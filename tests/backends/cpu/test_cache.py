@@ -39,11 +39,11 @@ def test_the_directory_is_created_when_first_written(tmp_path):
     assert cache.get(KEY) == b""
 
 
-def test_get_or_make_makes_once(tmp_path):
+def test_what_is_used_is_made_once(tmp_path):
     calls = []
     cache = ObjectCache(str(tmp_path))
     for _ in range(2):
-        assert cache.get_or_make(KEY, lambda: calls.append(1) or b"made") == b"made"
+        assert cache.use(KEY, lambda: calls.append(1) or b"made", bytes) == b"made"
     assert calls == [1]
 
 
@@ -66,7 +66,7 @@ def test_a_damaged_file_is_deleted_and_made_anew(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     assert cache.get(KEY) is None
     assert not path.exists()
-    assert cache.get_or_make(KEY, lambda: b"some code") == b"some code"
+    assert cache.use(KEY, lambda: b"some code", bytes) == b"some code"
     assert ObjectCache(str(tmp_path)).get(KEY) == b"some code"
 
 

@@ -134,7 +134,7 @@ def test_what_is_not_a_private_file_of_this_key_is_not_read(tmp_path, kind, monk
     with monkeypatch.context() as patch:
         planted(file_of(tmp_path), kind, patch)
         assert cache.get(KEY) is None
-        assert cache.get_or_make(KEY, lambda: b"anew") == b"anew"
+        assert cache.use(KEY, lambda: b"anew", bytes) == b"anew"
     assert ObjectCache(str(tmp_path)).get(KEY) == b"anew"
     assert stat.S_ISREG(file_of(tmp_path).lstat().st_mode)
     assert mode(file_of(tmp_path)) == 0o600
