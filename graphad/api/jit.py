@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
 from operator import is_
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
 import numpy as np
 
 from graphad.api import branching
 from graphad.api.donation import given_up
-from graphad.api.functions import Arguments, Function, argument_text, as_argnums, check_callable, name_of
-from graphad.api.path import MISFIT, DevicePath, Path
-from graphad.api.paths import PathTree
+from graphad.api.functions import Arguments, Function, as_argnums, check_callable, name_of
+from graphad.api.path import DevicePath, Path
+from graphad.api.paths import PathTree, Recipe
 from graphad.api.pickling import reduced
-from graphad.api.placement import committed_device, named, run_compiled
+from graphad.api.placement import device_for, named, run_compiled
 from graphad.api.stages import compiled, cross_compiled, explained, simplify
 from graphad.api.static_arguments import StaticArguments
-from graphad.backends.outcome import GuardFailure
+from graphad.backends.outcome import Left
 from graphad.config import config
 from graphad.device import CPU, Device, parse
 from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
-from graphad.ir.types import Literal
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
 from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
-from graphad.trace.guard_sites import GuardSite
 from graphad.trace.pytree import unflatten
 from graphad.trace.recording import state
 from graphad.trace.source import where
@@ -76,6 +74,7 @@ class Jit(Generic[P, R]):
         self.device: Device | None = None if device is None else parse(device)
         self._options = {"static_argnums": static_argnums, "static_argnames": static_argnames, **self.settings}
         self._static = StaticArguments(fun, static_argnums, static_argnames, self.name)
+        self._recipe = Recipe(self.name, self.settings, self.device)
         self._trees: BoundedDict[Hashable, PathTree] = BoundedDict(_MAX_SIGNATURES)
         self._regions: BoundedDict[Hashable, Traced] = BoundedDict(_MAX_SIGNATURES)
         self._calls: BoundedDict[Hashable, Path] = BoundedDict(_MAX_SIGNATURES)
@@ -86,7 +85,8 @@ class Jit(Generic[P, R]):
         try:
             key, enter = self._latest
             if key is config.trace_key and not state.stack:
-                return enter(*args, **kwargs)
+                result = enter(*args, **kwargs)
+                return self._resumed(result, args, kwargs) if type(result) is Left else result
             return self._called(args, kwargs)
         except BaseException as error:  # costs nothing where there is none, unlike a `boundary`
             hide_frames(error)
@@ -102,31 +102,27 @@ class Jit(Generic[P, R]):
 
     # --- the fast path: the latest call with arguments of these types
 
-    def _otherwise(self, path: Path | None, *args: Any, **kwargs: Any) -> Any:
-        """The call, by its arguments; they are none that the machine code of ``path`` takes as they are."""
+    def _resumed(self, left: Left, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call, after machine code has left it."""
+        if left.failure is not None:
+            return self._called(args, kwargs, left)
         signature = None if kwargs else _signature(args)
         found = None if signature is None else self._calls.get(signature)
-        if found is not None and found is not path and found.call is not None:
-            if type(found) is not DevicePath:
-                self._latest = config.trace_key, found.call
-            return found.call(*args)
-        if path is not None and path.attempt is None and not kwargs:
-            result = path.copying(args, partial(self._guarded, path), args, kwargs)
-            if result is not MISFIT:
+        paths = self._structured.get(config.trace_key, ()) if found is None or found is left.path else (found,)
+        for path in paths:
+            result = left if path is left.path or path.call is None else path.call(*args, **kwargs)
+            if type(result) is not Left:
+                self._go_to(path)
                 return result
-        for other in self._structured.get(config.trace_key, ()):
-            attempt, call = other.attempt, other.call
-            assert attempt is not None, "it was entered"
-            assert call is not None
-            result = MISFIT if other is path else attempt(args, kwargs)
-            if result is not MISFIT:
-                self._latest = config.trace_key, call
-                return result
+            if result.failure is not None:
+                return self._called(args, kwargs, result)
         return self._called(args, kwargs)
 
-    def _guarded(self, path: Path, failure: GuardFailure, *args: Any, **kwargs: Any) -> Any:
-        """The call, after ``path`` has failed a guard."""
-        return self._called(args, kwargs, (path, failure))
+    def _go_to(self, path: Path) -> None:
+        """Have the next call begin with ``path``."""
+        assert path.call is not None, "it was entered"
+        # Machine code looks at its arguments; what runs on a device is found by their types first.
+        self._latest = config.trace_key, _unknown if type(path) is DevicePath else path.call
 
     def _remember(self, path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> None:
         """Have the next call with arguments of these types go to ``path`` at once."""
@@ -140,33 +136,30 @@ class Jit(Generic[P, R]):
             return
         elif path.call is None:
             opened = None if flat else opener(arguments.treedef, *self._static.values(args, kwargs))
-            path.enter(arguments, opened, partial(self._otherwise, path), partial(self._guarded, path))
-            if path.attempt is not None:
+            path.enter(arguments, opened)
+            if path.call is not None and not flat:
                 known = self._structured.get(config.trace_key, ())
                 self._structured[config.trace_key] = (path, *known[: _MAX_ATTEMPTS - 1])
         if path.call is not None:
-            looks = type(path) is not DevicePath  # machine code looks at its arguments
-            self._latest = config.trace_key, path.call if looks else partial(self._otherwise, None)
+            self._go_to(path)
             signature = _signature(args) if flat and not path.expected and not self._static else None
             if signature is not None:
                 self._calls[signature] = path
 
     # --- binding and tracing
 
-    def _called(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], failed: tuple[Path, GuardFailure] | None = None
-    ) -> Any:
-        """The call, whatever the arguments; ``failed`` is a path that has been tried."""
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], left: Left | None = None) -> Any:
+        """The call, whatever the arguments; ``left`` is a path that has been tried."""
         if config.disable_jit:
             return self.fun(*args, **kwargs)
         arguments, call, key = self._bind(args, kwargs)
         if state.stack:
             return self._call_in_trace(arguments, call, key)
-        key = (key, self._committed(arguments))
+        key = (key, device_for(arguments, (), self.device, self.name))
         tree = self._trees.get(key)
         if tree is None:
-            tree = self._trees[key] = PathTree(self._make_path, self.name)
-        path, results = tree.run(arguments.leaves, (call, arguments), failed)
+            tree = self._trees[key] = PathTree(self._recipe)
+        path, results = tree.run(call, arguments, left)
         self._remember(path, args, kwargs, arguments)
         return path.pack(results)
 
@@ -179,27 +172,6 @@ class Jit(Generic[P, R]):
             arguments = Arguments.of(*hidden((dynamic, named)))
             types = tuple([type_of(x) for x in arguments.leaves])
         return arguments, call, (arguments.treedef, types, static, config.trace_key)
-
-    def _make_path(self, bound: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
-        """Trace and compile, with the first observations forced to those at the guards of another path."""
-        call, arguments = bound
-        state.forced, state.sites = forced, sites
-        try:
-            with config.override(**self.settings):
-                traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
-                device = self._committed(arguments, traced.captures) or parse(config.default_device)
-                return Path(traced) if device is CPU else DevicePath(traced, device)
-        finally:
-            state.forced, state.sites = [], ()
-
-    def _committed(self, arguments: Arguments, captures: Sequence[Any] = ()) -> Device | None:
-        """The device that the function, its arguments or what it closes over belong to."""
-
-        def text(k: int) -> str:
-            closed_over = k >= len(arguments.leaves)
-            return f"an array that {self.name} closes over" if closed_over else argument_text(arguments, k)
-
-        return committed_device([*arguments.leaves, *captures], self.device, self.name, text)
 
     def _call_in_trace(self, arguments: Arguments, call: Callable[[Any], Any], key: Hashable) -> Any:
         """Inside another trace: an equation with this function as its region."""
@@ -214,7 +186,7 @@ class Jit(Generic[P, R]):
         operands = [*arguments.leaves, *traced.captures]
         if any_tracer(operands):
             return unflatten(traced.out_tree, emit_region(jit_primitive, (self.name,), traced, arguments.leaves))
-        device = self._committed(arguments, traced.captures) or parse(config.default_device)
+        device = device_for(arguments, traced.captures, self.device, self.name)
         return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])
 
     # --- inspection
@@ -259,7 +231,7 @@ class Jit(Generic[P, R]):
         """The graph that would be compiled for a call with these arguments, and the device."""
         arguments, call, _ = self._bind(args, kwargs)
         traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
-        return traced.graph, self._committed(arguments, traced.captures) or parse(config.default_device)
+        return traced.graph, device_for(arguments, traced.captures, self.device, self.name)
 
     def __repr__(self) -> str:
         paths = sum(tree.count for tree in self._trees.values())
@@ -308,6 +280,13 @@ class DonatingJit(Jit[P, R]):
         except BaseException as error:
             hide_frames(error)
             raise
+
+
+def _unknown(*_args: Any, **_kwargs: Any) -> Left:
+    return _UNKNOWN
+
+
+_UNKNOWN: Final = Left(None)
 
 
 def _call_on_device(path: Path, *args: Any) -> Any:

@@ -7,6 +7,7 @@ from the first call on through machine code that takes what the user passes (`ca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ import numpy as np
 from graphad.api.functions import Arguments
 from graphad.api.placement import memories_of, on_device
 from graphad.api.stages import compiled, compiled_for, run_graph
-from graphad.backends.outcome import GuardFailure
+from graphad.backends.outcome import GuardFailure, Left
 from graphad.device import Device, Memory
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
@@ -37,8 +38,7 @@ class Path:
     """One way through the function: its program, and what its guards expect."""
 
     __slots__ = (
-        "attempt", "call", "captures", "executable", "expected", "graph", "out_tree", "single", "sites", "types",
-        "weak",
+        "call", "captures", "executable", "expected", "graph", "misfit", "out_tree", "single", "sites", "types", "weak",
     )  # fmt: skip
 
     executable: Executable | DeviceExecutable
@@ -51,8 +51,8 @@ class Path:
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
         self.sites: Sequence[GuardSite] = traced.sites
-        self.call: Callable[..., Any] | None = None  # from the arguments to results
-        self.attempt: Callable[..., Any] | None = None  # the same, or `MISFIT`
+        self.call: Callable[..., Any] | None = None  # from the arguments, as they are passed, to results or `Left`
+        self.misfit = Left(self)
         self.types: Sequence[Spec] = ()  # of the arguments that `call` takes
         self.out_tree: TreeDef = traced.out_tree
         self.weak: tuple[bool, ...] = traced.graph.weak
@@ -66,13 +66,7 @@ class Path:
         """The arguments as `run` takes them."""
         return values_of(leaves, self.graph.in_avals)
 
-    def enter(
-        self,
-        arguments: Arguments,
-        opened: Opener | None,
-        otherwise: Callable[..., Any],
-        guarded: Callable[..., Any],
-    ) -> None:
+    def enter(self, arguments: Arguments, opened: Opener | None) -> None:
         """Make `call`, for arguments of these types, if machine code does what it takes.
 
         Parameters
@@ -81,8 +75,6 @@ class Path:
             Some of these types.
         opened
             Finds the leaves in what is passed; None if all are, by position.
-        otherwise, guarded
-            Get the arguments of calls that do not fit, and a `GuardFailure` with those of calls that leave at a guard.
         """
         make = getattr(self.executable, "entry", None)
         self.types = [type_of(x) for x in arguments.leaves]
@@ -94,46 +86,44 @@ class Path:
         inputs = [Input(*row) for row in rows if row is not None]
         inputs += [Input(x.dtype, x.shape, bound=x) for x in self.captures]
         outputs = [Output(a.dtype.numpy, a.shape, w) for a, w in zip(self.graph.out_avals, self.weak, strict=True)]
-        box = Box(Array, "_value", "weak_type")
+        options = {"box": Box(Array, "_value", "weak_type"), "on_guard": partial(Left, self)}
         if opened is None and (self.single or _is_flat(self.out_tree)):
-            self.call = make(inputs, outputs, box=box, fallback=otherwise, on_guard=guarded, unpack=self.single)
+            fallback = self._copying_to_one if self.single else self._copying
+            self.call = make(inputs, outputs, fallback=fallback, unpack=self.single, **options)
             return
-        entry = make(inputs, outputs, box=box, fallback=_nothing, on_guard=_as_it_is, unpack=False)
-        if entry is None:
-            return
-        built = builder(self.out_tree)
+        entry = make(inputs, outputs, fallback=self._copying, unpack=False, **options)
+        self.call = None if entry is None else self._around(entry, opened)
 
-        def attempt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            leaves = args if opened is None and not kwargs else None if opened is None else opened(args, kwargs)
-            results = None if leaves is None else entry(*leaves)
-            if type(results) is tuple:
-                return built(results)
-            if results is not None:
-                return guarded(results, *args, **kwargs)
-            return MISFIT if leaves is None else self.copying(leaves, guarded, args, kwargs)
+    def _around(self, entry: Callable[..., Any], opened: Opener | None) -> Callable[..., Any]:
+        """``entry`` with containers opened before and built after it."""
+        built, misfit = builder(self.out_tree), self.misfit
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = attempt(args, kwargs)
-            return otherwise(*args, **kwargs) if result is MISFIT else result
+            leaves = opened(args, kwargs) if opened is not None else None if kwargs else args
+            results = misfit if leaves is None else entry(*leaves)
+            return built(results) if type(results) is tuple else results
 
-        self.call, self.attempt = call, attempt
+        return call
 
-    def copying(
-        self, leaves: Sequence[Any], guarded: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """The results for arguments that are laid out as no program reads them; `MISFIT` if it is not that.
+    def _copying(self, *leaves: Any, **named: Any) -> tuple[Array, ...] | Left:
+        """The flat results for leaves that the entry does not take as they are.
 
-        Such are arrays with gaps, or of the other byte order, and arrays with zero strides, as of `zeros`.
+        If their types are right, they are laid out as no program reads them: with gaps, in the other byte order, with
+        zero strides (as those of `zeros`).
         """
-        if len(leaves) != len(self.types) or any_on_device(leaves):
-            return MISFIT
+        if named or len(leaves) != len(self.types) or any_on_device(leaves):
+            return self.misfit
         try:
             if any(map(ne, map(type_of, leaves), self.types)):
-                return MISFIT
+                return self.misfit
         except TypeError:  # one is no array
-            return MISFIT
+            return self.misfit
         results = self.run(self.place(leaves))
-        return guarded(results, *args, **kwargs) if type(results) is GuardFailure else self.pack(results)
+        return Left(self, results) if type(results) is GuardFailure else self._boxed(results)
+
+    def _copying_to_one(self, *leaves: Any, **named: Any) -> Array | Left:
+        results = self._copying(*leaves, **named)
+        return results if isinstance(results, Left) else results[0]
 
     def run(self, arrays: Sequence[Any]) -> Any:
         """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
@@ -145,13 +135,11 @@ class Path:
 
     def pack(self, results: Sequence[Any]) -> Any:
         """The results as the function returns them."""
-        if self.single:
-            return Array(results[0], self.weak[0])
-        return unflatten(self.out_tree, [Array(r, w) for r, w in zip(results, self.weak, strict=True)])
+        boxed = self._boxed(results)
+        return boxed[0] if self.single else unflatten(self.out_tree, boxed)
 
-
-#: Not a result: the arguments are of other types or of another structure.
-MISFIT: Final = object()
+    def _boxed(self, results: Sequence[Any]) -> tuple[Array, ...]:
+        return tuple([Array(r, w) for r, w in zip(results, self.weak, strict=True)])
 
 
 def _accepted(s: Spec, a: Aval) -> tuple[Any, ...] | None:
@@ -171,14 +159,6 @@ def _accepted(s: Spec, a: Aval) -> tuple[Any, ...] | None:
 def _is_flat(treedef: TreeDef) -> bool:
     """Whether it is a tuple of leaves."""
     return treedef.type is tuple and treedef.num_leaves == treedef.num_nodes - 1
-
-
-def _nothing(*_args: Any) -> None:
-    return None
-
-
-def _as_it_is(failure: GuardFailure, *_args: Any) -> GuardFailure:
-    return failure
 
 
 #: The mark of no array.

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphad.api.path import Path
-from graphad.backends.outcome import GuardFailure
+from graphad.api.functions import Arguments
+from graphad.api.path import DevicePath, Path
+from graphad.api.placement import device_for
+from graphad.backends.outcome import GuardFailure, Left
 from graphad.config import config
+from graphad.device import CPU, Device
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
@@ -25,11 +28,10 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
+from graphad.trace.bind import trace_function
 from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import changed
-
-if TYPE_CHECKING:
-    pass
+from graphad.trace.recording import state
 
 NDArray = np.ndarray[Any, Any]
 
@@ -52,23 +54,44 @@ class Node:
         return None if node is None else node.path
 
 
-class PathTree:
-    """The paths of a function for one signature.
+class Recipe(NamedTuple):
+    """How the paths of a function are made.
 
-    Parameters
+    Attributes
     ----------
-    make
-        Traces and compiles the function on given arguments, its first observations, made at given sites, forced to
-        given values.
     name
         The function's name, for errors.
+    settings
+        The settings under which it is traced.
+    device
+        Where it is to run; None: where its arguments are.
     """
 
-    __slots__ = ("__weakref__", "count", "lock", "make", "name", "root")
+    name: str
+    settings: Mapping[str, Any]
+    device: Device | None
 
-    def __init__(self, make: Callable[[Any, list[Literal], Sequence[GuardSite]], Path], name: str) -> None:
-        self.make = make
-        self.name = name
+    def make(
+        self, call: Callable[[Any], Any], arguments: Arguments, forced: list[Literal], sites: Sequence[GuardSite]
+    ) -> Path:
+        """Trace and compile, with the first observations, made at ``sites``, forced to those of another path."""
+        state.forced, state.sites = forced, sites
+        try:
+            with config.override(**self.settings):
+                traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+                device = device_for(arguments, traced.captures, self.device, self.name)
+                return Path(traced) if device is CPU else DevicePath(traced, device)
+        finally:
+            state.forced, state.sites = [], ()
+
+
+class PathTree:
+    """The paths of a function for one signature."""
+
+    __slots__ = ("__weakref__", "count", "lock", "recipe", "root")
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.root = Node()
         self.count = 0
         self.lock = threading.RLock()
@@ -84,25 +107,27 @@ class PathTree:
                 yield node.path
 
     def run(
-        self, leaves: Sequence[Any], arguments: Any, failed: tuple[Path, GuardFailure] | None = None
+        self, call: Callable[[Any], Any], arguments: Arguments, left: Left | None = None
     ) -> tuple[Path, Sequence[Any]]:
         """The path for these arguments, and its results.
 
-        ``leaves`` are the arrays and numbers among the arguments; ``failed`` is a path that has been tried.
+        ``call`` is the function of the arguments' structure; ``left`` is a path that has been tried.
         """
-        path = self.root.latest() if failed is None else failed[0]
+        failed = None if left is None else left.failure
+        path = self.root.latest() if left is None or failed is None else left.path
+        leaves = arguments.leaves
         forced: list[Literal] = []
         sites: Sequence[GuardSite] = ()
         tried: set[Path] = set()
         last = path
         while True:
             if path is None:
-                path = self._add(arguments, forced, sites)
+                path = self._add(call, arguments, forced, sites)
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
                 self._check_alike(path, last, len(forced))
                 return path, path.evaluate(path.place(leaves))
-            outcome = path.run(path.place(leaves)) if failed is None else failed[1]
+            outcome = path.run(path.place(leaves)) if failed is None else failed
             failed = None
             if type(outcome) is not GuardFailure:
                 if path.expected:
@@ -124,14 +149,16 @@ class PathTree:
         return node.latest() if node is not None else None
 
     @without_collector  # once for all stages: it would look through what each leaves to the next
-    def _add(self, arguments: Any, forced: list[Literal], sites: Sequence[GuardSite]) -> Path:
+    def _add(
+        self, call: Callable[[Any], Any], arguments: Arguments, forced: list[Literal], sites: Sequence[GuardSite]
+    ) -> Path:
         with self.lock:
             made_meanwhile = self._find(forced)  # by another thread
             if made_meanwhile is not None:
                 return made_meanwhile
-            path = self.make(arguments, list(forced), sites)
+            path = self.recipe.make(call, arguments, list(forced), sites)
             if len(path.sites) < len(sites):
-                raise changed(self.name, sites[len(path.sites)], None)
+                raise changed(self.recipe.name, sites[len(path.sites)], None)
             node = self.root
             for value, _ in path.expected:
                 node = node.children.setdefault(value, Node())
@@ -144,7 +171,7 @@ class PathTree:
         """Refuse to run a path whose guards do not hold, unless another has guards that say the same."""
         assert other is not None, "a path that was tried has failed"
         if _predicates(path, count) != _predicates(other, count):
-            raise changed(self.name, other.sites[count - 1], path.sites[count - 1])
+            raise changed(self.recipe.name, other.sites[count - 1], path.sites[count - 1])
 
     def _remember(self, path: Path) -> None:
         node = self.root
@@ -156,8 +183,9 @@ class PathTree:
     def _check_count(self, loc: Loc) -> None:
         """Warn, and at last refuse, where a function has very many paths: it branches on data, not on cases."""
         advice = (
-            f"{format_loc(loc)}: {self.name} has been compiled along {self.count} paths through its Python branches. "
-            "A branch that data decides anew in each call is better written as graphad.numpy.where(condition, a, b)."
+            f"{format_loc(loc)}: {self.recipe.name} has been compiled along {self.count} paths through its Python "
+            "branches. A branch that data decides anew in each call is better written as "
+            "graphad.numpy.where(condition, a, b)."
         )
         if self.count >= config.max_paths:
             raise TooManyPathsError(f"{advice} The limit is config.max_paths = {config.max_paths}.")

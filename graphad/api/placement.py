@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.api.functions import Arguments, argument_text
 from graphad.api.stages import compiled, compiled_for, memory_on
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
@@ -62,6 +63,17 @@ def committed_device(
                 f"device are not moved: write graphad.device_put(x, {device.name!r})."
             )
     return device
+
+
+def device_for(arguments: Arguments, captures: Sequence[Any], wanted: Device | None, name: str) -> Device:
+    """Where a call runs: ``wanted``, or where its arguments and what the function closes over are, or the default."""
+
+    def text(k: int) -> str:
+        closed_over = k >= len(arguments.leaves)
+        return f"an array that {name} closes over" if closed_over else argument_text(arguments, k)
+
+    found = committed_device([*arguments.leaves, *captures], wanted, name, text)
+    return parse(config.default_device) if found is None else found
 
 
 def _is_committed(x: Any) -> bool:

@@ -6,7 +6,7 @@ On its own so that it costs no start-up time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphad.errors import GuardError, at
 from graphad.ir.loc import Loc, format_loc
@@ -18,6 +18,19 @@ class GuardFailure(NamedTuple):
 
     ordinal: int
     observed: Literal
+
+
+class Left:
+    """A call that machine code did not finish.
+
+    ``path`` is the program it was for, and ``failure`` the guard at which it left that; None if the arguments are none
+    that it takes.
+    """
+
+    __slots__ = ("failure", "path")
+
+    def __init__(self, path: Any, failure: GuardFailure | None = None) -> None:
+        self.path, self.failure = path, failure
 
 
 @dataclass(frozen=True, slots=True)

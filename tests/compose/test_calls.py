@@ -6,8 +6,11 @@ The oracle is the function itself on the same arguments, run by NumPy. That the 
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +255,46 @@ def test_structures_are_opened_and_built(name):
     for odd in [((*args, A), kwargs), (args, {**kwargs, "more": A}), (args[1:], kwargs), ((object(),) * 3, kwargs)]:
         if flatten(odd)[1] != treedef:
             assert opened(*odd) is None
+
+
+# --- the walk
+
+
+def entered_again(call, folders):
+    """Modules in these folders that are called while they wait for another module, but not by the user's function."""
+    root, stack, found = str(Path(graphad.__file__).parent), [], set()
+
+    def note(frame, event, _argument):
+        file = frame.f_code.co_filename
+        inside = file.startswith(root) and file[len(root) + 1 :].startswith(folders)
+        module = file[len(root) + 1 :] if inside else "user" if file == __file__ else None
+        if event == "call":
+            if inside and "user" not in stack and module in stack and [m for m in stack if m is not None][-1] != module:
+                found.add(module)
+            stack.append(module)
+        elif event == "return" and stack:
+            stack.pop()
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def test_control_goes_down_and_comes_back():
+    """No module is entered again after control has left it for one below; see "A call, walked" in the architecture."""
+
+    @graphad.jit
+    def f(d, s):
+        return {"y": d["w"] * s if s > 0 else d["w"]}
+
+    d = {"w": np.arange(3.0)}
+    first = partial(f, d, 2.0)
+    assert not entered_again(first, ("api/", "backends/cpu/", "passes/")), "the first call"
+    assert not entered_again(first, ("",)), "the second call"
+    assert not entered_again(partial(f, d, -2.0), ("api/", "backends/cpu/", "passes/")), "a guard that fails"
+    f(d, 2.0)
+    assert not entered_again(partial(f, d, -2.0), ("api/", "backends/", "passes/")), "a path that is known"
+    assert not entered_again(partial(f, {"w": np.arange(6.0)[::2]}, 2.0), ("",)), "another layout"

@@ -109,16 +109,16 @@ class Executable:
         """A builtin function that takes and gives boxed arrays; None where a run needs more than the program.
 
         ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
-        arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure` and the arguments.
+        arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure`.
         """
         made = self.artifact
         if made.prints or self._code.loaded is None or (made.guards and on_guard is None):
             return None
         observe = _observer(made.guards)
 
-        def leave(status: int, seen: tuple[NDArray, ...], *args: Any) -> Any:
+        def leave(status: int, seen: tuple[NDArray, ...], *_args: Any) -> Any:
             assert on_guard is not None, "a program without guards does not leave early"
-            return on_guard(observe(status, seen), *args)
+            return on_guard(observe(status, seen))
 
         predicates = [Output(a.dtype.numpy, a.shape) for a in made.outputs[made.results :]]
         program = self._program(
