@@ -37,7 +37,7 @@ Shows what becomes of a function on its way to machine code:
   traced      the function as a graph, as it ran once on stand-ins
   simplified  calls inlined, expressions rewritten
   adjoint     the graph of its value and gradient, simplified
-  batched     the graph over a batch of arguments (--in-axes, --lanes)
+  batched     the graph over a batch of arguments (--in-axes, --batch-size)
   loops       the loops and kernel calls that the program consists of
   source      the program as Numba source that runs alone
   llvm, asm   the program as LLVM IR, and as assembly of this machine
@@ -57,10 +57,10 @@ is needed."""
 
 _CHECK_HELP: Final = """\
 Runs a function once, at the arguments given or at random numbers of their types, and checks the rules of every equation
-at the values that it meets: derivatives against differences, transposes against derivatives, batching rules against
-one lane after the other. What is wrong is named by line, primitive or custom rule, and operand, with the number that is
-expected and the one that is found; the exit status is 1 then. Where differences decide nothing, as at a kink, nothing
-is said."""
+at the values that it meets: derivatives against finite differences, transposes against derivatives, batching rules
+against a loop over the batch. A wrong rule is reported with its line, its primitive or custom rule, the operand, and
+the expected and found numbers; the exit status is then 1. Where finite differences decide nothing, as at a kink,
+nothing is reported."""
 
 _EPILOG: Final = """\
 arguments (--args), separated by commas:
@@ -163,7 +163,7 @@ def _add_function(parser: argparse.ArgumentParser) -> None:
     add("--of", choices=GRAPH_STAGES[1:], metavar="STAGE", help="of which graph the program is shown")
     add("--argnums", default="0", metavar="NUMBERS", help="the arguments to differentiate, like 0 or 0,2; default: 0")
     add("--in-axes", default="0", metavar="AXES", help="where batched adds an axis, like vmap's in_axes; default: 0")
-    add("--lanes", type=int, default=8, metavar="N", help="the length of that axis; default: 8")
+    add("--batch-size", type=int, default=8, metavar="N", help="the length of that axis; default: 8")
     add("--device", metavar="DEVICE", help="what a program is for: cpu, cuda, cuda:emulated; it need not be there")
     add(
         "--arch",
@@ -210,7 +210,7 @@ def _function(options: argparse.Namespace) -> tuple[Callable[..., Any], Sequence
     _check_call(fun, args, options.target)
     settings: dict[str, Any] = {
         "of": options.of, "argnums": _argnums(options.argnums), "in_axes": _in_axes(options.in_axes),
-        "lanes": options.lanes, "device": options.device, "architecture": options.arch,
+        "batch_size": options.batch_size, "device": options.device, "architecture": options.arch,
     }  # fmt: skip
     return fun, args, settings
 

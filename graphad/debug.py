@@ -48,7 +48,7 @@ def print(fmt: str, *args: Any, **kwargs: Any) -> None:  # noqa: A001
     operands = [as_operand(x, "debug.print") for x in values]
     trace = current()
     if trace is None:
-        for line in printed_lines(operands, fmt=fmt, lanes=0):
+        for line in printed_lines(operands, fmt=fmt, batch_axes=0):
             _print_line(line)
         return
     # Also without a traced value: it prints when the program runs, not when it is traced.

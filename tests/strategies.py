@@ -170,7 +170,7 @@ class _Grower:
     def effect(self):
         x = self.pick(self.values)
         if self.rng.random() < 0.5:
-            debug_print(x, fmt="{}", lanes=0)
+            debug_print(x, fmt="{}", batch_axes=0)
         else:
             guard(self.fit(x, (), b1), expect=literal(True, b1))
 

@@ -41,7 +41,7 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/ir/graph.py", "graphad.ir.text"): "a Graph prints itself, and the printer is about Graphs",
     ("graphad/ir/graph.py", "graphad.ir.html"): "start-up time: only notebooks need it",
     ("graphad/api/check_grads.py", "graphad.check.report"): "start-up time: only a derivative that is wrong needs it",
-    ("graphad/api/check_vmap.py", "graphad.check.report"): "start-up time: only lanes that differ need it",
+    ("graphad/api/check_vmap.py", "graphad.check.report"): "start-up time: only a batch that differs needs it",
     ("graphad/api/finite.py", "graphad.check.results"): "start-up time: only a result that is not finite needs it",
     ("graphad/api/path.py", "graphad.backends.cpu.entry.make"): "start-up time: eager code needs no compiler",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",

@@ -52,8 +52,8 @@ def check_vmap(
     results = flatten(vmap(f, in_axes)(*args))[0]
     size = results[0].shape[0] if results else 0
 
-    def call(lanes: Sequence[Any]) -> Any:
-        it = iter(lanes)
+    def call(element: Sequence[Any]) -> Any:
+        it = iter(element)
         given, _ = unflatten(prefix, [p if a is None else next(it) for p, a in zip(parts, axes, strict=True)])
         return f(*given)
 
@@ -64,7 +64,7 @@ def check_vmap(
     ]
     singly = [flatten(call(tree_map(lambda x, k=k: Array(np.array(x[k])), mapped)))[0] for k in range(size)]
     for k, found in enumerate(results):
-        expected = np.stack([np.asarray(lane[k]) for lane in singly])
+        expected = np.stack([np.asarray(results[k]) for results in singly])
         try:
             what = f"result {k} of vmap({name}) differs from a loop over the batch"
             _close(np.asarray(found), expected, atol, rtol, what)
@@ -84,11 +84,11 @@ def _close(found: NDArray, expected: NDArray, atol: float | None, rtol: float | 
 
 
 def _reason(call: Any, mapped: Any, beside: Sequence[Any], size: int, name: str) -> str:
-    from graphad.check.report import why_lanes_differ  # late: only where they do
+    from graphad.check.report import why_batch_differs  # late: only where they do
 
     leaves, treedef = flatten(mapped)
     specs = [Spec(aval(x.shape[1:], type_of(x).aval.dtype)) for x in leaves]
     traced = trace_function(call, specs, treedef, name=name, beside=beside)
     shared = [np.asarray(to_array(x)) for x in traced.captures]
-    lanes = [[*[np.asarray(x[k]) for x in leaves], *shared] for k in range(size)]
-    return why_lanes_differ(traced.graph, lanes, (True,) * len(leaves) + (False,) * len(shared))
+    elements = [[*[np.asarray(x[k]) for x in leaves], *shared] for k in range(size)]
+    return why_batch_differs(traced.graph, elements, (True,) * len(leaves) + (False,) * len(shared))

@@ -63,18 +63,18 @@ def vmap(
         axes = [a for n, a in zip(counts, [a for a in axes_of_parts if a is not None], strict=True) for _ in range(n)]
         leaves = [_operand(x, name) for x in leaves]
         axes = [_normal_axis(a, x, name) for a, x in zip(axes, leaves, strict=True)]
-        size = _lanes(axes, leaves, axis_size, name)
+        size = _batch_size(axes, leaves, axis_size, name)
         if any([is_float0(x) for x in leaves]):
             leaves, treedef, axes = _without_float0(leaves, treedef, axes)
         leaves = [move_axis(x, a, 0) for a, x in zip(axes, leaves, strict=True)]
 
-        def call(lanes: Any) -> Any:
-            it = iter(lanes)
+        def call(elements: Any) -> Any:
+            it = iter(elements)
             whole = [_whole(p) if a is None else next(it) for p, a in zip(parts, axes_of_parts, strict=True)]
             return call_with(fun)(unflatten(prefix, whole))
 
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
-        traced = trace_function(call, [_lane(x) for x in leaves], treedef, name=name, beside=beside)
+        traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
         mask = (True,) * len(leaves) + (False,) * len(traced.captures)
         places, out_tree, wanted = _output_axes(out_axes, traced, name)
         force = all([a is not None for a in wanted])
@@ -136,7 +136,7 @@ def _normal_axis(axis: Any, x: Any, name: str) -> int:
     return axis % x.ndim
 
 
-def _lanes(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
+def _batch_size(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
     sizes = {x.shape[a] for a, x in zip(axes, leaves, strict=True)}
     if axis_size is not None:
         sizes.add(axis_size)
@@ -151,15 +151,17 @@ def _lanes(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, na
     )
 
 
-def _lane(x: Any) -> Spec:
+def _element_type(x: Any) -> Spec:
     a, weak, _ = type_of(x)
     return Spec(aval(a.shape[1:], a.dtype), weak)
 
 
 def _without_float0(leaves: list[Any], treedef: TreeDef, axes: Sequence[int]) -> tuple[list[Any], TreeDef, list[int]]:
     """The leaves without arrays of float0, which are part of the structure of each batch element."""
-    lanes = [np.zeros(_dropped(x.shape, a), float0) if is_float0(x) else x for x, a in zip(leaves, axes, strict=True)]
-    rest, structure = flatten(hidden(unflatten(treedef, lanes)))
+    elements = [
+        np.zeros(_dropped(x.shape, a), float0) if is_float0(x) else x for x, a in zip(leaves, axes, strict=True)
+    ]
+    rest, structure = flatten(hidden(unflatten(treedef, elements)))
     return rest, structure, [a for x, a in zip(leaves, axes, strict=True) if not is_float0(x)]
 
 

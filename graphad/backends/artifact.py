@@ -69,7 +69,7 @@ class Artifact:
             "outputs": [repr(a) for a in self.outputs],
             "results": self.results,
             "guards": [(g.output, format_literal(g.expected)) for g in self.guards],
-            "prints": [(p.fmt, p.lanes, p.outputs) for p in self.prints],
+            "prints": [(p.fmt, p.batch_axes, p.outputs) for p in self.prints],
             "arena_bytes": self.arena_bytes,
             "callbacks": self.callbacks,
         }
@@ -90,7 +90,7 @@ class Artifact:
             tuple(map(parse_aval, head["outputs"])),
             head["results"],
             tuple([GuardOutput(output, parse_literal(expected)) for output, expected in head["guards"]]),
-            tuple([PrintOutput(fmt, lanes, tuple(outputs)) for fmt, lanes, outputs in head["prints"]]),
+            tuple([PrintOutput(fmt, batch_axes, tuple(outputs)) for fmt, batch_axes, outputs in head["prints"]]),
             head["arena_bytes"],
             tuple(head["callbacks"]),
         )

@@ -44,10 +44,10 @@ class GuardOutput:
 
 @dataclass(frozen=True, slots=True)
 class PrintOutput:
-    """A ``debug_print``: its format, how many axes are batch axes, and the outputs that hold its operands."""
+    """A ``debug_print``: its format, how many leading axes are batch axes, and the outputs that hold its operands."""
 
     fmt: str
-    lanes: int
+    batch_axes: int
     outputs: tuple[int, ...]
     loc: Loc = None
 

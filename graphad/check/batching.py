@@ -19,22 +19,22 @@ from graphad.transforms.batch import batched
 NDArray = np.ndarray[Any, Any]
 
 _MOST_OPERANDS: Final = 4  # of which every choice is tried
-_LANES: Final = 3
+_BATCH_SIZE: Final = 3
 
 
-def batching_faults(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool]) -> Iterator[Fault]:
+def batching_faults(graph: Graph, elements: Sequence[Arrays], mask: Sequence[bool]) -> Iterator[Fault]:
     """What is wrong of the batching of the equations of ``graph``, in their order.
 
     Parameters
     ----------
     graph
         The graph before batching.
-    lanes
+    elements
         Its arguments for each element of the batch.
     mask
         Which of them are batched; the others are the same for all elements.
     """
-    runs = [Run(graph, args) for args in lanes]
+    runs = [Run(graph, args) for args in elements]
     marks = bytearray(len(graph.avals))
     marks[: graph.n_inputs] = bytes(map(bool, mask))
     for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
@@ -45,7 +45,7 @@ def batching_faults(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool])
         out_marks: Sequence[bool] = (True,) * len(eqn.outputs)
         if eqn.regions:
             yield from batching_faults(eqn.regions[0], values, mapped)
-            out_marks = batched(eqn.regions[0], tuple(mapped), len(lanes)).mask
+            out_marks = batched(eqn.regions[0], tuple(mapped), len(elements)).mask
         for o, m in zip(eqn.outputs, out_marks, strict=True):
             marks[o] = m
         one = single(eqn, loc, graph, values[0])
@@ -60,24 +60,24 @@ def batching_faults_at(graph: Graph, args: Arrays) -> Iterator[Fault]:
         n = len(one.args)
         masks = list(product((False, True), repeat=n))[1:] if n <= _MOST_OPERANDS else [(True,) * n]
         for mask in masks:
-            stacked = [lanes_of(x, _LANES) if m else x for x, m in zip(one.args, mask, strict=True)]
-            lanes = [[x[k] if m else x for x, m in zip(stacked, mask, strict=True)] for k in range(_LANES)]
-            found = _fault(one, lanes, mask)
+            stacked = [batch_of(x, _BATCH_SIZE) if m else x for x, m in zip(one.args, mask, strict=True)]
+            elements = [[x[k] if m else x for x, m in zip(stacked, mask, strict=True)] for k in range(_BATCH_SIZE)]
+            found = _fault(one, elements, mask)
             if found is not None:
                 yield found
                 break
 
 
-def lanes_of(x: NDArray, size: int) -> NDArray:
+def batch_of(x: NDArray, size: int) -> NDArray:
     """``size`` arrays with the values of ``x``, each in another order."""
     return np.stack([np.roll(x.ravel(), k).reshape(x.shape) for k in range(size)])
 
 
-def _fault(one: Single, lanes: Sequence[Arrays], mask: Sequence[bool]) -> Fault | None:
+def _fault(one: Single, elements: Sequence[Arrays], mask: Sequence[bool]) -> Fault | None:
     if one.eqn.primitive.batch is None and one.eqn.primitive.region_rules is None:
         return None
-    stacked = [np.stack([lane[k] for lane in lanes]) if m else lanes[0][k] for k, m in enumerate(mask)]
-    wrong = batching_mismatch(one.graph, stacked, mask, len(lanes), [_bound(a) for a in one.graph.out_avals])
+    stacked = [np.stack([args[k] for args in elements]) if m else elements[0][k] for k, m in enumerate(mask)]
+    wrong = batching_mismatch(one.graph, stacked, mask, len(elements), [_bound(a) for a in one.graph.out_avals])
     if wrong is None:
         return None
     mapped = [one.positions[k] for k, m in enumerate(mask) if m]

@@ -163,8 +163,8 @@ def batching_mismatch(
     """
     made = batch(graph, mask, size, force=True)
     together = run(made.graph, stacked)
-    lanes = [run(graph, [x[k] if m else x for x, m in zip(stacked, mask, strict=True)]) for k in range(size)]
-    for found, bound, *parts in zip(together, tolerance, *lanes, strict=True):
+    singly = [run(graph, [x[k] if m else x for x, m in zip(stacked, mask, strict=True)]) for k in range(size)]
+    for found, bound, *parts in zip(together, tolerance, *singly, strict=True):
         expected = np.stack(parts)
         if expected.dtype.kind in "biu":
             off = found != expected

@@ -25,9 +25,9 @@ def why_gradients_differ(graph: Graph, args: Arrays, order: int) -> str:
     return "\n".join(["Every equation has the right derivative at the values it meets.", *texts])
 
 
-def why_lanes_differ(graph: Graph, lanes: Sequence[Arrays], mask: Sequence[bool]) -> str:
+def why_batch_differs(graph: Graph, elements: Sequence[Arrays], mask: Sequence[bool]) -> str:
     """The first equation of ``graph`` whose batching rule is wrong for this batch."""
-    found, _ = _first(batching_faults(graph, lanes, mask))
+    found, _ = _first(batching_faults(graph, elements, mask))
     return fault_text(found) if found is not None else "Every equation of it is right over this batch."
 
 

@@ -51,7 +51,7 @@ def stage_text(
     of: str | None = None,
     argnums: int | Sequence[int] = 0,
     in_axes: Any = 0,
-    lanes: int = 8,
+    batch_size: int = 8,
     pipeline: str | None = None,
     after: str | None = None,
     device: str | Device | None = None,
@@ -72,7 +72,7 @@ def stage_text(
         ``"batched"``. By default the gradient if the result is a float scalar, else the function.
     argnums
         The arguments to differentiate.
-    in_axes, lanes
+    in_axes, batch_size
         Of ``"batched"``: where each argument gets a batch axis (None for nowhere), and how long that is.
     pipeline, after
         Of graphs other than the traced one: the passes to run instead of the usual ones, such as
@@ -98,7 +98,7 @@ def stage_text(
     if stage in PROGRAM_STAGES and (pipeline or after):
         raise ValueError(f"{stage} is made of a graph after all passes; a pipeline, or a pass to stop at, is of graphs")
     options: dict[str, Any] = {
-        "argnums": argnums, "in_axes": in_axes, "lanes": lanes, "pipeline": pipeline, "after": after,
+        "argnums": argnums, "in_axes": in_axes, "batch_size": batch_size, "pipeline": pipeline, "after": after,
     }  # fmt: skip
     graph = stage_graph(fun, args, graph_stage, **options)
     return format_graph(graph) if stage in GRAPH_STAGES else program_text(graph, stage, device, architecture)
@@ -111,7 +111,7 @@ def stage_graph(
     *,
     argnums: int | Sequence[int] = 0,
     in_axes: Any = 0,
-    lanes: int = 8,
+    batch_size: int = 8,
     pipeline: str | None = None,
     after: str | None = None,
 ) -> Graph:
@@ -124,7 +124,7 @@ def stage_graph(
         transformed = value_and_grad(fun, argnums)
     elif stage == "batched":
         transformed = vmap(fun, in_axes)
-        args = _add_lanes(args, in_axes, lanes)
+        args = _with_batch_axes(args, in_axes, batch_size)
     if transformed is not fun:
         transformed.__name__ = f"{name_of(fun)}.{stage}"
     graph = make_graph(transformed)(*args)
@@ -213,7 +213,7 @@ def explain(
     Parameters
     ----------
     fun, args, of
-        As in `stage_text`, and so are the ``options`` (``argnums``, ``in_axes``, ``lanes``).
+        As in `stage_text`, and so are the ``options`` (``argnums``, ``in_axes``, ``batch_size``).
     device
         What the program is for; by default ``config.default_device``. A GPU need not be there.
     architecture
@@ -266,14 +266,14 @@ def _with_static_values(fun: Function) -> Function:
     return call
 
 
-def _add_lanes(args: Sequence[Any], in_axes: Any, lanes: int) -> Tree:
+def _with_batch_axes(args: Sequence[Any], in_axes: Any, batch_size: int) -> Tree:
     """The arguments with a batch axis where ``in_axes`` says."""
     leaves, treedef = flatten(tuple(args))
     axes = broadcast_prefix(in_axes, tuple(args))
-    return unflatten(treedef, [_with_axis(x, a, lanes) for x, a in zip(leaves, axes, strict=True)])
+    return unflatten(treedef, [_with_axis(x, a, batch_size) for x, a in zip(leaves, axes, strict=True)])
 
 
-def _with_axis(x: Any, axis: int | None, lanes: int) -> Any:
+def _with_axis(x: Any, axis: int | None, batch_size: int) -> Any:
     if axis is None:
         return x
     a, weak, _ = type_of(as_spec(x))
@@ -281,4 +281,4 @@ def _with_axis(x: Any, axis: int | None, lanes: int) -> Any:
     if not -len(shape) - 1 <= axis <= len(shape):
         raise ValueError(f"in_axes asks for a batch axis {axis} in an argument of shape {shape}")
     at = axis % (len(shape) + 1)
-    return ShapeDtypeStruct((*shape[:at], lanes, *shape[at:]), a.dtype, weak)
+    return ShapeDtypeStruct((*shape[:at], batch_size, *shape[at:]), a.dtype, weak)

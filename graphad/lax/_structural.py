@@ -224,9 +224,9 @@ def dot_general(x: ArrayLike, y: ArrayLike, dimension_numbers: Dimensions) -> Ar
     (2, 4)
     """
     x, y = beside("lax.dot_general", x, y)
-    summed, lanes = (tuple([tuple(axes) for axes in pair]) for pair in dimension_numbers)
+    summed, batch = (tuple([tuple(axes) for axes in pair]) for pair in dimension_numbers)
     weak = x.weak_type and y.weak_type
-    return with_weak(contract.dot_general(x, y, contract=summed, batch=lanes), weak)
+    return with_weak(contract.dot_general(x, y, contract=summed, batch=batch), weak)
 
 
 def _reducer(primitive: Primitive, name: str, call: str, result: str) -> Callable[..., Array]:

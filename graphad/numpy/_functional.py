@@ -32,12 +32,12 @@ def apply_along_axis(func1d: Function, axis: int, arr: ArrayLike, *args: Any, **
     """
     x = as_operand(arr, "apply_along_axis")
     k = canonical_axis(axis, x.ndim, "apply_along_axis")
-    lanes = (*x.shape[:k], *x.shape[k + 1 :])
-    vectors = reshape(moveaxis(x, k, -1), (-1 if x.size else int(np.prod(lanes)), x.shape[k]))
+    batch_shape = (*x.shape[:k], *x.shape[k + 1 :])
+    vectors = reshape(moveaxis(x, k, -1), (-1 if x.size else int(np.prod(batch_shape)), x.shape[k]))
     found = vmap(lambda v: func1d(v, *args, **kwargs))(vectors)
-    result = reshape(found, lanes + found.shape[1:])
-    new = result.ndim - len(lanes)
-    return moveaxis(result, list(range(len(lanes), result.ndim)), list(range(k, k + new)))
+    result = reshape(found, batch_shape + found.shape[1:])
+    new = result.ndim - len(batch_shape)
+    return moveaxis(result, list(range(len(batch_shape), result.ndim)), list(range(k, k + new)))
 
 
 def apply_over_axes(func: Function, a: ArrayLike, axes: int | Sequence[int]) -> Array:
@@ -140,7 +140,7 @@ def vectorize(
         takes: Core = [()] * len(xs) if cores is None else cores[0]
         if len(takes) != len(xs):
             raise TypeError(f"{source.where()}vectorize({signature!r}) got {len(xs)} arguments; it takes {len(takes)}.")
-        return _over_lanes(call, xs, takes, signature)
+        return _mapped_over_batch_axes(call, xs, takes, signature)
 
     return Transformed(vectorized, pyfunc, vectorize, excluded=excluded, signature=signature)
 
@@ -154,7 +154,7 @@ def _parsed(signature: str) -> tuple[Core, Core]:
     return takes, gives
 
 
-def _over_lanes(call: Function, xs: list[Any], takes: Core, signature: str | None) -> Any:
+def _mapped_over_batch_axes(call: Function, xs: list[Any], takes: Core, signature: str | None) -> Any:
     sizes: dict[str, int] = {}
     for x, core in zip(xs, takes, strict=True):
         own = x.shape[x.ndim - len(core) :] if len(core) <= x.ndim else ()
@@ -164,14 +164,14 @@ def _over_lanes(call: Function, xs: list[Any], takes: Core, signature: str | Non
                 "the signature does not describe them."
             )
     leads = [x.shape[: x.ndim - len(core)] for x, core in zip(xs, takes, strict=True)]
-    lanes = broadcast_shapes(leads, "vectorize") if leads else ()
+    batch_shape = broadcast_shapes(leads, "vectorize") if leads else ()
     mapped = call
     aligned = list(xs)
-    for size_at in range(len(lanes)):  # the last of the lanes innermost
-        axis = len(lanes) - 1 - size_at
-        has = [len(lead) > size_at and lead[len(lead) - 1 - size_at] == lanes[axis] for lead in leads]
-        mapped = vmap(mapped, in_axes=tuple([0 if h else None for h in has]), axis_size=lanes[axis])
+    for size_at in range(len(batch_shape)):  # the last batch axis innermost
+        axis = len(batch_shape) - 1 - size_at
+        has = [len(lead) > size_at and lead[len(lead) - 1 - size_at] == batch_shape[axis] for lead in leads]
+        mapped = vmap(mapped, in_axes=tuple([0 if h else None for h in has]), axis_size=batch_shape[axis])
     for k, (x, lead) in enumerate(zip(xs, leads, strict=True)):
-        kept = [n for j, n in enumerate(lead) if n == lanes[len(lanes) - len(lead) + j]]
+        kept = [n for j, n in enumerate(lead) if n == batch_shape[len(batch_shape) - len(lead) + j]]
         aligned[k] = reshape(x, (*kept, *x.shape[len(lead) :]))
     return mapped(*aligned)

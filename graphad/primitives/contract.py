@@ -55,16 +55,16 @@ def _reference(x: Any, y: Any, *, contract: Pair, batch: Pair) -> Array:
     x, y = np.asarray(x), np.asarray(y)
     dtype = x.dtype
     free_x, free_y = _free(x.ndim, batch[0] + contract[0]), _free(y.ndim, batch[1] + contract[1])
-    lanes = tuple(x.shape[a] for a in batch[0])
+    batch_shape = tuple(x.shape[a] for a in batch[0])
     rows, columns = tuple(x.shape[a] for a in free_x), tuple(y.shape[a] for a in free_y)
     depth = prod(x.shape[a] for a in contract[0])
-    left = x.transpose(batch[0] + free_x + contract[0]).reshape((*lanes, prod(rows), depth))
-    right = y.transpose(batch[1] + contract[1] + free_y).reshape((*lanes, depth, prod(columns)))
-    if dtype == np.float32 and depth * prod((*lanes, *rows, *columns)) <= _SMALL:
-        return _summed_in_order(left, right).reshape((*lanes, *rows, *columns))
+    left = x.transpose(batch[0] + free_x + contract[0]).reshape((*batch_shape, prod(rows), depth))
+    right = y.transpose(batch[1] + contract[1] + free_y).reshape((*batch_shape, depth, prod(columns)))
+    if dtype == np.float32 and depth * prod((*batch_shape, *rows, *columns)) <= _SMALL:
+        return _summed_in_order(left, right).reshape((*batch_shape, *rows, *columns))
     wide = accumulator(dtype)
     product = np.matmul(left.astype(wide, copy=False), right.astype(wide, copy=False))
-    return product.astype(dtype, copy=False).reshape((*lanes, *rows, *columns))
+    return product.astype(dtype, copy=False).reshape((*batch_shape, *rows, *columns))
 
 
 def _summed_in_order(left: Array, right: Array) -> Array:
@@ -85,20 +85,20 @@ def _transpose_left(ct: Ref, x: Aval, y: Any, *, contract: Pair, batch: Pair, sw
 
     ``swapped``: ``y`` was the left operand.
     """
-    lanes = len(batch[0])
+    batch_axes = len(batch[0])
     free_x = _free(x.ndim, batch[0] + contract[0])
     free_y = _free(len(y.shape), batch[1] + contract[1])
-    start = lanes if swapped else lanes + len(free_x)
+    start = batch_axes if swapped else batch_axes + len(free_x)
     ct_axes = tuple(range(start, start + len(free_y)))
-    lane_axes = tuple(range(lanes))
+    ct_batch = tuple(range(batch_axes))
     # The contracted axes of y are left over, in y's order; put x's own axes beside them in that order too.
     in_order = sorted(range(len(contract[1])), key=contract[1].__getitem__)
     contracted_x = tuple(contract[0][k] for k in in_order)
     if swapped:
-        product = dot_general(y, ct, contract=(free_y, ct_axes), batch=(batch[1], lane_axes))
+        product = dot_general(y, ct, contract=(free_y, ct_axes), batch=(batch[1], ct_batch))
         axes = (*batch[0], *contracted_x, *free_x)
     else:
-        product = dot_general(ct, y, contract=(ct_axes, free_y), batch=(lane_axes, batch[1]))
+        product = dot_general(ct, y, contract=(ct_axes, free_y), batch=(ct_batch, batch[1]))
         axes = (*batch[0], *free_x, *contracted_x)
     return transpose(product, perm=inverse_permutation(axes)) if axes != tuple(sorted(axes)) else product
 

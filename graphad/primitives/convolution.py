@@ -135,25 +135,25 @@ def _transpose_w(ct: Ref, x: Ref, w: Aval, *, strides: Shape, dilation: Shape, g
 def _batch_rule(size: int, batched: tuple[bool, ...], x: Any, w: Any, *, groups: int, **steps: Shape) -> Ref:
     """A batch axis of ``x`` is merged with its batch, one of ``w`` with the features, one of both with the groups."""
     if not batched[1]:
-        lanes, batch, *rest = x.shape
-        y = conv(reshape(x, shape=(lanes * batch, *rest)), w, groups=groups, **steps)
-        return reshape(y, shape=(lanes, batch, *y.shape[1:]))
+        _, batch, *rest = x.shape
+        y = conv(reshape(x, shape=(size * batch, *rest)), w, groups=groups, **steps)
+        return reshape(y, shape=(size, batch, *y.shape[1:]))
     if not batched[0]:
-        lanes, both, *rest = w.shape
+        _, both, *rest = w.shape
         features = both // groups
         behind = tuple(range(3, w.ndim + 1))
-        grouped = transpose(reshape(w, shape=(lanes, groups, features, *rest)), perm=(1, 0, 2, *behind))
-        y = conv(x, reshape(grouped, shape=(groups * lanes * features, *rest)), groups=groups, **steps)
-        y = reshape(y, shape=(y.shape[0], groups, lanes, features, *y.shape[2:]))
+        grouped = transpose(reshape(w, shape=(size, groups, features, *rest)), perm=(1, 0, 2, *behind))
+        y = conv(x, reshape(grouped, shape=(groups * size * features, *rest)), groups=groups, **steps)
+        y = reshape(y, shape=(y.shape[0], groups, size, features, *y.shape[2:]))
         y = moved_to_front(y, 2)
-        return reshape(y, shape=(lanes, y.shape[1], both, *y.shape[4:]))
+        return reshape(y, shape=(size, y.shape[1], both, *y.shape[4:]))
     if not size:
         out = _type_rule(aval(x.shape[1:], x.dtype), aval(w.shape[1:], w.dtype), groups=groups, **steps)
         return zeros_like_aval(x.builder, aval((0, *out.shape), x.dtype))
-    lanes, batch, channels, *rest = x.shape
-    x = reshape(transpose(x, perm=(1, 0, *range(2, x.ndim))), shape=(batch, lanes * channels, *rest))
-    y = conv(x, reshape(w, shape=(lanes * w.shape[1], *w.shape[2:])), groups=size * groups, **steps)
-    return moved_to_front(reshape(y, shape=(batch, lanes, w.shape[1], *y.shape[2:])), 1)
+    _, batch, channels, *rest = x.shape
+    x = reshape(transpose(x, perm=(1, 0, *range(2, x.ndim))), shape=(batch, size * channels, *rest))
+    y = conv(x, reshape(w, shape=(size * w.shape[1], *w.shape[2:])), groups=size * groups, **steps)
+    return moved_to_front(reshape(y, shape=(batch, size, w.shape[1], *y.shape[2:])), 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

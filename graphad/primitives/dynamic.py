@@ -30,7 +30,7 @@ def _check_starts(name: str, x: OperandType, sizes: Shape, starts: Sequence[Oper
     for s in starts:
         if s.dtype not in (i32, i64) or s.shape != x.shape[:batch]:
             raise TypeError(
-                f"{name} got a start {s} for {x}; a start is i32 or i64, with one number for each of the lanes "
+                f"{name} got a start {s} for {x}; a start is i32 or i64, with one number for each element of the batch "
                 f"{x.shape[:batch]}. Convert or broadcast it."
             )
     if any(not 0 <= size <= n for size, n in zip(sizes, x.shape[batch:], strict=True)):
@@ -39,15 +39,15 @@ def _check_starts(name: str, x: OperandType, sizes: Shape, starts: Sequence[Oper
 
 def _blocks(x: Array, sizes: Shape, starts: Sequence[Any], batch: int) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
     """For the references: the index of each batch element, and the slices of its block."""
-    for lane in np.ndindex(x.shape[:batch]):
+    for element in np.ndindex(x.shape[:batch]):
         place = []
         for start, size, n in zip(starts, sizes, x.shape[batch:], strict=True):
-            first = min(max(int(np.asarray(start)[lane]), 0), n - size)
+            first = min(max(int(np.asarray(start)[element]), 0), n - size)
             place.append(slice(first, first + size))
-        yield lane, tuple(place)
+        yield element, tuple(place)
 
 
-#: Shape of the operand, sizes of the block, starts (the first and last are out of range), and the number of lanes axes.
+#: Shape of the operand, sizes of the block, starts (the first and last are out of range), and the number of batch axes.
 _CASES: list[tuple[Shape, Shape, list[Any], int]] = [
     ((), (), [], 0),
     ((7,), (3,), [2], 0),
@@ -87,8 +87,8 @@ def _slice_type(x: OperandType, *starts: OperandType, sizes: Shape, batch: int) 
 def _slice(x: Any, *starts: Any, sizes: Shape, batch: int) -> Array:
     x = np.asarray(x)
     out = np.empty((*x.shape[:batch], *sizes), x.dtype)
-    for lane, place in _blocks(x, sizes, starts, batch):
-        out[lane] = x[lane][place]
+    for element, place in _blocks(x, sizes, starts, batch):
+        out[element] = x[element][place]
     return out
 
 
@@ -135,7 +135,7 @@ dynamic_slice = Primitive(
         ErrorSample((aval((3,), f32),), _ONE, "give a size for each start"),
         ErrorSample((aval((3,), f32), _AT, _AT), _ONE | {"sizes": (2, 2)}, "give a start for each axis"),
         ErrorSample((aval((3,), f32), aval((), f32)), _ONE, "a start is i32 or i64"),
-        ErrorSample((aval((3, 3), f32), _AT), _ONE | {"batch": 1}, "for each of the lanes (3,)"),
+        ErrorSample((aval((3, 3), f32), _AT), _ONE | {"batch": 1}, "for each element of the batch (3,)"),
         ErrorSample((aval((3,), f32), _AT), _ONE | {"sizes": (4,)}, "Cut it"),
     ),
     tolerance=0.0,
@@ -158,8 +158,8 @@ def _update_type(x: OperandType, update: OperandType, *starts: OperandType, batc
 
 def _update(x: Any, update: Any, *starts: Any, batch: int) -> Array:
     out, update = np.array(x), np.asarray(update)
-    for lane, place in _blocks(out, update.shape[batch:], starts, batch):
-        out[(*lane, *place)] = update[lane]
+    for element, place in _blocks(out, update.shape[batch:], starts, batch):
+        out[(*element, *place)] = update[element]
     return out
 
 

@@ -61,11 +61,13 @@ guard = Primitive(
 )
 
 
-def _print_type(*types: OperandType, fmt: str, lanes: int) -> tuple[Aval, ...]:
-    shapes = {t.shape[:lanes] for t in types if type(t) is Aval}
-    if len(shapes) > 1 or any(len(s) < lanes for s in shapes):
-        raise TypeError(f"debug_print[lanes={lanes}] got {listed(types)}; their first {lanes} axes must be the same.")
-    stand_ins = [np.zeros((0,) * max(len(t.shape) - lanes, 0), t.dtype.numpy) for t in types]
+def _print_type(*types: OperandType, fmt: str, batch_axes: int) -> tuple[Aval, ...]:
+    shapes = {t.shape[:batch_axes] for t in types if type(t) is Aval}
+    if len(shapes) > 1 or any(len(s) < batch_axes for s in shapes):
+        raise TypeError(
+            f"debug_print[batch_axes={batch_axes}] got {listed(types)}; their first {batch_axes} axes must be the same."
+        )
+    stand_ins = [np.zeros((0,) * max(len(t.shape) - batch_axes, 0), t.dtype.numpy) for t in types]
     try:
         fmt.format(*stand_ins)
     except (LookupError, TypeError, ValueError) as error:
@@ -77,44 +79,44 @@ def _print_type(*types: OperandType, fmt: str, lanes: int) -> tuple[Aval, ...]:
 
 
 def _print_samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
-    yield Sample((), {"fmt": "here", "lanes": 0})
-    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (), dtype)), {"fmt": "x = {}, y = {}", "lanes": 0})
-    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (2,), dtype)), {"fmt": "x = {}, y = {:5}", "lanes": 1})
+    yield Sample((), {"fmt": "here", "batch_axes": 0})
+    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (), dtype)), {"fmt": "x = {}, y = {}", "batch_axes": 0})
+    yield Sample((draw(rng, (2, 3), dtype), draw(rng, (2,), dtype)), {"fmt": "x = {}, y = {:5}", "batch_axes": 1})
 
 
-def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, lanes: int) -> list[Any]:
-    return debug_print(*batched_or_literal(size, batched, operands), fmt=fmt, lanes=lanes + 1)
+def _print_batch(size: int, batched: Sequence[bool], *operands: Any, fmt: str, batch_axes: int) -> list[Any]:
+    return debug_print(*batched_or_literal(size, batched, operands), fmt=fmt, batch_axes=batch_axes + 1)
 
 
-def printed_lines(values: Sequence[Any], *, fmt: str, lanes: int) -> Iterator[str]:
+def printed_lines(values: Sequence[Any], *, fmt: str, batch_axes: int) -> Iterator[str]:
     """What an equation of `debug_print` prints: one line for each batch element.
 
     Examples
     --------
-    >>> list(printed_lines([np.array([1.5, 2.5])], fmt="x = {:.2f}", lanes=1))
+    >>> list(printed_lines([np.array([1.5, 2.5])], fmt="x = {:.2f}", batch_axes=1))
     ['x = 1.50', 'x = 2.50']
     """
     arrays = [np.asarray(v) for v in values]
-    shape = next((a.shape[:lanes] for a in arrays if a.ndim >= lanes), ())
-    for lane in np.ndindex(shape):
-        yield fmt.format(*[a[lane] if a.ndim >= lanes else a for a in arrays])
+    shape = next((a.shape[:batch_axes] for a in arrays if a.ndim >= batch_axes), ())
+    for index in np.ndindex(shape):
+        yield fmt.format(*[a[index] if a.ndim >= batch_axes else a for a in arrays])
 
 
 debug_print = Primitive(
     "debug_print",
-    doc="""Prints its operands through ``fmt`` when the program runs, once for each index into the first ``lanes`` axes:
-    those that `vmap` has added.""",
+    doc="""Prints its operands through ``fmt`` when the program runs, once for each element of the batch: the first
+    ``batch_axes`` axes of every operand are batch axes, added by `vmap`.""",
     type_rule=_print_type,
-    numpy=lambda *_operands, fmt, lanes: (),
-    params={"fmt": STR, "lanes": INT},
+    numpy=lambda *_operands, fmt, batch_axes: (),
+    params={"fmt": STR, "batch_axes": INT},
     nondifferentiable="it has no result",
     batch=_print_batch,
     lowering=Effect(),
     samples=_print_samples,
     errors=(
-        ErrorSample((aval((), f32),), {"fmt": "{} and {}", "lanes": 0}, "one {} for each value"),
-        ErrorSample((aval((3,), f32),), {"fmt": "{:.3f}", "lanes": 0}, "format specifications are for scalars"),
-        ErrorSample((aval((3,), f32), aval((2,), f32)), {"fmt": "{} {}", "lanes": 1}, "must be the same"),
+        ErrorSample((aval((), f32),), {"fmt": "{} and {}", "batch_axes": 0}, "one {} for each value"),
+        ErrorSample((aval((3,), f32),), {"fmt": "{:.3f}", "batch_axes": 0}, "format specifications are for scalars"),
+        ErrorSample((aval((3,), f32), aval((2,), f32)), {"fmt": "{} {}", "batch_axes": 1}, "must be the same"),
     ),
     effect=True,
     multiple=True,

@@ -15,13 +15,13 @@ from graphad.primitives.families_shape import Array, Shape
 class IndexLayout(NamedTuple):
     """The parts of a gather's output, and of a scatter's updates."""
 
-    lanes: Shape
+    batch: Shape
     positions: Shape
     window: Shape
 
     @property
     def shape(self) -> Shape:
-        return self.lanes + self.positions + self.window
+        return self.batch + self.positions + self.window
 
 
 def index_layout(operand: Shape, indices: Shape, axes: Shape, batch: int) -> IndexLayout:
@@ -73,19 +73,19 @@ def checked_layout(
 
 
 def address(x: Array, indices: Array, axes: Shape, batch: int) -> tuple[Array, tuple[Array, ...], Array]:
-    """For the references: ``x`` seen as [*lanes, *axes, *window], clipped index arrays for it, which were in range."""
+    """For the references: ``x`` seen as [*batch, *axes, *window], clipped index arrays for it, which were in range."""
     seen = x.transpose(*range(batch), *axes, *(a for a in range(batch, x.ndim) if a not in axes))
     sizes = np.array([x.shape[a] for a in axes], indices.dtype)
     inside = np.all((indices >= 0) & (indices < sizes), axis=-1)
     clipped = np.clip(indices, 0, np.maximum(sizes - 1, 0))
-    lanes = np.indices(inside.shape, sparse=True)[:batch]
-    return seen, (*lanes, *np.moveaxis(clipped, -1, 0)), inside
+    elements = np.indices(inside.shape, sparse=True)[:batch]
+    return seen, (*elements, *np.moveaxis(clipped, -1, 0)), inside
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Samples
 
-#: Shape of the operand, of the positions, and the params. Odd sizes, lanes, empty parts, windows on every side.
+#: Shape of the operand, of the positions, and the params. Odd sizes, batch axes, empty parts, windows on every side.
 _CASES: list[tuple[Shape, Shape, Shape, int]] = [
     ((7,), (), (0,), 0),
     ((7,), (5,), (0,), 0),

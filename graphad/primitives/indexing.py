@@ -96,8 +96,8 @@ def _gather_batch(
             indices = repeat_leading(indices, size)
         return gather(x, indices, axes=_shifted(axes), batch=batch + 1, mode=mode)
     # Over one operand the new axis is one more axis of positions.
-    behind_lanes = (*range(1, batch + 1), 0, *range(batch + 1, indices.ndim))
-    indices = transpose(indices, perm=behind_lanes) if batch else indices
+    behind_batch = (*range(1, batch + 1), 0, *range(batch + 1, indices.ndim))
+    indices = transpose(indices, perm=behind_batch) if batch else indices
     return moved_to_front(gather(x, indices, axes=axes, batch=batch, mode=mode), batch)
 
 
@@ -178,8 +178,8 @@ def _scatter(
         return out
 
     def batch_rule(size: int, batched: tuple[bool, ...], *operands: Any, axes: Shape, batch: int, mode: str) -> Ref:
-        lanes = all_batched(size, batched, operands)
-        return PRIMITIVES[name](*lanes, axes=_shifted(axes), batch=batch + 1, mode=mode)
+        batched_operands = all_batched(size, batched, operands)
+        return PRIMITIVES[name](*batched_operands, axes=_shifted(axes), batch=batch + 1, mode=mode)
 
     wrong = ErrorSample((aval((3,), f32), aval((2, 1), i32), aval((3,), f32)), FIRST_AXIS, "their shape must be (2,)")
     narrow = ErrorSample((aval((3,), f32), aval((2, 1), i32), aval((2,), f64)), FIRST_AXIS, "Convert the updates")
@@ -257,13 +257,13 @@ def _set_transpose(cts: Sequence[Ref], operands: Sequence[Any], **params: Any) -
 
 def _last_writes(shape: Shape, indices: Ref, *, axes: Shape, batch: int, mode: str) -> Ref | None:
     """Which index tuples are the last ones that write to their element; None if there are no two in a batch element."""
-    lanes, at, _ = index_layout(shape, indices.shape, axes, batch)
+    batch_shape, at, _ = index_layout(shape, indices.shape, axes, batch)
     if prod(at) <= 1:
         return None
     builder = indices.builder
-    number = reshape(positions(builder, (*lanes, prod(at)), batch), shape=lanes + at)
+    number = reshape(positions(builder, (*batch_shape, prod(at)), batch), shape=batch_shape + at)
     params: dict[str, Any] = {"axes": tuple(range(batch, batch + len(axes))), "batch": batch, "mode": mode}
-    blank = zeros_like_aval(builder, aval((*lanes, *(shape[a] for a in axes)), i32))
+    blank = zeros_like_aval(builder, aval((*batch_shape, *(shape[a] for a in axes)), i32))
     return eq(_read_back(scatter_set(blank, indices, number, **params), indices, **params), number)
 
 

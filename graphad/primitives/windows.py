@@ -63,7 +63,7 @@ def check_window(name: str, x: OperandType, window: Shape, strides: Shape, dilat
         raise ValueError(f"{name} got window={window}, strides={strides}, dilation={dilation}; all must be positive.")
 
 
-def _with_lanes(**params: Shape) -> dict[str, Shape]:
+def _with_batch_axis(**params: Shape) -> dict[str, Shape]:
     return {key: (1, *value) for key, value in params.items()}
 
 
@@ -122,7 +122,7 @@ def _lowering(combine: str) -> Callable[..., Window]:
 
 
 def _batch_rule(name: str) -> Callable[..., Ref]:
-    return lambda _size, _batched, x, **params: PRIMITIVES[name](x, **_with_lanes(**params))
+    return lambda _size, _batched, x, **params: PRIMITIVES[name](x, **_with_batch_axis(**params))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def _positions(name: str, doc: str, position: Callable[..., Any]) -> Primitive:
 def _positions_batch(name: str) -> Callable[..., Ref]:
     def batch(size: int, _batched: Any, x: Ref, **params: Shape) -> Ref:
         # The batch axis is one more axis of the operand: positions in it are numbered across the batch.
-        found = PRIMITIVES[name](x, **_with_lanes(**params))
+        found = PRIMITIVES[name](x, **_with_batch_axis(**params))
         each = prod(x.shape[1:])
         return rem(found, each) if size > 1 and each else found
 

@@ -9,7 +9,7 @@ from typing import Any
 from graphad import numpy as gnp
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.random._continuous import gumbel
-from graphad.random._keys import Words, lanes_of, random_bits, split_words, words_of
+from graphad.random._keys import Words, random_bits, split_words, words_of, words_of_batch
 from graphad.random._uniform import check_shapes, float_dtype, fractions, parameters, randint, uniform
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -167,7 +167,7 @@ def _shuffled(words: Words, x: Any, axis: int) -> Any:
     The number of rounds is that of JAX, after tensorflow/compiler/tf2xla/random_ops.cc.
     """
     for _ in range(math.ceil(3 * math.log(max(1, x.size)) / math.log(2**32 - 1))):
-        words, subwords = map(lanes_of, split_words(words, 2))
+        words, subwords = map(words_of_batch, split_words(words, 2))
         x = gnp.take_along_axis(x, gnp.argsort(random_bits(subwords, 32, x.shape), axis), axis)
     return x
 

@@ -123,7 +123,7 @@ def bits(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> A
 
 def random_bits(words: Words, width: int, shape: tuple[int, ...]) -> Any:
     """Unsigned integers of ``width`` bits."""
-    size, dtype, lanes = math.prod(shape), dtype_of(f"u{width}"), words[0].shape
+    size, dtype, batch_shape = math.prod(shape), dtype_of(f"u{width}"), words[0].shape
     if config.threefry_partitionable:
         high, low = _counted(words, size)
         flat = (cast(high, dtype) << 32) | cast(low, dtype) if width == 64 else cast(high ^ low, dtype)
@@ -136,8 +136,8 @@ def random_bits(words: Words, width: int, shape: tuple[int, ...]) -> Any:
         blocks = _halved(words, -(-size * width // 32))
         shifts = np.arange(0, 32, width, dtype=np.uint32)
         parts = gnp.bitwise_and(gnp.right_shift(blocks[..., None], shifts), np.uint32(2**width - 1))
-        flat = cast(gnp.reshape(parts, (*lanes, -1))[..., :size], dtype) if size else cast(blocks, dtype)
-    return gnp.reshape(flat, (*lanes, *shape))
+        flat = cast(gnp.reshape(parts, (*batch_shape, -1))[..., :size], dtype) if size else cast(blocks, dtype)
+    return gnp.reshape(flat, (*batch_shape, *shape))
 
 
 def words_of(key: Any, name: str) -> Words:
@@ -151,7 +151,7 @@ def words_of(key: Any, name: str) -> Words:
     return key[0], key[1]
 
 
-def lanes_of(keys: Any) -> Words:
+def words_of_batch(keys: Any) -> Words:
     """The words of a batch of keys."""
     return keys[..., 0], keys[..., 1]
 
@@ -165,9 +165,9 @@ def _counter(like: Any, size: int) -> Any:
 
 
 def _encrypted(words: Words, high: Any, low: Any) -> list[Any]:
-    lanes = words[0].shape
-    k0, k1 = (gnp.broadcast_to(k[:, None] if lanes else k, (*lanes, *low.shape)) for k in words)
-    high, low = (x if isinstance(x, int) else gnp.broadcast_to(x, (*lanes, *low.shape)) for x in (high, low))
+    batch_shape = words[0].shape
+    k0, k1 = (gnp.broadcast_to(k[:, None] if batch_shape else k, (*batch_shape, *low.shape)) for k in words)
+    high, low = (x if isinstance(x, int) else gnp.broadcast_to(x, (*batch_shape, *low.shape)) for x in (high, low))
     return threefry2x32(k0, k1, high, low)
 
 

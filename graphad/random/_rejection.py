@@ -20,7 +20,7 @@ from graphad import numpy as gnp
 from graphad.ir.types import DType, f32, f64, i32
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.primitives.random import accepted_with
-from graphad.random._keys import Words, lanes_of, split_words, words_of
+from graphad.random._keys import Words, split_words, words_of, words_of_batch
 from graphad.random._uniform import float_dtype, fractions, parameters, standard_normal
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -69,7 +69,7 @@ def draw_gamma(
     wanted = float_dtype(dtype, name)
     (a,), sizes = parameters(name, shape, wanted, a)
     alpha: Any = gnp.ravel(gnp.broadcast_to(elementwise(accepted_with, a), sizes))
-    keys, boost_words = _split(lanes_of(split_words(words_of(key, name), alpha.size)), 2)
+    keys, boost_words = _split(words_of_batch(split_words(words_of(key, name), alpha.size)), 2)
     boosted = alpha < 1
     d = gnp.where(boosted, alpha + 1, alpha) - 1 / 3
     c = 1 / 3 / gnp.sqrt(d)
@@ -86,26 +86,26 @@ def draw_gamma(
 def _cubes(words: Words, c: Any, d: Any, dtype: DType) -> Array:
     """(1 + c x)**3 for normal x, each accepted with the probability that makes it a gamma number divided by d."""
     cubes = np.ones(d.shape, dtype.numpy)
-    lanes = np.arange(d.size)
-    while lanes.size:
+    pending = np.arange(d.size)
+    while pending.size:
         words, x_words, uniform_words = _split(words, 3)
-        x, v = _with_positive_base(x_words, c[lanes], dtype)
-        cubes[lanes] = v * v * v
-        again = np.asarray(_rejected(x, v, d[lanes], fractions(uniform_words, (), dtype)))
-        lanes, words = lanes[again], _at(words, again)
+        x, v = _with_positive_base(x_words, c[pending], dtype)
+        cubes[pending] = v * v * v
+        again = np.asarray(_rejected(x, v, d[pending], fractions(uniform_words, (), dtype)))
+        pending, words = pending[again], _at(words, again)
     return Array(cubes)
 
 
 def _with_positive_base(words: Words, c: Any, dtype: DType) -> tuple[Any, Any]:
     """Normal numbers x for which v = 1 + c x is positive, and v."""
     x, v = np.zeros(c.shape, dtype.numpy), np.full(c.shape, -1, dtype.numpy)
-    lanes = np.arange(c.size)
-    while lanes.size:
+    pending = np.arange(c.size)
+    while pending.size:
         words, subwords = _split(words, 2)
-        x[lanes] = standard_normal(subwords, (), dtype)
-        v[lanes] = 1 + Array(x[lanes]) * c[lanes]
-        again = v[lanes] <= 0
-        lanes, words = lanes[again], _at(words, again)
+        x[pending] = standard_normal(subwords, (), dtype)
+        v[pending] = 1 + Array(x[pending]) * c[pending]
+        again = v[pending] <= 0
+        pending, words = pending[again], _at(words, again)
     return Array(x), Array(v)
 
 
@@ -217,7 +217,7 @@ def _turns(rounds: int, *xs: Any) -> Iterator[Callable[[Any], bool]]:
 
 def _split(words: Words, num: int) -> list[Words]:
     keys = split_words(words, num)
-    return [lanes_of(keys[..., i, :]) for i in range(num)]
+    return [words_of_batch(keys[..., i, :]) for i in range(num)]
 
 
 def _at(words: Words, chosen: Numbers) -> Words:

@@ -13,7 +13,7 @@ from graphad.ir.types import DType, dtype_of, f64, fits, i32, i64, u64
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.primitives.cast import bitcast
 from graphad.primitives.elementwise import erf_inv, rem
-from graphad.random._keys import Words, lanes_of, random_bits, split_words, words_of
+from graphad.random._keys import Words, random_bits, split_words, words_of, words_of_batch
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import (
@@ -118,7 +118,7 @@ def _integers_between(words: Words, sizes: tuple[int, ...], low: Any, high: Any,
     span = gnp.where((high > low) & beyond, span + one, span)
     # A number of twice the bits modulo span, by way of 2**bits modulo span.
     half = _rem(unsigned.numpy.type(2 ** (wanted.bits // 2)), span)
-    upper, lower = (_rem(random_bits(lanes_of(k), wanted.bits, sizes), span) for k in split_words(words, 2))
+    upper, lower = (_rem(random_bits(words_of_batch(k), wanted.bits, sizes), span) for k in split_words(words, 2))
     offset = _rem(upper * _rem(half * half, span) + lower, span)
     return low + cast(offset, wanted)
 

@@ -174,8 +174,8 @@ def within_custom_function(x):
 
 
 @case([2, 4, -9], 0, "sqrt", "-9.0")
-def one_lane(x):
-    return graphad.vmap(lambda z: gnp.sqrt(z) * 2)(x).sum()  # one lane
+def one_element(x):
+    return graphad.vmap(lambda z: gnp.sqrt(z) * 2)(x).sum()  # one element of the batch
 
 
 # --- gradients

@@ -152,7 +152,7 @@ def test_what_a_rule_captures_is_known_too():
         close(graphad.jit(graphad.grad(f))(2.0, w), expected)
 
 
-def test_lanes_are_not_known():
+def test_batched_values_are_not_known():
     f, g = scaled_square(), product()
     f_over, g_over = graphad.vmap(f), graphad.vmap(g)
     x = gnp.array([1.0, -2.0])

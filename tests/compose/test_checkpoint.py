@@ -9,7 +9,7 @@ import graphad.numpy as gnp
 from graphad.transforms.linearize import linearized
 from tests.compose.tools import close, count, f64, slope
 
-LANES = f64([0.3, -0.5, 0.9])
+BATCH = f64([0.3, -0.5, 0.9])
 
 
 def chain(x):
@@ -24,10 +24,10 @@ def test_same_values_and_derivatives():
     for transform in (graphad.grad, lambda f: graphad.grad(graphad.grad(f)), graphad.jacfwd, graphad.hessian):
         close(transform(graphad.checkpoint(chain))(f64(0.3)), transform(chain)(f64(0.3)), 1e-12)
         close(graphad.jit(transform(graphad.checkpoint(chain)))(f64(0.3)), transform(chain)(f64(0.3)), 1e-12)
-    close(graphad.vmap(graphad.grad(graphad.checkpoint(chain)))(LANES), graphad.vmap(graphad.grad(chain))(LANES), 1e-12)
+    close(graphad.vmap(graphad.grad(graphad.checkpoint(chain)))(BATCH), graphad.vmap(graphad.grad(chain))(BATCH), 1e-12)
     close(
-        graphad.grad(lambda x: graphad.vmap(graphad.checkpoint(chain))(x).sum())(LANES),
-        graphad.vmap(graphad.grad(chain))(LANES),
+        graphad.grad(lambda x: graphad.vmap(graphad.checkpoint(chain))(x).sum())(BATCH),
+        graphad.vmap(graphad.grad(chain))(BATCH),
     )
 
 

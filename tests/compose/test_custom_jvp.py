@@ -10,7 +10,7 @@ import graphad.numpy as gnp
 from graphad.errors import DifferentiationError
 from tests.compose.tools import close, f64
 
-LANES = f64([0.3, -0.5, 0.9])
+BATCH = f64([0.3, -0.5, 0.9])
 
 
 def wrong_sine():
@@ -30,17 +30,17 @@ def test_both_modes_use_the_rule():
     close(graphad.linearize(f, f64(0.3))[1](f64(2.0)), 2 * expected)
 
 
-def test_orders_and_lanes():
+def test_orders_and_batches():
     f = wrong_sine()
     close(graphad.grad(graphad.grad(f))(f64(0.3)), -10 * np.sin(0.3))
     close(graphad.hessian(f)(f64(0.3)), -10 * np.sin(0.3))
-    close(graphad.vmap(graphad.grad(f))(LANES), 10 * np.cos(LANES))
-    close(graphad.vmap(graphad.grad(graphad.grad(f)))(LANES), -10 * np.sin(LANES))
+    close(graphad.vmap(graphad.grad(f))(BATCH), 10 * np.cos(BATCH))
+    close(graphad.vmap(graphad.grad(graphad.grad(f)))(BATCH), -10 * np.sin(BATCH))
     close(
-        graphad.grad(lambda w: graphad.vmap(lambda x: f(x * w))(LANES).sum())(f64(1.0)),
-        (10 * np.cos(LANES) * LANES).sum(),
+        graphad.grad(lambda w: graphad.vmap(lambda x: f(x * w))(BATCH).sum())(f64(1.0)),
+        (10 * np.cos(BATCH) * BATCH).sum(),
     )
-    close(graphad.vmap(lambda x, y: f(x) * y, (0, None))(LANES, f64(2.0)), 2 * np.sin(LANES))
+    close(graphad.vmap(lambda x, y: f(x) * y, (0, None))(BATCH, f64(2.0)), 2 * np.sin(BATCH))
 
 
 def test_a_zero_tangent_is_written_out_for_the_rule():

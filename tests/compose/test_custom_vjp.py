@@ -10,7 +10,7 @@ import graphad.numpy as gnp
 from graphad.errors import DifferentiationError
 from tests.compose.tools import close, count, f64
 
-LANES = f64([0.3, -0.5, 0.9])
+BATCH = f64([0.3, -0.5, 0.9])
 
 
 def wrong_product():
@@ -48,16 +48,16 @@ def test_second_order_goes_through_the_backward_rule():
 
 def test_under_vmap_and_jit():
     f = wrong_product()
-    close(graphad.vmap(graphad.grad(lambda x: f(x, 2.0)))(LANES), LANES * 40)
-    close(graphad.jit(lambda xs: graphad.vmap(graphad.grad(lambda x: f(x, 2.0)))(xs))(LANES), LANES * 40)
-    close(graphad.vmap(graphad.grad(lambda x: f(x, x)))(LANES), 21 * LANES**2)
+    close(graphad.vmap(graphad.grad(lambda x: f(x, 2.0)))(BATCH), BATCH * 40)
+    close(graphad.jit(lambda xs: graphad.vmap(graphad.grad(lambda x: f(x, 2.0)))(xs))(BATCH), BATCH * 40)
+    close(graphad.vmap(graphad.grad(lambda x: f(x, x)))(BATCH), 21 * BATCH**2)
 
 
-def test_cotangents_of_shared_arguments_are_summed_over_the_lanes():
+def test_cotangents_of_shared_arguments_are_summed_over_the_batch():
     f = wrong_product()
-    close(graphad.grad(lambda w: graphad.vmap(lambda x: f(x, w))(LANES).sum())(f64(2.0)), (LANES**2).sum())
+    close(graphad.grad(lambda w: graphad.vmap(lambda x: f(x, w))(BATCH).sum())(f64(2.0)), (BATCH**2).sum())
     close(
-        graphad.grad(lambda w: graphad.vmap(graphad.grad(lambda x: f(x, w)))(LANES).sum())(f64(2.0)), 20 * LANES.sum()
+        graphad.grad(lambda w: graphad.vmap(graphad.grad(lambda x: f(x, w)))(BATCH).sum())(f64(2.0)), 20 * BATCH.sum()
     )
 
 
@@ -90,7 +90,7 @@ def test_pytrees_and_none():
         lambda residuals, ct: ({"w": ct["y"] * residuals[1] * 100.0 + ct["n"]}, None),
     )
     loss = lambda params, x: f(params, x)["y"].sum() + 2.0 * f(params, x)["n"]
-    by_params, by_x = graphad.grad(loss, (0, 1))({"w": LANES}, f64(3.0))
+    by_params, by_x = graphad.grad(loss, (0, 1))({"w": BATCH}, f64(3.0))
     close(by_params["w"], np.full(3, 302.0))
     close(by_x, 0.0)
 
@@ -124,7 +124,7 @@ def test_rule_over_a_captured_value_that_is_not_differentiated():
         g.defvjp(lambda x: (gnp.sin(x) * w, x), lambda x, ct: (ct * gnp.cos(x) * w * 10.0,))
         return g(x)
 
-    close(graphad.vmap(lambda x, w: graphad.grad(lambda x: f(x, w))(x))(LANES, LANES), 10 * np.cos(LANES) * LANES)
+    close(graphad.vmap(lambda x, w: graphad.grad(lambda x: f(x, w))(x))(BATCH, BATCH), 10 * np.cos(BATCH) * BATCH)
     close(graphad.jit(graphad.grad(f))(f64(1.0), f64(2.0)), 20 * np.cos(1.0))
     for transform in (lambda: graphad.grad(lambda w: f(w, w))(1.0), lambda: graphad.grad(f, 1)(1.0, 2.0)):
         with pytest.raises(DifferentiationError, match="nondiff_argnums"):
@@ -148,7 +148,7 @@ def test_a_backward_rule_may_not_capture_what_the_function_does_not():
         return g(x)
 
     with pytest.raises(DifferentiationError, match=r"bwd rule .* closes over a traced value"):
-        graphad.vmap(lambda x, w: graphad.grad(lambda x: f(x, w))(x))(LANES, LANES)
+        graphad.vmap(lambda x, w: graphad.grad(lambda x: f(x, w))(x))(BATCH, BATCH)
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_linearized_and_pulled_back_at_two_points():
     close(pullback(f64(1.0))[0], 120.0)
     close(pullback(f64(2.0))[0], 240.0)
     close(graphad.vmap(pullback)(f64([1.0, 2.0]))[0], [120.0, 240.0])
-    close(graphad.jacrev(lambda x: f(x, x))(LANES), np.diag(21 * LANES**2))
+    close(graphad.jacrev(lambda x: f(x, x))(BATCH), np.diag(21 * BATCH**2))

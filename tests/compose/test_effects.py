@@ -9,7 +9,7 @@ import graphad
 import graphad.numpy as gnp
 from tests.compose.tools import close, count, f64
 
-LANES = f64([1.0, 2.0, 3.0])
+BATCH = f64([1.0, 2.0, 3.0])
 
 
 def printed(capsys, f, *args):
@@ -95,10 +95,10 @@ def test_vjp_prints_once_and_its_pullback_never(capsys):
     assert printed(capsys, pullback, 1.0)[0] == []
 
 
-def test_each_lane_prints(capsys):
-    lines, _ = printed(capsys, graphad.vmap(show), LANES)
+def test_each_element_of_a_batch_prints(capsys):
+    lines, _ = printed(capsys, graphad.vmap(show), BATCH)
     assert lines == ["x = 1.0", "x = 2.0", "x = 3.0"]
-    assert printed(capsys, graphad.jit(graphad.vmap(show)), LANES)[0] == lines
+    assert printed(capsys, graphad.jit(graphad.vmap(show)), BATCH)[0] == lines
 
 
 def test_a_tangent_is_printed_by_the_program_that_has_it(capsys):

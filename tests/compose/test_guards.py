@@ -12,7 +12,7 @@ from graphad.ir.primitive import PRIMITIVES
 from graphad.trace import tracer
 from tests.compose.tools import close, count, f64, path_count
 
-LANES = f64([0.3, -0.5, 0.9])
+BATCH = f64([0.3, -0.5, 0.9])
 
 
 def guards_of(graph):
@@ -69,9 +69,9 @@ def test_guards_come_out_of_nested_regions(wrap):
 
 
 def test_predicate_on_a_value_of_the_enclosing_trace():
-    f = lambda w: graphad.vmap(lambda x: x * w if w > 0 else x)(LANES).sum()
+    f = lambda w: graphad.vmap(lambda x: x * w if w > 0 else x)(BATCH).sum()
     compiled = graphad.jit(graphad.grad(f))
-    close([compiled(f64(2.0)), compiled(f64(-2.0)), compiled(f64(3.0))], [LANES.sum(), 0.0, LANES.sum()])
+    close([compiled(f64(2.0)), compiled(f64(-2.0)), compiled(f64(3.0))], [BATCH.sum(), 0.0, BATCH.sum()])
     assert path_count(compiled) == 2
 
 
@@ -93,8 +93,8 @@ def test_gradient_with_a_branch_in_a_region_under_vmap_of_something_else():
     f = lambda s: graphad.jit(lambda y: graphad.grad(lambda z: z * z if z > 0 else -z)(y))(s)
     assert float(graphad.grad(f)(2.0)) == 2.0
     compiled = graphad.jit(lambda x, s: graphad.vmap(lambda q: q * f(s))(x))
-    close(compiled(LANES, f64(2.0)), LANES * 4)
-    close(compiled(LANES, f64(-2.0)), -LANES)
+    close(compiled(BATCH, f64(2.0)), BATCH * 4)
+    close(compiled(BATCH, f64(-2.0)), -BATCH)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_gradient_with_a_branch_in_a_region_under_vmap_of_something_else():
     ],
     ids=["plain", "jit", "grad", "int"],
 )
-def test_branching_on_a_lane_quotes_the_line(f):
+def test_branching_on_a_batched_value_quotes_the_line(f):
     with pytest.raises(TracerBoolError, match=r"(?s)test_guards.py:\d+: .*lambda x.*where"):
-        graphad.vmap(f)(LANES)
+        graphad.vmap(f)(BATCH)
 
 
 def test_custom_rules_have_no_example_to_branch_on_in_a_batch():
@@ -119,7 +119,7 @@ def test_custom_rules_have_no_example_to_branch_on_in_a_batch():
 
     f.defvjp(lambda x: (x * 2.0, 1.0) if x > 0 else (x * 3.0, -1.0), lambda residual, ct: (ct * residual,))
     with pytest.raises(TracerBoolError, match="custom rule"):
-        graphad.vmap(graphad.grad(f))(LANES)
+        graphad.vmap(graphad.grad(f))(BATCH)
 
 
 def test_primal_of_a_custom_rule_may_branch():
@@ -137,7 +137,7 @@ def test_primal_of_a_custom_rule_may_branch():
 
 
 @pytest.mark.parametrize("kind", ["jvp", "vjp"])
-def test_a_custom_function_may_branch_on_what_all_lanes_share(kind):
+def test_a_custom_function_may_branch_on_an_unmapped_value(kind):
     function = lambda x, s: x * 2.0 if s > 0 else x * 3.0
     if kind == "jvp":
         f = graphad.custom_jvp(function, nondiff_argnums=())
@@ -145,12 +145,12 @@ def test_a_custom_function_may_branch_on_what_all_lanes_share(kind):
     else:
         f = graphad.custom_vjp(function)
         f.defvjp(lambda x, s: (x * gnp.where(s > 0, 2.0, 3.0), None), lambda _, ct: (ct * 10.0, None))
-    over_lanes = graphad.jit(lambda xs, s: graphad.vmap(lambda x: f(x, s))(xs))
+    over_the_batch = graphad.jit(lambda xs, s: graphad.vmap(lambda x: f(x, s))(xs))
     gradients = graphad.jit(lambda xs, s: graphad.vmap(graphad.grad(f), (0, None))(xs, s))
     for s, factor in ((1.0, 2), (-1.0, 3), (2.0, 2)):
-        close(over_lanes(LANES, s), LANES * factor)
-        close(gradients(LANES, s), np.full(3, 10.0))
-    assert path_count(over_lanes) == 2
+        close(over_the_batch(BATCH, s), BATCH * factor)
+        close(gradients(BATCH, s), np.full(3, 10.0))
+    assert path_count(over_the_batch) == 2
 
 
 def test_examples_are_evaluated_once_each(monkeypatch):

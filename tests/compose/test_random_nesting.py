@@ -78,7 +78,7 @@ def closure(f):
     return lambda x: graphad.grad(lambda y: f(y * x) * y)(x * 0.5)
 
 
-def lanes(f):
+def over_a_batch(f):
     return lambda x: graphad.vmap(lambda s: s * f(x))(f64([1.0, -0.5])).sum()
 
 
@@ -86,7 +86,17 @@ def compiled_closure(f):
     return lambda x: graphad.jit(lambda y: f(y) * x)(x + 0.1)
 
 
-WRAPPERS = [graphad.jit, graphad.checkpoint, gradient, tangent, pullback, closure, lanes, compiled_closure, halve]
+WRAPPERS = [
+    graphad.jit,
+    graphad.checkpoint,
+    gradient,
+    tangent,
+    pullback,
+    closure,
+    over_a_batch,
+    compiled_closure,
+    halve,
+]
 thresholds = st.floats(-1.0, 1.0).map(lambda x: round(x, 2) + 0.0137)
 functions = st.recursive(
     st.sampled_from(STEPS),

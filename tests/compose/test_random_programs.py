@@ -95,12 +95,12 @@ def test_simplifying_first_changes_no_derivative(graph, seed):
 def test_vmap_is_a_loop(graph, data):
     size = 3
     mask = tuple(data.draw(st.lists(st.booleans(), min_size=graph.n_inputs, max_size=graph.n_inputs)))
-    lanes = [arguments(graph, seed) for seed in range(size)]
-    args = [np.stack([lane[k] for lane in lanes]) if m else lanes[0][k] for k, m in enumerate(mask)]
-    lanes = [[lane[k] if m else lanes[0][k] for k, m in enumerate(mask)] for lane in lanes]
+    elements = [arguments(graph, seed) for seed in range(size)]
+    args = [np.stack([element[k] for element in elements]) if m else elements[0][k] for k, m in enumerate(mask)]
+    elements = [[element[k] if m else elements[0][k] for k, m in enumerate(mask)] for element in elements]
     whole, marks = batched(graph, mask, size)
     results = evaluate(verify(whole, 2), args)
-    expected = [evaluate(graph, lane) for lane in lanes]
+    expected = [evaluate(graph, element) for element in elements]
     for k, (result, marked) in enumerate(zip(results, marks, strict=True)):
         one_by_one = np.stack([e[k] for e in expected])
         got = result if marked else np.stack([result] * size)

@@ -138,7 +138,7 @@ def test_untransformed_arguments_come_as_they_are(name):
         TRANSFORMS[name](hands(total, seen), passed)
         assert seen, kind
         for by_position, by_name in seen:
-            if "vmap" in name and kind == "NumPy array":  # as ours: what differs between the lanes may index it
+            if "vmap" in name and kind == "NumPy array":  # as ours: a batched value may index it
                 assert isinstance(by_position, graphad.Array)
                 assert by_position.tolist() == by_name.tolist() == passed.tolist()
                 continue

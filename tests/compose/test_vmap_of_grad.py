@@ -8,21 +8,21 @@ import graphad
 import graphad.numpy as gnp
 from tests.compose.tools import close, f64, slope
 
-LANES = f64([0.3, -0.5, 0.9])
+BATCH = f64([0.3, -0.5, 0.9])
 
 
 def test_per_example_gradients():
     matrix = np.arange(12.0).reshape(4, 3) / 10
     loss = lambda w, x: gnp.tanh(x @ w) ** 2
-    got = graphad.vmap(graphad.grad(loss), in_axes=(None, 0))(LANES, matrix)
-    close(got, [graphad.grad(loss)(LANES, row) for row in matrix], 1e-12)
+    got = graphad.vmap(graphad.grad(loss), in_axes=(None, 0))(BATCH, matrix)
+    close(got, [graphad.grad(loss)(BATCH, row) for row in matrix], 1e-12)
 
 
-def test_lanes_reach_into_the_closure_of_a_gradient():
+def test_batches_reach_into_the_closure_of_a_gradient():
     def f(w):
-        return graphad.vmap(lambda x: graphad.grad(lambda z: gnp.sin(z * w) * x)(x))(LANES).sum()
+        return graphad.vmap(lambda x: graphad.grad(lambda z: gnp.sin(z * w) * x)(x))(BATCH).sum()
 
-    close(graphad.grad(f)(f64(0.7)), slope(lambda w: sum(np.cos(x * w) * w * x for x in LANES), 0.7))
+    close(graphad.grad(f)(f64(0.7)), slope(lambda w: sum(np.cos(x * w) * w * x for x in BATCH), 0.7))
 
 
 def test_everything_inside_everything():
@@ -31,11 +31,11 @@ def test_everything_inside_everything():
         inner = lambda z, x: graphad.jit(lambda q: gnp.tanh(q * w) * q)(z) * x
         return graphad.vmap(lambda x: graphad.grad(lambda z: inner(z, x))(x))(xs)
 
-    for xs, w in ((LANES, 0.7), (LANES * 2, 0.1)):
+    for xs, w in ((BATCH, 0.7), (BATCH * 2, 0.1)):
         close(top(xs, f64(w)), [slope(lambda q: np.tanh(q * w) * q, x) * x for x in xs])
 
 
-def test_grad_of_vmap_sums_over_the_lanes_of_what_they_share():
+def test_grad_of_vmap_sums_cotangents_of_unmapped_values_over_the_batch():
     weight = f64([1.0, 2.0])
     rows = f64([[1.0, 3.0], [0.5, -1.0], [2.0, 2.0]])
     f = lambda w: graphad.vmap(lambda r: (r * w).sum() ** 2)(rows).sum()
@@ -43,8 +43,8 @@ def test_grad_of_vmap_sums_over_the_lanes_of_what_they_share():
 
 
 def test_vmap_of_vmap_is_an_outer_product():
-    table = graphad.vmap(lambda x: graphad.vmap(lambda y: x * y + 1.0)(LANES))(LANES * 2)
-    close(table, np.outer(LANES * 2, LANES) + 1.0)
+    table = graphad.vmap(lambda x: graphad.vmap(lambda y: x * y + 1.0)(BATCH))(BATCH * 2)
+    close(table, np.outer(BATCH * 2, BATCH) + 1.0)
 
 
 def test_axes_in_and_out():
@@ -57,15 +57,15 @@ def test_axes_in_and_out():
     close(got, (matrix * 2).T)
 
 
-def test_results_that_do_not_depend_on_the_lane():
-    close(graphad.vmap(lambda x: 1.0)(LANES), np.ones(3))
-    ones, same = graphad.vmap(lambda x: (x * 0 + 1, 2.0), out_axes=(0, None))(LANES)
+def test_results_that_do_not_depend_on_the_batch():
+    close(graphad.vmap(lambda x: 1.0)(BATCH), np.ones(3))
+    ones, same = graphad.vmap(lambda x: (x * 0 + 1, 2.0), out_axes=(0, None))(BATCH)
     close(ones, np.ones(3))
     assert same.shape == ()
     close(graphad.vmap(lambda: gnp.arange(2.0), axis_size=3)(), [[0.0, 1.0]] * 3)
 
 
-def test_no_lanes_and_one_lane():
+def test_batches_of_none_and_of_one():
     assert graphad.vmap(lambda x: gnp.sin(x).sum())(np.zeros((0, 3))).shape == (0,)
     close(graphad.vmap(lambda x: x * 2)(f64([3.0])), [6.0])
 
@@ -73,22 +73,22 @@ def test_no_lanes_and_one_lane():
 def test_a_shared_argument_may_decide_a_branch():
     f = lambda x, s: x * 2.0 if s > 0 else x * 3.0
     batched = graphad.vmap(f, (0, None))
-    close(batched(LANES, f64(1.0)), LANES * 2)
+    close(batched(BATCH, f64(1.0)), BATCH * 2)
     compiled = graphad.jit(batched)
     for sign, factor in ((-1.0, 3), (1.0, 2), (-2.0, 3)):
-        close(compiled(LANES, f64(sign)), LANES * factor)
+        close(compiled(BATCH, f64(sign)), BATCH * factor)
     inside = graphad.jit(lambda x, s: graphad.vmap(graphad.jit(f), (0, None))(x, s))
     for sign, factor in ((-1.0, 3), (1.0, 2), (-2.0, 3)):
-        close(inside(LANES, f64(sign)), LANES * factor)
+        close(inside(BATCH, f64(sign)), BATCH * factor)
 
 
 def test_jacobians_of_pytrees():
     f = lambda p: {"y": p["w"] * p["b"], "z": p["w"].sum()}
-    point = {"w": LANES, "b": f64(2.0)}
+    point = {"w": BATCH, "b": f64(2.0)}
     for jacobian in (graphad.jacfwd, graphad.jacrev):
         jac = jacobian(f)(point)
         close(jac["y"]["w"], np.eye(3) * 2)
-        close(jac["y"]["b"], LANES)
+        close(jac["y"]["b"], BATCH)
         close(jac["z"]["w"], np.ones(3))
         close(jac["z"]["b"], 0.0)
 

@@ -43,10 +43,10 @@ def batches(program: Program) -> None:
     """A batch against its elements one by one, compiled as well."""
     if not program.batches:
         return
-    lanes = [program.arguments, *[_shuffled(program, k) for k in (1, 2)]]
-    spreads = [Spread(program, lane) for lane in lanes]
+    elements = [program.arguments, *[_shuffled(program, k) for k in (1, 2)]]
+    spreads = [Spread(program, element) for element in elements]
     function = program.function(Graphad(program.dtype))
-    stacked = [np.stack(xs) for xs in zip(*lanes, strict=True)]
+    stacked = [np.stack(xs) for xs in zip(*elements, strict=True)]
     for name, run in (("vmap", graphad.vmap(function)), ("jit(vmap)", graphad.jit(graphad.vmap(function)))):
         results = run(*stacked)
         for k, spread in enumerate(spreads):
@@ -114,11 +114,11 @@ def gradients_of_batches(program: Program) -> None:
     """Gradients of a batch against those of its elements."""
     if not program.batches:
         return
-    lanes = [program.arguments, _shuffled(program, 1)]
+    elements = [program.arguments, _shuffled(program, 1)]
     gradient = graphad.grad(_loss(program, Graphad(program.dtype)), tuple(range(len(program.arguments))))
-    together = graphad.jit(graphad.vmap(gradient))(*[np.stack(xs) for xs in zip(*lanes, strict=True)])
-    for k, lane in enumerate(lanes):
-        one = gradient(*lane)
+    together = graphad.jit(graphad.vmap(gradient))(*[np.stack(xs) for xs in zip(*elements, strict=True)])
+    for k, element in enumerate(elements):
+        one = gradient(*element)
         _alike([np.asarray(g)[k] for g in together], one, f"vmap(grad), element {k}", 1e-11 * _scale(one))
 
 

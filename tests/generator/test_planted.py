@@ -125,7 +125,7 @@ def _of_memory(monkeypatch):
 
 
 def _of_reductions(monkeypatch):
-    """The lanes of a maximum begin at 0."""
+    """The vector accumulators of a maximum begin at 0."""
     monkeypatch.setattr(llvm_reduce, "_least", lambda dtype: 0.0 if dtype.is_float else 0)
 
 

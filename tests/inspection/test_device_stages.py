@@ -59,7 +59,7 @@ def test_the_launches(show, model):
     assert "-> (out0: f32[1])" in of.splitlines()[0]
     batched = show(
         "inspect", f"{model}:loss", "--args", "f32[128], f32[8,128]", "--stage", "device", "--of", "batched",
-        "--lanes", "3", "--in-axes", "None, 0",
+        "--batch-size", "3", "--in-axes", "None, 0",
     )  # fmt: skip
     assert "in1: f32[3072]" in batched.splitlines()[0]
 
@@ -171,7 +171,7 @@ def test_explain(show, model):
     assert show(*explain, "--device", "cuda").startswith("loss_adjoint on sm_90: ")
     assert show(*explain, "--device", "cuda:emulated", "--of", "simplified").startswith("loss on an emulated sm_90: ")
     assert show(*explain, "--device", "cuda", "--arch", "sm_80").startswith("loss_adjoint on sm_80: ")
-    assert show(*explain, "--of", "batched", "--lanes", "3").startswith("loss_batched on the CPU: ")
+    assert show(*explain, "--of", "batched", "--batch-size", "3").startswith("loss_batched on the CPU: ")
 
 
 def test_explain_is_that_of_python(show, model):

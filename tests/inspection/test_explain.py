@@ -225,7 +225,7 @@ def test_types_are_enough_for_inspection():
     found = inspection.explain(lambda x: gnp.exp(x).sum(), inspection.parse_arguments("f32[100]"), device="cuda")
     assert found.name == "lambda_adjoint"
     assert found.minimum_bytes == 400 + 400 + 4
-    function = inspection.explain(gnp.exp, inspection.parse_arguments("f32[100]"), of="batched", lanes=3)
+    function = inspection.explain(gnp.exp, inspection.parse_arguments("f32[100]"), of="batched", batch_size=3)
     assert function.minimum_bytes == 2 * 3 * 400
 
 

@@ -38,7 +38,7 @@ def inner_graph(outputs=lambda x, y: (sin(x), cos(y)), effect=False):
     builder, x, y = two_inputs()
     results = [r.atom for r in outputs(x, y)]
     if effect:
-        debug_print(x, fmt="{}", lanes=0)
+        debug_print(x, fmt="{}", batch_axes=0)
     return builder.close(results, name="inner")
 
 
@@ -63,7 +63,7 @@ def test_equations_with_equal_regions_are_one_but_for_effects():
     assert len(builder.eqns) == 1
     for _ in range(2):
         builder.emit(jit, (x.atom, y.atom), ("inner",), (inner_graph(effect=True),))
-        debug_print(x, fmt="{}", lanes=0)
+        debug_print(x, fmt="{}", batch_axes=0)
     assert len(builder.eqns) == 5
 
 
@@ -115,9 +115,9 @@ def test_outputs_may_be_inputs_literals_and_repeats():
 def test_effects_are_roots_and_keep_their_order():
     builder = Builder()
     p = builder.input_ref(aval((), b1))
-    debug_print(p, fmt="first {}", lanes=0)
+    debug_print(p, fmt="first {}", batch_axes=0)
     guard(p, expect=literal(True, b1))
-    debug_print(p, fmt="second {}", lanes=0)
+    debug_print(p, fmt="second {}", batch_axes=0)
     graph = builder.close([])
     assert names(graph) == ["debug_print", "guard", "debug_print"]
     seen = []

@@ -94,7 +94,7 @@ def test_literals_of_wide_dtypes_read_back(data):
 def test_strings_in_params_read_back(fmt):
     builder = Builder()
     x = builder.input_ref(aval((), f32))
-    debug_print(x, fmt=fmt, lanes=0)
+    debug_print(x, fmt=fmt, batch_axes=0)
     graph = builder.close([])
     assert parse_graph(str(graph)) == graph
     assert "\n" not in str(graph).split("\n")[1]

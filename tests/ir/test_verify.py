@@ -154,7 +154,9 @@ def test_what_builders_make_is_valid(graph):
 
 
 def printing(*texts):
-    lines = [f"  debug_print[fmt={t!r}, lanes=0]" if t != "guard" else "  guard[expect=True:bool] %p" for t in texts]
+    lines = [
+        f"  debug_print[fmt={t!r}, batch_axes=0]" if t != "guard" else "  guard[expect=True:bool] %p" for t in texts
+    ]
     return parse_graph("\n".join(["graph @f(%p: bool[]) -> () {", *lines, "  return", "}"]))
 
 
@@ -172,11 +174,11 @@ def test_effects_of_regions_count():
     region = "\n".join(f"      {line.strip()}" for line in str(printing("inner")).split("\n"))
     graph = parse_graph(f"""
 graph @f(%p: bool[]) -> () {{
-  debug_print[fmt='before', lanes=0]
+  debug_print[fmt='before', batch_axes=0]
   jit[name='g'] %p {{
 {region}
   }}
-  debug_print[fmt='after', lanes=0]
+  debug_print[fmt='after', batch_axes=0]
   return
 }}""")
     assert [e.params[0] for e in effects(graph)] == ["before", "inner", "after"]

@@ -102,14 +102,14 @@ def test_eager(theme, name, bits):
 @pytest.mark.parametrize("name", THEMES["by hand"])
 def test_batched(name):
     case = CASES["by hand", name]
-    lanes = [arguments(case, 64), jax.tree.map(lambda x: x * 0.9 if x.dtype.kind == "f" else x, arguments(case, 64))]
+    elements = [arguments(case, 64), jax.tree.map(lambda x: x * 0.9 if x.dtype.kind == "f" else x, arguments(case, 64))]
     f = lambda *args: case.function(OURS, *args)
-    stacked = jax.tree.map(lambda *xs: np.stack(xs), *lanes)
+    stacked = jax.tree.map(lambda *xs: np.stack(xs), *elements)
     with graphad.config.override(default_dtype_bits=64):
         found = graphad.vmap(f)(*stacked)
-        for k, lane in enumerate(lanes):
+        for k, element in enumerate(elements):
             one = graphad.tree.map(lambda x, k=k: x[k], found)
-            compare(one, graphad.tree.map(np.asarray, f(*graphad.tree.map(gnp.asarray, lane))), 64, f"lane {k}")
+            compare(one, graphad.tree.map(np.asarray, f(*graphad.tree.map(gnp.asarray, element))), 64, f"element {k}")
 
 
 def test_the_corpus_is_wide():

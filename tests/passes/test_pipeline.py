@@ -147,7 +147,7 @@ def test_a_pass_that_reorders_effects_is_caught(registered):
             return Graph(graph.avals, graph.n_inputs, graph.eqns[::-1], graph.outputs, graph.weak, graph.locs[::-1])
 
     text = "graph @f(%x: bool[], %y: bool[]) -> () {{\n  {}\n  {}\n  return\n}}"
-    print_, print_2 = "debug_print[fmt='a', lanes=0]", "debug_print[fmt='b', lanes=0]"
+    print_, print_2 = "debug_print[fmt='a', batch_axes=0]", "debug_print[fmt='b', batch_axes=0]"
     with pytest.raises(VerifyError, match="dropped or reordered"):
         run(parse_graph(text.format(print_, print_2)), "reverse")
     guard, guard_2 = "guard[expect=True:bool] %x", "guard[expect=False:bool] %y"

@@ -280,8 +280,8 @@ def test_inexact_rules_wait_for_fast_math():
 def test_effects_and_unused_inputs_stay():
     graph = parsed(
         "  %a: f32[3] = mul %x, 1.0:f32",
-        "  debug_print[fmt='{}', lanes=0] %a",
-        "  debug_print[fmt='{}', lanes=0] %a",
+        "  debug_print[fmt='{}', batch_axes=0] %a",
+        "  debug_print[fmt='{}', batch_axes=0] %a",
         result="%x",
     )
     after = run(graph, "simplify")

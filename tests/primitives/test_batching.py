@@ -1,4 +1,4 @@
-"""The batching rule of every primitive against a loop over the lanes."""
+"""The batching rule of every primitive against a loop over the batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from graphad.check.batching import lanes_of
+from graphad.check.batching import batch_of
 from graphad.check.compare import batching_mismatch
 from graphad.transforms.batch import batch
 from tests.primitives.cases import USUAL, each, epsilon, programs, pure, run
@@ -22,14 +22,14 @@ def test_batch_is_a_loop(primitive, dtype):
 
 
 def check(primitive, graph, args, mask, size):
-    stacked = [lanes_of(x, size) if b else x for x, b in zip(args, mask)]
+    stacked = [batch_of(x, size) if b else x for x, b in zip(args, mask)]
     bounds = [primitive.tolerance * epsilon(a.dtype.numpy) if a.is_float else 0 for a in graph.out_avals]
     wrong = batching_mismatch(graph, stacked, mask, size, bounds)
     assert wrong is None, f"{wrong}\n{graph}\n{mask}"
 
 
 @pytest.mark.parametrize(**each(USUAL[:1], pure))
-def test_batch_of_no_lanes(primitive, dtype):
+def test_empty_batch(primitive, dtype):
     for graph, args in programs(primitive, dtype):
         if args:
             empty = [np.empty((0, *x.shape), x.dtype) for x in args]

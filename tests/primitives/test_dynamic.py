@@ -46,7 +46,7 @@ def test_updates_are_those_of_jax():
             np.testing.assert_array_equal(g, e, err_msg=str(sample))
 
 
-def test_lanes_are_separate_calls(rng):
+def test_batch_elements_are_separate_calls(rng):
     x, starts = rng.normal(size=(4, 9)), np.array([0, 3, 20, -1], np.int32)
     got = dynamic_slice(x, starts, sizes=(4,), batch=1)
     np.testing.assert_array_equal(got, [dynamic_slice(r, s, sizes=(4,), batch=0) for r, s in zip(x, starts)])

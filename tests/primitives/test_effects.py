@@ -30,10 +30,10 @@ def printing(graph, args):
 def program():
     builder = Builder()
     x = builder.input_ref(aval((), f32))
-    debug_print(x, fmt="x = {:.1f}", lanes=0)
-    debug_print(x, fmt="x = {:.1f}", lanes=0)
+    debug_print(x, fmt="x = {:.1f}", batch_axes=0)
+    debug_print(x, fmt="x = {:.1f}", batch_axes=0)
     y = mul(x, x)
-    debug_print(y, literal(7, f32), fmt="y = {}, {}", lanes=0)
+    debug_print(y, literal(7, f32), fmt="y = {}, {}", batch_axes=0)
     return builder.close([x.atom])
 
 
@@ -41,7 +41,7 @@ def test_prints_stay_in_order_and_are_not_merged():
     assert printing(program(), [np.float32(2)]) == ["x = 2.0", "x = 2.0", "y = 4.0, 7.0"]
 
 
-def test_a_batched_print_prints_every_lane():
+def test_a_batched_print_prints_every_element():
     batched = batch(program(), (True,), 2).graph
     x = np.array([2, 3], np.float32)
     assert printing(batched, [x]) == ["x = 2.0", "x = 3.0", "x = 2.0", "x = 3.0", "y = 4.0, 7.0", "y = 9.0, 7.0"]

@@ -92,7 +92,7 @@ class Executable:
         if self._bare or type(outputs) is GuardFailure:
             return outputs
         for p in self.artifact.prints:
-            for line in printed_lines([outputs[k] for k in p.outputs], fmt=p.fmt, lanes=p.lanes):
+            for line in printed_lines([outputs[k] for k in p.outputs], fmt=p.fmt, batch_axes=p.batch_axes):
                 print(line)  # noqa: T201 - what the user asked for
         return outputs[: self.artifact.results]
 

@@ -249,10 +249,10 @@ class Guard:
 
 @dataclass(slots=True, eq=False)
 class Print:
-    """Values that the host prints through ``fmt`` once the program has run."""
+    """Values that the host prints through ``fmt`` once the program has run, once for each element of the batch axes."""
 
     fmt: str
-    lanes: int
+    batch_axes: int
     operands: tuple[Atom, ...]
     loc: Loc
 

@@ -120,7 +120,7 @@ class _Flattener:
         if eqn.primitive is guard:
             self.flat.guards.append(Guard(operands[0], params["expect"], loc))
         else:
-            self.flat.prints.append(Print(params["fmt"], params["lanes"], tuple(operands), loc))
+            self.flat.prints.append(Print(params["fmt"], params["batch_axes"], tuple(operands), loc))
         return []
 
     def equation(self, eqn: Eqn, lowering: Lowering | None, operands: list[Atom], out: Aval | None, loc: Loc) -> Atom:

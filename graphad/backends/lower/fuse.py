@@ -69,7 +69,7 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
         tuple(plan.slots),
         len(graph.outputs),
         tuple([GuardOutput(slot, g.expected, g.loc) for g, slot in guards]),
-        tuple([PrintOutput(p.fmt, p.lanes, slots, p.loc) for p, slots in prints]),
+        tuple([PrintOutput(p.fmt, p.batch_axes, slots, p.loc) for p, slots in prints]),
     )
 
 

@@ -70,19 +70,19 @@ def dynamic_update_slice(flat: FlatProgram, operands: list[int], batch: int, out
 
 def _starts(shape: Shape, block: Shape, strides: Shape, starts: list[int], batch: int) -> tuple[IndexedAxis, ...]:
     """The axes along which a block can lie in more than one place."""
-    lanes = axes_view(range(batch))
+    batch_axes = axes_view(range(batch))
     rows = zip(strides[batch:], shape[batch:], block[batch:], starts, strict=True)
-    return tuple([IndexedAxis(stride, n - size, start, lanes) for stride, n, size, start in rows if n > size])
+    return tuple([IndexedAxis(stride, n - size, start, batch_axes) for stride, n, size, start in rows if n > size])
 
 
 def _addresses(
-    flat: FlatProgram, shape: Shape, strides: Shape, indices: int, indexed: Shape, lanes: int
+    flat: FlatProgram, shape: Shape, strides: Shape, indices: int, indexed: Shape, batch: int
 ) -> tuple[Shape, tuple[IndexedAxis, ...]]:
-    """The strides of the axes of [*lanes, *positions, *window], and the indexed axes."""
-    positions = flat.values[indices].aval.ndim - 1 - lanes
-    window = [strides[a] for a in range(lanes, len(shape)) if a not in indexed]
-    place = axes_view(range(lanes + positions))
+    """The strides of the axes of [*batch, *positions, *window], and the indexed axes."""
+    positions = flat.values[indices].aval.ndim - 1 - batch
+    window = [strides[a] for a in range(batch, len(shape)) if a not in indexed]
+    place = axes_view(range(batch + positions))
     axes = [
         IndexedAxis(strides[a], shape[a] - 1, indices, (*place, AffineDim(number))) for number, a in enumerate(indexed)
     ]
-    return (*strides[:lanes], *([0] * positions), *window), tuple(axes)
+    return (*strides[:batch], *([0] * positions), *window), tuple(axes)

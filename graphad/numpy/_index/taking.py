@@ -62,8 +62,8 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None, mode: st
     k = canonical_axis(axis, x.ndim, "take_along_axis")
     indices = moveaxis(_in_mode(indices, x.shape[k], mode), k, -1)
     x = moveaxis(x, k, -1)
-    lanes = np.broadcast_shapes(x.shape[:-1], indices.shape[:-1])
-    x, indices = broadcast_to(x, (*lanes, x.shape[-1])), broadcast_to(indices, (*lanes, indices.shape[-1]))
+    batch_shape = np.broadcast_shapes(x.shape[:-1], indices.shape[:-1])
+    x, indices = broadcast_to(x, (*batch_shape, x.shape[-1])), broadcast_to(indices, (*batch_shape, indices.shape[-1]))
     at = expand_dims(indexing.wrapped(indices, x.shape[-1]), -1)
     mode = "fill" if mode in (None, "fill") else "clip"
     result = prims.gather(x, at, axes=(x.ndim - 1,), batch=x.ndim - 1, mode=mode)

@@ -101,14 +101,14 @@ def matmul(x: ArrayLike, y: ArrayLike) -> Array:
     _check_sizes("matmul", x, y, (left,), (right,))
     if y.ndim <= 2:
         return contract(x, y, (left,), (right,))
-    if x.ndim <= 2:  # the lanes are all of y's: they come last in the product, and go in front
+    if x.ndim <= 2:  # the batch axes are all of y's: they come last in the product, and go in front
         product = contract(x, y, (left,), (right,))
         rows = x.ndim - 1
-        lanes = y.ndim - 2
-        return transpose(product, (*range(rows, rows + lanes), *range(rows), rows + lanes))
-    lanes = broadcast_shapes((x.shape[:-2], y.shape[:-2]), "matmul")
-    x, y = broadcast_to(x, lanes + x.shape[-2:]), broadcast_to(y, lanes + y.shape[-2:])
-    both = tuple(range(len(lanes)))
+        batch_axes = y.ndim - 2
+        return transpose(product, (*range(rows, rows + batch_axes), *range(rows), rows + batch_axes))
+    batch_shape = broadcast_shapes((x.shape[:-2], y.shape[:-2]), "matmul")
+    x, y = broadcast_to(x, batch_shape + x.shape[-2:]), broadcast_to(y, batch_shape + y.shape[-2:])
+    both = tuple(range(len(batch_shape)))
     return contract(x, y, (x.ndim - 1,), (y.ndim - 2,), both, both)
 
 
@@ -165,7 +165,7 @@ def _transposed_fits(name: str, x: Any, y: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Products in lanes
+# Products over batch axes
 
 
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Array:
@@ -175,33 +175,33 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Array:
     >>> gnp.vecdot(gnp.ones((2, 3)), gnp.arange(3.0))
     Array([3., 3.], dtype=float32)
     """
-    x, y = (_lanes("vecdot", v, axis) for v in (x1, x2))
+    x, y = (_vectors("vecdot", v, axis) for v in (x1, x2))
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"{source.where()}vecdot got {x.shape[-1]} and {y.shape[-1]} elements along axis {axis}.")
     return matmul(expand_dims(x, -2), expand_dims(y, -1))[..., 0, 0]
 
 
 def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Array:
-    """Matrices times vectors, in lanes.
+    """Matrices times vectors, over broadcast batch axes.
 
     >>> import graphad.numpy as gnp
     >>> gnp.matvec(gnp.ones((5, 2, 3)), gnp.ones((5, 3))).shape
     (5, 2)
     """
-    return matmul(as_operand(x1, "matvec"), expand_dims(_lanes("matvec", x2), -1))[..., 0]
+    return matmul(as_operand(x1, "matvec"), expand_dims(_vectors("matvec", x2), -1))[..., 0]
 
 
 def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
-    """Vectors times matrices, in lanes.
+    """Vectors times matrices, over broadcast batch axes.
 
     >>> import graphad.numpy as gnp
     >>> gnp.vecmat(gnp.ones((5, 2)), gnp.ones((5, 2, 3))).shape
     (5, 3)
     """
-    return matmul(expand_dims(_lanes("vecmat", x1), -2), as_operand(x2, "vecmat"))[..., 0, :]
+    return matmul(expand_dims(_vectors("vecmat", x1), -2), as_operand(x2, "vecmat"))[..., 0, :]
 
 
-def _lanes(name: str, x: ArrayLike, axis: int = -1) -> Any:
+def _vectors(name: str, x: ArrayLike, axis: int = -1) -> Any:
     """Vectors along the last axis."""
     operand = as_operand(x, name)
     if not operand.ndim:
@@ -225,7 +225,7 @@ def cross(
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = _lanes("cross", a, axisa), _lanes("cross", b, axisb)
+    x, y = _vectors("cross", a, axisa), _vectors("cross", b, axisb)
     if x.shape[-1] not in (2, 3) or y.shape[-1] not in (2, 3):
         raise ValueError(
             f"{source.where()}cross got {shape_text(x)} and {shape_text(y)}: it takes vectors of 2 or 3 elements."

@@ -189,9 +189,9 @@ def test_an_integer_guard_shows_the_integer(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_prints_come_in_order_after_the_run(engine, capsys):
     def f(x):
-        debug_print(x, fmt="x = {}", lanes=0)
+        debug_print(x, fmt="x = {}", batch_axes=0)
         y = mul(x, 2.0)
-        debug_print(y, y, fmt="{:.1f} {}", lanes=1)
+        debug_print(y, y, fmt="{:.1f} {}", batch_axes=1)
         return y
 
     compiled = compile_graph(graph_of(f, aval((2,), f32)), engine=engine)
@@ -202,7 +202,7 @@ def test_prints_come_in_order_after_the_run(engine, capsys):
 
 def test_nothing_is_printed_where_a_guard_fails(capsys):
     def f(x):
-        debug_print(x, fmt="{}", lanes=0)
+        debug_print(x, fmt="{}", batch_axes=0)
         guard(gt(x, 0.0), expect=literal(True, b1))
         return x
 

@@ -483,7 +483,7 @@ def test_a_guard_on_an_input_shows_it():
 def test_what_is_printed_is_returned_beside_the_outputs():
     def f(x):
         y = mul(x, 2.0)
-        debug_print(y, reduce_sum(y, axes=(0,)), fmt="y = {}, sum = {}", lanes=0)
+        debug_print(y, reduce_sum(y, axes=(0,)), fmt="y = {}, sum = {}", batch_axes=0)
         return y
 
     case = Case(f, vector(3)).check()

@@ -202,7 +202,7 @@ def test_guard_of_an_integer(memory):
 
 def test_prints(memory, capsys):
     def f(x):
-        debug_print(x, reduce_sum(x, axes=(0,)), fmt="x = {}, sum = {:.1f}", lanes=0)
+        debug_print(x, reduce_sum(x, axes=(0,)), fmt="x = {}, sum = {:.1f}", batch_axes=0)
         return neg(x)
 
     outputs = compile_graph(graph_of(f, aval((2,), f64)), DEVICE)(np.array([1.0, 2.0]))

@@ -137,7 +137,7 @@ def test_the_adjoint_has_value_and_gradient(show):
     [("0", "f32[5,64] f32[5,8,64]"), ("None, 0", "f32[64] f32[5,8,64]"), ("0, -1", "f32[5,64] f32[8,64,5]")],
 )
 def test_batched_adds_an_axis_to_the_arguments(in_axes, avals, show):
-    options = ["--stage", "batched", "--in-axes", in_axes, "--lanes", "5"]
+    options = ["--stage", "batched", "--in-axes", in_axes, "--batch-size", "5"]
     graph = parse_graph(show(LOSS, "--args", LOSS_ARGS, *options))
     assert " ".join(map(repr, graph.in_avals)) == avals
     assert [repr(a) for a in graph.out_avals] == ["f32[5]"]
@@ -348,7 +348,7 @@ def test_wrong_options_take_one_line(model, refuse):
     assert "batch axis 5 in an argument of shape (2, 3)" in refuse(*rows, "--stage", "batched", "--in-axes", "5")
     assert "returns f32[2]" in refuse(*rows, "--stage", "adjoint")
     assert "argnums=7" in refuse(*rows, "--stage", "adjoint", "--argnums", "7")
-    assert "invalid int value" in refuse(*rows, "--lanes", "many")
+    assert "invalid int value" in refuse(*rows, "--batch-size", "many")
     assert "--help" in refuse()
 
 

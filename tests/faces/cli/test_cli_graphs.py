@@ -116,7 +116,7 @@ def changes(before, after):
 def test_strings_are_left_alone():
     f = lambda x: graphad.debug.print("%1 is {}", gnp.sin(x))
     before, after = make(f, 1.0), make(lambda x: f(gnp.cos(x)), 1.0)
-    assert "\n   debug_print[fmt='%1 is {0}', lanes=0] %2 " in diff_graphs(before, after, ("a", "b"))
+    assert "\n   debug_print[fmt='%1 is {0}', batch_axes=0] %2 " in diff_graphs(before, after, ("a", "b"))
 
 
 def test_equal_stages_differ_in_nothing():

@@ -78,7 +78,7 @@ def test_tangents_follow_ties_and_nan():
     np.testing.assert_array_equal(got, jax.jvp(lambda v: lax.sort((v,))[0], (x,), (tangent,))[1])
 
 
-def test_lanes():
+def test_batches():
     a, b = RNG.normal(size=(2, 3, 5)).astype(np.float32)
     got = ga.vmap(lambda x, y: ga.lax.sort((x, y)))(a, b)
     identical(got, jax.vmap(lambda x, y: lax.sort((x, y)))(jnp.asarray(a), jnp.asarray(b)))

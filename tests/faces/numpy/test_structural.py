@@ -100,7 +100,7 @@ def test_quantile_methods(method):
     assert np.isnan(np.asarray(gnp.quantile(np.where(X > 2, np.nan, X), 0.5, method=method))) == (X > 2).any()
 
 
-def test_blocks_of_lanes():
+def test_blocks_of_a_batch():
     starts = np.array([0, 2, -1], np.int32)
     got = ga.vmap(lambda i: ga.lax.dynamic_slice_in_dim(gnp.asarray(X), i, 2))(starts)
     same(got, jax.vmap(lambda i: lax.dynamic_slice_in_dim(jnp.asarray(X), i, 2))(jnp.asarray(starts)))

@@ -104,8 +104,8 @@ def test_sequences(mode, n, k):
     same(gnp.convolve(integers, integers[:k], mode), np.convolve(integers, integers[:k], mode))
 
 
-def test_lanes_of_both_operands():
-    """vmap makes groups of lanes: forwards, and of the gradient in either operand."""
+def test_batches_of_both_operands():
+    """vmap over both operands makes groups of batch elements: forwards, and of the gradient in either operand."""
 
     def mine(x, w):
         return ga.lax.conv(x, w, (1,), "SAME")
@@ -174,8 +174,8 @@ def test_products_of_windows_have_derivatives():
 
     same(ga.grad(mine)(x), jax.jit(jax.grad(theirs))(x))
     same(ga.jit(ga.hessian(mine))(x), jax.jit(jax.hessian(theirs))(x), 1e-4)
-    lanes = np.stack([x, x[::-1]])
-    same(ga.vmap(ga.grad(mine))(lanes), jax.jit(jax.vmap(jax.grad(theirs)))(lanes))
+    batch = np.stack([x, x[::-1]])
+    same(ga.vmap(ga.grad(mine))(batch), jax.jit(jax.vmap(jax.grad(theirs)))(batch))
 
 
 def test_any_associative_function_combines_windows():

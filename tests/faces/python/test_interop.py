@@ -122,7 +122,7 @@ def test_traced_values_name_the_twin(message, transform):
 
 
 def test_branches_inside_numpy_keep_their_own_error():
-    """A lane of `vmap` has no value to branch on, inside a function of NumPy as elsewhere."""
+    """A value batched by `vmap` has no value to branch on, inside a function of NumPy as elsewhere."""
     with pytest.raises(graphad.errors.TracerBoolError):
         graphad.vmap(lambda x: np.array_split(x, x[0] > 0))(gnp.ones((2, 3)))
 

@@ -102,7 +102,7 @@ class DeviceExecutable:
             return GuardFailure(ordinal, literal(observed, self.lowered.guards[ordinal].expected.dtype))
         for p in self.lowered.prints:
             values = [self._download(outputs[k], k) for k in p.outputs]
-            for line in printed_lines(values, fmt=p.fmt, lanes=p.lanes):
+            for line in printed_lines(values, fmt=p.fmt, batch_axes=p.batch_axes):
                 print(line)  # noqa: T201 - what the user asked for
         return outputs[: self.lowered.n_outputs]
 
