@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import optree
 
 from graphad.api.names import listing
-from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, register, unflatten
-from graphad.trace.pytree import tree_map as tree_map
+from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, register, structure_text, unflatten
+from graphad.trace.source import located, where
 
 PyTreeDef = TreeDef
 T = TypeVar("T")
@@ -35,7 +35,31 @@ def tree_unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Tree:
     >>> tree_unflatten(tree_structure((0, [0])), [1, 2])
     (1, [2])
     """
-    return unflatten(treedef, list(leaves))
+    leaves = list(leaves)
+    if len(leaves) != treedef.num_leaves:
+        raise ValueError(
+            f"{where()}the structure {structure_text(treedef)} has {treedef.num_leaves} leaves; "
+            f"tree_unflatten got {len(leaves)}"
+        )
+    return unflatten(treedef, leaves)
+
+
+def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: IsLeaf = None) -> Tree:
+    """``f(leaf, ...)`` for each leaf, and the corresponding parts of the ``rest``.
+
+    >>> tree_map(lambda x, y: x + y, {"a": 1, "b": (2,)}, {"a": 10, "b": (20,)})
+    {'a': 11, 'b': (22,)}
+    """
+    leaves, treedef = flatten(tree, is_leaf)
+    return unflatten(treedef, map(f, leaves, *_matched("tree_map", treedef, rest)))
+
+
+def _matched(name: str, treedef: TreeDef, rest: Sequence[Tree]) -> list[list[Any]]:
+    """The parts of each of the ``rest`` at the leaves of ``treedef``."""
+    try:
+        return [treedef.flatten_up_to(other) for other in rest]
+    except ValueError as error:
+        raise ValueError(f"{where()}{name} got trees of different structures: {error}") from error
 
 
 def tree_leaves(tree: Tree, is_leaf: IsLeaf = None) -> list[Any]:
@@ -81,9 +105,12 @@ def tree_transpose(outer_treedef: TreeDef, inner_treedef: TreeDef | None, pytree
     >>> tree_transpose(tree_structure([0, 0, 0]), tree_structure((0, 0)), pairs)
     ([1, 3, 5], [2, 4, 6])
     """
-    if inner_treedef is None:
-        inner_treedef = tree_structure(outer_treedef.flatten_up_to(pytree_to_transpose)[0])
-    return optree.tree_transpose(outer_treedef, inner_treedef, pytree_to_transpose)
+    try:
+        if inner_treedef is None:
+            inner_treedef = tree_structure(outer_treedef.flatten_up_to(pytree_to_transpose)[0])
+        return optree.tree_transpose(outer_treedef, inner_treedef, pytree_to_transpose)
+    except (TypeError, ValueError) as error:
+        raise located(error) from error
 
 
 def tree_flatten_with_path(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[tuple[tuple[Any, ...], Any]], TreeDef]:
@@ -111,7 +138,8 @@ def tree_map_with_path(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: 
     >>> tree_map_with_path(lambda path, x: (path, x), {"a": 1})
     {'a': (('a',), 1)}
     """
-    return optree.tree_map_with_path(f, tree, *rest, is_leaf=is_leaf, namespace=NAMESPACE)
+    paths, leaves, treedef = optree.tree_flatten_with_path(tree, is_leaf, namespace=NAMESPACE)
+    return unflatten(treedef, map(f, paths, leaves, *_matched("tree_map_with_path", treedef, rest)))
 
 
 def keystr(path: tuple[Any, ...]) -> str:
@@ -135,7 +163,10 @@ def register_pytree_node(
     >>> tree_leaves(Pair(1, (2, 3)))
     [1, 2, 3]
     """
-    register(nodetype, flatten_func, unflatten_func)
+    try:
+        register(nodetype, flatten_func, unflatten_func)
+    except (TypeError, ValueError) as error:
+        raise located(error) from error
 
 
 def register_pytree_node_class(cls: C) -> C:
@@ -153,6 +184,12 @@ def register_pytree_node_class(cls: C) -> C:
     >>> tree_leaves(Scaled(1.0, by="2"))
     [1.0]
     """
+    missing = [name for name in ("tree_flatten", "tree_unflatten") if not hasattr(cls, name)]
+    if missing:
+        raise TypeError(
+            f"{where()}register_pytree_node_class got {cls.__name__} without {' and '.join(missing)}; "
+            "define both, or write register_pytree_node with two functions"
+        )
     register_pytree_node(cls, lambda x: x.tree_flatten(), cls.tree_unflatten)
     return cls
 
@@ -194,15 +231,17 @@ def register_dataclass(
     """
     cls: Any = nodetype
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise TypeError(f"register_dataclass takes a dataclass, got {cls!r}; decorate it with dataclasses.dataclass")
+        raise TypeError(
+            f"{where()}register_dataclass takes a dataclass, got {cls!r}; decorate it with dataclasses.dataclass"
+        )
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in drop_fields}
     static = [name for name, f in fields.items() if f.metadata.get("static", False)]
     meta = tuple(static if meta_fields is None else meta_fields)
     data = tuple([name for name in fields if name not in meta] if data_fields is None else data_fields)
     if {*data, *meta} != {*fields} or {*data} & {*meta}:
         raise ValueError(
-            f"the fields of {cls.__name__} are {list(fields)}; register_dataclass got the data fields "
-            f"{list(data)} and the meta fields {list(meta)}, which must be all of them, each once"
+            f"{where()}register_dataclass got the data fields {list(data)} and the meta fields {list(meta)}; together "
+            f"they must be the fields of {cls.__name__}, {list(fields)}, each once"
         )
 
     def flattened(x: Any) -> tuple[Any, Any]:
@@ -230,4 +269,4 @@ register_pytree_node(
 )
 
 
-__dir__ = listing(globals(), "PyTreeDef", "tree_map")
+__dir__ = listing(globals(), "PyTreeDef")

@@ -111,10 +111,46 @@ def test_dataclasses_are_registered_by_their_fields():
         assert (type(gradient), gradient.w.tolist(), gradient.static) == (cls, [2, 2], "a")
         assert tree.structure(cls(1)) == tree.structure(cls(2)) != tree.structure(cls(1, "b"))
     assert tree.map(lambda x: x, Other(1, "b", 9)).dropped == 3
-    with pytest.raises(ValueError, match=r"fields of Wrong are \['x'\].*must be all of them, each once"):
-        tree_util.register_dataclass(make_dataclass("Wrong", ["x"]), ["y"], [])
-    with pytest.raises(TypeError, match="takes a dataclass"):
-        tree_util.register_dataclass(int)
+
+
+class Plain:
+    pass
+
+
+WRONG = {
+    "no dataclass": (lambda: tree_util.register_dataclass(int), TypeError, "takes a dataclass, got <class 'int'>"),
+    "other fields": (
+        lambda: tree_util.register_dataclass(make_dataclass("Wrong", ["x"]), ["y"], []),
+        ValueError,
+        r"data fields \['y'\] .* must be the fields of Wrong, \['x'\], each once",
+    ),
+    "registered twice": (
+        lambda: tree_util.register_pytree_node_class(Layer), ValueError, "Layer.*is already registered"
+    ),
+    "without methods": (
+        lambda: tree_util.register_pytree_node_class(Plain), TypeError, "Plain without tree_flatten and tree_unflatten"
+    ),
+    "too few leaves": (
+        lambda: tree.unflatten(tree.structure((1, {"a": 2})), [1]),
+        ValueError,
+        r"the structure \(\*, {'a': \*}\) has 2 leaves; tree_unflatten got 1",
+    ),
+    "map": (
+        lambda: tree.map(max, (1, 2), (1, 2, 3)), ValueError, "tree_map got trees of different structures: .*2, got: 3"
+    ),
+    "map with paths": (
+        lambda: tree.map_with_path(max, {"a": 1}, {"b": 1}),
+        ValueError,
+        "tree_map_with_path got trees of different structures: .*missing",
+    ),
+    "transpose": (lambda: tree.transpose(tree.structure([0, 0]), None, [(1, 2)]), ValueError, "arity mismatch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("use", "error", "message"), WRONG.values(), ids=WRONG)
+def test_errors_name_the_line(use, error, message):
+    with pytest.raises(error, match=rf"^.*test_tree\.py:\d+: .*{message}"):
+        use()
 
 
 def test_partial_is_a_tree_of_its_arguments():
