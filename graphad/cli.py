@@ -34,7 +34,7 @@ FOUND_FAULTS: Final = 1
 _HELP: Final = """\
 Shows what becomes of a function on its way to machine code:
 
-  traced      the function as a graph, as it ran once on stand-ins
+  traced      the function as a graph, traced once
   simplified  calls inlined, expressions rewritten
   adjoint     the graph of its value and gradient, simplified
   batched     the graph over a batch of arguments (--in-axes, --batch-size)

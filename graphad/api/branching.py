@@ -1,9 +1,9 @@
 """Custom rules with Python branches: such a rule is traced at the call of its function, where values are known.
 
 The graphs of a rule (`graphad.api.rules`) are traced when a transform first needs them, from types alone, and are
-shared by all calls. A rule that branches on a value raises then; this is noted, and the derivative is taken again. From
-then on its graphs are traced at each call that is differentiated, with the values of the call, and are shared by calls
-with equal observations. The observations of the rule are guarded in the trace of the call.
+shared by all calls. A rule that branches on a value raises then; it is marked as branching, and the derivative is taken
+again. From then on its graphs are traced at each call that is differentiated, with the values of the call, and are
+shared by calls with equal observations. The observations of the rule are guarded in the trace of the call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from graphad.trace.source import user_loc
 
 T = TypeVar("T")
 
-#: The rules that are known to branch, by their code, for a function may be made anew in each call.
+#: The rules that are known to branch, by their code: the function itself may be created again in each call.
 _branching: Final[WeakSet[Any]] = WeakSet()
 
 
@@ -48,7 +48,7 @@ def differentiated(run: Callable[[], T]) -> T:
 
 
 def note(rule: Any, error: TracerBoolError) -> TracerBoolError:
-    """The error for a rule that branches where no value is known: `RuleBranchesError` if that is news."""
+    """The error for a rule that branches where no value is known: `RuleBranchesError` if that was not known before."""
     code = _code_of(rule)
     if code in _branching or not state.derivatives:
         return error
@@ -94,7 +94,7 @@ class Predicates(NamedTuple):
             record(trace, number, expected)
 
 
-def parted(traced: Traced, operands: Sequence[Any]) -> tuple[Graph, Predicates | None]:
+def without_predicates(traced: Traced, operands: Sequence[Any]) -> tuple[Graph, Predicates | None]:
     """Split the graph of a rule from its predicates; ``operands`` are those of its first and last inputs."""
     graph = traced.graph
     n_results = len(graph.outputs) - len(traced.expected)

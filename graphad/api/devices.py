@@ -49,11 +49,12 @@ def default_device(device: str | Device) -> AbstractContextManager[None]:
 
 
 def device_put(tree: Any, device: str | Device | None = None) -> Any:
-    """The arrays of a pytree on ``device``, where they then belong.
+    """The arrays of a pytree on ``device``, committed to it.
 
-    Whatever is computed from an array on a GPU is computed there, and arrays that belong to different devices do not
-    mix. Other arrays on the CPU, NumPy's, and numbers follow those they meet. An array put on the CPU belongs there
-    itself; what is computed from it follows again.
+    A computation runs on the device that its operands are committed to, and operands of different devices are refused.
+    Arrays on a GPU are committed. All other arrays on the CPU, NumPy's, and numbers are not: they are copied to the
+    device of the operands they are used with. Results of computations with an array that is committed to the CPU are
+    not committed.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def _put(x: Any, device: Device) -> Array:
 
 
 def device_get(tree: Any) -> Any:
-    """A pytree with NumPy's arrays, read-only, for those of ours, wherever they are. Other leaves stay what they are.
+    """A pytree with each Array, on whatever device, as a read-only NumPy array. Other leaves stay what they are.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Checks of results for nan and infinities, while ``config.debug_nans`` or ``debug_infs`` is on.
 
-Compiled programs are wrapped when they are made: the settings are part of the key they are kept under, so that those
-compiled without them know nothing of it. Where a result is bad, the graph that was compiled, primal and adjoint
-equations alike, is run once more with NumPy and the value followed upwards (`graphad.check`).
+Compiled programs are wrapped when they are made; the settings are part of the key they are cached under, so programs
+compiled without them have no checks. Where a result is bad, the graph that was compiled, primal and adjoint equations
+alike, is run once more with NumPy, and the value is traced back to the equation that made it (`graphad.check`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NDArray = np.ndarray[Any, Any]
 
 
 class Watched:
-    """An executable whose results are checked; in all else it is that executable.
+    """An executable whose results are checked; everything else is delegated to it.
 
     Attributes
     ----------
@@ -54,12 +54,12 @@ class Watched:
 
 
 def watched(executable: Any, graph: Graph) -> Any:
-    """``executable``, compiled from ``graph``, as the settings in force want it."""
+    """``executable``, compiled from ``graph``, wrapped if the settings in force ask for checks."""
     return Watched(executable, graph) if config.looks else executable
 
 
 def look(graph: Graph, operands: Sequence[Any], outcome: Sequence[Any]) -> None:
-    """Raise `NonFiniteError` where a program's ``outcome`` is not as the settings in force want it."""
+    """Raise `NonFiniteError` where a program's ``outcome`` has a value that the settings in force do not allow."""
     results = _on_host(outcome, graph.out_avals)
     floats = [(k, x) for k, x in enumerate(results) if graph.out_avals[k].is_float]
     tests = [np.isnan] * ("debug_nans" in config.looks) + [np.isinf] * ("debug_infs" in config.looks)

@@ -99,7 +99,7 @@ def _own_copy(memory: Memory) -> Memory:
     own = allocator.allocate(memory.nbytes)
     if memory.nbytes:
         allocator.runtime.copy(own.address, memory.address, memory.nbytes)
-        allocator.runtime.synchronize()  # then the owner may do with it what he likes
+        allocator.runtime.synchronize()  # then the owner may overwrite or free it
     return own
 
 

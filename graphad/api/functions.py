@@ -78,8 +78,8 @@ class Aux:
         self.kept: dict[int, Any] = {}
         self.treedef: TreeDef | None = None
 
-    def parted(self, pair: Any) -> tuple[Any, list[Any]]:
-        """The value, and the arrays and numbers of the rest."""
+    def split(self, pair: Any) -> tuple[Any, list[Any]]:
+        """The value, and the arrays and numbers among the auxiliary results."""
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(
                 f"{where()}{self.transform}({self.name}, has_aux=True): {self.name} must return a pair (value, aux)"
@@ -89,7 +89,7 @@ class Aux:
         return pair[0], [x for k, x in enumerate(leaves) if k not in self.kept]
 
     def joined(self, arrays: Sequence[Any]) -> Any:
-        """The rest as the function returned it, with ``arrays`` in the places of its arrays."""
+        """The auxiliary results as the function returned them, with ``arrays`` in the places of their arrays."""
         assert self.treedef is not None, "the function has run"
         it = iter(arrays)
         return unflatten(
@@ -107,7 +107,7 @@ def _is_array(x: Any) -> bool:
 
 
 def arrays_in(tree: Any) -> list[Any]:
-    """The leaves of what is handed over untransformed."""
+    """The leaves of what is passed untransformed."""
     try:
         return flatten(tree)[0]
     except RecursionError:  # a list that contains itself
@@ -128,7 +128,7 @@ def trace_floats(
         it = iter(floats)
         leaves = [next(it) if m else x for m, x in zip(marks, arguments.leaves, strict=True)]
         result = call(unflatten(arguments.treedef, leaves)[0])
-        return result if aux is None else aux.parted(result)
+        return result if aux is None else aux.split(result)
 
     floats = [x for m, x in zip(marks, arguments.leaves, strict=True) if m]
     beside = [*beside, *[x for m, x in zip(marks, arguments.leaves, strict=True) if not m]]

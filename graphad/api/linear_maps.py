@@ -93,7 +93,7 @@ def _with_zeros(found: Sequence[Any], nonzero: Sequence[bool], graph: Graph) -> 
 
 
 class _Linearized(NamedTuple):
-    """A function as traced, and as split in two programs; what the first gives: the outputs and the residuals."""
+    """A traced function, split into a primal and a linear program, and the outputs and residuals of the first."""
 
     traced: Traced
     split: Split
@@ -103,12 +103,12 @@ class _Linearized(NamedTuple):
 
     @property
     def n_values(self) -> int:
-        """How many of the outputs are no aux."""
+        """The number of outputs that are not auxiliary."""
         tree = self.traced.out_tree
         return tree.num_leaves if self.aux is None else tree.children()[0].num_leaves
 
     def transposed(self) -> Transposed:
-        """The linear program backwards, from the cotangents of the values."""
+        """The transposed linear program: from cotangents of the values to cotangents of the arguments."""
         split = self.split
         given = tuple([k < self.n_values for k, is_nonzero in enumerate(split.nonzero) if is_nonzero])
         return transposed(split.linear, tuple([i >= split.n_residuals for i in range(split.linear.n_inputs)]), given)

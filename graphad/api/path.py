@@ -108,8 +108,8 @@ class Path:
     def _copying(self, *leaves: Any, **named: Any) -> tuple[Array, ...] | Left:
         """The flat results for leaves that the entry does not take as they are.
 
-        If their types are right, they are laid out as no program reads them: with gaps, in the other byte order, with
-        zero strides (as those of `zeros`).
+        If their types are right, it is their layout that programs do not read: strided, of the other byte order, or
+        with zero strides (as those of `zeros`).
         """
         if named or len(leaves) != len(self.types) or any_on_device(leaves):
             return self.misfit
@@ -130,7 +130,7 @@ class Path:
         return self.executable.run((*arrays, *self.captures))
 
     def evaluate(self, arrays: Sequence[Any]) -> Sequence[Any]:
-        """What `run` gives, by NumPy, guards left alone."""
+        """What `run` gives, evaluated with NumPy and without checking guards."""
         return run_graph(self.graph, [*arrays, *self.captures])
 
     def pack(self, results: Sequence[Any]) -> Any:
@@ -143,9 +143,8 @@ class Path:
 
 
 def _accepted(s: Spec, a: Aval) -> tuple[Any, ...] | None:
-    """What is taken for an argument of type ``s`` that the graph has as one of type ``a``, as `Input` says it.
-
-    None: that takes more than a look at the argument.
+    """The fields of `Input` for an argument of type ``s`` whose graph input has type ``a``; None if the entry cannot
+    check such arguments itself.
     """
     dtype = a.dtype.numpy
     if s.exact:  # a Python float; no array is one
@@ -161,7 +160,7 @@ def _is_flat(treedef: TreeDef) -> bool:
     return treedef.type is tuple and treedef.num_leaves == treedef.num_nodes - 1
 
 
-#: The mark of no array.
+#: A mark that no array has.
 _NOTHING: Final = object()
 #: The type of an np.float64.
 _DOUBLE: Final = Spec(aval((), f64), True)

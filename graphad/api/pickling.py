@@ -46,7 +46,7 @@ def _make_again(make: Callable[..., Any], fun: Function, options: dict[str, Any]
 
 
 def _is_by_value() -> bool:
-    """Whether a pickler is at work that knows more than Python's own, as cloudpickle does of functions."""
+    """Whether the pickler at work pickles functions by value, as cloudpickle does."""
     frame = sys._getframe(2)
     while frame is not None:
         at_work = frame.f_locals.get("self")

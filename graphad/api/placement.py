@@ -103,7 +103,7 @@ def _memory_of(x: Any, a: Aval, device: Device, name: str) -> Memory:
 
 
 def on_device(memories: Sequence[Memory], avals: Sequence[Aval], weak: Sequence[bool]) -> list[DeviceArray]:
-    """Arrays over memory of these types."""
+    """Arrays of these types over ``memories``, without a copy."""
     return [DeviceArray(m, a, w) for m, a, w in zip(memories, avals, weak, strict=True)]
 
 

@@ -59,7 +59,7 @@ class Rule:
     def _trace(
         self, call: Callable[[Any], Any], avals: Sequence[Aval], treedef: TreeDef, what: str, exact: Sequence[bool]
     ) -> Traced:
-        """``exact`` says which of the first arguments stand for Python floats, where these have all their digits."""
+        """``exact`` marks the first arguments that are Python floats in full precision."""
         marks = [*exact, *([False] * (len(avals) - len(exact)))]
         leaves: list[Any] = [Spec(a, exact=e and a.dtype is f64) for a, e in zip(avals, marks, strict=True)]
         known = self._seen is not None
@@ -81,7 +81,7 @@ class Rule:
 
     def _without_predicates(self, traced: Traced, leaves: Sequence[Any]) -> Traced:
         self._branches |= traced.branched
-        graph, predicates = branching.parted(traced, [*leaves, *self.captures])
+        graph, predicates = branching.without_predicates(traced, [*leaves, *self.captures])
         self._found.extend([predicates] if predicates else [])
         return traced._replace(graph=graph, expected=[])
 
@@ -103,7 +103,7 @@ class Rule:
 
 
 class JvpRule(Rule):
-    """The rule of a `custom_jvp` function; what is asked of it stands in `graphad.primitives.custom`."""
+    """The rule of a `custom_jvp` function; its protocol is in `graphad.primitives.custom`."""
 
     def graph_for(self, in_avals: tuple[Aval, ...]) -> tuple[Graph, int]:
         """Arguments, tangents of the float ones, captures -> results, tangents of the float ones."""
@@ -161,7 +161,7 @@ def _like(t: Any, y: Any, rule: Rule, what: str) -> Any:
 
 
 class VjpRule(Rule):
-    """The rule of a `custom_vjp` function; what is asked of it stands in `graphad.primitives.custom`."""
+    """The rule of a `custom_vjp` function; its protocol is in `graphad.primitives.custom`."""
 
     residual_tree: TreeDef
     exact_residuals: Sequence[bool] = ()  # which of them are Python floats

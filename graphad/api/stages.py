@@ -45,7 +45,7 @@ def default_pipeline() -> str:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Calls inlined and rewritten: what is compiled. Memoised."""
+    """``graph`` with calls inlined and expressions rewritten, as it is compiled. Memoised."""
     from graphad.passes import applied  # late: eager code needs no passes, nor does code that was compiled before
 
     return applied(graph, default_pipeline())

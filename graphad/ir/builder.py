@@ -1,7 +1,8 @@
 """`Builder`: appends equations with value numbering, and closes into a `Graph` without dead code.
 
 Equal equations get one number as they are appended (common subexpressions never exist), and `close` drops dead ones:
-neither is a pass. Appending is on everybody's path, so it works on plain ints, tuples and one dictionary.
+neither is a pass. Appending is what tracing and every transform spend their time on, so it works on plain ints, tuples
+and one dictionary.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Builder:
     Attributes
     ----------
     avals, inputs, eqns, locs
-        As they will stand in the graph; ``inputs`` are value numbers.
+        Those of the graph to be made; ``inputs`` are value numbers.
     loc
         The location given to the equations appended next.
     """

@@ -1,7 +1,7 @@
 """Bytes that say what a graph computes: the key under which its program is kept on disk.
 
 Names, locations and weak bits are left out, for machine code does not depend on them, and so are rules of custom
-derivatives, of which only the graph they stand beside is compiled. The encoding is of plain values, by `marshal` in a
+derivatives: of such an equation only the primal region is compiled. The encoding is of plain values, by `marshal` in a
 version of it that writes equal values alike; two graphs that encode alike are compiled alike.
 """
 

@@ -10,7 +10,7 @@ C = TypeVar("C")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def light(cls: type[C]) -> type[C]:
-    """A dataclass with slots that type checkers alone hold to be frozen.
+    """A dataclass with slots that is frozen for type checkers only.
 
     Those that are frozen at run time set every field past their own guard and take several times as long to make: a
     tenth of the time in which straight-line programs are lowered.

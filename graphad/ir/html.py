@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Final
 
-#: The words of the text form, of graphs and of loop programs; of two that begin at one place the first holds.
+#: The words of the text form, of graphs and of loop programs; where two match at one place, the first wins.
 PATTERNS: Final = (
     r"(?P<comment>;.*$)",
     r"(?P<primitive>(?<== )[a-z]\w*(?=\(| [%\d-]|\[\w+=)|^\s+(?:guard|debug_print)\b)",

@@ -11,7 +11,7 @@ from graphad.ir.types import DTYPES, Aval, DType, Literal, aval, format_literal,
 
 
 class ParamKind(NamedTuple):
-    """How params of a kind are recognised, printed and read back, and what stands for them in a key on disk."""
+    """How params of a kind are recognised, printed and read back, and how they are encoded in a key of the cache."""
 
     name: str
     check: Callable[[Any], bool]

@@ -67,7 +67,7 @@ class _Printer:
         return [line for part in self.parts(graph) for line in part]
 
     def parts(self, graph: Graph) -> list[list[_Line]]:
-        """The same, apart: the header, every equation, the end."""
+        """The lines of one graph in parts: its header, every equation with its regions, the end."""
         heads = [self.head(graph, eqn) for eqn in graph.eqns]
         column = max((len(h) for h in heads if len(h) <= _HEAD_WIDTH), default=0)
         texts: list[str] = []

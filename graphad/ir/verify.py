@@ -72,7 +72,7 @@ def verify_effects(before: Graph, after: Graph) -> None:
     Raises
     ------
     VerifyError
-        An effect of ``before`` stands at another place in ``after`` or nowhere, or ``after`` has one more.
+        An effect of ``before`` is missing in ``after`` or in another place, or ``after`` has one more.
     """
     for old, new in zip_longest(effects(before), effects(after)):
         if old is None:
@@ -171,7 +171,7 @@ class _Verifier:
             self.fail(k, f"{eqn.primitive.name} takes no regions")
         for region in eqn.regions:
             if any(e.primitive.name == "guard" for e in region.eqns):
-                self.fail(k, "a guard stands in a region; its predicate belongs among the region's outputs")
+                self.fail(k, "a guard is inside a region; make its predicate an output of the region, and guard that")
             if _VERIFIED not in region.memo:
                 _Verifier(region, self.root).graph()
 

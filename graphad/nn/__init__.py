@@ -1,7 +1,8 @@
 """Functions that neural networks are made of. Names, arguments and results are those of ``jax.nn``.
 
 `layer_norm`, `rms_norm`, `batch_norm`, `group_norm` and `dropout`, which it does not have, are pure functions like the
-others; parameters begin as `initializers` make them. 16-bit floats are computed with in float32, and rounded once.
+others; parameters begin as `initializers` make them. Functions of 16-bit floats are computed in float32, and rounded
+once.
 """
 
 from __future__ import annotations

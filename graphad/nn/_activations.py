@@ -249,7 +249,7 @@ def mish(x: ArrayLike) -> Array:
 
 
 def _tanh_of_softplus(x: Array) -> Array:
-    """In powers of ``exp(-abs(x))``: of tanh itself there are no digits left where it is close to 1."""
+    """In powers of ``exp(-abs(x))``: derivatives of tanh itself would cancel where it is close to 1."""
     positive = x > 0
     e = gnp.exp(gnp.where(positive, -x, x))
     square = e * e

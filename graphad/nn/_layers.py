@@ -173,9 +173,9 @@ def group_norm(
             f"{source.where()}group_norm takes channels behind the first axis that are a multiple of the number of "
             f"groups, got {channels} channels on axis {k} and {groups} groups."
         )
-    parted = gnp.reshape(x, (*x.shape[:k], groups, channels // groups, *x.shape[k + 1 :]))
-    axes = tuple([i for i in range(1, parted.ndim) if i != k])
-    centered = gnp.reshape(standardize(parted, axes, epsilon=epsilon, algorithm="stable"), x.shape)
+    grouped = gnp.reshape(x, (*x.shape[:k], groups, channels // groups, *x.shape[k + 1 :]))
+    axes = tuple([i for i in range(1, grouped.ndim) if i != k])
+    centered = gnp.reshape(standardize(grouped, axes, epsilon=epsilon, algorithm="stable"), x.shape)
     along = _along(k, x.ndim)
     scale, bias = (None if p is None else gnp.reshape(beside("group_norm", x, p)[1], along) for p in (scale, bias))
     return _affine(centered, scale, bias)
@@ -184,7 +184,7 @@ def group_norm(
 def dropout(key: ArrayLike, rate: float, x: ArrayLike, *, broadcast_axes: Axis = ()) -> Array:
     """x with each element set to 0 with probability ``rate``, and the others divided by ``1 - rate``.
 
-    Along ``broadcast_axes`` elements are dropped together. When a model is used and no longer trained, leave it out.
+    Along ``broadcast_axes`` elements are dropped together. Leave it out at inference.
 
     >>> import graphad.numpy as gnp
     >>> from graphad.random import key

@@ -110,8 +110,8 @@ def _shares(axis: Axis) -> Callable[[Array], Array]:
     def shares_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
         """``p * (t - sum(p * t))``, written in differences to the tangent of a share that is above 1/2, if one is.
 
-        Where a share is close to 1, ``1 - p`` has no digits left; the sum of the others has. As it stands, the map of
-        tangents keeps its digits when it is transposed, too.
+        Where a share is close to 1, ``1 - p`` cancels; the sum of the others does not. Written like this, the
+        linear map of tangents keeps its digits when it is transposed, too.
         """
         (x,), (t,) = primals, tangents
         p = shares(x)

@@ -21,7 +21,7 @@ _TRUNCATED_STDDEV = 0.87962566103423978
 
 
 class Initializer(Protocol):
-    """The type of an initializer; ``dtype`` stands in for the one that it was made with."""
+    """The type of an initializer; ``dtype`` overrides the one that it was made with."""
 
     def __call__(self, key: ArrayLike, shape: Shape, dtype: DTypeLike | None = None) -> Array: ...
 
@@ -54,7 +54,7 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
 
 
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
-    """Spread evenly from 0 to ``scale``.
+    """Uniform between 0 and ``scale``.
 
     >>> from graphad.random import key
     >>> uniform(10.0)(key(0), (2,))

@@ -97,7 +97,7 @@ class ApplyEveryState(NamedTuple):
 
 
 def apply_every(k: int = 1) -> GradientTransformation:
-    """Updates held back and handed out, summed, each ``k`` steps; in between they are zero.
+    """Updates summed over ``k`` steps and applied at the last of them; in between they are zero.
 
     >>> t = apply_every(2)
     >>> first, state = t.update((1.0,), t.init((0.0,)))
@@ -128,9 +128,9 @@ class MultiStepsState(NamedTuple):
 
 
 class MultiSteps:
-    """An optimiser that moves each k mini-steps, by the mean (or the sum) of their gradients.
+    """Gradient accumulation: an optimiser that steps once in k calls, with the mean (or the sum) of their gradients.
 
-    In between the updates are zero, so that the loop around it need not know: a large batch in small pieces.
+    In between the updates are zero, so that the training loop stays as it is: a large batch in k mini-batches.
 
     Parameters
     ----------

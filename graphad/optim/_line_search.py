@@ -227,7 +227,7 @@ class _ZoomSearch:
 
 
 def _violation(error: Any) -> Any:
-    """What exceeds zero; a nan is as bad as can be."""
+    """What exceeds zero; a nan counts as infinite."""
     return gnp.where(gnp.isnan(error), np.inf, gnp.maximum(error, 0.0))
 
 

@@ -104,7 +104,7 @@ def adamw(
     *,
     nesterov: bool = False,
 ) -> GradientTransformation:
-    """`adam` with weights that decay beside it, not through the gradient (Loshchilov and Hutter 2019).
+    """`adam` with decoupled weight decay (Loshchilov and Hutter 2019).
 
     ``update`` needs the parameters. ``mask`` says which of them decay, see `masked`.
 

@@ -1,7 +1,7 @@
 """Primitives with regions: ``jit`` and ``remat``, and what all such primitives share.
 
-A region is a closed graph inside an equation. How it goes through a transform stands here; the transform itself is
-handed in by the caller (`graphad.transforms` is a floor up), and its results are memoised on the region.
+A region is a closed graph inside an equation. The rules for transforming it are here; the transform itself is passed in
+by the caller (`graphad.transforms` is a floor up), and its results are memoised on the region.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _linearize_jit(
     loc = builder.loc
     outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, (primal,))]
     n_outs = len(region.outputs)
-    # A residual that is an input or a literal of the region need not travel through it.
+    # A residual that is an input or a literal of the region need not be an output of it.
     residuals = [
         (atoms[a] if a < region.n_inputs else o) if type(a) is int else a
         for a, o in zip(primal.outputs[n_outs:], outs[n_outs:], strict=True)

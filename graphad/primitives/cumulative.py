@@ -193,7 +193,7 @@ cumprod = _cumulative(
 def _extremum_tangent(t: Ref, x: Ref, y: Ref, *, axis: int, reverse: bool) -> Ref:
     """The mean of the tangents of all elements so far that attain the extremum.
 
-    Sums that begin anew whenever the extremum changes: a recurrence with factors 0 and 1.
+    Segmented sums, which start again at 0 whenever the extremum changes: a linear recurrence with factors 0 and 1.
     """
     same, hits = eq(y, _before(y, axis, reverse, 0)), eq(x, y)
     total, count = (

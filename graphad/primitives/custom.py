@@ -55,7 +55,7 @@ def _instantiate(builder: Builder, tangents: Tangents, avals: Sequence[Aval]) ->
 
 
 def _predicates(builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], n_outs: int) -> list[Atom]:
-    """The outputs of the primal region behind the function's own: predicates of guards that stand outside."""
+    """The outputs of the primal region after the function's own: predicates, which are guarded outside the region."""
     region = eqn.regions[0]
     if len(region.outputs) == n_outs:
         return []
@@ -64,7 +64,7 @@ def _predicates(builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], n_outs: int
 
 
 def _check_results(rule: Any, what: str, found: Sequence[Aval], eqn: Eqn, loc: Loc) -> None:
-    """The results that the rule computes beside the derivative must be of the types of the function's own."""
+    """The results that the rule computes besides the derivative must have the types of the function's results."""
     wanted = eqn.regions[0].out_avals[: len(found)]
     if tuple(found) != wanted:
         raise TypeError(
@@ -208,7 +208,7 @@ def _transpose_custom_lin(
 def _batch_custom_lin(
     builder: Builder, eqn: Eqn, operands: Sequence[Ref], marks: Sequence[bool], size: int, _: Any
 ) -> tuple[list[Ref], tuple[bool, ...]]:
-    """There is no such rule: under ``vmap`` a `BatchedVjp` makes this equation anew, from batched residuals.
+    """There is no such rule: under ``vmap`` a `BatchedVjp` emits this equation again, with batched residuals.
 
     What arrives here is the forward-mode derivative of a ``custom_vjp`` function, which has none.
     """

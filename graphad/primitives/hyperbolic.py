@@ -1,6 +1,6 @@
 """Hyperbolic functions and their inverses, and the logistic function, which is a hyperbolic tangent.
 
-The derivatives of tanh are primitives of their own: written in tanh, they have no digits left where it is close to 1.
+The derivatives of tanh are primitives of their own: written in terms of tanh, they cancel where it is close to 1.
 """
 
 from __future__ import annotations

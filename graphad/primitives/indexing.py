@@ -285,9 +285,9 @@ def _mul_at(t: Ref, _x: Ref, indices: Ref, updates: Ref, _out: Ref, **params: An
 def _mul_updates_tangent(t: Ref, x: Ref, indices: Ref, updates: Ref, _out: Ref, **params: Any) -> Ref:
     """Each tangent times the element and all other updates to it.
 
-    Zeros are kept out of the quotient and counted. What stands for them is their sum, whose value is 0 but whose
-    derivative is not, so the second derivative is right at zeros too; beyond that, it is wherever no element has two
-    updates of zero at once.
+    The product of the others is the product of all divided by one's own. Zeros are kept out of that quotient and
+    counted; in their place is their sum, whose value is 0 but whose derivative is not. So the second derivative is
+    right at zeros too, and higher ones where no element has two updates of zero.
     """
     one_only = prod(indices.shape[params["batch"] : -1]) <= 1
     if one_only:

@@ -99,8 +99,8 @@ def _with_corners(cases: list[tuple[Shape, dict[str, Any]]], kinds: str) -> Any:
 
 
 def _prod_tangent(t: Ref, x: Ref, _y: Ref, *, axes: Shape) -> Ref:
-    """Halve the product again and again, with the product rule at each step: right where factors are zero, and its
-    own derivatives as well.
+    """The product as a balanced tree of products, by the product rule: right where factors are zero, and so are its own
+    derivatives.
     """
     kept = _kept(x, axes)
     shape, n = tuple(x.shape[a] for a in kept), prod(x.shape[a] for a in axes)

@@ -138,7 +138,7 @@ expm1 = elementwise(
     doc="exp(x) - 1, exact near 0.",
     numpy=np.expm1,
     scalar="expm1({0})",
-    jvp=(lambda t, x, y: mul(t, exp(x)),),  # y + 1 has no digits left where y is close to -1
+    jvp=(lambda t, x, y: mul(t, exp(x)),),  # y + 1 cancels where y is close to -1
 )
 
 log = elementwise(

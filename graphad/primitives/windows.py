@@ -67,7 +67,7 @@ def _with_batch_axis(**params: Shape) -> dict[str, Shape]:
     return {key: (1, *value) for key, value in params.items()}
 
 
-#: Shape of the operand, window, strides, dilation: overlapping and apart, cut off at the end, none at all.
+#: Shape of the operand, window, strides, dilation: windows that overlap, that are disjoint, cut off at the end, none.
 CASES: list[tuple[Shape, Shape, Shape, Shape]] = [
     ((), (), (), ()),
     ((7,), (1,), (1,), (1,)),

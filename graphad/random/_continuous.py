@@ -27,7 +27,7 @@ def exponential(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = Non
     >>> exponential(key(0), (2,))
     Array([0.24372..., 1.63027...], dtype=float32)
     """
-    return -gnp.log1p(-_even(key, "exponential", shape, dtype))
+    return -gnp.log1p(-_uniform_from(key, "exponential", shape, dtype))
 
 
 def gumbel(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None, mode: str | None = None) -> Array:
@@ -40,7 +40,7 @@ def gumbel(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None, mo
     if mode not in (None, "low", "high"):
         raise ValueError(f"{source.where()}gumbel takes mode 'low' or 'high', got {mode!r}.")
     if mode != "high":
-        return -gnp.log(-gnp.log(_even(key, "gumbel", shape, dtype, "tiny")))
+        return -gnp.log(-gnp.log(_uniform_from(key, "gumbel", shape, dtype, "tiny")))
     wanted = float_dtype(dtype, "gumbel")
     info = ml_dtypes.finfo(wanted.numpy)
     high, low = fractions(words_of(key, "gumbel"), (2, *canonical_shape(shape, "gumbel")), wanted)
@@ -68,7 +68,7 @@ def logistic(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) 
     >>> logistic(key(0), (2,))
     Array([-1.2873...,  1.4122...], dtype=float32)
     """
-    x = _even(key, "logistic", shape, dtype, "tiny")
+    x = _uniform_from(key, "logistic", shape, dtype, "tiny")
     return gnp.log(x) - gnp.log1p(-x)
 
 
@@ -79,7 +79,7 @@ def cauchy(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) ->
     >>> cauchy(key(0), (2,))
     Array([-1.2378...,  1.4145...], dtype=float32)
     """
-    return gnp.tan(math.pi * (_even(key, "cauchy", shape, dtype, "eps") - 0.5))
+    return gnp.tan(math.pi * (_uniform_from(key, "cauchy", shape, dtype, "eps") - 0.5))
 
 
 def truncated_normal(
@@ -225,8 +225,8 @@ def double_sided_maxwell(
     return rademacher(sign_key, lengths.shape, wanted.numpy) * lengths * scale + loc
 
 
-def _even(key: Any, name: str, shape: Any, dtype: Any, least: str | None = None) -> Any:
-    """Numbers spread evenly from 0, or from the least number of a kind (``"tiny"``, ``"eps"``), to 1."""
+def _uniform_from(key: Any, name: str, shape: Any, dtype: Any, least: str | None = None) -> Any:
+    """Uniform numbers from 0, or from ``finfo(dtype).tiny`` or ``.eps`` if ``least`` names that, to 1."""
     wanted: DType = float_dtype(dtype, name)
     words, sizes = words_of(key, name), canonical_shape(shape, name)
     if least is None:

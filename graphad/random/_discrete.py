@@ -162,7 +162,7 @@ def _weighted(key: ArrayLike, p: Any, sizes: tuple[int, ...], replace: bool, mod
 
 
 def _shuffled(words: Words, x: Any, axis: int) -> Any:
-    """``x`` sorted along ``axis`` by random words, several times lest ties show.
+    """``x`` sorted along ``axis`` by random words, several times, so that ties between words leave no trace.
 
     The number of rounds is that of JAX, after tensorflow/compiler/tf2xla/random_ops.cc.
     """

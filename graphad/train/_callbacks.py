@@ -20,7 +20,7 @@ class Training:
     Attributes
     ----------
     state
-        The present state. The next step uses its arrays up: what is to be kept must be copied, `np.array(x)`.
+        The present state. The next step donates its arrays: copy what is to be kept, `np.array(x)`.
     epoch
         The number of the epoch, from 1.
     step

@@ -128,7 +128,7 @@ def count_examples(data: Tree, name: str) -> int:
 
 
 def of_list(data: Tree, name: str) -> str:
-    """What to write instead of a list of examples, or for `fit` of batches; empty where the data are no such thing.
+    """What to write instead of a list of examples (or, for `fit`, of batches); empty where ``data`` is not such a list.
 
     >>> of_list([(1.0, 2.0), (3.0, 4.0)], "fit")
     'It is a list of 2 tuples: of examples write tuple(map(np.stack, zip(*data))), of batches lambda epoch: data.'

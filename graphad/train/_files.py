@@ -105,7 +105,9 @@ def load(path: PathLike, like: Tree) -> Tree:
 
 
 def load_with_metadata(path: PathLike, like: Tree, *, ours: bool = False) -> tuple[Tree, dict[str, str]]:
-    """The tree that `save` wrote, as `load` gives it, and the texts beside it; ``ours`` if nobody else may have."""
+    """The tree that `save` wrote, and the metadata saved with it; with ``ours``, files that other programs wrote are
+    refused.
+    """
     tensors, texts = _read(path, ours)
     expected = {name: _contiguous(leaf) for name, leaf in _named(like)}
     if tensors.keys() != expected.keys():

@@ -66,7 +66,7 @@ def difference(before: Named, now: Named) -> str:
 
 
 def _read(name: str, x: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """What is in ``x``, which goes by ``name``: each thing once."""
+    """What is in ``x``, called ``name``; every object is read once."""
     if x is None or isinstance(x, (*_NUMBERS, str)):
         yield name, repr(x.item() if isinstance(x, np.generic) else x)
     elif isinstance(x, (np.ndarray, Array)):

@@ -282,7 +282,7 @@ class Loop:
         return None if row is None else int(self.training.history[row]["epoch"])
 
     def _model(self) -> Tree:
-        """Copies of the parameters and the model's state: the next step uses the arrays themselves up."""
+        """Copies of the parameters and the model's state: the next step donates the arrays themselves."""
         return tree_map(np.array, (self.training.params, self.training.model_state))
 
     # --- checkpoints

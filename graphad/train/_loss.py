@@ -55,7 +55,7 @@ class LossFunction:
         model = (params, state) if self.has_state else (params,)
         check_call(self.fun, len(model), batch, named)
         arguments = as_arguments(narrowed(batch, self._narrow))
-        loss, new_state, aux = self._parted(self.fun(narrowed(params, self._narrow), *model[1:], *arguments, **named))
+        loss, new_state, aux = self._unpacked(self.fun(narrowed(params, self._narrow), *model[1:], *arguments, **named))
         aval = as_operand(loss, self.name).aval
         if aval.shape or not aval.is_float:
             raise TypeError(
@@ -66,7 +66,7 @@ class LossFunction:
         aux = aux if self._narrow is None else unrounded_scalars(aux)
         return Outcome(loss, aux, self._as_before(new_state, state) if self.has_state else None)
 
-    def _parted(self, result: Any) -> tuple[Any, Tree, Tree]:
+    def _unpacked(self, result: Any) -> tuple[Any, Tree, Tree]:
         """Loss, state and aux out of what the function returns."""
         wanted = ("loss", *["state"] * self.has_state, *["aux"] * self.has_aux)
         if len(wanted) == 1:

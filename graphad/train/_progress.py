@@ -42,7 +42,7 @@ class Progress:
         self._steps = 0
 
     def begin_epoch(self) -> None:
-        """Start measuring anew."""
+        """Start measuring again."""
         self._begun, self._first, self._steps = time.perf_counter(), 0.0, 0
 
     def count(self) -> None:

@@ -202,7 +202,7 @@ class Step:
         return outcome.state, Sums(outcome.loss, aux, grads)
 
     def _averages(self, sums: Sums, scale: LossScale | None) -> Sums:
-        """Of all parts, the loss scale taken out again."""
+        """The averages over all parts of the batch, without the loss scale."""
         loss, aux, grads = sums if self.accumulate == 1 else tree_map(lambda x: x / self.accumulate, sums)
         return Sums(loss, aux, grads if scale is None else tree_map(lambda g: g / scale.value, grads))
 

@@ -28,7 +28,7 @@ def minimum(a: Any, b: Any) -> Any:
 
 @register_jitable
 def quo(a: Any, b: Any) -> Any:
-    """Quotient of signed integers, cut off toward zero; x quo 0 is 0, and the least integer quo -1 is itself."""
+    """Quotient of signed integers, rounded toward zero; x quo 0 is 0, and the least integer quo -1 is itself."""
     if b == 0:
         return b
     if b == -1:
@@ -195,7 +195,9 @@ def to_odd(x: Any) -> Any:
 
 @register_jitable
 def without_low_digits_i64(x: Any) -> Any:
-    """An int64 that float64 holds: beyond 2**53 a digit stands for the low ones, far below those of bfloat16."""
+    """An int64 that float64 holds: beyond 2**53 a sticky bit replaces the low ones, far below the precision of
+    bfloat16.
+    """
     low = np.int64(x) & np.int64(0xFFF)
     if low == np.int64(0) or (np.int64(-(1 << 53)) <= x <= np.int64(1 << 53)):
         return np.int64(x)

@@ -175,7 +175,7 @@ def within_custom_function(x):
 
 @case([2, 4, -9], 0, "sqrt", "-9.0")
 def one_element(x):
-    return graphad.vmap(lambda z: gnp.sqrt(z) * 2)(x).sum()  # one element of the batch
+    return graphad.vmap(lambda z: gnp.sqrt(z) * 2)(x).sum()  # one element
 
 
 # --- gradients

@@ -16,7 +16,7 @@ BATCH = f64([0.3, -0.5, 0.9])
 
 
 def guards_of(graph):
-    """The guards of ``graph`` itself; none may stand in a region."""
+    """The guards of ``graph`` itself; none may be inside a region."""
     assert all(count(r, "guard") == 0 for e in graph.eqns for r in e.regions)
     return [e for e in graph.eqns if e.primitive.name == "guard"]
 

@@ -98,7 +98,7 @@ def test_broken_graphs(graph, message, marked):
     [
         ("%2: f32[4] = tanh %x", "model.py:7: tanh gives f32[3], but f32[4] is recorded"),
         ("%2: f32[3] = reshape[shape=(4,)] %x", "model.py:7: reshape got f32[3] for shape (4,)"),
-        ("guard[expect=True:bool] %p", "model.py:1: a guard stands in a region"),
+        ("guard[expect=True:bool] %p", "model.py:1: a guard is inside a region"),
     ],
 )
 def test_regions_are_checked_and_the_whole_graph_is_printed(line, message):

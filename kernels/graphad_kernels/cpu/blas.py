@@ -66,7 +66,7 @@ def _times_matrix(m: int, n: int, k: int, a: Matrix, b: Matrix, c: tuple[Any, in
 def _times_vector(
     rows: int, k: int, matrix: Matrix, transposed: bool, x: Matrix, x_step: int, y: tuple[Any, int, int], y_step: int
 ) -> None:
-    """``y = matrix[rows,k] @ x`` by ``?gemv``; elements of the vectors are so many steps apart."""
+    """``y = matrix[rows,k] @ x`` by ``?gemv``; the vectors are strided."""
 
 
 @overload(_times_matrix)

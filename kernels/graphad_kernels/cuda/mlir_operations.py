@@ -1,9 +1,9 @@
 """What functions of `graphad_kernels` call by declaration to Numba, for numba-cuda-mlir: `MEANINGS` has each.
 
-The package (0.6) departs from Numba in places where kernels of ours would go wrong. Importing this module mends those
-that its extension interface reaches: ``!=`` of floats, which is false for nan; ``max`` and ``min`` of unsigned
-integers, ``cuda.atomic``'s too, which compare signed ones; and ``view`` of scalars, which does not compile. Its
-shuffles round float64 to float32: ours do not use them.
+The package (0.6) departs from Numba in places where our kernels would compute something else. Importing this module
+corrects those that its extension interface reaches: ``!=`` of floats, which is false for nan; ``max`` and ``min`` of
+unsigned integers, ``cuda.atomic``'s too, which compare signed ones; and ``view`` of scalars, which does not compile.
+Its shuffles round float64 to float32: ours do not use them.
 """
 
 from __future__ import annotations
