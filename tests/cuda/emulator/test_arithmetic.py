@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphad.backends.cuda.emulator import rounding
+from graphad.backends.cuda.emulator.instructions import rounding
 from tests.cuda.emulator.harness import elementwise, same
 
 MAX32, TINY32, SUB32 = np.finfo("f4").max, np.finfo("f4").tiny, np.float32(1e-45)

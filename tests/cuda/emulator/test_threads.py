@@ -338,7 +338,7 @@ def test_barriers_of_some_of_the_threads_and_with_reductions():
 def test_trap_and_loops_without_end(monkeypatch):
     with pytest.raises(EmulatorError, match=r"thread \(0, 0, 0\), PTX line 11: `@%p1 trap`: the kernel gives up"):
         results("setp.lt.u32 %p1, %r1, 5; @%p1 trap;", 32)
-    monkeypatch.setattr("graphad.backends.cuda.emulator.machine.MOST_BLOCKS_EXECUTED", 1000)
+    monkeypatch.setattr("graphad.backends.cuda.emulator.interpreter.MOST_BLOCKS_EXECUTED", 1000)
     with pytest.raises(EmulatorError, match="no end"):
         results("A: bra A;", 32)
 
@@ -434,7 +434,7 @@ def test_many_blocks_run_in_several_rounds(monkeypatch):
     """
     expected, report = results(code, 33, blocks=17, before=".shared .u32 box;")
     np.testing.assert_array_equal(expected, np.arange(33 * 17) // 33 * 1000 + np.arange(33 * 17))
-    monkeypatch.setattr("graphad.backends.cuda.emulator.machine.THREADS_AT_ONCE", 70)
+    monkeypatch.setattr("graphad.backends.cuda.emulator.interpreter.THREADS_AT_ONCE", 70)
     again, same_report = results(code, 33, blocks=17, before=".shared .u32 box;")
     same(again, expected)
     assert report == same_report

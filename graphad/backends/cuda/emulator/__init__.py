@@ -32,6 +32,6 @@ from __future__ import annotations
 
 from graphad.backends.cuda.emulator.faults import EmulatorError
 from graphad.backends.cuda.emulator.launching import Kernel, LaunchReport, Module, launch
-from graphad.backends.cuda.emulator.memory import Memory
+from graphad.backends.cuda.emulator.machine.memory import Memory
 
 __all__ = ["EmulatorError", "Kernel", "LaunchReport", "Memory", "Module", "launch"]

@@ -9,13 +9,13 @@ from weakref import finalize
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Values, parameter_offset
 from graphad.backends.cuda.emulator.faults import EmulatorError
-from graphad.backends.cuda.emulator.machine import execute
-from graphad.backends.cuda.emulator.memory import Memory
+from graphad.backends.cuda.emulator.instructions.decoder import Values, parameter_offset
+from graphad.backends.cuda.emulator.interpreter import execute
+from graphad.backends.cuda.emulator.machine.memory import Memory
+from graphad.backends.cuda.emulator.machine.state import LaunchState, Size
 from graphad.backends.cuda.emulator.program import Program, decode
 from graphad.backends.cuda.emulator.ptx_types import BITS, literal
-from graphad.backends.cuda.emulator.state import LaunchState, Size
 from graphad.backends.cuda.emulator.syntax import Function, Registers, Source, Variable, parse
 from graphad.backends.cuda.ptx.occupancy import MULTIPROCESSORS
 

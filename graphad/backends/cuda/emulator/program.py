@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator import accesses, bits, conversions, floats, moves, warps
-from graphad.backends.cuda.emulator.decoder import Block, Decoder, Layout, Step, Successor, Values
 from graphad.backends.cuda.emulator.faults import EmulatorError, Fault, locate
-from graphad.backends.cuda.emulator.opcodes import DECODERS
+from graphad.backends.cuda.emulator.instructions import accesses, bits, conversions, floats, moves, warps
+from graphad.backends.cuda.emulator.instructions.decoder import Block, Decoder, Layout, Step, Successor, Values
+from graphad.backends.cuda.emulator.instructions.opcodes import DECODERS
+from graphad.backends.cuda.emulator.machine.threads import Threads
 from graphad.backends.cuda.emulator.ptx_types import TYPES
 from graphad.backends.cuda.emulator.storage import Storage, assign
 from graphad.backends.cuda.emulator.syntax import (
@@ -24,7 +25,6 @@ from graphad.backends.cuda.emulator.syntax import (
     Statement,
     Variable,
 )
-from graphad.backends.cuda.emulator.threads import Threads
 
 OPCODE_MODULES = (accesses, bits, conversions, floats, moves, warps)
 """Imported for what they enter into the table of opcodes."""

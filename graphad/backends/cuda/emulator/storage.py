@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Block, Layout, Values
-from graphad.backends.cuda.emulator.threads import SPECIAL, Threads
+from graphad.backends.cuda.emulator.instructions.decoder import Block, Layout, Values
+from graphad.backends.cuda.emulator.machine.threads import SPECIAL, Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 View = tuple[int, int, np.dtype[Any]]

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Block, Values
 from graphad.backends.cuda.emulator.faults import EmulatorError, Fault, locate
+from graphad.backends.cuda.emulator.instructions.decoder import Block, Values
+from graphad.backends.cuda.emulator.instructions.warps import check_membership
+from graphad.backends.cuda.emulator.machine.state import LaunchState
+from graphad.backends.cuda.emulator.machine.threads import WARP, Threads
 from graphad.backends.cuda.emulator.program import EXIT, Program
-from graphad.backends.cuda.emulator.state import LaunchState
 from graphad.backends.cuda.emulator.storage import Frame
 from graphad.backends.cuda.emulator.syntax import Instruction
-from graphad.backends.cuda.emulator.threads import WARP, Threads
-from graphad.backends.cuda.emulator.warps import check_membership
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,10 +35,10 @@ def execute(program: Program, launch: LaunchState, template: Values) -> None:
     with np.errstate(all="ignore"):
         for first in range(0, launch.blocks, together):
             threads = launch.start(first, min(together, launch.blocks - first))
-            _Machine(program, launch, Frame(program.storage, template, threads)).run()
+            _Interpreter(program, launch, Frame(program.storage, template, threads)).run()
 
 
-class _Machine:
+class _Interpreter:
     """The threads of a launch, and where they are in the program."""
 
     def __init__(self, program: Program, launch: LaunchState, frame: Frame) -> None:

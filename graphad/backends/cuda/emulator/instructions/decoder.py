@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from graphad.backends.cuda.emulator.faults import EmulatorError
+from graphad.backends.cuda.emulator.machine.threads import SPECIAL, Threads
 from graphad.backends.cuda.emulator.ptx_types import BITS, TYPES, PtxType, integer_literal, literal
 from graphad.backends.cuda.emulator.syntax import Function, Instruction, Registers, Variable
-from graphad.backends.cuda.emulator.threads import SPECIAL, Threads
 
 Values = list[Any]
 Step = Callable[[Values, Threads], None]

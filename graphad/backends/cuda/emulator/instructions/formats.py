@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator import rounding
+from graphad.backends.cuda.emulator.instructions import rounding
 from graphad.backends.cuda.emulator.ptx_types import PtxType
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Decoder, Step
-from graphad.backends.cuda.emulator.opcodes import compute, compute_into, opcode
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step
+from graphad.backends.cuda.emulator.instructions.opcodes import compute, compute_into, opcode
 from graphad.backends.cuda.emulator.ptx_types import BITS, TYPES
 from graphad.backends.cuda.emulator.syntax import Instruction
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Decoder, Step, Values
 from graphad.backends.cuda.emulator.faults import EmulatorError, Fault
-from graphad.backends.cuda.emulator.memory import POISON
-from graphad.backends.cuda.emulator.opcodes import opcode
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step, Values
+from graphad.backends.cuda.emulator.instructions.opcodes import opcode
+from graphad.backends.cuda.emulator.machine.memory import POISON
+from graphad.backends.cuda.emulator.machine.threads import WARP, Threads
 from graphad.backends.cuda.emulator.ptx_types import TYPES, literal
 from graphad.backends.cuda.emulator.syntax import Instruction
-from graphad.backends.cuda.emulator.threads import WARP, Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from graphad.backends.cuda.emulator.faults import Fault
-from graphad.backends.cuda.emulator.memory import WINDOW, WINDOWS, Allocation, Memory, Region
+from graphad.backends.cuda.emulator.machine.memory import WINDOW, WINDOWS, Allocation, Memory, Region
+from graphad.backends.cuda.emulator.machine.shadow import Order, Shadow
+from graphad.backends.cuda.emulator.machine.threads import WARP, Threads
 from graphad.backends.cuda.emulator.ptx_types import BITS
-from graphad.backends.cuda.emulator.shadow import Order, Shadow
-from graphad.backends.cuda.emulator.threads import WARP, Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Size = tuple[int, int, int]

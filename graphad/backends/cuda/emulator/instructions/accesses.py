@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator import rounding
-from graphad.backends.cuda.emulator.decoder import Decoder, Step, Values, parameter_offset
 from graphad.backends.cuda.emulator.faults import EmulatorError, Fault
-from graphad.backends.cuda.emulator.formats import lifted
-from graphad.backends.cuda.emulator.opcodes import opcode
+from graphad.backends.cuda.emulator.instructions import rounding
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step, Values, parameter_offset
+from graphad.backends.cuda.emulator.instructions.formats import lifted
+from graphad.backends.cuda.emulator.instructions.opcodes import opcode
+from graphad.backends.cuda.emulator.machine.threads import Threads
 from graphad.backends.cuda.emulator.ptx_types import BITS, TYPES, PtxType
 from graphad.backends.cuda.emulator.syntax import Instruction, Variable
-from graphad.backends.cuda.emulator.threads import Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphad.backends.cuda.emulator.decoder import Decoder, Step
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step
 from graphad.backends.cuda.emulator.syntax import Instruction
 
 Decode = Callable[[Instruction, Decoder], Step]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator import rounding
-from graphad.backends.cuda.emulator.decoder import Decoder, Step
 from graphad.backends.cuda.emulator.faults import EmulatorError
-from graphad.backends.cuda.emulator.formats import FORMATS
-from graphad.backends.cuda.emulator.memory import WINDOW, WINDOWS
-from graphad.backends.cuda.emulator.opcodes import compute, opcode
+from graphad.backends.cuda.emulator.instructions import rounding
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step
+from graphad.backends.cuda.emulator.instructions.formats import FORMATS
+from graphad.backends.cuda.emulator.instructions.opcodes import compute, opcode
+from graphad.backends.cuda.emulator.machine.memory import WINDOW, WINDOWS
 from graphad.backends.cuda.emulator.ptx_types import TYPES, PtxType
 from graphad.backends.cuda.emulator.syntax import Instruction
 

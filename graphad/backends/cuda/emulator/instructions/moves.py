@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.decoder import Decoder, Step, Values
 from graphad.backends.cuda.emulator.faults import EmulatorError
-from graphad.backends.cuda.emulator.opcodes import compute, opcode
+from graphad.backends.cuda.emulator.instructions.decoder import Decoder, Step, Values
+from graphad.backends.cuda.emulator.instructions.opcodes import compute, opcode
+from graphad.backends.cuda.emulator.machine.threads import Threads
 from graphad.backends.cuda.emulator.ptx_types import TYPES, PtxType
 from graphad.backends.cuda.emulator.syntax import Instruction
-from graphad.backends.cuda.emulator.threads import Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from graphad.backends.cuda.emulator.state import LaunchState
+    from graphad.backends.cuda.emulator.machine.state import LaunchState
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.cuda.emulator.threads import WARP, Threads
+from graphad.backends.cuda.emulator.machine.threads import WARP, Threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
