@@ -58,7 +58,7 @@ def from_dlpack(x: Any, copy: bool | None) -> DeviceArray:
     if unaligned and copy is False:
         raise ValueError(
             f"{where()}from_dlpack(copy=False): this {a} begins at no multiple of {_ALIGNMENT} bytes, and kernels read "
-            "so many at once. Let it be copied."
+            "that many at once. Let it be copied."
         )
     memory = borrowed(device, tensor.address, tensor.nbytes, _AfterWork(gpu, tensor.owner))
     return _over(_own_copy(memory) if copy or unaligned else memory, a)

@@ -75,7 +75,7 @@ def scale_by_zoom_linesearch(
 ) -> GradientTransformation:
     """Updates times a factor that meets the strong Wolfe conditions (Nocedal and Wright 1999, algorithms 3.5, 3.6).
 
-    ``update`` takes ``value``, ``grad`` and ``value_fn`` beside the parameters, and hands other keyword arguments on
+    ``update`` takes ``value``, ``grad`` and ``value_fn`` besides the parameters, and hands other keyword arguments on
     to ``value_fn``.
 
     Parameters

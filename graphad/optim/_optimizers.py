@@ -207,7 +207,7 @@ def lbfgs(
 
     The length of a step comes from a line search, so ``update`` needs to know the function: call
     ``update(grad, state, params, value=value, grad=grad, value_fn=f)``. It evaluates ``f`` compiled. Keyword arguments
-    that ``f`` takes beside the parameters are handed on to it.
+    that ``f`` takes besides the parameters are handed on to it.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
         data = np.uint32(data & 0xFFFFFFFF)
     data = as_operand(data, "fold_in")
     if data.ndim or not dtype_and_weakness(data)[0].is_integer:
-        raise TypeError(f"{source.where()}fold_in takes an integer beside the key, got {shape_text(data)}.")
+        raise TypeError(f"{source.where()}fold_in takes an integer besides the key, got {shape_text(data)}.")
     return gnp.stack(threefry2x32(k0, k1, 0, cast(data, u32)))
 
 

@@ -18,7 +18,7 @@ By hand, from the same parts:
 2.000
 
 A model with a state that is not trained, such as the running averages of batch normalisation, takes it after the
-parameters and returns it beside the loss:
+parameters and returns it with the loss:
 
 >>> def loss(params, state, x, y):
 ...     z, mean, variance = graphad.nn.batch_norm(x[:, None])

@@ -48,7 +48,7 @@ def save(path: PathLike, tree: Tree, metadata: Mapping[str, str] | None = None) 
     tree
         Arrays and numbers in any containers. Their names in the file are their paths: ``layers.0.w``.
     metadata
-        Texts to keep beside them.
+        Texts to store with them.
 
     Examples
     --------

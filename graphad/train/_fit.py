@@ -154,7 +154,7 @@ def _as_step(
     """The step that is given, or made of a loss."""
     if not isinstance(loss_or_step, Step):
         if optimizer is None:
-            raise TypeError(f"{where()}fit needs an optimizer beside the loss, such as graphad.optim.adam(1e-3).")
+            raise TypeError(f"{where()}fit needs an optimizer besides the loss, such as graphad.optim.adam(1e-3).")
         options: dict[str, Any] = {"accumulate": accumulate, "precision": precision, "has_state": has_state}
         return make_step(loss_or_step, optimizer, halt=on_nan != "ignore", **options)
     if optimizer not in (None, loss_or_step.optimizer) or accumulate != 1 or precision is not None:

@@ -25,7 +25,7 @@ class Keeper:
     checkpoint
         The folder; None if nothing is kept.
     settings
-        What decides the parameters, beside data, optimiser and the number of epochs: another training has others.
+        What decides the parameters, besides data, optimiser and the number of epochs: another training has others.
     identity
         Data and optimiser, as `_identity` tells them: a training that goes on with others is told so.
 

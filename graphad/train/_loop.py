@@ -305,7 +305,7 @@ class Loop:
         return state if self.best is None else StateAndBest(state, *self.best)
 
     def _settings(self) -> dict[str, Any]:
-        """What decides the parameters, beside the data and the number of epochs."""
+        """What decides the parameters, besides the data and the number of epochs."""
         source, step = self.source, self.step
         return {
             "key": np.asarray(self.training.state.key).tolist(),

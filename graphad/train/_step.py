@@ -250,7 +250,7 @@ class Step:
     def _check_model_state(self, state: Tree) -> None:
         if self.loss.has_state and state is None:
             raise TypeError(
-                f"{where()}{self.loss.name} takes a state beside the parameters: pass the initial one, "
+                f"{where()}{self.loss.name} takes a state besides the parameters: pass the initial one, "
                 "step.init(params, key, state) or fit(..., state=initial)."
             )
         if not self.loss.has_state and state is not None:

@@ -244,7 +244,7 @@ def test_wrong_states():
         run(lambda s: s, has_aux=True)
     with pytest.raises(TypeError, match="there is an initial state, but loss takes none"):
         run(lambda s: s, has_state=False)
-    with pytest.raises(TypeError, match=r"norm_loss takes a state beside the parameters: pass the initial one"):
+    with pytest.raises(TypeError, match=r"norm_loss takes a state besides the parameters: pass the initial one"):
         fit(make_step(norm_loss, optim.sgd(0.1), has_state=True), norm_params(), net_data(), progress=False)
     with pytest.raises(TypeError, match=r"line_loss is called as line_loss\(params, state, batch\[0\], batch\[1\]\)"):
         fit(line_loss, line_params(), line_data(), optim.sgd(0.1), state=0, progress=False)
