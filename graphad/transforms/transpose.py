@@ -15,7 +15,7 @@ from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, ValueWantedError
-from graphad.primitives.elementwise import add
+from graphad.transforms.cotangents import Cotangents
 from graphad.transforms.rules import checked, raised, reads_itself, rule_error
 
 
@@ -54,25 +54,25 @@ def transpose(
             value[i] = builder.input(avals[i])
     backward = _copy_nonlinear(builder, graph, value, depends)
 
-    ct: list[Ref | None] = [None] * len(avals)
+    cotangents = Cotangents(builder, len(avals))
     for a, given in zip(graph.outputs, cts, strict=True):
         if given is not False:
             seed = Ref(builder, given) if isinstance(given, Literal) else builder.input_ref(graph.aval_of(a))
             if type(a) is int and depends[a]:
-                _accumulate(ct, a, seed)
+                cotangents.add(a, seed)
     for k in reversed(backward):
         eqn, loc = graph.eqns[k], graph.locs[k]
-        out_cts = [ct[o] for o in eqn.outputs]
+        builder.loc = ("transpose", loc)
+        out_cts = [cotangents.total(o) for o in eqn.outputs]
         if any([c is not None for c in out_cts]):
-            builder.loc = ("transpose", loc)
             for a, c in zip(eqn.inputs, _transpose_eqn(builder, graph, eqn, loc, value, depends, out_cts), strict=True):
                 if c is not None and type(a) is int and depends[a]:
-                    _accumulate(ct, a, c)
+                    cotangents.add(a, c)
 
     kept = [graph.outputs[i] for i in keep]
     outputs = [value[a] if type(a) is int else a for a in kept]
     weak = [graph.weak[i] for i in keep]
-    found = [ct[i] for i, is_linear in enumerate(linear) if is_linear]
+    found = [cotangents.total(i) for i, is_linear in enumerate(linear) if is_linear]
     outputs.extend([c.atom for c in found if c is not None])
     weak.extend([False] * (len(outputs) - len(weak)))
     return Transposed(builder.close(outputs, weak, name=graph.name), tuple([c is not None for c in found]))
@@ -94,11 +94,6 @@ def _copy_nonlinear(builder: Builder, graph: Graph, value: list[Any], depends: b
         for o, new in zip(outputs, builder.copy(eqn, atoms, [avals[o] for o in outputs]), strict=True):
             value[o] = new
     return backward
-
-
-def _accumulate(ct: list[Ref | None], number: int, term: Ref) -> None:
-    before = ct[number]
-    ct[number] = term if before is None else add(before, term)
 
 
 def _transpose_eqn(
