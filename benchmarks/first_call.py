@@ -106,7 +106,7 @@ def stage_times(steps):
         timed("key on disk", encode, graph)
         simple = timed("simplify", applied, graph, default_pipeline())
         program = timed("lower", lower, simple).program
-        text = timed("emit", emitted, program, comments=False)
+        text = timed("emit", emitted, program, comments=False, one_blas_thread=False)
         timed("LLVM", compile_object, text.text, text.opt)
     return times, len(simple.eqns)
 

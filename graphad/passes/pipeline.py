@@ -152,12 +152,13 @@ def run(
     on_step
         Called after every pass with the pass, the graph before and the graph after.
     level
-        0: check nothing. 1: verify at both ends. 2: after every pass, with a round trip through text. 3: also evaluate
-        before and after every pass and compare. By default ``config.verify``.
+        0: check nothing. 1: verify the result. 2: verify the graph and the result of every pass, with a round trip
+        through text. 3: also evaluate before and after every pass and compare. By default ``config.verify``.
     """
     passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else tuple(pipeline)
     level = config.verify if level is None else level
-    verify(graph, level)
+    if level >= 2 or not passes:
+        verify(graph, level)
     for number, p in enumerate(passes):
         before, graph = graph, p.run(graph)
         if level >= 2 or (level == 1 and number == len(passes) - 1):
