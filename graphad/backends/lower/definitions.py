@@ -11,7 +11,7 @@ from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.scalars import Template
 from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
-from graphad.ir.lowering import AffineDim
+from graphad.ir.lowering import AffineDim, Piece
 from graphad.ir.types import Aval, Literal
 
 
@@ -120,6 +120,21 @@ class CutPiece:
     first: Shape
     offsets: Shape
     steps: Shape
+
+
+def cut_piece(piece: Piece, operand: int, extents: Shape, shape: Shape) -> CutPiece | None:
+    """The part of a piece that lies within ``shape``, or None if nothing of it does."""
+    first: list[int] = []
+    counts: list[int] = []
+    for n, offset, step, size in zip(extents, piece.offsets, piece.steps, shape, strict=True):
+        low = max(-(offset // step), 0)  # the first element at or after 0
+        high = min(n, (size - 1 - offset) // step + 1)
+        if high <= low:
+            return None
+        first.append(low)
+        counts.append(high - low)
+    offsets = tuple([o + s * lo for o, s, lo in zip(piece.offsets, piece.steps, first, strict=True)])
+    return CutPiece(operand, tuple(counts), tuple(first), offsets, piece.steps)
 
 
 @dataclass(slots=True, eq=False)
@@ -269,11 +284,12 @@ class FlatProgram:
 
     def add(self, definition: Definition) -> int:
         """Append; the number of the new value."""
-        for a in definition.operands:
+        uses = self.uses
+        for a in definition.inputs if type(definition) is MapValue else definition.operands:  # most are maps
             if type(a) is int:
-                self.uses[a] += 1
+                uses[a] += 1
         self.values.append(definition)
-        self.uses.append(0)
+        uses.append(0)
         return len(self.values) - 1
 
     def block(self, value: int) -> Block:

@@ -34,8 +34,8 @@ Key = Any  # of the table of known values: a value at coords, an operator with i
 class Scope:
     """The body of one loop under construction, or of the nest (depth 0).
 
-    ``keys`` are its entries in the table of known values; ``done`` holds the reductions that are complete after the
-    loop, with the names of their results.
+    ``keys`` are a loop's entries in the table of known values (that of a nest ends with it); ``done`` holds the
+    reductions that are complete after the loop, with the names of their results.
     """
 
     statements: list[Statement] = field(default_factory=list)
@@ -92,7 +92,8 @@ class Expressions:
     def know(self, key: Key, operand: Operand, depth: int) -> None:
         """Enter a result into the table, until the scope at ``depth`` is closed."""
         self.known[key] = operand
-        self.scopes[depth].keys.append(key)
+        if depth:
+            self.scopes[depth].keys.append(key)
 
     def depth(self, *at: Coordinate) -> int:
         """The innermost loop that these coordinates depend on."""
@@ -174,16 +175,12 @@ class Expressions:
 
     def expand(self, template: Template, operands: list[Operand], loc: Loc) -> Operand:
         """The statements of a scalar expression."""
+        instructions, result, _ = template
         results: list[Operand] = []
-
-        def given(arg: int | Literal) -> Operand:
-            if isinstance(arg, Literal):
-                return arg
-            return operands[arg] if arg >= 0 else results[~arg]
-
-        for op, dtype, args in template.instructions:
-            results.append(self.let(op, dtype, tuple([given(a) for a in args]), loc))
-        return given(template.result)
+        for op, dtype, args in instructions:
+            given = tuple([(operands[a] if a >= 0 else results[~a]) if type(a) is int else a for a in args])
+            results.append(self.let(op, dtype, given, loc))  # type: ignore[arg-type]
+        return (operands[result] if result >= 0 else results[~result]) if type(result) is int else result  # type: ignore[return-value]
 
     def let(self, op: str, dtype: DType, args: tuple[Operand, ...], loc: Loc) -> Operand:
         """``op(args)``, known already or hoisted to the outermost scope where all of ``args`` are known."""
@@ -191,9 +188,8 @@ class Expressions:
         found = self.known.get(key)
         if found is None:
             depth, depth_of = 0, self.depth_of
-            for a in args:
-                if type(a) is str and depth_of[a] > depth:
-                    depth = depth_of[a]
+            if len(self.scopes) > 1:
+                depth = max([depth_of[a] for a in args if type(a) is str], default=0)
             found = self.name("t", depth)
             self.scopes[depth].statements.append(Let(found, dtype, op, args, loc))
             self.know(key, found, depth)

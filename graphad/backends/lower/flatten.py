@@ -26,8 +26,10 @@ from graphad.backends.lower.definitions import (
     ReshapeValue,
     ScanValue,
     ViewValue,
+    cut_piece,
 )
-from graphad.backends.lower.scalars import identity_of, template
+from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
+from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
@@ -44,7 +46,6 @@ from graphad.ir.lowering import (
     Kernel,
     Lowering,
     Map,
-    Piece,
     Pieces,
     Reduce,
     Reshape,
@@ -54,11 +55,8 @@ from graphad.ir.lowering import (
     Window,
     parse_scalar,
 )
-from graphad.ir.types import Aval, DType, Literal, aval, b1, bf16, f16, f32, literal, u8
+from graphad.ir.types import Aval, DType, Literal, OperandType, aval, b1, literal, u8
 from graphad.primitives.effects import guard
-
-#: Half precision accumulates in single precision.
-ACCUMULATORS: Final[dict[DType, DType]] = {f16: f32, bf16: f32}
 
 _CAST: Final = parse_scalar("cast({0})")
 _EXTREMUM_AT: Final = parse_scalar("select(({0} == {1}) | ({0} != {0}), {2}, {3})")
@@ -74,21 +72,22 @@ def flatten(graph: Graph) -> FlatProgram:
     """
     flattener = _Flattener()
     flat = flattener.flat
-    inputs: list[Atom] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
-    flat.outputs = flattener.inline(graph, inputs)
+    inputs: list[Value] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
+    flat.outputs = flattener.small.arrays(flattener.inline(graph, inputs))
     return flat
 
 
 class _Flattener:
     def __init__(self) -> None:
         self.flat = FlatProgram()
-        self.lowered: dict[Any, Lowering | None] = {}
+        self.small = ScalarReplacement(self.flat)
+        self.lowered: dict[Any, Lowering | tuple[Template, ...] | None] = {}
         self.widened: dict[tuple[Atom, DType], int] = {}  # of the region that is being inlined
         self.families = 0
 
-    def inline(self, graph: Graph, inputs: Sequence[Atom]) -> list[Atom]:
+    def inline(self, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
         """Append the equations of ``graph`` on ``inputs``; its outputs."""
-        atoms: list[Atom] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
+        atoms: list[Value] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
         avals = graph.avals
         around, self.widened = self.widened, {}
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
@@ -98,35 +97,49 @@ class _Flattener:
             key = (primitive, params, types)
             lowering = self.lowered.get(key)
             if lowering is None:
-                try:
-                    lowering = self.lowered[key] = primitive.lower(types, params)
-                except GraphadError as error:
-                    raise type(error)(at(format_loc(loc), str(error))) from None
-            if type(lowering) is Map:
+                lowering = self.lowered[key] = self.lowering(eqn, types, [avals[o] for o in outs], loc)
+            if isinstance(lowering, tuple):
                 results = self.map(lowering, operands, [avals[o] for o in outs], loc)
             elif type(lowering) is Inline:
                 results = self.inline(regions[0], operands)
             elif type(lowering) is Effect:
-                results = self.effect(eqn, operands, loc)
+                self.effect(eqn, self.small.arrays(operands), loc)
+                results = []
+            elif not outs:
+                raise no_lowering(eqn, loc)
             else:
-                results = [self.equation(eqn, lowering, operands, avals[outs[0]] if outs else None, loc)]
+                out = avals[outs[0]]
+                result = self.small.equation(lowering, operands, out, loc)
+                if result is None:
+                    result = self.equation(eqn, lowering, self.small.arrays(operands), out, loc)
+                results = [result]
             for o, r in zip(outs, results, strict=True):
                 atoms[o] = r
         self.widened = around
         return [atoms[a] if type(a) is int else a for a in graph.outputs]
 
-    def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> list[Atom]:
+    def lowering(
+        self, eqn: Eqn, types: tuple[OperandType, ...], outs: Sequence[Aval], loc: Loc
+    ) -> Lowering | tuple[Template, ...] | None:
+        """How equations like ``eqn`` are lowered: those of a map to one template per result."""
+        try:
+            lowering = eqn.primitive.lower(types, eqn.params)
+        except GraphadError as error:
+            raise type(error)(at(format_loc(loc), str(error))) from None
+        if type(lowering) is not Map:
+            return lowering
+        dtypes = tuple([t.dtype for t in types])
+        return tuple([template(s, dtypes, out.dtype) for s, out in zip(lowering.results, outs, strict=True)])
+
+    def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> None:
         params = eqn.primitive.named(eqn.params)
         if eqn.primitive is guard:
             self.flat.guards.append(Guard(operands[0], params["expect"], loc))
         else:
             self.flat.prints.append(Print(params["fmt"], params["batch_axes"], tuple(operands), loc))
-        return []
 
-    def equation(self, eqn: Eqn, lowering: Lowering | None, operands: list[Atom], out: Aval | None, loc: Loc) -> Atom:
+    def equation(self, eqn: Eqn, lowering: Lowering | None, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         """Append one equation of one result that is neither a map nor a region."""
-        if out is None or lowering is None:
-            raise no_lowering(eqn, loc)
         match lowering:
             case View(index=dims):
                 return self.view(operands[0], dims, out, loc)
@@ -195,20 +208,21 @@ class _Flattener:
 
     # ---- forms
 
-    def map(self, lowering: Map, operands: list[Atom], outs: list[Aval], loc: Loc) -> list[Atom]:
-        flat = self.flat
-        values = flat.values
-        dtypes = tuple([values[a].aval.dtype if type(a) is int else a.dtype for a in operands])  # type: ignore[union-attr]
-        family = None
+    def map(self, templates: tuple[Template, ...], operands: list[Value], outs: list[Aval], loc: Loc) -> list[Value]:
+        flat, family = self.flat, None
         if len(outs) > 1:
             family = self.families = self.families + 1
-        results: list[Atom] = []
-        for scalar, out in zip(lowering.results, outs, strict=True):
-            made = template(scalar, dtypes, out.dtype)
+        elif outs[0].shape and any([type(a) is Elements for a in operands]):
+            found = self.small.map(templates[0], operands, outs[0], loc)
+            if found is not None:
+                return [found]
+        results: list[Value] = []
+        inputs = tuple(self.small.arrays(operands))
+        for made, out in zip(templates, outs, strict=True):
             if made.instructions:
-                results.append(flat.add(MapValue(out, loc, made, tuple(operands), family)))
+                results.append(flat.add(MapValue(out, loc, made, inputs, family)))
             else:  # an operand as it is, or a constant
-                same: Atom = operands[made.result] if type(made.result) is int else made.result
+                same: Atom = inputs[made.result] if type(made.result) is int else made.result
                 constant = type(same) is Literal and out.shape
                 results.append(flat.add(ConstantValue(out, loc, same)) if constant else same)  # type: ignore[arg-type]
         return results
@@ -241,7 +255,7 @@ class _Flattener:
         cut: list[CutPiece] = []
         for piece in lowering.pieces:
             operand = self.value(operands[piece.operand], loc)
-            part = _cut(piece, operand, self.shape(operand), out.shape)
+            part = cut_piece(piece, operand, self.shape(operand), out.shape)
             if part is not None:
                 cut.append(part)
         fill = None if lowering.fill is None else operands[lowering.fill]
@@ -367,21 +381,6 @@ class _Flattener:
             return self.view(literal(0, out.dtype), (), out, loc)
         result = matmul.contract(self.flat, left, right, lowering, aval(out.shape, wide), loc)
         return self.cast(result, out.dtype, loc)
-
-
-def _cut(piece: Piece, operand: int, extents: Shape, shape: Shape) -> CutPiece | None:
-    """The part of a piece that lies within ``shape``, or None if nothing of it does."""
-    first: list[int] = []
-    counts: list[int] = []
-    for n, offset, step, size in zip(extents, piece.offsets, piece.steps, shape, strict=True):
-        low = max(-(offset // step), 0)  # the first element at or after 0
-        high = min(n, (size - 1 - offset) // step + 1)
-        if high <= low:
-            return None
-        first.append(low)
-        counts.append(high - low)
-    offsets = tuple([o + s * lo for o, s, lo in zip(piece.offsets, piece.steps, first, strict=True)])
-    return CutPiece(operand, tuple(counts), tuple(first), offsets, piece.steps)
 
 
 def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:

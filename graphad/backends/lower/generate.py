@@ -162,9 +162,21 @@ class _Generator:
 
     # ---- anchors
 
+    def scalar(self, anchor: Anchor, definition: MapValue) -> None:
+        """What `anchor` does for a map of scalars, of which straight-line programs consist."""
+        x = self.expressions
+        operands = [x.read(a, ()) for a in definition.inputs]
+        operand = x.known[anchor.value, ()] = x.expand(definition.template, operands, definition.loc)
+        if anchor.stored:
+            x.emit(Store(self.storage.where(anchor.value)[0], index_of(ZERO), operand, loc=anchor.loc))
+
     def anchor(self, anchor: Anchor) -> None:
         """The statements of one anchor in the innermost of its loops."""
-        definition, here, read = self.values[anchor.value], self.coords(anchor), self.expressions.read
+        definition = self.values[anchor.value]
+        if type(definition) is MapValue and not anchor.extents:
+            self.scalar(anchor, definition)
+            return
+        here, read = self.coords(anchor), self.expressions.read
         match definition:
             case MapValue():  # the most by far
                 self.settle(anchor, self.expressions.define(anchor.value, here))

@@ -179,6 +179,23 @@ class Tree:
             depth += 1
         self._finish(anchor, node, dependencies)
 
+    def place_scalar(self, value: int, dependencies: Sequence[Anchor], loc: Loc, *, stored: bool) -> None:
+        """What `place` does, for a map of scalars."""
+        anchor, items = Anchor(value, "map", (), (), loc), self.root.items
+        index = first = anchor.index = anchor.root_index = len(items)
+        segment = anchor.segment = self.steps
+        if stored:
+            anchor.stored, anchor.local = True, 0
+        items.append(anchor)
+        self.segments.append(segment)
+        for writer in dependencies:
+            if writer.register and not writer.nodes and writer.segment == segment:
+                first = min(first, writer.root_index)
+            else:
+                writer.stored, writer.local = True, 0
+        self.needs[index] = first
+        self.writers[value] = [anchor]
+
     def _finish(self, anchor: Anchor, node: Node, dependencies: list[Dependency]) -> None:
         """Append the anchor to its innermost loop, and decide which of its dependencies must be stored."""
         root = self.root

@@ -209,6 +209,9 @@ def _place(plan: Plan, value: int) -> None:
     if not plan.decisions.anchored[value]:
         return
     definition = plan.flat.values[value]
+    if type(definition) is MapValue and not definition.aval.shape and definition.family is None:
+        _place_scalar(plan, value, definition)
+        return
     if not definition.aval.size:
         return
     shape, loc = definition.aval.shape, definition.loc
@@ -244,6 +247,20 @@ def _place(plan: Plan, value: int) -> None:
             _finish(plan, anchor, list(gather_operands(definition, identity(shape))))
         case _:
             raise AssertionError(f"{definition} is no anchor")
+
+
+def _place_scalar(plan: Plan, value: int, definition: MapValue) -> None:
+    """Scalar arithmetic has no loops to be fused into: of what it reads, only the order of steps matters."""
+    decisions, writers = plan.decisions, plan.tree.writers
+    dependencies: list[Anchor] = []
+    for a in definition.inputs:
+        if type(a) is int:
+            if a in writers:
+                dependencies += writers[a]
+            elif not decisions.anchored[a]:
+                for read in trace(plan.flat, decisions, [(a, ())]):
+                    dependencies += writers.get(read.value, ())
+    plan.tree.place_scalar(value, dependencies, definition.loc, stored=bool(decisions.stored[value]))
 
 
 def _finish(plan: Plan, anchor: Anchor, starts: list[tuple[object, Coords]], after: list[Anchor] | None = None) -> None:

@@ -6,7 +6,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from graphad.ir.lowering import COMPARISONS, PAIRS, Arg, Call, Const, Scalar, parse_scalar
-from graphad.ir.types import DType, Literal, b1, literal, u32
+from graphad.ir.types import DType, Literal, b1, bf16, f16, f32, literal, u32
+
+#: Half precision accumulates in single precision.
+ACCUMULATORS: Final[dict[DType, DType]] = {f16: f32, bf16: f32}
 
 #: What an operator costs, in additions; those not listed cost 1, elementary functions 8.
 _COSTS: Final[dict[str, int]] = {
