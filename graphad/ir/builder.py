@@ -123,6 +123,28 @@ class Builder:
         self.table.update({(eqn[0], eqn[1], eqn[2], eqn[4]): eqn[3] for eqn in graph.eqns})
         return list(graph.outputs)
 
+    def adopt_independent(self, graph: Graph, depends: bytearray) -> list[int]:
+        """Begin with the equations of ``graph`` that do not depend on some of its inputs; the positions of the others.
+
+        The numbers stay as they are, those of the values that are left out among them; `close` counts anew. ``depends``
+        marks the inputs, and is marked for every other value that depends on them.
+        """
+        self.avals.extend(graph.avals)
+        self.inputs.extend([i for i in range(graph.n_inputs) if not depends[i]])
+        others: list[int] = []
+        for k, eqn in enumerate(graph.eqns):
+            primitive, inputs, params, outputs, regions = eqn
+            if any([type(a) is int and depends[a] for a in inputs]):
+                for o in outputs:
+                    depends[o] = 1
+                others.append(k)
+                continue
+            self.eqns.append(eqn)
+            self.locs.append(graph.locs[k])
+            if not (primitive.effect or (regions and is_effectful(eqn))):
+                self.table[primitive, inputs, params, regions] = outputs
+        return others
+
     def close(
         self,
         outputs: Sequence[Atom],
@@ -137,12 +159,10 @@ class Builder:
         inputs = self.inputs if inputs is None else inputs
         kept, pruned = self._live(outputs)
         weak = tuple(weak) if weak is not None else (False,) * len(outputs)
-        if not pruned and len(kept) == len(self.eqns) and list(inputs) == list(range(len(inputs))):
-            n_inputs = len(inputs)
-            if n_inputs == len(self.inputs):
-                return Graph(
-                    tuple(self.avals), n_inputs, tuple(self.eqns), tuple(outputs), weak, tuple(self.locs), name
-                )
+        if not pruned and len(kept) == len(self.eqns) and list(inputs) == self.inputs == list(range(len(inputs))):
+            if len(self.avals) == len(inputs) + sum([len(eqn[3]) for eqn in self.eqns]):  # no number is left out
+                tables = tuple(self.avals), len(inputs), tuple(self.eqns)
+                return Graph(*tables, tuple(outputs), weak, tuple(self.locs), name)
         return self._renumber(kept, outputs, weak, inputs, name)
 
     def _live(self, outputs: Sequence[Atom]) -> tuple[list[tuple[Eqn, Loc]], bool]:
@@ -188,16 +208,22 @@ class Builder:
             number[i] = len(avals)
             avals.append(source[i])
         eqns: list[Eqn] = []
-        locs: list[Loc] = []
-        for (primitive, ins, params, outs, regions), loc in kept:
+        for (primitive, ins, params, outs, regions), _ in kept:
             new_ins = tuple([number[a] if type(a) is int else a for a in ins])
             if primitive.commutative:
                 new_ins = _in_order(new_ins)
-            for o in outs:
-                number[o] = len(avals)
-                avals.append(source[o])
-            eqns.append(_new(Eqn, (primitive, new_ins, params, tuple([number[o] for o in outs]), regions)))
-            locs.append(loc)
+            first = len(avals)
+            if len(outs) == 1:
+                number[outs[0]] = first
+                avals.append(source[outs[0]])
+                new_outs = (first,)
+            else:
+                new_outs = tuple(range(first, first + len(outs)))
+                for o, new in zip(outs, new_outs, strict=True):
+                    number[o] = new
+                    avals.append(source[o])
+            eqns.append(_new(Eqn, (primitive, new_ins, params, new_outs, regions)))
+        locs = [loc for _, loc in kept]
         outs = tuple([number[a] if type(a) is int else a for a in outputs])
         return Graph(tuple(avals), len(inputs), tuple(eqns), outs, weak, tuple(locs), name)
 

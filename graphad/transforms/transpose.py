@@ -45,14 +45,9 @@ def transpose(
     """
     avals = graph.avals
     builder = Builder()
-    value: list[Any] = [None] * len(avals)  # an atom, for what does not depend on the linear inputs
     depends = bytearray(len(avals))
-    for i, is_linear in enumerate(linear):
-        if is_linear:
-            depends[i] = 1
-        else:
-            value[i] = builder.input(avals[i])
-    backward = _copy_nonlinear(builder, graph, value, depends)
+    depends[: len(linear)] = bytes(linear)
+    backward = builder.adopt_independent(graph, depends)
 
     cotangents = Cotangents(builder, len(avals))
     for a, given in zip(graph.outputs, cts, strict=True):
@@ -65,12 +60,11 @@ def transpose(
         builder.loc = ("transpose", loc)
         out_cts = [cotangents.total(o) for o in eqn.outputs]
         if any([c is not None for c in out_cts]):
-            for a, c in zip(eqn.inputs, _transpose_eqn(builder, graph, eqn, loc, value, depends, out_cts), strict=True):
+            for a, c in zip(eqn.inputs, _transpose_eqn(builder, graph, eqn, loc, depends, out_cts), strict=True):
                 if c is not None and type(a) is int and depends[a]:
                     cotangents.add(a, c)
 
-    kept = [graph.outputs[i] for i in keep]
-    outputs = [value[a] if type(a) is int else a for a in kept]
+    outputs = [graph.outputs[i] for i in keep]
     weak = [graph.weak[i] for i in keep]
     found = [cotangents.total(i) for i, is_linear in enumerate(linear) if is_linear]
     outputs.extend([c.atom for c in found if c is not None])
@@ -78,39 +72,18 @@ def transpose(
     return Transposed(builder.close(outputs, weak, name=graph.name), tuple([c is not None for c in found]))
 
 
-def _copy_nonlinear(builder: Builder, graph: Graph, value: list[Any], depends: bytearray) -> list[int]:
-    """Append the equations that do not depend on linear inputs; returns the positions of those that do."""
-    avals = graph.avals
-    backward: list[int] = []
-    for k, eqn in enumerate(graph.eqns):
-        inputs, outputs = eqn.inputs, eqn.outputs
-        if any([type(a) is int and depends[a] for a in inputs]):
-            for o in outputs:
-                depends[o] = 1
-            backward.append(k)
-            continue
-        builder.loc = graph.locs[k]
-        atoms = tuple([value[a] if type(a) is int else a for a in inputs])
-        for o, new in zip(outputs, builder.copy(eqn, atoms, [avals[o] for o in outputs]), strict=True):
-            value[o] = new
-    return backward
-
-
 def _transpose_eqn(
     builder: Builder,
     graph: Graph,
     eqn: Eqn,
     loc: Loc,
-    value: list[Any],
     depends: bytearray,
     cts: list[Ref | None],
 ) -> Sequence[Ref | None]:
     """One cotangent or None per operand of ``eqn``."""
     primitive, inputs, params, _, _ = eqn
     avals = graph.avals
-    operands: list[Ref | Aval] = [
-        avals[a] if type(a) is int and depends[a] else Ref(builder, value[a] if type(a) is int else a) for a in inputs
-    ]
+    operands: list[Ref | Aval] = [avals[a] if type(a) is int and depends[a] else Ref(builder, a) for a in inputs]
     if primitive.region_rules is not None:
         rule = primitive.region_rules.transpose
         if rule is None:
