@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
-from jax import lax as jlax
 
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
 from tests.faces.cases import each, texts
-from tests.faces.oracle import arrays, check_equal, check_like_jax
+from tests.faces.oracle import by_jax_together, check_equal, check_like_jax, eagerly
 from tests.thinned import every
 
 CASES = [
@@ -55,10 +53,7 @@ LAX = [
 
 @pytest.mark.parametrize("case", LAX)
 def test_lax_like_jax(case):
-    named = arrays(32)
-    with jax.numpy_dtype_promotion("standard"):
-        expected = eval(case, {"lax": jlax, **{k: jax.numpy.asarray(v) for k, v in named.items()}})
-    check_equal(eval(case, {"lax": lax, **{k: gnp.asarray(v) for k, v in named.items()}}), expected, ulps=8)
+    check_equal(eagerly(case, 32), by_jax_together(case, 32, LAX), ulps=8)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
