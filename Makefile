@@ -19,6 +19,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --d
 # One BLAS thread per test worker: more would only compete for the same cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
+# Tests start Python often: what it has compiled is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-cuda test lint check format test-slow test-newest test-numba-cuda test-numba-cuda-mlir clean
 

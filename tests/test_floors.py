@@ -8,12 +8,12 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("graphad/**/*.py"), *ROOT.glob("kernels/**/*.py")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in SOURCES}
-TREES = {name: ast.parse(text, name) for name, text in TEXTS.items()}
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 FILE_LINES, FILE_LINES_AT_MOST, FUNCTION_LINES = 400, 600, 60
@@ -98,6 +98,11 @@ def test_imports_go_down_only():
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@cache
+def trees():
+    return {name: ast.parse(text, name) for name, text in TEXTS.items()}
+
+
 def test_files_are_short():
     lines = {name: len(text.splitlines()) for name, text in TEXTS.items()}
     assert not {name: n for name, n in lines.items() if n > FILE_LINES_AT_MOST}, "split these files"
@@ -116,7 +121,7 @@ def test_functions_are_short():
 
     lines = {
         f"{name}:{node.lineno} {node.name}": length(node)
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, FUNCTION)
     }
@@ -127,7 +132,7 @@ def test_heavy_packages_are_imported_where_they_may_be():
     places = {place for places in HEAVY.values() for place in places}
     assert not [p for p in places if not (ROOT / p).exists()], "HEAVY names places that there are not"
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for module, late in imports(tree):
             package = module.split(".")[0]
             places = HEAVY.get(package, {})
@@ -145,7 +150,7 @@ def test_our_own_modules_are_imported_at_the_top():
     """An import inside a function would hide an upward edge, or a cycle, from readers."""
     found = {
         (name, module)
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for module, late in imports(tree)
         if late and module.split(".")[0] == "graphad"
     }

@@ -52,9 +52,13 @@ def test_the_assembler_is_here():
     assert has_assembler(), "pip install graphad[test] brings it"
 
 
-def check(program, architecture, registers, libraries=(False, True)):
-    device = schedule(program)
-    for has_gemm in libraries:
+@cache
+def scheduled(name):
+    return schedule(lowered(name)[0])
+
+
+def check(device, architecture, registers, libraries=(False, True)):
+    for has_gemm in libraries if any(isinstance(step, Gemm) for step in device.steps) else (False,):
         emitted = emit(device, architecture=architecture, has_gemm=has_gemm, comments=False)
         if not any(isinstance(launch, KernelLaunch) for launch in emitted.launches):
             continue
@@ -68,7 +72,7 @@ def check(program, architecture, registers, libraries=(False, True)):
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
 @pytest.mark.parametrize("name", programs())
 def test_programs_assemble(name, architecture):
-    check(lowered(name)[0], architecture, MORE_REGISTERS.get(name, REGISTERS))
+    check(scheduled(name), architecture, MORE_REGISTERS.get(name, REGISTERS))
 
 
 @assembler
@@ -76,7 +80,7 @@ def test_programs_assemble(name, architecture):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_100"])
 @pytest.mark.parametrize("name", programs())
 def test_programs_assemble_for_others(name, architecture):
-    check(lowered(name)[0], architecture, MORE_REGISTERS.get(name, REGISTERS))
+    check(scheduled(name), architecture, MORE_REGISTERS.get(name, REGISTERS))
 
 
 @assembler
@@ -85,7 +89,7 @@ def test_programs_assemble_for_others(name, architecture):
 @pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32), pure), ids=case_id)
 def test_primitives_assemble(primitive, dtype, architecture):
     graph, _, _ = all_samples(primitive, dtype)
-    check(lower(graph).program, architecture, 255, (False,))
+    check(schedule(lower(graph).program), architecture, 255, (False,))
 
 
 def example(name):
@@ -98,7 +102,7 @@ def example(name):
 
 @cache
 def training_step(name, precision=None):
-    """The loop program of an example's whole training step: loss, adjoint, update by Adam."""
+    """An example's whole training step on a device: loss, adjoint, update by Adam."""
     normal = np.random.default_rng(0).standard_normal
     labels = np.arange(64, dtype=np.int32) % 10
     if name == "mlp":
@@ -113,7 +117,7 @@ def training_step(name, precision=None):
         loss, params = example("many_clicks").loss, {"w": np.zeros(20, np.float32), "b": np.zeros((), np.float32)}
         batch = normal((1000, 20)).astype(np.float32), np.ones(1000, np.float32)
     step = make_step(loss, graphad.optim.adam(1e-3), donate=False, precision=precision)
-    return lower(step._program.graph(step.init(params), batch)).program
+    return schedule(lower(step._program.graph(step.init(params), batch)).program)
 
 
 @assembler
@@ -129,10 +133,9 @@ def test_training_steps_of_the_examples_assemble(name, architecture):
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
 @pytest.mark.parametrize(("name", "precision"), [("mlp", "float16"), ("mlp", "bfloat16"), ("lenet", "bfloat16")])
 def test_training_steps_in_16_bits_assemble(name, precision, architecture):
-    program = training_step(name, precision)
-    products = [s for s in schedule(program).steps if isinstance(s, Gemm)]
-    assert {g.dtype.bits for g in products} == {16}
-    check(program, architecture, MORE_REGISTERS["convolution_gradient"] if name == "lenet" else REGISTERS)
+    step = training_step(name, precision)
+    assert {s.dtype.bits for s in step.steps if isinstance(s, Gemm)} == {16}
+    check(step, architecture, MORE_REGISTERS["convolution_gradient"] if name == "lenet" else REGISTERS)
 
 
 @assembler

@@ -18,8 +18,9 @@ QUICKLY = {"xla_backend_optimization_level": 0}
 TOLERANCE = {32: 2e-5, 64: 1e-11}
 ROUGH = 5e-4
 #: Even so each function takes a tenth of a second: the default run has those of some themes, in 64 bits. It leaves the
-#: others, and variants, to `tests.faces.python.test_check_grads`, which holds them against differences.
-ALWAYS = {"by hand", "elementwise", "indexing", "nn", "programs"}
+#: derivatives of others to `tests.faces.python.test_check_grads`, which holds them against differences, and their
+#: values to the tests of each face, which compare them with JAX's.
+ALWAYS = {"by hand", "programs"}
 
 
 def is_slow(theme, bits):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import ml_dtypes
 import numpy as np
 
@@ -28,7 +30,12 @@ def samples_of(primitive, dtype):
 
 def cases(dtypes=tuple(DTYPES.values()), keep=lambda p: True):
     """(primitive, dtype) wherever there are samples."""
-    return [(p, d) for p in all_primitives() if keep(p) for d in dtypes if samples_of(p, d)]
+    return [(p, d) for p in all_primitives() if keep(p) for d in dtypes if _has_samples(p, d)]
+
+
+@cache
+def _has_samples(primitive, dtype):
+    return bool(samples_of(primitive, dtype))
 
 
 def case_id(value):

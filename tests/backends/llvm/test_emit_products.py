@@ -33,7 +33,18 @@ class Case:
     """A product of small integers, exact in every dtype, over matrices that lie apart in memory; c is nan before."""
 
     def __init__(
-        self, m: int, n: int, k: int, dtype: DType, *, ta: bool, tb: bool, batch: int = 1, gap: int = 2, share: str = ""
+        self,
+        m: int,
+        n: int,
+        k: int,
+        dtype: DType,
+        *,
+        ta: bool,
+        tb: bool,
+        batch: int = 1,
+        gap: int = 2,
+        share: str = "",
+        number: int = 0,
     ) -> None:
         rng = np.random.default_rng(m + 10 * n + 100 * k)
         self.shape, self.gap, self.first = (batch, m, n), gap, 3
@@ -42,18 +53,20 @@ class Case:
         self.want = np.broadcast_to(a @ b, self.shape)
         left, right = self.laid_out(a, ta, dtype), self.laid_out(b, tb, dtype)
         row, size = n + gap, 3 + batch * m * (n + gap)
+        a_name, b_name, c_name, d_name = (f"{name}{number}" for name in "abcd")
         steps = (x[0].size and (y.size - 3) // len(x) for x, y in ((a, left), (b, right)))
         a_step, b_step = (0 if name in share else step for name, step in zip("ab", steps, strict=True))
         g = Gemm(
             dtype, m, n, k,
-            Matrix("a", 3, (m if ta else k) + gap, ta), Matrix("b", 3, (k if tb else n) + gap, tb), Matrix("c", 3, row),
+            Matrix(a_name, 3, (m if ta else k) + gap, ta), Matrix(b_name, 3, (k if tb else n) + gap, tb),
+            Matrix(c_name, 3, row),
             batch=batch, a_step=a_step, b_step=b_step, c_step=m * row,
         )  # fmt: skip
         self.inputs = [left, right, np.full(size, np.nan, dtype.numpy)]
         self.program = program(
-            buffers("input", a=(dtype, left.size), b=(dtype, right.size), d=(dtype, size)),
-            buffers("output", c=(dtype, size)),
-            Copy("c", "d"),
+            buffers("input", **{a_name: (dtype, left.size), b_name: (dtype, right.size), d_name: (dtype, size)}),
+            buffers("output", **{c_name: (dtype, size)}),
+            Copy(c_name, d_name),
             g,
         )
 
@@ -85,12 +98,17 @@ def test_products(m: int, n: int, k: int, dtype: DType) -> None:
 
 @names("dtype", [f32, f64], ids=str)
 @names(("m", "n", "k"), [(6, 1, 3), (1, 5, 4), (3, 5, 4), (3, 1, 0)])
-@names("ta", [False, True])
-@names("tb", [False, True])
-def test_products_in_numba(m: int, n: int, k: int, dtype: DType, ta: bool, tb: bool) -> None:
-    case = Case(m, n, k, dtype, ta=ta, tb=tb, batch=2)
-    case.check(run_numba(case.program, case.inputs)[1][0])
-    case.check(agree(case.program, case.inputs, numba=False)[0])
+def test_products_in_numba(m: int, n: int, k: int, dtype: DType) -> None:
+    """Every order of both factors, as one program: Numba takes long to compile each."""
+    orders = enumerate(product((False, True), repeat=2))
+    every = [Case(m, n, k, dtype, ta=ta, tb=tb, batch=2, number=number) for number, (ta, tb) in orders]
+    parts = [(case.program.buffers, case.program.steps) for case in every]
+    in_order = sorted([b for buffers, _ in parts for b in buffers], key=lambda b: b.role)  # inputs before outputs
+    together = program(in_order, *[step for _, steps in parts for step in steps])
+    inputs = [x for case in every for x in case.inputs]
+    for outputs in (run_numba(together, inputs)[1], agree(together, inputs, numba=False)):
+        for case, c in zip(every, outputs, strict=True):
+            case.check(c)
 
 
 def routines(m: int, n: int, k: int, dtype: DType = f64, *, ta: bool = False, tb: bool = False) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.lower.fuse import lower
 from graphad.ir.types import b1, f32, i32, u32
 from tests.backends.loop_harness import run_llvm, same
+from tests.cuda.test_primitives import FAST
 from tests.primitives.cases import case_id, cases, pure
 from tests.primitives.test_engines import all_samples
 
@@ -36,11 +37,25 @@ def compare(program, args, limits, rtol=1e-5):
     return device
 
 
-@pytest.mark.parametrize(
-    "limits",
-    [pytest.param(TINY, id="tiny"), pytest.param(JOINED, id="joined", marks=pytest.mark.slow)],
-)
-@pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32, u32, b1), pure), ids=case_id)
-def test_schedule_keeps_the_program(primitive, dtype, limits):
+def check(primitive, dtype, limits):
     graph, args, _ = all_samples(primitive, dtype)
     compare(lower(graph).program, args, limits)
+
+
+@pytest.mark.parametrize(("primitive", "dtype"), FAST, ids=case_id)
+def test_schedule_keeps_the_program(primitive, dtype):
+    check(primitive, dtype, TINY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("primitive", "dtype", "limits"),
+    [
+        pytest.param(p, d, limits, id=f"{p.name}-{d.name}-{name}")
+        for p, d in cases((f32, i32, u32, b1), pure)
+        for limits, name in ((TINY, "tiny"), (JOINED, "joined"))
+        if (p, d) not in FAST or limits is JOINED
+    ],
+)
+def test_schedules_keep_every_program(primitive, dtype, limits):
+    check(primitive, dtype, limits)
