@@ -26,8 +26,8 @@ from graphad.backends.routines.bodies import symbol_of
 #: Programs of more statements are compiled without the code generator's optimisations.
 QUICK = 4000
 
-#: Straight-line code is cut into basic blocks of so many statements. Without optimisations, LLVM takes twice as long for
-#: one block of 34,000, and what it generates is twice as long and half as fast. With them, blocks are merged again.
+#: Straight-line code is cut into basic blocks of so many statements. Without optimisations, LLVM takes twice as long
+#: for one block of 34,000, and what it generates is twice as long and half as fast. With them, it merges the blocks.
 BLOCK = 1000
 
 #: Of ?gemv's time, a matrix of 3,000 to 300,000 rows of so many elements times a vector takes 0.45 to 0.9 in loops
