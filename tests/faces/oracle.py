@@ -64,7 +64,7 @@ def width(bits):
 
 
 def run(expression, module, named):
-    return eval(expression, {"np": module, "lax": LAX[module], "numpy": np, **named})
+    return eval(expression, {"np": module, "lax": LAX.get(module), "numpy": np, **named})
 
 
 def names_in(expression):

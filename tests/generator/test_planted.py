@@ -17,7 +17,7 @@ from graphad.passes.pattern import var
 from graphad.passes.rewrite import RuleSet, rule
 from graphad.primitives.elementwise import abs_, exp, mul
 from graphad.trace import bind, guards
-from graphad.transforms import transpose
+from graphad.transforms.cotangents import Cotangents
 from tests.generator import checks
 from tests.generator.programs import Program, random_program
 
@@ -145,10 +145,10 @@ def _of_batching(monkeypatch):
 def _of_transposition(monkeypatch):
     """Of two cotangents the second is kept."""
 
-    def wrong(ct: list[Any], number: int, term: Any) -> None:
-        ct[number] = term
+    def wrong(self: Cotangents, value: int, term: Any) -> None:
+        self._terms[value] = [term]
 
-    monkeypatch.setattr(transpose, "_accumulate", wrong)
+    monkeypatch.setattr(Cotangents, "add", wrong)
 
 
 PASSES = {
