@@ -1,9 +1,9 @@
 """Time from a Python function to its first result, process warm, nothing cached: tracing, derivative, compilation, run.
 
 Run: ``python benchmarks/compile_time.py``. Every round compiles new functions, with another constant in each, so that
-no cache knows the program, and none from an earlier run. Prints medians beside JAX in the same run, last the sum over
-the programs of ``programs.py``; budgets: 30 ms for the functions of the tutorials, 150 ms for the training step of
-``examples/demo.py``.
+no cache knows the program, and none from an earlier run. Prints medians beside JAX in the same run, then the sum over
+the programs of ``programs.py``, and the share that each of our stages has in it. Budgets: 30 ms for the functions of
+the tutorials, 150 ms for the training step of ``examples/demo.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from programs import PROGRAMS  # first: it says to all libraries how many threads they have
+from first_call import stage_times
 from timing import versions
 
 import random
@@ -109,6 +110,19 @@ def main():
         if title in names:
             totals = {name: total + medians[name] for name, total in totals.items()}
     show("sum over programs.py", totals)
+    show_stages()
+
+
+def show_stages():
+    """What each stage has of the sum: the least of several rounds, program by program."""
+    total = dict.fromkeys(stage_times(lambda x: x * x, 1.0)[0], 0.0)
+    for program in PROGRAMS:
+        f, args = program(gnp)
+        rounds = [stage_times(scaled(f, 1 + k), *args)[0] for k in range(4)]
+        for stage in total:
+            total[stage] += min(times[stage] for times in rounds)
+    whole = sum(total.values())
+    print("of it: " + ", ".join(f"{stage} {100 * t / whole:.0f} %" for stage, t in total.items()))
 
 
 def show(title, times):

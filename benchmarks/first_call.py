@@ -90,19 +90,19 @@ def runge_kutta(steps):
     return loss
 
 
-def stage_times(steps):
-    """Milliseconds of CPU of each stage of a first call, for one step of RK4, and the number of equations compiled."""
+def stage_times(f, *args):
+    """Milliseconds of CPU of each stage of a first call of value and gradient, and the number of equations compiled."""
     times = {}
 
     def timed(stage, f, *args, **options):
         start = time.process_time()
         result = f(*args, **options)
-        times[stage] = 1e3 * (time.process_time() - start) / steps
+        times[stage] = 1e3 * (time.process_time() - start)
         return result
 
     with paused():
-        traced = timed("trace", graphad.make_graph(runge_kutta(steps)), np.array([1.5, 1.0, 3.0, 1.0]))
-        graph = timed("differentiate", gradient, traced, (True,)).graph
+        traced = timed("trace", graphad.make_graph(f), *args)
+        graph = timed("differentiate", gradient, traced, (True, *[False] * (len(args) - 1))).graph
         timed("key on disk", encode, graph)
         simple = timed("simplify", applied, graph, default_pipeline())
         program = timed("lower", lower, simple).program
@@ -113,8 +113,10 @@ def stage_times(steps):
 
 def unrolled():
     print("\nvalue and gradient of RK4, ms a step" + "".join(f"{n:8} steps      " for n in UNROLLED))
-    stage_times(20)
-    rows, equations = zip(*[stage_times(n) for n in UNROLLED], strict=True)
+    rates = np.array([1.5, 1.0, 3.0, 1.0])
+    stage_times(runge_kutta(20), rates)
+    columns, equations = zip(*[stage_times(runge_kutta(n), rates) for n in UNROLLED], strict=True)
+    rows = [{stage: t / n for stage, t in times.items()} for times, n in zip(columns, UNROLLED, strict=True)]
     totals = [sum(times.values()) for times in rows]
     for stage in rows[0]:
         shares = zip([times[stage] for times in rows], totals, strict=True)

@@ -16,22 +16,16 @@ from typing import Final
 
 from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.definitions import ConstantValue, CutPiece, FlatProgram, MapValue, PiecesValue, ViewValue
-from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
+from graphad.backends.lower.scalars import ACCUMULATORS, SCAN_STEPS, Template, identity_of, template
 from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
-from graphad.ir.lowering import AffineDim, Lowering, Pieces, Reduce, Reshape, Scalar, View, parse_scalar
+from graphad.ir.lowering import AffineDim, Lowering, Pieces, Reduce, Reshape, View
 from graphad.ir.types import Aval, Literal, aval
 
 #: Arrays of more elements stay arrays.
 LIMIT: Final = 4
 #: What all elements of one equation may cost (in additions, see `scalars`): above that, a loop of vectors is better.
 _COST: Final = 16
-_COMBINE: Final[dict[str, Scalar]] = {
-    "sum": parse_scalar("{0} + {1}"),
-    "prod": parse_scalar("{0} * {1}"),
-    "max": parse_scalar("maximum({0}, {1})"),
-    "min": parse_scalar("minimum({0}, {1})"),
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -60,8 +54,7 @@ class ScalarReplacement:
         while type(value) is int:
             definition = values[value]
             if type(definition) is ViewValue:
-                at = tuple([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in definition.dims])
-                value = definition.operand
+                value, at = definition.operand, _seen(definition.dims, at)
             elif type(definition) is ConstantValue:
                 return definition.literal
             elif not at:
@@ -157,10 +150,7 @@ class ScalarReplacement:
         if out.size > LIMIT:
             return None
         shape, atoms = elements.aval.shape, elements.atoms
-        chosen = [
-            atoms[_position([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in dims], shape)]
-            for at in _places(out.shape)
-        ]
+        chosen = [atoms[_position(_seen(dims, at), shape)] for at in _places(out.shape)]
         return Elements(out, tuple(chosen), loc) if out.shape else chosen[0]
 
     @staticmethod
@@ -169,7 +159,7 @@ class ScalarReplacement:
 
     def reduce(self, combine: str, axes: Shape, elements: Elements, out: Aval, loc: Loc) -> Value | None:
         """``elements`` combined over ``axes`` in order; None for combinations that are not arithmetic."""
-        scalar, dtype = _COMBINE.get(combine), out.dtype
+        scalar, dtype = SCAN_STEPS.get(combine), out.dtype
         if scalar is None or dtype in ACCUMULATORS:
             return None
         step, one = template(scalar, (dtype, dtype), dtype), aval((), dtype)
@@ -186,6 +176,11 @@ class ScalarReplacement:
 def _places(shape: Shape) -> list[Shape]:
     """All coordinates of an array of ``shape``, in row-major order."""
     return list(product(*map(range, shape)))
+
+
+def _seen(dims: Sequence[AffineDim], at: Shape) -> Shape:
+    """Where in a view's operand the element at ``at`` of the view lies."""
+    return tuple([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in dims])
 
 
 def _position(at: Sequence[int], shape: Shape) -> int:
