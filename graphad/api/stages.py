@@ -143,13 +143,15 @@ def run_graph(graph: Graph, arrays: Sequence[NDArray]) -> list[NDArray]:
 
 
 def _run_region(eqn: Eqn, _loc: Loc, values: list[Any]) -> Sequence[Any]:
-    region = eqn.regions[0]
     if eqn.primitive is jit and not config.disable_jit:
+        region = eqn.regions[0]
         arrays = [np.asarray(v, a.dtype.numpy) for v, a in zip(values, region.in_avals, strict=True)]
         found = compiled(region)
         # What is not finite here is looked for in the results of the whole, from where it can be followed further up.
         return found.executable(*arrays) if isinstance(found, Watched) else found(*arrays)
-    return evaluate(region, values, _run_region, _on_effect)
+    rules = eqn.primitive.region_rules
+    assert rules is not None, "it has regions"
+    return rules.evaluate(eqn, values, lambda graph, xs: evaluate(graph, xs, _run_region, _on_effect))
 
 
 def _on_effect(eqn: Eqn, _loc: Loc, values: list[Any]) -> None:

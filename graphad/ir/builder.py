@@ -145,6 +145,17 @@ class Builder:
                 self.table[primitive, inputs, params, regions] = outputs
         return others
 
+    def dependent(self, values: Sequence[Atom]) -> bytearray:
+        """Marks of ``values`` and of all that depends on them."""
+        marks = bytearray(len(self.avals))
+        for a in values:
+            marks[a] = 1  # type: ignore[index]
+        for _, inputs, _, outputs, _ in self.eqns:
+            if any([type(a) is int and marks[a] for a in inputs]):
+                for o in outputs:
+                    marks[o] = 1
+        return marks
+
     def close(
         self,
         outputs: Sequence[Atom],

@@ -33,7 +33,7 @@ def evaluate(
     args
         One array per input, of the input's shape and dtype.
     run_region
-        Runs an equation with regions (``api`` compiles them); by default its first region is interpreted in place.
+        Runs an equation with regions (``api`` compiles them); by default its regions are interpreted in place.
     on_effect
         Called with each effectful equation and its operand values; by default effects do nothing.
 
@@ -42,6 +42,10 @@ def evaluate(
     list of numpy.ndarray
         One per output.
     """
+
+    def run(region: Graph, values: Sequence[Any]) -> list[Array]:
+        return evaluate(region, values, None, on_effect)
+
     env: list[Any] = [*args, *([None] * (len(graph.avals) - graph.n_inputs))]
     avals = graph.avals
     with np.errstate(all="ignore"):
@@ -52,7 +56,7 @@ def evaluate(
                 if run_region is not None:
                     results: Any = run_region(eqn, graph.locs[k], values)
                 else:
-                    results = evaluate(regions[0], values, run_region, on_effect)
+                    results = primitive.region_rules.evaluate(eqn, values, run)  # type: ignore[union-attr]
             elif primitive.effect:
                 if on_effect is not None:
                     on_effect(eqn, graph.locs[k], values)

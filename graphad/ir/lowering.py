@@ -224,11 +224,38 @@ class Inline(Frozen):
     """A region that lowers as its body in place."""
 
 
+class Repeat(Frozen):
+    """A region that runs ``length`` times; see the primitive ``scan``."""
+
+    length: int
+    reverse: bool
+    n_consts: int
+    n_carry: int
+
+
+class While(Frozen):
+    """Two regions, of which the second runs as long as the first says so; see the primitive ``while``."""
+
+    n_test_consts: int
+    n_body_consts: int
+
+
+class Counted(Frozen):
+    """A region with loops of a length known only when it runs; see the primitive ``counted``."""
+
+
+class Branch(Frozen):
+    """Regions of which one runs; see the primitive ``cond``."""
+
+    n_chosen: int
+    n_own: tuple[int, ...]
+
+
 class Effect(Frozen):
     """Neither a value nor a loop: the program's frame deals with it (guards exit early, prints happen on the host)."""
 
 
 Lowering = (
     Map | View | Reshape | Iota | Pieces | Reduce | Window | Scan | Contract | Convolve
-    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Effect
+    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Repeat | While | Counted | Branch | Effect
 )  # fmt: skip

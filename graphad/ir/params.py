@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from graphad.ir.types import DTYPES, Aval, DType, Literal, aval, format_literal, parse_literal
+from graphad.ir.types import DTYPES, EXTENT, Aval, DType, Literal, aval, format_literal, parse_literal
 
 
 class ParamKind(NamedTuple):
@@ -37,7 +37,11 @@ def _python(text: str, _rules: Mapping[str, Any]) -> Any:
 
 
 def _compact(x: Any) -> str:
-    return repr(x).replace(", ", ",")
+    return repr(x).replace(", ", ",").replace(str(EXTENT), "n")
+
+
+def _sizes(text: str, _rules: Mapping[str, Any]) -> Any:
+    return ast.literal_eval(text.replace("n", str(EXTENT)))
 
 
 def parse_aval(text: str) -> Aval:
@@ -45,7 +49,7 @@ def parse_aval(text: str) -> Aval:
     name, bracket, dims = text.strip().partition("[")
     if name not in DTYPES or not bracket or not dims.endswith("]"):
         raise ValueError(f"{text!r} is not a type; write e.g. f32[3,4], with one of {', '.join(DTYPES)}")
-    shape = tuple([int(d) for d in dims[:-1].split(",") if d.strip()])
+    shape = tuple([EXTENT if d.strip() == "n" else int(d) for d in dims[:-1].split(",") if d.strip()])
     if math.prod([max(n, 1) for n in shape]) >= 2**63:
         raise ValueError(f"{text} is no type: an array has fewer than 2**63 elements")
     return aval(shape, DTYPES[name])
@@ -63,10 +67,10 @@ def _rule_from(text: str, rules: Mapping[str, Any]) -> Any:
     return rules[name]
 
 
-INT: Final = ParamKind("int", _is_int, repr, _python)
+INT: Final = ParamKind("int", _is_int, _compact, _sizes)
 BOOL: Final = ParamKind("bool", lambda x: type(x) is bool, repr, _python)
 STR: Final = ParamKind("str", lambda x: type(x) is str, repr, _python)
-INTS: Final = ParamKind("ints", _is_ints, _compact, _python)
+INTS: Final = ParamKind("ints", _is_ints, _compact, _sizes)
 NESTED: Final = ParamKind("tuple of ints", _is_nested, _compact, _python)
 DTYPE: Final = ParamKind(
     "dtype", lambda x: type(x) is DType, lambda d: d.name, lambda t, _: DTYPES[t.strip()], lambda d: d.name

@@ -16,8 +16,8 @@ from graphad.ir.types import DTYPES, Aval, Literal, parse_literal
 
 _STRING: Final = r"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\""
 _GRAPH: Final = re.compile(r"graph\s*@([\w.<>-]+)\s*\(\s*")
-_TYPED: Final = re.compile(r"(%\w+)\s*:\s*(\w+\[[\d,\s]*\])\s*")
-_OUTPUT: Final = re.compile(r"(weak\s+)?(\w+\[[\d,\s]*\])\s*")
+_TYPED: Final = re.compile(r"(%\w+)\s*:\s*(\w+\[[\dn,\s]*\])\s*")
+_OUTPUT: Final = re.compile(r"(weak\s+)?(\w+\[[\dn,\s]*\])\s*")
 _ARROW: Final = re.compile(r"->\s*\(\s*")
 _OPEN: Final = re.compile(r"\{\s*")
 _CLOSE: Final = re.compile(r"\)\s*")

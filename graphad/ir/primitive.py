@@ -41,12 +41,20 @@ class SampleMaker(Protocol):
     def __call__(self, rng: np.random.Generator, dtype: DType) -> Iterator[Sample]: ...
 
 
+def _run_first(eqn: Any, values: Any, run: Callable[..., Any]) -> Any:
+    return run(eqn.regions[0], values)
+
+
 class RegionRules(NamedTuple):
-    """How a primitive with regions goes through the transforms; see `graphad.primitives.control`."""
+    """How a primitive with regions goes through the transforms, and is evaluated; see `graphad.primitives.control`.
+
+    ``evaluate(eqn, values, run)`` gives the results, where ``run(region, values)`` evaluates a region.
+    """
 
     linearize: Callable[..., Any]
     transpose: Callable[..., Any] | None
     batch: Callable[..., Any]
+    evaluate: Callable[..., Any] = _run_first
 
 
 PRIMITIVES: Final[dict[str, Primitive]] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 from typing import Literal as OneOf
 from weakref import WeakValueDictionary
@@ -114,6 +115,11 @@ class ValueWantedError(TypeError):
     """A rule computes with an operand of which it is given the type alone: one that is to be transposed."""
 
 
+#: Stands for the length of a loop that is known only when it runs, in shapes and params inside a ``counted`` equation.
+#: It is a number that no array has as an extent; text writes it ``n``.
+EXTENT: Final = 1 << 40
+
+
 class Aval:
     """Abstract value: a shape and a dtype. Make one with `aval`, which interns."""
 
@@ -126,7 +132,7 @@ class Aval:
     is_float: bool
 
     def __repr__(self) -> str:
-        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+        return f"{self.dtype.name}[{','.join(['n' if d == EXTENT else str(d) for d in self.shape])}]"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (aval, (self.shape, self.dtype))
@@ -158,7 +164,7 @@ def aval(shape: tuple[int, ...], dtype: DType) -> Aval:
         if found is None:
             found = Aval()
             found.shape, found.dtype, found.ndim = shape, dtype, len(shape)
-            found.size = int(np.prod(shape, dtype=np.int64)) if shape else 1
+            found.size = prod(shape)
             found.is_float = dtype.is_float
             _avals[key] = found
         _recent_avals[key] = found

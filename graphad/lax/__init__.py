@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
-import typing as _t
-
 from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
+from graphad.lax._control_flow import associative_scan as associative_scan
+from graphad.lax._control_flow import cond as cond
+from graphad.lax._control_flow import fori_loop as fori_loop
+from graphad.lax._control_flow import map as map
+from graphad.lax._control_flow import scan as scan
+from graphad.lax._control_flow import switch as switch
+from graphad.lax._control_flow import while_loop as while_loop
 from graphad.lax._convolution import ConvDimensionNumbers as ConvDimensionNumbers
 from graphad.lax._convolution import conv as conv
 from graphad.lax._convolution import conv_dimension_numbers as conv_dimension_numbers
@@ -117,24 +122,5 @@ from graphad.lax._structural import transpose as transpose
 from graphad.lax._windows import reduce_window as reduce_window
 from graphad.numpy import expand_dims as expand_dims
 from graphad.numpy import squeeze as squeeze
-from graphad.trace import source as _source
-
-_LATER = {
-    "cond": "Write a Python if on a value that is known or guarded, or graphad.numpy.where for both branches at once.",
-    "switch": "Write Python's if/elif, or graphad.numpy.select.",
-    "scan": "Write a Python for loop: it is traced turn by turn.",
-    "while_loop": "Write a Python while loop: it is traced turn by turn, guarded by its condition.",
-    "fori_loop": "Write a Python for loop: it is traced turn by turn.",
-    "map": "Write graphad.vmap.",
-}
-
-
-if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
-
-    def __getattr__(name: str) -> _t.NoReturn:
-        if name in _LATER:
-            raise AttributeError(f"{_source.where()}graphad.lax.{name} is not there yet. {_LATER[name]}")
-        raise AttributeError(f"module 'graphad.lax' has no attribute {name!r}")
-
 
 __dir__ = _listing(globals())

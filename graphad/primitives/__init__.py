@@ -11,6 +11,7 @@ from graphad.ir.primitive import PRIMITIVES, Primitive
 from graphad.primitives import arithmetic as arithmetic
 from graphad.primitives import cast as cast
 from graphad.primitives import comparison as comparison
+from graphad.primitives import cond as cond
 from graphad.primitives import contract as contract
 from graphad.primitives import control as control
 from graphad.primitives import convolution as convolution
@@ -23,9 +24,11 @@ from graphad.primitives import indexing as indexing
 from graphad.primitives import layout as layout
 from graphad.primitives import random as random
 from graphad.primitives import reduce as reduce
+from graphad.primitives import scan as scan
 from graphad.primitives import shape as shape
 from graphad.primitives import sorting as sorting
 from graphad.primitives import transcendental as transcendental
+from graphad.primitives import while_loop as while_loop
 from graphad.primitives import windows as windows
 
 #: The primitives of graphad itself, and the lowerings they came with: their names say what is compiled for them.

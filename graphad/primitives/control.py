@@ -16,7 +16,10 @@ from graphad.ir.params import STR
 from graphad.ir.primitive import Primitive, RegionRules
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType
+from graphad.primitives.layout import repeat_leading
 
+Marks = tuple[bool, ...]
+Run = Callable[[Graph, Sequence[Any]], Sequence[Any]]
 Tangents = Sequence[Ref | None]
 
 
@@ -24,13 +27,35 @@ Tangents = Sequence[Ref | None]
 # What regions have in common
 
 
+def check_region(name: str, operands: Sequence[OperandType], region: Graph) -> None:
+    """Check that a region takes operands of these types."""
+    wanted = region.in_avals
+    if tuple([(x.shape, x.dtype) for x in operands]) != tuple([(a.shape, a.dtype) for a in wanted]):
+        raise TypeError(f"the region of {name} takes {wanted}, but its operands are {tuple(operands)}")
+
+
 def region_type(*operands: OperandType, regions: tuple[Graph, ...], **_params: Any) -> tuple[Aval, ...]:
-    """The type rule of every primitive with a region."""
-    wanted = regions[0].in_avals
-    got = tuple([(x.shape, x.dtype) for x in operands])
-    if got != tuple([(a.shape, a.dtype) for a in wanted]):
-        raise TypeError(f"the region takes {wanted}, but the operands are {operands}")
+    """The type rule of primitives that run their first region once."""
+    check_region("the equation", operands, regions[0])
     return regions[0].out_avals
+
+
+def only(region: Graph, outputs: Sequence[Atom]) -> Graph:
+    """``region`` with values of its own as outputs."""
+    builder = Builder()
+    numbers = [builder.input(a) for a in region.in_avals]
+    wanted = Graph(region.avals, region.n_inputs, region.eqns, tuple(outputs), None, region.locs, region.name)
+    return builder.close(builder.inline(wanted, numbers), name=region.name)
+
+
+def batched_outputs(graph: Graph, batched: Sequence[bool], wanted: Sequence[bool], size: int) -> Graph:
+    """``graph``, whose outputs marked in ``batched`` have a batch axis, with one for all that are ``wanted`` so."""
+    if tuple(batched) == tuple(wanted):
+        return graph
+    builder = Builder()
+    outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
+    outs = [repeat_leading(x, size) if w and not b else x for x, w, b in zip(outs, wanted, batched, strict=True)]
+    return builder.close(atoms_of(outs), graph.weak, name=graph.name)
 
 
 def slim_region(region: Graph, live: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:
@@ -73,7 +98,7 @@ def spread(builder: Builder, numbers: Sequence[Atom], nonzero: Sequence[bool]) -
 
 
 def _transpose_region(
-    builder: Builder, eqn: Eqn, operands: Sequence[Ref | Aval], cts: Tangents, transposed: Callable[..., Any]
+    builder: Builder, eqn: Eqn, operands: Sequence[Ref | Aval], cts: Tangents, transposed: Callable[..., Any], _: Any
 ) -> list[Ref | None]:
     linear = tuple([type(x) is Aval for x in operands])
     graph, nonzero = transposed(eqn.regions[0], linear, tuple([c is not None for c in cts]))

@@ -193,7 +193,7 @@ def _linearize_custom_lin(
 
 
 def _transpose_custom_lin(
-    builder: Builder, eqn: Eqn, operands: Sequence[Ref | Aval], cts: Tangents, _: Any
+    builder: Builder, eqn: Eqn, operands: Sequence[Ref | Aval], cts: Tangents, *_: Any
 ) -> list[Ref | None]:
     rule, n_residuals, in_avals, out_avals = eqn.params
     residuals = [x for x in operands[:n_residuals] if type(x) is Ref]

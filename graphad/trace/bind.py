@@ -115,6 +115,7 @@ def trace_function(
     examples: bool = True,
     primal: tuple[Sequence[Any], dict[int, Any], bool] | None = None,
     beside: Sequence[Any] = (),
+    loop: str = "",
 ) -> Traced:
     """Run ``call`` on tracers in place of ``leaves``, and close the recorded equations into a graph.
 
@@ -137,8 +138,11 @@ def trace_function(
         their values are known.
     beside
         Leaves that ``call`` is handed untransformed, beside its arguments.
+    loop
+        What the graph is the body of, of a loop or a branch: for the error where its arguments decide a Python branch.
     """
     trace = Trace(name, region, path)
+    trace.loop = loop
     trace.handed = {id(x._value) for x in beside if type(x) is Array and not x.ndim}
     specs = [type_of(x) for x in leaves]
     sources = [_source(x) if examples else NO_EXAMPLE for x in leaves]

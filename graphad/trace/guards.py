@@ -103,6 +103,14 @@ _REMEDIES: Final[dict[type, tuple[str, str]]] = {
 def _no_example(x: Ref, kind: type) -> TracerBoolError:
     loc = user_loc(2)
     what, remedy = _REMEDIES[kind]
+    loop = next((t.loop for t in reversed(state.stack) if t.loop), "")
+    if loop:
+        instead = "lambda: a, lambda: b) in place of `if condition: a; else: b`"
+        return TracerBoolError(
+            f"{where(loc)}Python {what} a value of type {x.aval} in a body of {loop}, where it is not known: the body is "
+            f"traced once, and runs with other values in each turn or call.{quoted(loc)}Write "
+            f"graphad.lax.cond(condition, {instead}, or graphad.numpy.where(condition, a, b)."
+        )
     return TracerBoolError(
         f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs along the batch axis "
         f"of a vmap or between the uses of a custom rule, or its type alone was given."

@@ -105,6 +105,8 @@ class Trace(Builder):
         Of the outermost trace: NumPy arrays that the function has used, by identity, and their snapshots.
     is_rule
         The graph is a custom rule's, without inputs for arrays of its own: small ones become literals.
+    loop
+        The function of `graphad.lax` of which the graph is a body, if it is one.
     branched
         `bool` or `int` was answered from an example: the graph may differ for other arguments.
     exact
@@ -116,7 +118,7 @@ class Trace(Builder):
 
     __slots__ = (
         "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards",
-        "handed", "is_rule", "n_arguments", "name", "next_warning", "observed", "path", "region", "sites", "turns",
+        "handed", "is_rule", "loop", "n_arguments", "name", "next_warning", "observed", "path", "region", "sites", "turns",
         "varying",
     )  # fmt: skip
 
@@ -128,6 +130,7 @@ class Trace(Builder):
         self.branched = False
         self.handed: set[int] = set()
         self.is_rule = False
+        self.loop = ""
         self.n_arguments = 0
         self.captures: dict[Any, Capture] = {}
         self.constants: dict[int, tuple[NDArray, Array]] = {}
@@ -293,7 +296,9 @@ class Trace(Builder):
             return
         varies = any([self.varying[a] for a in inputs if type(a) is int])
         if regions:
-            results: Any = evaluate(regions[0], [np.asarray(v) for v in values])
+            rules = primitive.region_rules
+            assert rules is not None, "it has regions"
+            results: Any = rules.evaluate(self.eqns[k], [np.asarray(v) for v in values], evaluate)
         else:
             with np.errstate(all="ignore"):
                 results = primitive.evaluate(tuple(values), params)

@@ -137,13 +137,7 @@ def split(joint: Joint, weak: Sequence[bool] | None = None, name: str = "main") 
     """Split the joint graph into the primal one and the linear one; the values that cross are the residuals."""
     builder, n_primals, primals, tangents = joint
     n = len(builder.avals)
-    depends = bytearray(n)
-    for i in builder.inputs[n_primals:]:
-        depends[i] = 1
-    for _, inputs, _, outputs, _ in builder.eqns:
-        if any([type(a) is int and depends[a] for a in inputs]):
-            for o in outputs:
-                depends[o] = 1
+    depends = builder.dependent(builder.inputs[n_primals:])
     results = [t for t in tangents if t is not None]
     linear_eqns, residuals = _linear_part(builder, results, depends)
 
@@ -218,3 +212,27 @@ def jvp_graph(graph: Graph, mask: tuple[bool, ...]) -> tuple[Graph, tuple[bool, 
 def linearized(graph: Graph, mask: tuple[bool, ...]) -> Split:
     """`linearize` and `split`, memoised."""
     return graph.memoize(("linearized", mask), lambda: split(linearize(graph, mask), graph.weak, graph.name))
+
+
+def parted(graph: Graph, linear: tuple[bool, ...]) -> Split:
+    """``graph`` split by dependence on the inputs marked ``linear``, memoised.
+
+    ``primal`` takes the other inputs and gives the outputs that do not depend on the marked ones, then residuals;
+    ``linear`` takes residuals and the marked inputs, and gives the outputs that do, which are those marked ``nonzero``.
+    """
+
+    def make() -> Split:
+        builder = Builder()
+        numbers: list[Atom] = [0] * graph.n_inputs
+        for wanted in (False, True):
+            for i, is_linear in enumerate(linear):
+                if is_linear is wanted:
+                    numbers[i] = builder.input(graph.avals[i])
+        outs = builder.inline(graph, numbers)
+        depends = builder.dependent([numbers[i] for i, is_linear in enumerate(linear) if is_linear])
+        marks = [type(a) is int and bool(depends[a]) for a in outs]
+        known = [a for a, m in zip(outs, marks, strict=True) if not m]
+        tangents = [a if m else None for a, m in zip(outs, marks, strict=True)]
+        return split(Joint(builder, linear.count(False), known, tangents), name=graph.name)
+
+    return graph.memoize(("parted", linear), make)

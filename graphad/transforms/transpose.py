@@ -16,6 +16,7 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, ValueWantedError
 from graphad.transforms.cotangents import Cotangents
+from graphad.transforms.linearize import parted
 from graphad.transforms.rules import checked, raised, reads_itself, rule_error
 
 
@@ -88,7 +89,7 @@ def _transpose_eqn(
         rule = primitive.region_rules.transpose
         if rule is None:
             raise _not_linear(eqn, loc)
-        return rule(builder, eqn, operands, cts, transposed)
+        return rule(builder, eqn, operands, cts, transposed, parted)
     rule = primitive.transpose
     if rule is None:
         raise _not_linear(eqn, loc)
