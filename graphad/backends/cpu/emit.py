@@ -17,11 +17,24 @@ from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
+from graphad.backends.loops.ir import (
+    Copy,
+    Gemm,
+    GuardStep,
+    KernelCall,
+    KernelProgram,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+    Step,
+    every_step,
+    mapped_steps,
+)
 from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
+from graphad.ir.types import b1
 
 #: Programs of more statements are compiled without the code generator's optimisations.
 QUICK = 4000
@@ -61,8 +74,8 @@ def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one
     one_blas_thread
         Whether products that do not gain by several threads of BLAS are kept to one.
     """
-    steps = [as_loops(s) if isinstance(s, Gemm) and _is_thin(s) else s for s in program.steps]
-    return _Emitter(replace(program, steps=tuple(steps)), lanes_bytes, comments, one_blas_thread).run()
+    steps = mapped_steps(program.steps, lambda s: as_loops(s) if isinstance(s, Gemm) and _is_thin(s) else s)
+    return _Emitter(replace(program, steps=steps), lanes_bytes, comments, one_blas_thread).run()
 
 
 def _is_thin(g: Gemm) -> bool:
@@ -85,6 +98,8 @@ class _Emitter:
         self.code = Code()
         self.calls = Calls(self.code)
         self.nests = NestEmitter(self.code, native, self.buffers, self.pointers, comments)
+        self.one_blas_thread = one_blas_thread
+        self.depth = 0  # of steps that run several times
         limited = [s for s in program.steps if one_blas_thread and isinstance(s, Gemm) and threads.needs_one(s)]
         self.to_limit = len(limited)  # products to come that are kept to one thread
         self.is_limited = False  # whether BLAS is kept to one thread here
@@ -98,20 +113,26 @@ class _Emitter:
         head = [f"; {b.role} {b.name}: {b.dtype.name}[{b.size}]" for b in self.program.buffers] if self.comments else []
         head += [*self.calls.globals, *self.code.declarations, *self.code.functions]
         text = "\n".join([*head, f"define i64 @{name}(ptr %T) nounwind {{", "entry:", *self.code.lines, "}", ""])
-        size = sum(1 for step in self.program.steps if isinstance(step, LoopNest) for _ in walk(step.body))
-        return Emitted(text, name, tuple(self.calls.externals), self.arena.size, 0 if size > QUICK else 1)
+        return Emitted(text, name, tuple(self.calls.externals), self.arena.size, self.effort())
+
+    def effort(self) -> int:
+        """The level of the code generator: none for long straight-line code, but for what runs many times some."""
+        nests = [s for s in every_step(self.program.steps) if isinstance(s, LoopNest)]
+        size = sum(1 for nest in nests for _ in walk(nest.body))
+        return 0 if size > QUICK else 1
 
     def prologue(self) -> None:
         """Read the table of pointers."""
-        table = [b.name for b in self.program.buffers if b.role != "temporary"]
+        table = [b.name for b in self.program.buffers if b.role in ("input", "output")]
         for position, name in enumerate(table):
             self.pointers[name] = self._from_table(position, name)
         if self.arena.offsets:
             arena = self._from_table(len(table), "arena")
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
-        routines = dict.fromkeys(_routine(s) for s in self.program.steps if isinstance(s, (Gemm, KernelCall)))
-        if self.to_limit:
+        steps = list(every_step(self.program.steps))
+        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, KernelCall)))
+        if self.to_limit or any([isinstance(s, Gemm) and threads.needs_one(s) for s in steps if self.one_blas_thread]):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
@@ -139,6 +160,87 @@ class _Emitter:
                     self.calls.copy(self.pointers[target], self.pointers[source], size)
             case GuardStep():
                 self.guard(step)
+            case Repeat():
+                self.repeat(step)
+            case RepeatWhile():
+                self.repeat_while(step)
+
+    def repeat(self, step: Repeat) -> None:
+        """Steps in a loop; the pointers of buffers that trade places are carried."""
+        if not step.extent:
+            return
+        names = [name for pair in step.swaps for name in pair]
+
+        def body(at: str, carried: list[str]) -> list[str]:
+            if step.reverse:
+                at = self.code.let(f"sub nsw i64 {step.extent - 1}, {at}", "back")
+            for w in step.windows:
+                size = self.buffers[w.name].dtype.bits // 8
+                offset = self.code.let(f"mul nsw i64 {at}, {w.stride * size}", "offset")
+                if w.offset:
+                    offset = self.code.let(f"add nsw i64 {offset}, {w.offset * size}", "offset")
+                pointer = self.pointers[w.buffer]
+                self.pointers[w.name] = self.code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}", w.name)
+            return self.turn(step, names, carried)
+
+        self.enter(step)
+        initial = [self.pointers[name] for name in names]
+        last = self.nests.repeat(str(step.extent), step.var, ["ptr"] * len(names), initial, body)
+        self.leave(names, last)
+
+    def repeat_while(self, step: RepeatWhile) -> None:
+        code = self.code
+        names = [name for pair in step.swaps for name in pair]
+        self.enter(step)
+        before, head, inside, after = code.block, *map(code.fresh, ("test", "turn", "after"))
+        code.do(f"br label %{head}")
+        code.start(head)
+        phis = len(code.lines)
+        carried = ["%" + code.fresh("place") for _ in names]
+        seen = self.nests.access.load_one(Place(self.pointers[step.condition], "0", 0), b1, "seen")
+        code.do(f"br i1 {seen}, label %{inside}, label %{after}")
+        code.start(inside)
+        initial = [self.pointers[name] for name in names]
+        following = self.turn(step, names, carried)
+        code.do(f"br label %{after if step.once else head}")
+        end = code.block
+        rows = list(zip(carried, initial, following, strict=True))
+        if step.once:
+            code.lines[phis:phis] = [f"  {name} = phi ptr [ {first}, %{before} ]" for name, first, _ in rows]
+            code.start(after)
+            last = ["%" + code.fresh("place") for _ in names]
+            for (name, _, then), final in zip(rows, last, strict=True):
+                code.do(f"{final} = phi ptr [ {name}, %{head} ], [ {then}, %{end} ]")
+            carried = last
+        else:
+            code.lines[phis:phis] = [
+                f"  {name} = phi ptr [ {first}, %{before} ], [ {then}, %{end} ]" for name, first, then in rows
+            ]
+            code.start(after)
+        self.leave(names, carried)
+
+    def turn(self, step: Repeat | RepeatWhile, names: list[str], carried: list[str]) -> list[str]:
+        """The steps once; the pointers for the next turn."""
+        self.pointers.update(zip(names, carried, strict=True))
+        outer, self.nests.scope = self.nests.scope, dict(self.nests.scope)
+        for inner in step.body:
+            self.step(inner)
+        self.nests.scope = outer
+        swapped = {a: b for pair in step.swaps for a, b in (pair, pair[::-1])}
+        return [self.pointers[swapped[name]] for name in names]
+
+    def enter(self, step: Repeat | RepeatWhile) -> None:
+        """Before steps that run several times: BLAS is kept to one thread if that is good for all its products."""
+        products = [s for s in every_step((step,)) if isinstance(s, Gemm)]
+        if not self.depth and self.one_blas_thread and any([threads.needs_one(g) for g in products]):
+            self.limit(not any([threads.gains_by_several(g) for g in products]))
+        self.depth += 1
+
+    def leave(self, names: list[str], pointers: list[str]) -> None:
+        self.depth -= 1
+        self.pointers.update(zip(names, pointers, strict=True))
+        if not self.depth and not self.to_limit:
+            self.limit(False)
 
     def cut(self) -> None:
         """Begin another basic block."""
@@ -162,10 +264,10 @@ class _Emitter:
         if 0 in (g.m, g.n, g.batch):
             return
         routine = _routine(g)
-        is_limited = self.to_limit > 0 and threads.needs_one(g)
+        is_limited = self.to_limit > 0 and threads.needs_one(g) and not self.depth
         if is_limited:
             self.limit(True)
-        elif threads.gains_by_several(g):
+        elif threads.gains_by_several(g) and not self.depth:
             self.limit(False)
         if g.batch == 1:
             self.calls.product(routine, g, self.pointers, None)
@@ -174,7 +276,7 @@ class _Emitter:
                 str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
             )
         self.to_limit -= is_limited
-        if not self.to_limit:
+        if not self.to_limit and not self.depth:
             self.limit(False)
 
     def limit(self, one: bool) -> None:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from graphad.backends.llvm.access import Access, Lanes, Place
 from graphad.backends.llvm.reduce import Accumulators, chunk_size
 from graphad.backends.llvm.scalar import Scalars, operand_text
-from graphad.backends.llvm.text import Code, Val, constant, element_type, offsets_text, register_type
+from graphad.backends.llvm.text import (
+    Code,
+    Val,
+    constant,
+    element_type,
+    lanes_of,
+    offsets_text,
+    register_type,
+    suffix,
+)
 from graphad.backends.loops.ir import (
     Buffer,
     Carry,
@@ -23,6 +32,7 @@ from graphad.backends.loops.ir import (
     Position,
     Statement,
     Store,
+    While,
     index_range,
     is_half,
     stride_of,
@@ -100,6 +110,8 @@ class NestEmitter:
                     self.position(s)
                 case Loop():
                     self.loop(s)
+                case While():
+                    self.while_loop(s)
 
     def operand(self, value: Operand, lanes: int) -> Val:
         """An operand in ``lanes`` lanes; uniform values are broadcast."""
@@ -227,6 +239,59 @@ class NestEmitter:
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
 
+    def while_loop(self, loop: While) -> None:
+        """In lanes, each of them keeps its carries once its condition is False."""
+        code, lanes = self.code, self.lanes.count
+        kinds = [register_type(c.dtype, lanes) for c in loop.carries]
+        at = [c.name for c in loop.carries].index(loop.condition)
+        carried = [self.operand(c.init, lanes).text for c in loop.carries]
+        if lanes > 1 and not self.lanes.whole:
+            carried[at] = code.let(f"and {kinds[at]} {carried[at]}, {self.lanes.mask}", "live")
+        before, head, inside, after = code.block, *map(code.fresh, ("test", "turn", "after"))
+        code.do(f"br label %{head}")
+        code.start(head)
+        phis = len(code.lines)
+        names = ["%" + code.fresh("carried") for _ in kinds]
+        code.do(f"br i1 {self.any(names[at], lanes)}, label %{inside}, label %{after}")
+        code.start(inside)
+        outer, self.scope = self.scope, dict(self.scope)
+        for c, name in zip(loop.carries, names, strict=True):
+            self.values[c.name] = Val(name, c.dtype, lanes)
+        self.statements(loop.body)
+        following = [self.operand(c.update, lanes).text for c in loop.carries]
+        if lanes > 1:
+            mask = f"{kinds[at]} {names[at]}"
+            following[at] = code.let(f"and {mask}, {following[at]}", "live")
+            following = [
+                new if k == at else code.let(f"select {mask}, {kind} {new}, {kind} {old}", "kept")
+                for k, (kind, new, old) in enumerate(zip(kinds, following, names, strict=True))
+            ]
+        self.scope = outer
+        code.do(f"br label %{after if loop.is_branch else head}")
+        rows = list(zip(kinds, names, carried, following, strict=True))
+        if loop.is_branch:
+            last = ["%" + code.fresh("carried") for _ in kinds]
+            code.lines[phis:phis] = [f"  {name} = phi {of} [ {first}, %{before} ]" for of, name, first, _ in rows]
+            end = code.block
+            code.start(after)
+            for (of, name, _, then), final in zip(rows, last, strict=True):
+                code.do(f"{final} = phi {of} [ {name}, %{head} ], [ {then}, %{end} ]")
+            names = last
+        else:
+            code.lines[phis:phis] = [
+                f"  {name} = phi {of} [ {first}, %{before} ], [ {then}, %{code.block} ]" for of, name, first, then in rows
+            ]
+            code.start(after)
+        for c, name in zip(loop.carries, names, strict=True):
+            self.values[c.name] = Val(name, c.dtype, lanes)
+
+    def any(self, mask: str, lanes: int) -> str:
+        """Whether a mask holds in some lane."""
+        if lanes == 1:
+            return mask
+        kind = lanes_of("i1", lanes)
+        return self.code.call(f"llvm.vector.reduce.or.{suffix('i1', lanes)}", "i1", [(kind, mask)], "some")
+
     def vector_loop(self, loop: Loop) -> None:
         """Blocks of lanes, then one masked tail; carries start at their identity."""
         count = self.width(loop, loop.extent)
@@ -279,7 +344,7 @@ class NestEmitter:
                     bits = max(bits, _register_bits(dtype))
                 case Load(buffer=buffer) | Store(buffer=buffer):
                     bits = max(bits, _register_bits(self.buffers[buffer].dtype))
-                case Loop(carries=carries):
+                case Loop(carries=carries) | While(carries=carries):
                     bits = max(bits, *(_register_bits(c.dtype) for c in carries), 8)
         return size, self.native * 8 // bits
 

@@ -5,12 +5,14 @@ Bounds of affine indices are checked by interval arithmetic; those of ``dynamic`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from graphad_kernels.bodies import BODIES
 
 from graphad.backends.loops.ir import (
     Buffer,
+    Carry,
     Copy,
     Gemm,
     GuardStep,
@@ -24,9 +26,12 @@ from graphad.backends.loops.ir import (
     Matrix,
     Operand,
     Position,
+    Repeat,
+    RepeatWhile,
     Statement,
     Step,
     Store,
+    While,
     buffers_read,
     buffers_written,
     index_range,
@@ -90,17 +95,20 @@ class _Checker:
 
     def run(self) -> None:
         roles = [b.role for b in self.program.buffers]
-        order = ["input", "output", "temporary"]
-        self.require(roles == sorted(roles, key=order.index), "buffers are listed inputs, outputs, temporaries")
+        order = ["input", "output", "temporary", "window"]
+        self.require(roles == sorted(roles, key=order.index), "buffers are listed inputs, outputs, temporaries, windows")
         self.require(len(self.buffers) == len(roles), "two buffers have one name")
         for buffer in self.program.buffers:
             self.require(buffer.name.isidentifier(), f"buffer name {buffer.name!r} is no identifier")
             self.require(buffer.size >= 0, f"buffer {buffer.name} has a negative size")
         self.require(self.program.name.isidentifier(), f"program name {self.program.name!r} is no identifier")
-        written: set[str] = set()
-        for step in self.program.steps:
+        self.steps(self.program.steps, set())
+
+    def steps(self, steps: Sequence[Step], written: set[str]) -> None:
+        """Steps in order; ``written`` are the buffers that hold something before them."""
+        for step in steps:
             self.here = step
-            self.step(step)
+            self.step(step, written)
             self.here = step
             fresh = buffers_written(step)
             for name in buffers_read(step):
@@ -108,8 +116,10 @@ class _Checker:
                 self.require(known or not self.buffers[name].size, f"{name} is read before anything is written to it")
             written |= fresh
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, written: set[str]) -> None:
         match step:
+            case Repeat() | RepeatWhile():
+                self.repeated(step, written)
             case LoopNest(body=body):
                 self.names, self.used = {}, set()
                 for statement in body:
@@ -126,6 +136,28 @@ class _Checker:
                 self.require(buffer.size > 0, f"guard on the empty buffer {name}")
                 self.require(buffer.dtype is expected.dtype, f"guard expects {expected.dtype} of {buffer.dtype}")
                 self.require(not buffer.dtype.is_float, "a guard's predicate is bool or integer")
+
+    def repeated(self, step: Repeat | RepeatWhile, written: set[str]) -> None:
+        """Steps that run several times: each window lies within its buffer, and what is swapped is alike."""
+        known = {a for a, _ in step.swaps}
+        if type(step) is Repeat:
+            self.require(step.extent >= 0, "steps repeated less than no times")
+            for w in step.windows:
+                seen, of = self.buffer(w.name), self.buffer(w.buffer)
+                self.require(seen.role == "window", f"{w.name} is no window")
+                self.require(seen.dtype is of.dtype, f"{w.name} sees {of.dtype} as {seen.dtype}")
+                ends = [w.offset + w.stride * t for t in (0, max(step.extent - 1, 0))]
+                within = min(ends) >= 0 and max(ends) + seen.size <= of.size
+                self.require(within or not step.extent, f"the window {w.name} leaves {w.buffer}")
+                known.add(w.name)
+        else:
+            condition = self.buffer(step.condition)
+            self.require(condition.dtype is b1 and condition.size == 1, f"{step.condition} is not one bool")
+        for a, b in step.swaps:
+            one, other = self.target(a), self.target(b)
+            self.require((one.size, one.dtype) == (other.size, other.dtype), f"{a} and {b} are not alike")
+            self.require(one.role == other.role == "temporary", f"{a} and {b} are no temporaries")
+        self.steps(step.body, written | known)
 
     def buffer(self, name: str) -> Buffer:
         found = self.buffers.get(name)
@@ -195,6 +227,8 @@ class _Checker:
                 self.require(mask is None or self.dtype(mask) is b1, f"mask {mask} is not bool")
             case Loop():
                 self.loop(s)
+            case While():
+                self.while_loop(s)
 
     def define(self, name: str, dtype: DType) -> None:
         self.require(name.isidentifier(), f"value name {name!r} is no identifier")
@@ -259,26 +293,40 @@ class _Checker:
         self.require(loop.extent >= 0, "a loop of negative extent")
         self.require(loop.var.isidentifier(), f"loop variable {loop.var!r} is no identifier")
         self.require(loop.var not in self.extents and loop.var not in self.used, f"{loop.var} is defined twice")
-        for c in loop.carries:
-            self.require(self.dtype(c.init) is c.dtype, f"{c.name} starts as {self.dtype(c.init)}, not {c.dtype}")
-            self.require(c.dtype.kind in _CARRY_KINDS[c.combine], f"no {c.combine} of {c.dtype}")
         if loop.vector:
             self.vector_rules(loop)
-        outer, outside = self.vector, dict(self.names)
+        outer = self.vector
         self.vector = loop if loop.vector else outer
         self.extents[loop.var] = loop.extent
-        for c in loop.carries:
+        self.carried(loop.carries, loop.body, loop)
+        del self.extents[loop.var]
+        self.vector = outer
+
+    def while_loop(self, loop: While) -> None:
+        carries = {c.name: c for c in loop.carries}
+        self.require(all(c.combine == "last" for c in loop.carries), "a while loop combines nothing")
+        self.require(loop.condition in carries, f"{loop.condition} is no carry of its loop")
+        self.require(carries[loop.condition].dtype is b1, f"{loop.condition} is not bool")
+        if self.vector is not None:
+            self.require(not any(isinstance(s, Store) for s in walk(loop.body)), "lanes store in a while loop")
+        self.carried(loop.carries, loop.body, loop)
+
+    def carried(self, carries: tuple[Carry, ...], body: tuple[Statement, ...], loop: Statement) -> None:
+        """The carries of a loop, and the body in which they are known."""
+        for c in carries:
+            self.require(self.dtype(c.init) is c.dtype, f"{c.name} starts as {self.dtype(c.init)}, not {c.dtype}")
+            self.require(c.dtype.kind in _CARRY_KINDS[c.combine], f"no {c.combine} of {c.dtype}")
+        outside = dict(self.names)
+        for c in carries:
             self.define(c.name, c.dtype)
             if c.combine != "last":  # its running value depends on the order of the iterations
                 del self.names[c.name]
-        for statement in loop.body:
+        for statement in body:
             self.statement(statement)
         self.here = loop
-        for c in loop.carries:
+        for c in carries:
             self.require(self.dtype(c.update) is c.dtype, f"{c.name} goes on as {self.dtype(c.update)}, not {c.dtype}")
-        del self.extents[loop.var]
-        self.vector = outer
-        self.names = outside | {c.name: c.dtype for c in loop.carries}
+        self.names = outside | {c.name: c.dtype for c in carries}
 
     def vector_rules(self, loop: Loop) -> None:
         self.require(self.vector is None, "a vector loop within a vector loop")

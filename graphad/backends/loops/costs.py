@@ -25,6 +25,9 @@ from graphad.backends.loops.ir import (
     Load,
     Loop,
     LoopNest,
+    Repeat,
+    RepeatWhile,
+    While,
     Matrix,
     Store,
 )
@@ -134,8 +137,24 @@ class Tally:
             case GuardStep(buffer=buffer):
                 self.reads.add(buffer, Index(), {})
                 return "guard"
+            case Repeat(extent=extent):
+                self.repeated(step, extent, {w.name: w.buffer for w in step.windows})
+                return f"repeat {extent}"
+            case RepeatWhile():
+                self.repeated(step, 1, {})
+                return "if" if step.once else "while"
             case _:
                 raise AssertionError(f"no step of a program: {step}")
+
+    def repeated(self, step: Any, times: int, windows: Mapping[str, str]) -> None:
+        """Count steps that run several times; what they look at through windows they go through whole."""
+        before = self.operations
+        for inner in step.body:
+            self.step(inner)
+        self.operations = before + times * (self.operations - before)
+        for name, buffer in windows.items():
+            self.reads.move(name, buffer)
+            self.writes.move(name, buffer)
 
     def statements(self, body: Iterable[Any], extents: Mapping[str, int]) -> None:
         """Count statements that stand in loops of these extents."""
@@ -147,6 +166,8 @@ class Tally:
         match s:
             case Loop(var=var, extent=extent, carries=carries, body=body):
                 self.loop(carries, body, {**extents, var: extent})
+            case While(body=body):  # as if it ran once: nobody knows how often it does
+                self.statements(body, extents)
             case Load(buffer=buffer, index=index, dynamic=dynamic):
                 self.reads.add(buffer, index, extents, anywhere=dynamic is not None)
             case Store(buffer=buffer, index=index, dynamic=dynamic):
@@ -227,6 +248,11 @@ class Touched:
         """Note an access to all of a buffer."""
         if name in self._buffers:
             self.add(name, Index(0, (("i", 1),)), {"i": self._buffers[name].size})
+
+    def move(self, name: str, buffer: str) -> None:
+        """What was noted of ``name`` was a part of ``buffer``, all of which is touched part by part."""
+        if self._lattices.pop(name, None) or self._anywhere.pop(name, None):
+            self.whole(buffer)
 
     def matrix(self, matrix: Matrix, rows: int, columns: int, batch: int, step: int) -> None:
         """Note an access to matrices that are ``step`` elements apart."""

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from graphad.backends.loops.ir import Index, Let, Load, Loop, Operand, Position, Statement, Store, index_range
+from graphad.backends.loops.ir import Index, Let, Load, Loop, Operand, Position, Statement, Store, While, index_range
 from graphad.backends.loops.visit import walk
 from graphad.ir.types import DType, Literal
 
@@ -56,6 +56,8 @@ def accesses(
                     found.append(Access(s.buffer, isinstance(s, Store), strides, inner, constant, index.offset, base))
                 case Loop():
                     collect(s.body, {**inner, s.var: s.extent})
+                case While():
+                    collect(s.body, inner)
                 case _:
                     pass
 
@@ -177,7 +179,7 @@ def fixed_names(var: str, statements: Sequence[Statement]) -> set[str]:
     written = {s.buffer for s in everything if isinstance(s, Store)}
     moving: set[str] = set()
     for s in everything:
-        if isinstance(s, Loop):
+        if isinstance(s, (Loop, While)):
             moving.update([c.name for c in s.carries])
             for t in s.body:
                 moving.update([t.name] if isinstance(t, (Let, Load, Position)) else [])

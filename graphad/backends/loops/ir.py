@@ -16,8 +16,8 @@ Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal as OneOf
 
 from graphad.backends.loops.visit import walk
@@ -25,7 +25,7 @@ from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
 from graphad.ir.types import DType, Literal, bf16, f16
 
-Role = OneOf["input", "output", "temporary"]
+Role = OneOf["input", "output", "temporary", "window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,27 @@ class Loop:
     loc: Loc = field(default=None, compare=False)
 
 
-Statement = Let | Position | Load | Store | Loop
+@dataclass(frozen=True, slots=True)
+class While:
+    """Runs its body as long as ``condition``, a ``last`` carry of bool, is True; all carries are ``last``.
+
+    Where the condition goes on as the literal False, it is a branch. In the lanes of a vector loop each of them keeps its
+    carries once its condition is False, and the body, which has no stores then, runs while any condition is True.
+    """
+
+    condition: str
+    body: tuple[Statement, ...]
+    carries: tuple[Carry, ...]
+    loc: Loc = field(default=None, compare=False)
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether the body runs once at most."""
+        (update,) = [c.update for c in self.carries if c.name == self.condition]
+        return not isinstance(update, str) and not update.item()
+
+
+Statement = Let | Position | Load | Store | Loop | While
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +243,45 @@ class GuardStep:
     loc: Loc = field(default=None, compare=False)
 
 
-Step = LoopNest | Gemm | KernelCall | Copy | GuardStep
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``name`` is ``buffer[offset + stride * turn :]`` in the body of a `Repeat`; the buffer ``name`` says how much."""
+
+    name: str
+    buffer: str
+    offset: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Steps that run ``extent`` times, for ``var`` in range(extent), backwards if ``reverse``.
+
+    After each turn, the two buffers of each of ``swaps`` trade places: what was written to the second is read from the
+    first in the next turn, and after the loop.
+    """
+
+    var: str
+    extent: int
+    windows: tuple[Window, ...]
+    swaps: tuple[tuple[str, str], ...]
+    body: tuple[Step, ...]
+    reverse: bool = False
+    loc: Loc = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatWhile:
+    """Steps that run as long as ``condition[0]`` is True, which they write anew; at most once if ``once``."""
+
+    condition: str
+    swaps: tuple[tuple[str, str], ...]
+    body: tuple[Step, ...]
+    once: bool = False
+    loc: Loc = field(default=None, compare=False)
+
+
+Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | Repeat | RepeatWhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +291,24 @@ class KernelProgram:
     name: str
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
+
+
+def every_step(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those inside others behind them."""
+    for step in steps:
+        yield step
+        if isinstance(step, (Repeat, RepeatWhile)):
+            yield from every_step(step.body)
+
+
+def mapped_steps(steps: Iterable[Step], change: Callable[[Step], Step]) -> tuple[Step, ...]:
+    """Every step rewritten, after those inside it."""
+    return tuple(
+        [
+            change(replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile)) else s)
+            for s in steps
+        ]
+    )
 
 
 def buffers_read(step: Step) -> set[str]:
@@ -248,6 +324,10 @@ def buffers_read(step: Step) -> set[str]:
             return {source}
         case GuardStep(buffer=buffer):
             return {buffer}
+        case Repeat() | RepeatWhile():
+            found = {name for inner in step.body for name in buffers_read(inner)}
+            found |= {name for pair in step.swaps for name in pair}
+            return _outside(step, found) | ({step.condition} if type(step) is RepeatWhile else set())
 
 
 def buffers_written(step: Step) -> set[str]:
@@ -263,6 +343,15 @@ def buffers_written(step: Step) -> set[str]:
             return {target}
         case GuardStep():
             return set()
+        case Repeat() | RepeatWhile():
+            found = {name for inner in step.body for name in buffers_written(inner)}
+            return _outside(step, found | {name for pair in step.swaps for name in pair})
+
+
+def _outside(step: Repeat | RepeatWhile, names: set[str]) -> set[str]:
+    """``names`` with the buffers that windows look at in place of the windows."""
+    windows = {w.name: w.buffer for w in step.windows} if type(step) is Repeat else {}
+    return {windows.get(name, name) for name in names}
 
 
 def index_range(index: Index, extents: Mapping[str, int]) -> tuple[int, int]:

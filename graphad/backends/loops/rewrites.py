@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from graphad.backends.loops.ir import Carry, Index, Let, Load, Loop, Operand, Position, Statement, Store
+from graphad.backends.loops.ir import Carry, Index, Let, Load, Loop, Operand, Position, Statement, Store, While
 from graphad.backends.loops.visit import mapped, walk
 
 
@@ -40,7 +40,7 @@ def defined(statement: Statement) -> tuple[str, ...]:
     match statement:
         case Let(name=name) | Position(name=name) | Load(name=name):
             return (name,)
-        case Loop(carries=carries):
+        case Loop(carries=carries) | While(carries=carries):
             return tuple([c.name for c in carries])
         case Store():
             return ()
@@ -57,7 +57,7 @@ def used(statements: Iterable[Statement]) -> set[str]:
                 names.update([dynamic] if dynamic is not None else [])
             case Store(value=value, dynamic=dynamic, mask=mask):
                 names.update([n for n in (value, dynamic, mask) if isinstance(n, str)])
-            case Loop(carries=carries):
+            case Loop(carries=carries) | While(carries=carries):
                 names.update([o for c in carries for o in (c.init, c.update) if isinstance(o, str)])
             case Position():
                 pass
@@ -91,6 +91,39 @@ def loops_around(body: Sequence[Statement]) -> tuple[tuple[Loop, ...], tuple[Sta
         loops.append(body[-1])
         body = body[-1].body
     return tuple(loops), tuple(scalars)
+
+
+def without_dead(statements: Sequence[Statement], needed: set[str]) -> tuple[Statement, ...]:
+    """``statements`` without those whose values nobody reads; ``needed`` are read behind them, and grows."""
+    kept: list[Statement] = []
+    for s in reversed(statements):
+        if isinstance(s, (Loop, While)):
+            found = _living_loop(s, needed)
+            kept += [] if found is None else [found]
+        elif isinstance(s, Store) or not needed.isdisjoint(defined(s)):
+            needed |= used((s,))
+            kept.append(s)
+    kept.reverse()
+    return tuple(kept)
+
+
+def _living_loop(s: Loop | While, needed: set[str]) -> Loop | While | None:
+    """A loop with the carries that are read, in it or behind it; None if nothing of it is."""
+    alive = {c.name for c in s.carries if c.name in needed}
+    behind = bool(alive)
+    if isinstance(s, While):
+        alive.add(s.condition)
+    while True:
+        inside = {n for c in s.carries if c.name in alive for n in (c.init, c.update) if isinstance(n, str)}
+        body = without_dead(s.body, inside)
+        grown = alive | {c.name for c in s.carries if c.name in inside}
+        if grown == alive:
+            break
+        alive = grown
+    if not behind and not any(isinstance(t, Store) for t in walk(body)):
+        return None
+    needed |= inside
+    return replace(s, body=body, carries=tuple([c for c in s.carries if c.name in alive]))
 
 
 # ---- substitutions
@@ -148,6 +181,9 @@ def renamed(statements: Sequence[Statement], names: Mapping[str, str]) -> tuple[
                 return replace(s, value=operand(s.value), dynamic=optional(s.dynamic), mask=optional(s.mask))
             case Loop():
                 return replace(s, carries=tuple([carry(c) for c in s.carries]))
+            case While():
+                carries = tuple([carry(c) for c in s.carries])
+                return replace(s, condition=names.get(s.condition, s.condition), carries=carries)
 
     return mapped(statements, one)
 

@@ -19,9 +19,12 @@ from graphad.backends.loops.ir import (
     Matrix,
     Operand,
     Position,
+    Repeat,
+    RepeatWhile,
     Statement,
     Step,
     Store,
+    While,
 )
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import format_literal
@@ -80,16 +83,37 @@ def _step(step: Step) -> Iterator[_Line]:
             yield 1, format_call(step), step.loc, step
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc, step
+        case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
+            head = f"repeat {var} in {extent}{' reverse' * reverse}"
+            looks = [f"{w.name} = {w.buffer}[{format_sum([(var, w.stride)], w.offset)}:]" for w in step.windows]
+            yield from _repeated(step, ", ".join([head, *looks, *_swaps(step)]), loc)
+        case RepeatWhile(condition=condition, once=once, loc=loc):
+            head = f"{'if' if once else 'while'} {condition}[0]"
+            yield from _repeated(step, ", ".join([head, *_swaps(step)]), loc)
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
             yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc, step
 
 
+def _repeated(step: Repeat | RepeatWhile, head: str, loc: Loc) -> Iterator[_Line]:
+    yield 1, f"{head}:", loc, step
+    for inner in step.body:
+        for depth, text, at, thing in _step(inner):
+            yield depth + 1, text, at, thing
+
+
+def _swaps(step: Repeat | RepeatWhile) -> list[str]:
+    return [f"{a} <-> {b}" for a, b in step.swaps]
+
+
 def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
-    if not isinstance(statement, Loop):
+    if not isinstance(statement, (Loop, While)):
         yield depth, format_simple(statement), statement.loc, statement
         return
-    head = f"for {statement.var} in {statement.extent}"
-    head += " reverse" * statement.reverse + " vector" * statement.vector
+    if isinstance(statement, While):
+        head = f"{'if' if statement.is_branch else 'while'} {statement.condition}"
+    else:
+        head = f"for {statement.var} in {statement.extent}"
+        head += " reverse" * statement.reverse + " vector" * statement.vector
     for c in statement.carries:
         head += f", {c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {operand(c.update)})"
     yield depth, f"{head}:", statement.loc, statement

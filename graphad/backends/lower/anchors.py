@@ -24,6 +24,7 @@ from graphad.backends.lower.definitions import (
     PiecesValue,
     ReduceValue,
     ReshapeValue,
+    ResultValue,
     ScanValue,
     ScatterValue,
     ViewValue,
@@ -128,6 +129,12 @@ class Decisions:
                 self.anchored[value] = self.stored[value] = 1
                 self.store(left.value)
                 self.store(right.value)
+            case ResultValue(call=call):
+                for result in call.values:
+                    self.anchored[result] = 1
+                    self.store(result)
+                for operand in call.reads:
+                    self.store(operand)
             case KernelValue(inputs=inputs):
                 self.anchored[value] = self.stored[value] = 1
                 for operand in inputs:

@@ -29,12 +29,14 @@ from graphad.backends.lower.definitions import (
     cut_piece,
 )
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
+from graphad.backends.lower.regions import region
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import (
     AffineDim,
+    Branch,
     Contract,
     Convolve,
     DynamicSlice,
@@ -48,10 +50,12 @@ from graphad.ir.lowering import (
     Map,
     Pieces,
     Reduce,
+    Repeat,
     Reshape,
     Scan,
     Scatter,
     View,
+    While,
     Window,
     parse_scalar,
 )
@@ -70,16 +74,22 @@ def flatten(graph: Graph) -> FlatProgram:
     LoweringError
         Where an equation has no lowering, naming it and the user's line.
     """
-    flattener = _Flattener()
-    flat = flattener.flat
+    flat = FlatProgram()
+    flattener = _Flattener(flat)
     inputs: list[Value] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
     flat.outputs = flattener.small.arrays(flattener.inline(graph, inputs))
     return flat
 
 
+def _flattened(graph: Graph, flat: FlatProgram, inputs: Sequence[Atom]) -> list[Atom]:
+    """Append a graph to a program, on values of it."""
+    flattener = _Flattener(flat)
+    return flattener.small.arrays(flattener.inline(graph, list(inputs)))
+
+
 class _Flattener:
-    def __init__(self) -> None:
-        self.flat = FlatProgram()
+    def __init__(self, flat: FlatProgram) -> None:
+        self.flat = flat
         self.small = ScalarReplacement(self.flat)
         self.lowered: dict[Any, Lowering | tuple[Template, ...] | None] = {}
         self.widened: dict[tuple[Atom, DType], int] = {}  # of the region that is being inlined
@@ -102,6 +112,9 @@ class _Flattener:
                 results = self.map(lowering, operands, [avals[o] for o in outs], loc)
             elif type(lowering) is Inline:
                 results = self.inline(regions[0], operands)
+            elif type(lowering) in (Repeat, While, Branch):
+                outs_of = [avals[o] for o in outs]
+                results = region(self.flat, eqn, lowering, self.small.arrays(operands), outs_of, _flattened, loc)
             elif type(lowering) is Effect:
                 self.effect(eqn, self.small.arrays(operands), loc)
                 results = []

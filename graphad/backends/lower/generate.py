@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from graphad.backends.loops.ir import (
     Store,
 )
 from graphad.backends.loops.ir import Step as LoopStep
+from graphad.backends.lower.calls import CallSteps
 from graphad.backends.lower.affine import ZERO, Coords, linear
 from graphad.backends.lower.coalesce import coalesce
 from graphad.backends.lower.definitions import (
@@ -33,10 +35,11 @@ from graphad.backends.lower.definitions import (
     ScanValue,
     ScatterValue,
 )
-from graphad.backends.lower.expressions import Expressions, Scope, index_of
+from graphad.backends.lower.expressions import Expressions
 from graphad.backends.lower.nests import Anchor, Node, Step
-from graphad.backends.lower.plan import CopyItem, GemmItem, GuardItem, KernelItem, Plan, piece_coords
+from graphad.backends.lower.plan import CallItem, CopyItem, GemmItem, GuardItem, KernelItem, Plan, piece_coords
 from graphad.backends.lower.scalars import SCAN_STEPS, identity_of, template
+from graphad.backends.lower.scopes import Scope, index_of
 from graphad.backends.lower.storage import Storage, slot_name
 from graphad.ir.loc import Loc
 
@@ -54,7 +57,9 @@ class Generated:
 def generate(plan: Plan) -> Generated:
     """Write the program that is planned."""
     storage = Storage(plan)
-    return Generated(tuple(storage.buffers), _Generator(plan, storage).steps())
+    steps = _Generator(plan, storage).steps()
+    order = ("input", "output", "temporary", "window")
+    return Generated(tuple(sorted(storage.buffers, key=lambda b: order.index(b.role))), steps)
 
 
 def _variable(depth: int) -> str:
@@ -68,6 +73,7 @@ class _Generator:
         self.values = plan.flat.values
         self.storage = storage
         self.expressions = Expressions(plan, storage)
+        self.calls = CallSteps(plan, storage, generate)
         self.variables: dict[Node, str] = {}
 
     # ---- steps
@@ -91,7 +97,7 @@ class _Generator:
         for k, item in enumerate(items):
             if isinstance(item, Step):
                 close_run()
-                steps.append(self.step(item))
+                steps += self.step(item)
                 continue
             scalars = type(item) is Anchor and bool(run) and type(run[-1]) is Anchor
             if first_needed[k] >= k and not scalars:
@@ -100,16 +106,18 @@ class _Generator:
         close_run()
         return tuple(steps)
 
-    def step(self, item: Step) -> LoopStep:
+    def step(self, item: Step) -> Sequence[LoopStep]:
         match item.what:
             case GemmItem(value=value, gemm=gemm):
-                return self.gemm(value, gemm, item.loc)
+                return (self.gemm(value, gemm, item.loc),)
             case KernelItem(value=value, call=call):
-                return self.kernel(value, call, item.loc)
+                return (self.kernel(value, call, item.loc),)
             case CopyItem(slot=slot, value=value):
-                return Copy(slot_name(slot), self.storage.where(value)[0], item.loc)
+                return (Copy(slot_name(slot), self.storage.where(value)[0], item.loc),)
+            case CallItem(call=call):
+                return self.calls.steps(call, item.loc)
             case GuardItem(ordinal=ordinal, slot=slot, guard=guard):
-                return GuardStep(ordinal, slot_name(slot), guard.expected, item.loc)
+                return (GuardStep(ordinal, slot_name(slot), guard.expected, item.loc),)
             case _:
                 raise AssertionError(f"unknown step {item.what!r}")
 

@@ -17,6 +17,7 @@ from graphad.backends.lower.anchors import (
 )
 from graphad.backends.lower.definitions import (
     ConstantValue,
+    Call,
     CutPiece,
     FlatProgram,
     GatherValue,
@@ -29,6 +30,7 @@ from graphad.backends.lower.definitions import (
     PiecesValue,
     ReduceValue,
     ReshapeValue,
+    ResultValue,
     ScanValue,
     ScatterValue,
     ViewValue,
@@ -61,6 +63,13 @@ class KernelItem:
 
     value: int
     call: KernelValue
+
+
+@dataclass(slots=True, eq=False)
+class CallItem:
+    """A loop or branch, which computes several values."""
+
+    call: Call
 
 
 @dataclass(slots=True, eq=False)
@@ -212,7 +221,7 @@ def _place(plan: Plan, value: int) -> None:
     if type(definition) is MapValue and not definition.aval.shape and definition.family is None:
         _place_scalar(plan, value, definition)
         return
-    if not definition.aval.size:
+    if not definition.aval.size and type(definition) is not ResultValue:
         return
     shape, loc = definition.aval.shape, definition.loc
     match definition:
@@ -238,6 +247,9 @@ def _place(plan: Plan, value: int) -> None:
             plan.tree.add_step(GemmItem(value, definition), loc, value)
         case KernelValue():
             plan.tree.add_step(KernelItem(value, definition), loc, value)
+        case ResultValue(call=call):
+            if value not in plan.tree.writers:
+                plan.tree.add_step(CallItem(call), loc, *call.values)
         case ScatterValue():
             _place_scatter(plan, value, definition)
         case GatherValue(source=source):

@@ -9,7 +9,7 @@ from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.definitions import InputValue, KernelValue
 from graphad.backends.lower.nests import Anchor
 from graphad.backends.lower.plan import Plan
-from graphad.ir.types import Aval
+from graphad.ir.types import Aval, DType, aval
 
 
 class Storage:
@@ -27,7 +27,7 @@ class Storage:
         self._plan = plan
         self._values = plan.flat.values
         self._places: dict[int, tuple[str, Shape]] = {}
-        self._temporaries = 0
+        self._temporaries = self._windows = 0
         self.buffers: list[Buffer] = []
         self.scratch: dict[int, tuple[str, ...]] = {}
         for number, definition in enumerate(self._values):
@@ -63,6 +63,17 @@ class Storage:
         strides = tuple([0 if axis in dropped else s for axis, s in enumerate(row_major(shape))])
         size = prod(shape)
         self._places[value] = (self._temporary(aval, size), strides)
+
+    def window(self, dtype: DType, size: int) -> str:
+        """A buffer that looks at a part of another."""
+        name = f"win{self._windows}"
+        self._windows += 1
+        self.buffers.append(Buffer(name, dtype, size, "window"))
+        return name
+
+    def temporary(self, dtype: DType, size: int) -> str:
+        """A new buffer."""
+        return self._temporary(aval((), dtype), size)
 
     def _temporary(self, aval: Aval, size: int) -> str:
         name = f"tmp{self._temporaries}"

@@ -18,6 +18,7 @@ from graphad.backends.loops.ir import (
     Operand,
     Position,
     Store,
+    While,
 )
 from graphad.backends.loops.text import format_gemm, format_sum
 from graphad.backends.numba.scalar import Expressions, constant, scalar_type
@@ -101,14 +102,13 @@ class NestSource:
 
     # ---- matrix products
 
-    def gemm(self, g: Gemm, function: str = "gemm", *more: str, text: str | None = None) -> None:
+    def gemm(self, g: Gemm, function: str = "gemm", *more: str, text: str | None = None, depth: int = 1) -> None:
         """Calls of a function for matrix products, with ``more`` arguments behind the product's, below its text."""
-        self.line(1, f"# {text or format_gemm(g)}")
-        depth = 1
+        self.line(depth, f"# {text or format_gemm(g)}")
         member = self.name("member", "index")
         if g.batch != 1:
-            self.line(1, f"for {member} in range({g.batch}):", g.loc)
-            depth = 2
+            self.line(depth, f"for {member} in range({g.batch}):", g.loc)
+            depth += 1
 
         def matrix(m: Matrix, each: int) -> str:
             start = format_sum([(member, each if g.batch != 1 else 0)], m.offset, " * ")
@@ -137,6 +137,8 @@ class NestSource:
                     self.line(depth, f"{self.define(name, dtype)} = {text}", loc)
                 case Loop():
                     self.loop(s, depth)
+                case While():
+                    self.while_loop(s, depth)
                 case _:
                     raise AssertionError(f"unknown statement {s!r}")
 
@@ -171,6 +173,15 @@ class NestSource:
         for c, name in zip(loop.carries, running, strict=True):
             if loop.extent > PLAIN_SUM and is_widened(c):
                 self.line(depth, f"{self.name(c.name, c.dtype)} = np.float32({name})", loop.loc)
+
+    def while_loop(self, loop: While, depth: int) -> None:
+        starts = [self.operand(c.init) for c in loop.carries]
+        running = [self.define(c.name, c.dtype) for c in loop.carries]
+        for name, start in zip(running, starts, strict=True):
+            self.line(depth, f"{name} = {start}", loop.loc)
+        condition = running[[c.name for c in loop.carries].index(loop.condition)]
+        self.line(depth, f"{'if' if loop.is_branch else 'while'} {condition}:", loop.loc)
+        self.body(loop.body, loop.carries, running, depth + 1, loop.loc)
 
     def running(self, c: Carry, extent: int) -> str:
         """The variable that holds a carry while its loop runs."""

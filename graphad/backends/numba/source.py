@@ -22,8 +22,11 @@ from graphad.backends.loops.ir import (
     KernelCall,
     KernelProgram,
     LoopNest,
+    Repeat,
+    RepeatWhile,
     Step,
 )
+from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant
 
@@ -106,13 +109,13 @@ class _Source(NestSource):
             if b.role == "temporary":
                 self.line(1, f"{self.name(b.name, 'buffer')} = np.empty({b.size}, {array_type(b.dtype)})")
         for step in self.program.steps:
-            self.step(step)
+            self.step(step, 1)
         self.line(1, "return 0")
         return "\n".join([f"def {self.program.name}({', '.join(parameters)}):", *self.lines, ""])
 
     def parameters(self) -> list[str]:
         """Names of inputs and outputs."""
-        return [self.name(b.name, "buffer") for b in self.program.buffers if b.role != "temporary"]
+        return [self.name(b.name, "buffer") for b in self.program.buffers if b.role in ("input", "output")]
 
     def element(self, buffer: str, index: Index, dynamic: str | None) -> str:
         text = self.index(index, dynamic)
@@ -120,20 +123,43 @@ class _Source(NestSource):
 
     # ---- steps
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, depth: int) -> None:
         match step:
             case LoopNest(body=body):
-                self.statements(body, 1)
+                self.statements(body, depth)
             case Gemm():
                 self.gemms = True
-                self.gemm(step)
+                self.gemm(step, depth=depth)
+            case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
+                span = f"range({extent - 1}, -1, -1)" if reverse else f"range({extent})"
+                turn = self.name(var, "index")
+                self.line(depth, f"for {turn} in {span}:", loc)
+                for w in step.windows:
+                    start, size = format_sum([(turn, w.stride)], w.offset, " * "), self.buffers[w.name].size
+                    window = f"{self.name(w.buffer, 'buffer')}[{start} : {start} + {size}]"
+                    self.line(depth + 1, f"{self.name(w.name, 'buffer')} = {window}", loc)
+                self.turn(step, depth + 1)
+            case RepeatWhile(condition=condition, once=once, loc=loc):
+                self.line(depth, f"{'if' if once else 'while'} {self.name(condition, 'buffer')}[0]:", loc)
+                self.turn(step, depth + 1)
             case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes, loc=loc):
                 self.bodies[kernel] = None
                 args = [*[self.name(b, "buffer") for b in (*reads, *writes)], *map(str, sizes)]
-                self.line(1, f"{kernel}({', '.join(args)})", loc)
+                self.line(depth, f"{kernel}({', '.join(args)})", loc)
             case Copy(target=target, source=of, loc=loc):
-                self.line(1, f"{self.name(target, 'buffer')}[:] = {self.name(of, 'buffer')}", loc)
+                self.line(depth, f"{self.name(target, 'buffer')}[:] = {self.name(of, 'buffer')}", loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
                 seen = f"{self.name(buffer, 'buffer')}[0]"
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
                 self.line(2, f"return {ordinal + 1}", loc)
+
+    def turn(self, step: Repeat | RepeatWhile, depth: int) -> None:
+        """The steps once; then buffers trade places."""
+        before = len(self.lines)
+        for inner in step.body:
+            self.step(inner, depth)
+        for pair in step.swaps:
+            one, other = (self.name(b, "buffer") for b in pair)
+            self.line(depth, f"{one}, {other} = {other}, {one}", step.loc)
+        if len(self.lines) == before:
+            self.line(depth, "pass")

@@ -1,0 +1,185 @@
+"""Loops and branches, from their definitions to steps of the program around them.
+
+A region that is made of steps is a program of its own: planned and generated as any other, over buffers named ``in0``,
+``out0``, ``tmp0``. Here these become buffers of the program around it: values from outside, windows on the slices of a
+turn, and pairs of buffers for what is carried, which trade places after each turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from graphad.backends.loops.ir import (
+    Buffer,
+    Copy,
+    Gemm,
+    KernelCall,
+    Load,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+    Step,
+    Store,
+    Window,
+)
+from graphad.backends.loops.visit import mapped
+from graphad.backends.lower.definitions import Branches, Call, Part, Statements, Turns, TurnsWhile
+from graphad.backends.lower.plan import Plan, make_plan
+from graphad.backends.lower.storage import Storage
+from graphad.ir.loc import Loc
+from graphad.ir.types import b1
+
+
+class CallSteps:
+    """The steps of the calls in one program; ``generate`` writes a plan, this one's and those of regions."""
+
+    def __init__(self, plan: Plan, storage: Storage, generate: Callable[[Plan], Any]) -> None:
+        self.values = plan.flat.values
+        self.storage = storage
+        self.generate = generate
+        self.count = 0  # of loops of steps, for their variables
+
+    def steps(self, call: Call, loc: Loc) -> list[Step]:
+        match call.what:
+            case Statements():
+                return self.statements(call.what, call, loc)
+            case Turns():
+                return self.turns(call.what, call, loc)
+            case TurnsWhile():
+                return self.turns_while(call.what, call, loc)
+            case Branches():
+                return self.branches(call.what, call, loc)
+
+    def where(self, value: int) -> str:
+        return self.storage.where(value)[0]
+
+    def statements(self, what: Statements, call: Call, loc: Loc) -> list[Step]:
+        names = {name: self.where(value) for name, value in what.operands.items()}
+        names |= dict(zip(what.results, map(self.where, call.values), strict=True))
+        names |= {name: self.storage.temporary(a.dtype, a.size) for name, a in what.temporaries.items()}
+        return [moved(LoopNest(what.body, loc), names)]
+
+    # ---- loops of steps
+
+    def pairs(self, starts: Sequence[int], loc: Loc) -> tuple[list[tuple[str, str]], list[Step]]:
+        """Two buffers for each value that is carried, and the steps that put the first ones there."""
+        found: list[tuple[str, str]] = []
+        steps: list[Step] = []
+        for value in starts:
+            a = self.values[value].aval
+            pair = self.storage.temporary(a.dtype, a.size), self.storage.temporary(a.dtype, a.size)
+            found.append(pair)
+            if a.size:
+                steps.append(Copy(pair[0], self.where(value), loc))
+        return found, steps
+
+    def turns(self, what: Turns, call: Call, loc: Loc) -> list[Step]:
+        pairs, steps = self.pairs(what.starts, loc)
+        windows: list[Window] = []
+        variable = f"turn{self.count}"
+        self.count += 1
+        outputs = [b for _, b in pairs]
+        for value in call.values[len(pairs) :]:
+            a = self.values[value].aval
+            size = a.size // max(a.shape[0], 1)
+            name = self.storage.window(a.dtype, size)
+            outputs.append(name)
+            windows.append(Window(name, self.where(value), 0, size))
+        body = self.part(what.body, [a for a, _ in pairs], outputs, windows)
+        swaps = tuple([p for p, v in zip(pairs, what.starts, strict=True) if self.values[v].aval.size])
+        steps.append(Repeat(variable, what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc))
+        return steps + self.finals(pairs, call, loc)
+
+    def turns_while(self, what: TurnsWhile, call: Call, loc: Loc) -> list[Step]:
+        pairs, steps = self.pairs(what.starts, loc)
+        condition = self.storage.temporary(b1, 1)
+        steps += self.part(what.test, [a for a, _ in pairs], [condition], [])
+        body = self.part(what.body, [a for a, _ in pairs], [b for _, b in pairs], [])
+        body += self.part(what.test, [b for _, b in pairs], [condition], [])
+        swaps = tuple([p for p, v in zip(pairs, what.starts, strict=True) if self.values[v].aval.size])
+        steps.append(RepeatWhile(condition, swaps, tuple(body), loc=loc))
+        return steps + self.finals(pairs, call, loc)
+
+    def finals(self, pairs: Sequence[tuple[str, str]], call: Call, loc: Loc) -> list[Step]:
+        """What was carried last, put where it is read."""
+        rows = zip(pairs, call.values, strict=False)
+        return [Copy(self.where(v), pair[0], loc) for pair, v in rows if self.values[v].aval.size]
+
+    def branches(self, what: Branches, call: Call, loc: Loc) -> list[Step]:
+        steps: list[Step] = []
+        for k, (condition, part) in enumerate(zip(what.conditions, what.parts, strict=True)):
+            outputs: dict[int, str] = {}
+            for result, value in zip(what.results, call.values, strict=True):
+                at = result[k]
+                if at is not None:
+                    outputs[at] = self.where(value)
+            names = [outputs[i] for i in range(len(outputs))]
+            body = self.part(part, [], names, [])
+            steps.append(RepeatWhile(self.where(condition), (), tuple(body), once=True, loc=loc))
+        return steps
+
+    def part(self, part: Part, carried: Sequence[str], outputs: Sequence[str], windows: list[Window]) -> list[Step]:
+        """The steps of a region, over buffers of this program; windows that it needs are added."""
+        plan = make_plan(part.flat)
+        made = self.generate(plan)
+        names: dict[str, str] = {}
+        for buffer in made.buffers:
+            number = int(buffer.name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+            if buffer.role == "input":
+                place = part.inputs[number]
+                if place.kind == "carried":
+                    names[buffer.name] = carried[place.value]
+                elif place.kind == "whole":
+                    names[buffer.name] = self.where(place.value)
+                else:
+                    names[buffer.name] = name = self.storage.window(buffer.dtype, buffer.size)
+                    windows.append(Window(name, self.where(place.value), place.offset, place.stride))
+            elif buffer.role == "output":
+                names[buffer.name] = outputs[number]
+            elif buffer.role == "window":
+                names[buffer.name] = self.storage.window(buffer.dtype, buffer.size)
+            else:
+                names[buffer.name] = self.storage.temporary(buffer.dtype, buffer.size)
+        variables = {}
+        return [moved(step, names, self, variables) for step in made.steps]
+
+
+def moved(step: Step, names: Mapping[str, str], calls: CallSteps | None = None, variables: dict[str, str] | None = None) -> Step:
+    """``step`` over other buffers."""
+    match step:
+        case LoopNest(body=body):
+
+            def one(s: Any) -> Any:
+                return replace(s, buffer=names[s.buffer]) if isinstance(s, (Load, Store)) else s
+
+            return replace(step, body=mapped(body, one))
+        case Gemm(a=a, b=b, c=c):
+            a, b, c = (replace(m, buffer=names[m.buffer]) for m in (a, b, c))
+            return replace(step, a=a, b=b, c=c)
+        case KernelCall(reads=reads, writes=writes):
+            return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
+        case Copy(target=target, source=source):
+            return replace(step, target=names[target], source=names[source])
+        case Repeat():
+            assert calls is not None, "loops of steps lie in parts"
+            windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in step.windows])
+            variable = f"turn{calls.count}"
+            calls.count += 1
+            return replace(step, var=variable, windows=windows, swaps=_pairs(step, names), body=_body(step, names, calls))
+        case RepeatWhile():
+            return replace(step, condition=names[step.condition], swaps=_pairs(step, names), body=_body(step, names, calls))
+        case _:
+            raise AssertionError(f"{step} in a region")
+
+
+def _pairs(step: Repeat | RepeatWhile, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple([(names[a], names[b]) for a, b in step.swaps])
+
+
+def _body(step: Repeat | RepeatWhile, names: Mapping[str, str], calls: CallSteps | None) -> tuple[Step, ...]:
+    return tuple([moved(s, names, calls) for s in step.body])
+
+
+__all__ = ["Buffer", "CallSteps"]
