@@ -13,6 +13,10 @@ from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 
 
+#: The status of a program that could not allocate what it needs.
+OUT_OF_MEMORY = -1
+
+
 class GuardFailure(NamedTuple):
     """A run that ended at guard ``ordinal``, whose predicate was ``observed``."""
 

@@ -9,6 +9,7 @@ pipeline.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from graphad.backends import artifact
@@ -17,8 +18,10 @@ from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
+from graphad.backends.outcome import OUT_OF_MEMORY
 from graphad.backends.loops.ir import (
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     KernelCall,
@@ -27,6 +30,8 @@ from graphad.backends.loops.ir import (
     Repeat,
     RepeatWhile,
     Step,
+    buffers_read,
+    buffers_written,
     every_step,
     mapped_steps,
 )
@@ -34,7 +39,7 @@ from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
-from graphad.ir.types import b1
+from graphad.ir.types import EXTENT, b1, i64
 
 #: Programs of more statements are compiled without the code generator's optimisations.
 QUICK = 4000
@@ -134,6 +139,8 @@ class _Emitter:
         routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, KernelCall)))
         if self.to_limit or any([isinstance(s, Gemm) and threads.needs_one(s) for s in steps if self.one_blas_thread]):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
+        if any([isinstance(s, Counted) for s in steps]):
+            routines |= dict.fromkeys((memory.ALLOCATE, memory.RELEASE))
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
 
@@ -164,16 +171,87 @@ class _Emitter:
                 self.repeat(step)
             case RepeatWhile():
                 self.repeat_while(step)
+            case Counted():
+                self.counted(step)
+
+    def counted(self, step: Counted) -> None:
+        """Steps over temporaries whose size is known now; out of memory, the program is left."""
+        code, place = self.code, Place(self.pointers[step.count], "0", 0)
+        touched = sorted({name for s in step.body for name in buffers_read(s) | buffers_written(s)})
+        own = [self.buffers[name] for name in touched if self.buffers[name].per_turn]
+        count = self.nests.access.load_one(place, i64, "count")
+        outer, self.nests.count = self.nests.count, count
+        if own:
+            sizes = [code.let(f"mul nsw i64 {count}, {b.per_turn * b.dtype.bits // 8}", "size") for b in own]
+            rounded = [code.let(f"and i64 {code.let(f'add nsw i64 {s}, 127', 'size')}, -64", "size") for s in sizes]
+            total = rounded[0]
+            for size in rounded[1:]:
+                total = code.let(f"add nsw i64 {total}, {size}", "total")
+            block = code.let(f"call ptr {self.calls.externals[memory.ALLOCATE]}(i64 {total})", "block")
+            failed = code.let(f"icmp eq ptr {block}, null", "failed")
+            leave, stay = code.fresh("leave"), code.fresh("stay")
+            code.do(f"br i1 {failed}, label %{leave}, label %{stay}")
+            code.start(leave)
+            code.do(f"ret i64 {OUT_OF_MEMORY}")
+            code.start(stay)
+            at = code.let(f"call ptr @llvm.ptrmask.p0.i64(ptr {self._after(block, '63')}, i64 -64)", "start")
+            code.declarations["declare ptr @llvm.ptrmask.p0.i64(ptr, i64)"] = None
+            for b, size in zip(own, rounded, strict=True):
+                self.pointers[b.name] = at
+                at = self._after(at, size)
+            del at
+        self.enter(step)
+        scope, self.nests.scope = self.nests.scope, dict(self.nests.scope)
+        for inner in step.body:
+            self.step(inner)
+        self.nests.scope = scope
+        self.leave([], [])
+        if own:
+            code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {block})")
+        self.nests.count = outer
+
+    def _after(self, pointer: str, nbytes: str) -> str:
+        return self.code.let(f"getelementptr i8, ptr {pointer}, i64 {nbytes}", "at")
 
     def repeat(self, step: Repeat) -> None:
         """Steps in a loop; the pointers of buffers that trade places are carried."""
         if not step.extent:
             return
+        trips, last_turn = str(step.extent), str(step.extent - 1)
+        if step.extent == EXTENT:
+            self.counted_repeat(step)
+            return
         names = [name for pair in step.swaps for name in pair]
+
+        self.enter(step)
+        initial = [self.pointers[name] for name in names]
+        last = self.nests.repeat(trips, step.var, ["ptr"] * len(names), initial, self.turns(step, names, last_turn))
+        self.leave(names, last)
+
+    def counted_repeat(self, step: Repeat) -> None:
+        """As many turns as a number says that is known when it runs, none among them."""
+        code, names, count = self.code, [name for pair in step.swaps for name in pair], self.nests.count
+        self.enter(step)
+        initial = [self.pointers[name] for name in names]
+        before, inside, after = code.block, code.fresh("some"), code.fresh("after")
+        some = code.let(f"icmp sgt i64 {count}, 0", "any")
+        last_turn = code.let(f"sub nsw i64 {count}, 1", "last")
+        code.do(f"br i1 {some}, label %{inside}, label %{after}")
+        code.start(inside)
+        last = self.nests.repeat(count, step.var, ["ptr"] * len(names), initial, self.turns(step, names, last_turn))
+        end = code.block
+        code.do(f"br label %{after}")
+        code.start(after)
+        rows = zip(initial, last, strict=True)
+        self.leave(names, [code.let(f"phi ptr [ {a}, %{before} ], [ {b}, %{end} ]", "place") for a, b in rows])
+
+    def turns(self, step: Repeat, names: list[str], last_turn: str) -> Callable[[str, list[str]], list[str]]:
+        """A turn of a loop of steps, from its number and the pointers to the next pointers."""
 
         def body(at: str, carried: list[str]) -> list[str]:
             if step.reverse:
-                at = self.code.let(f"sub nsw i64 {step.extent - 1}, {at}", "back")
+                at = self.code.let(f"sub nsw i64 {last_turn}, {at}", "back")
+            self.pointers.update(zip(names, carried, strict=True))
             for w in step.windows:
                 size = self.buffers[w.name].dtype.bits // 8
                 offset = self.code.let(f"mul nsw i64 {at}, {w.stride * size}", "offset")
@@ -183,10 +261,7 @@ class _Emitter:
                 self.pointers[w.name] = self.code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}", w.name)
             return self.turn(step, names, carried)
 
-        self.enter(step)
-        initial = [self.pointers[name] for name in names]
-        last = self.nests.repeat(str(step.extent), step.var, ["ptr"] * len(names), initial, body)
-        self.leave(names, last)
+        return body
 
     def repeat_while(self, step: RepeatWhile) -> None:
         code = self.code
@@ -229,7 +304,7 @@ class _Emitter:
         swapped = {a: b for pair in step.swaps for a, b in (pair, pair[::-1])}
         return [self.pointers[swapped[name]] for name in names]
 
-    def enter(self, step: Repeat | RepeatWhile) -> None:
+    def enter(self, step: Repeat | RepeatWhile | Counted) -> None:
         """Before steps that run several times: BLAS is kept to one thread if that is good for all its products."""
         products = [s for s in every_step((step,)) if isinstance(s, Gemm)]
         if not self.depth and self.one_blas_thread and any([threads.needs_one(g) for g in products]):

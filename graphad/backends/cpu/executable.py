@@ -20,7 +20,7 @@ from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
-from graphad.backends.outcome import GuardFailure, GuardOutput, guard_error
+from graphad.backends.outcome import OUT_OF_MEMORY, GuardFailure, GuardOutput, guard_error
 from graphad.backends.routines import addresses
 from graphad.config import config
 from graphad.errors import LoweringError
@@ -254,6 +254,8 @@ def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
     """The outcome of a run that failed a guard."""
 
     def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure:
+        if status == OUT_OF_MEMORY:
+            raise MemoryError("a loop has more turns than there is memory for what its derivative reads of each")
         failed = guards[status - 1]
         return GuardFailure(status - 1, literal(outputs[failed.output][()], failed.expected.dtype))
 

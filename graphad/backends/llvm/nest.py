@@ -40,7 +40,7 @@ from graphad.backends.loops.ir import (
 from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import DType, i32, i64
+from graphad.ir.types import EXTENT, DType, i32, i64
 
 #: Bodies of at most so many statements are unrolled to 4 native vectors, then 2, then 1: unrolling hides the latency of
 #: the polynomials, but takes registers.
@@ -80,6 +80,7 @@ class NestEmitter:
         self.scope: dict[object, str] = {}  # indices and splats computed where the code now stands
         self.vector: str | None = None  # the variable that runs over the lanes
         self.lanes = Lanes(1, 1)
+        self.count = ""  # what `EXTENT` stands for
         self.bounds: dict[str, int] = {}  # vector loops whose lanes are masked from here on
         self.line = ""
 
@@ -222,7 +223,7 @@ class NestEmitter:
 
     def loop(self, loop: Loop) -> None:
         self.extents[loop.var] = loop.extent
-        if loop.vector and self.vector is None and loop.extent > 1:
+        if loop.vector and self.vector is None and 1 < loop.extent < EXTENT:
             self.vector_loop(loop)
         else:
             self.plain_loop(loop)
@@ -232,12 +233,30 @@ class NestEmitter:
         """A loop that is not vectorized; within a vector loop its carries are vectors."""
         lanes = self.lanes.count
         carried = [self.operand(c.init, lanes).text for c in loop.carries]
-        if loop.extent == 1:
+        if loop.extent == EXTENT:
+            carried = self.counted_rounds(loop, carried, lanes)
+        elif loop.extent == 1:
             carried = self.round(loop, "0", carried, lanes)
         elif loop.extent > 1:
             carried = self.rounds(loop, loop.extent, carried, lanes)
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
+
+    def counted_rounds(self, loop: Loop, carried: list[str], lanes: int) -> list[str]:
+        """As many rounds as a number says that is known when it runs, none among them."""
+        code, kinds = self.code, [register_type(c.dtype, lanes) for c in loop.carries]
+        before, inside, after = code.block, code.fresh("some"), code.fresh("after")
+        some = code.let(f"icmp sgt i64 {self.count}, 0", "any")
+        code.do(f"br i1 {some}, label %{inside}, label %{after}")
+        code.start(inside)
+        following = self.repeat(
+            self.count, loop.var, kinds, carried, lambda at, values: self.round(loop, at, values, lanes)
+        )
+        end = code.block
+        code.do(f"br label %{after}")
+        code.start(after)
+        rows = zip(kinds, carried, following, strict=True)
+        return [code.let(f"phi {kind} [ {a}, %{before} ], [ {b}, %{end} ]", "carried") for kind, a, b in rows]
 
     def while_loop(self, loop: While) -> None:
         """In lanes, each of them keeps its carries once its condition is False."""
@@ -385,7 +404,11 @@ class NestEmitter:
     def round(self, loop: Loop, at: str, carried: list[str], lanes: int) -> list[str]:
         """The body once, at ``loop.var = at``; returns the next carried values."""
         if loop.reverse and loop.var != self.vector:
-            at = self.code.let(f"sub nsw {self.index_type} {loop.extent - 1}, {at}", "back") if loop.extent > 1 else at
+            if loop.extent == EXTENT:
+                last = self.code.let(f"sub nsw i64 {self.count}, 1", "last")
+                at = self.code.let(f"sub nsw i64 {last}, {at}", "back")
+            elif loop.extent > 1:
+                at = self.code.let(f"sub nsw {self.index_type} {loop.extent - 1}, {at}", "back")
         self.vars[loop.var] = at
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)

@@ -14,6 +14,7 @@ from graphad.backends.loops.ir import (
     Buffer,
     Carry,
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     Index,
@@ -118,6 +119,10 @@ class _Checker:
 
     def step(self, step: Step, written: set[str]) -> None:
         match step:
+            case Counted(count=count, body=body):
+                number = self.buffer(count)
+                self.require(number.dtype is i64 and number.size == 1, f"{count} is not one i64")
+                self.steps(body, set(written))
             case Repeat() | RepeatWhile():
                 self.repeated(step, written)
             case LoopNest(body=body):

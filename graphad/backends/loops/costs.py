@@ -16,6 +16,7 @@ import numpy as np
 from graphad.backends.loops.ir import (
     Buffer,
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     Index,
@@ -140,6 +141,9 @@ class Tally:
             case Repeat(extent=extent):
                 self.repeated(step, extent, {w.name: w.buffer for w in step.windows})
                 return f"repeat {extent}"
+            case Counted():
+                self.repeated(step, 1, {})
+                return "counted"
             case RepeatWhile():
                 self.repeated(step, 1, {})
                 return "if" if step.once else "while"

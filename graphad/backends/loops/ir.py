@@ -23,7 +23,7 @@ from typing import Literal as OneOf
 from graphad.backends.loops.visit import walk
 from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
-from graphad.ir.types import DType, Literal, bf16, f16
+from graphad.ir.types import EXTENT, DType, Literal, bf16, f16
 
 Role = OneOf["input", "output", "temporary", "window"]
 
@@ -36,6 +36,11 @@ class Buffer:
     dtype: DType
     size: int
     role: Role
+
+    @property
+    def per_turn(self) -> int:
+        """Of a temporary of a `Counted` step, how many elements it has for each turn; 0 for others."""
+        return self.size // EXTENT
 
 
 @light
@@ -281,7 +286,19 @@ class RepeatWhile:
     loc: Loc = field(default=None, compare=False)
 
 
-Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | Repeat | RepeatWhile
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Steps in which `EXTENT` stands for ``count[0]``, in the extents of loops and in the sizes of temporaries.
+
+    Those temporaries are allocated when the number is known, and freed behind the steps.
+    """
+
+    count: str
+    body: tuple[Step, ...]
+    loc: Loc = field(default=None, compare=False)
+
+
+Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | Repeat | RepeatWhile | Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +314,7 @@ def every_step(steps: Iterable[Step]) -> Iterator[Step]:
     """All steps, those inside others behind them."""
     for step in steps:
         yield step
-        if isinstance(step, (Repeat, RepeatWhile)):
+        if isinstance(step, (Repeat, RepeatWhile, Counted)):
             yield from every_step(step.body)
 
 
@@ -305,7 +322,7 @@ def mapped_steps(steps: Iterable[Step], change: Callable[[Step], Step]) -> tuple
     """Every step rewritten, after those inside it."""
     return tuple(
         [
-            change(replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile)) else s)
+            change(replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile, Counted)) else s)
             for s in steps
         ]
     )
@@ -324,6 +341,8 @@ def buffers_read(step: Step) -> set[str]:
             return {source}
         case GuardStep(buffer=buffer):
             return {buffer}
+        case Counted(count=count, body=body):
+            return {count} | {name for inner in body for name in buffers_read(inner)}
         case Repeat() | RepeatWhile():
             found = {name for inner in step.body for name in buffers_read(inner)}
             found |= {name for pair in step.swaps for name in pair}
@@ -343,6 +362,8 @@ def buffers_written(step: Step) -> set[str]:
             return {target}
         case GuardStep():
             return set()
+        case Counted(body=body):
+            return {name for inner in body for name in buffers_written(inner)}
         case Repeat() | RepeatWhile():
             found = {name for inner in step.body for name in buffers_written(inner)}
             return _outside(step, found | {name for pair in step.swaps for name in pair})

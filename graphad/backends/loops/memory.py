@@ -11,6 +11,9 @@ from graphad.backends.loops.ir import Buffer, KernelProgram, buffers_read, buffe
 #: Every slot starts on a cache line, which is also the alignment of the widest native vector.
 ALIGNMENT = 64
 
+#: The routines with which a program allocates temporaries whose size is known only when it runs.
+ALLOCATE, RELEASE = "PyMem_RawMalloc", "PyMem_RawFree"
+
 
 @dataclass(frozen=True, slots=True)
 class Arena:
@@ -56,7 +59,7 @@ class _FreeList:
 
 def plan(program: KernelProgram) -> Arena:
     """Lay the temporaries of ``program`` out in one arena."""
-    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
+    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary" and not b.per_turn}
     return lay_out([buffers_read(s) | buffers_written(s) for s in program.steps], sizes, ALIGNMENT)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphad.backends.loops.ir import (
     Buffer,
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     Index,
@@ -27,7 +28,7 @@ from graphad.backends.loops.ir import (
     While,
 )
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import format_literal
+from graphad.ir.types import EXTENT, format_literal
 
 #: Source lines stand in this column, or behind longer statements.
 LOC_COLUMN = 56
@@ -65,7 +66,8 @@ def _header(program: KernelProgram) -> str:
 
 
 def _buffer(buffer: Buffer) -> str:
-    return f"{buffer.name}: {buffer.dtype.name}[{buffer.size}]"
+    size = f"{buffer.per_turn}*n" if buffer.per_turn else buffer.size
+    return f"{buffer.name}: {buffer.dtype.name}[{size}]"
 
 
 _Line = tuple[int, str, Loc, object]  # depth, text, location, the statement or step
@@ -84,9 +86,11 @@ def _step(step: Step) -> Iterator[_Line]:
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc, step
         case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
-            head = f"repeat {var} in {extent}{' reverse' * reverse}"
+            head = f"repeat {var} in {'n' if extent == EXTENT else extent}{' reverse' * reverse}"
             looks = [f"{w.name} = {w.buffer}[{format_sum([(var, w.stride)], w.offset)}:]" for w in step.windows]
             yield from _repeated(step, ", ".join([head, *looks, *_swaps(step)]), loc)
+        case Counted(count=count, loc=loc):
+            yield from _repeated(step, f"with n = {count}[0]", loc)
         case RepeatWhile(condition=condition, once=once, loc=loc):
             head = f"{'if' if once else 'while'} {condition}[0]"
             yield from _repeated(step, ", ".join([head, *_swaps(step)]), loc)
@@ -94,7 +98,7 @@ def _step(step: Step) -> Iterator[_Line]:
             yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc, step
 
 
-def _repeated(step: Repeat | RepeatWhile, head: str, loc: Loc) -> Iterator[_Line]:
+def _repeated(step: Repeat | RepeatWhile | Counted, head: str, loc: Loc) -> Iterator[_Line]:
     yield 1, f"{head}:", loc, step
     for inner in step.body:
         for depth, text, at, thing in _step(inner):
@@ -112,7 +116,7 @@ def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
     if isinstance(statement, While):
         head = f"{'if' if statement.is_branch else 'while'} {statement.condition}"
     else:
-        head = f"for {statement.var} in {statement.extent}"
+        head = f"for {statement.var} in {'n' if statement.extent == EXTENT else statement.extent}"
         head += " reverse" * statement.reverse + " vector" * statement.vector
     for c in statement.carries:
         head += f", {c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {operand(c.update)})"

@@ -14,6 +14,7 @@ from typing import Any
 from graphad.backends.loops.ir import (
     Buffer,
     Copy,
+    Counted,
     Gemm,
     KernelCall,
     Load,
@@ -25,7 +26,7 @@ from graphad.backends.loops.ir import (
     Window,
 )
 from graphad.backends.loops.visit import mapped
-from graphad.backends.lower.definitions import Branches, Call, Part, Statements, Turns, TurnsWhile
+from graphad.backends.lower.definitions import Branches, Call, CountedPart, Part, Statements, Turns, TurnsWhile
 from graphad.backends.lower.plan import Plan, make_plan
 from graphad.backends.lower.storage import Storage
 from graphad.ir.loc import Loc
@@ -51,6 +52,12 @@ class CallSteps:
                 return self.turns_while(call.what, call, loc)
             case Branches():
                 return self.branches(call.what, call, loc)
+            case CountedPart(count=count, inside=inside):
+                if type(inside) is Statements:
+                    steps = self.statements(inside, call, loc)
+                else:
+                    steps = self.part(inside, [], [self.where(v) for v in call.values], [])
+                return [Counted(self.where(count), tuple(steps), loc)]
 
     def where(self, value: int) -> str:
         return self.storage.where(value)[0]
@@ -168,6 +175,8 @@ def moved(step: Step, names: Mapping[str, str], calls: CallSteps | None = None, 
             variable = f"turn{calls.count}"
             calls.count += 1
             return replace(step, var=variable, windows=windows, swaps=_pairs(step, names), body=_body(step, names, calls))
+        case Counted():
+            return replace(step, count=names[step.count], body=_body(step, names, calls))
         case RepeatWhile():
             return replace(step, condition=names[step.condition], swaps=_pairs(step, names), body=_body(step, names, calls))
         case _:
@@ -178,7 +187,7 @@ def _pairs(step: Repeat | RepeatWhile, names: Mapping[str, str]) -> tuple[tuple[
     return tuple([(names[a], names[b]) for a, b in step.swaps])
 
 
-def _body(step: Repeat | RepeatWhile, names: Mapping[str, str], calls: CallSteps | None) -> tuple[Step, ...]:
+def _body(step: Repeat | RepeatWhile | Counted, names: Mapping[str, str], calls: CallSteps | None) -> tuple[Step, ...]:
     return tuple([moved(s, names, calls) for s in step.body])
 
 

@@ -315,13 +315,21 @@ class Branches:
 
 
 @dataclass(slots=True, eq=False)
+class CountedPart:
+    """A region in which `EXTENT` stands for the number ``count``; ``inside`` are its statements or steps."""
+
+    count: int
+    inside: Statements | Part
+
+
+@dataclass(slots=True, eq=False)
 class Call:
     """An equation with regions that are not inlined: several values come out of one step.
 
     ``reads`` are the values that it needs in buffers, ``values`` its results.
     """
 
-    what: Statements | Turns | TurnsWhile | Branches
+    what: Statements | Turns | TurnsWhile | Branches | CountedPart
     reads: tuple[int, ...]
     values: list[int]
 

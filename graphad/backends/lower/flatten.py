@@ -39,6 +39,7 @@ from graphad.ir.lowering import (
     Branch,
     Contract,
     Convolve,
+    Counted,
     DynamicSlice,
     DynamicUpdate,
     Effect,
@@ -112,7 +113,7 @@ class _Flattener:
                 results = self.map(lowering, operands, [avals[o] for o in outs], loc)
             elif type(lowering) is Inline:
                 results = self.inline(regions[0], operands)
-            elif type(lowering) in (Repeat, While, Branch):
+            elif type(lowering) in (Repeat, While, Counted, Branch):
                 outs_of = [avals[o] for o in outs]
                 results = region(self.flat, eqn, lowering, self.small.arrays(operands), outs_of, _flattened, loc)
             elif type(lowering) is Effect:

@@ -17,6 +17,7 @@ from graphad.backends.lower.definitions import (
     Branches,
     Call,
     ConstantValue,
+    CountedPart,
     FlatProgram,
     InputValue,
     IotaValue,
@@ -29,11 +30,11 @@ from graphad.backends.lower.definitions import (
     TurnsWhile,
     ViewValue,
 )
-from graphad.backends.lower.statements import Counted, InMemory, NotScalarError, Small, Writer
+from graphad.backends.lower.statements import ByPosition, InMemory, NotScalarError, Small, Writer
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc
-from graphad.ir.lowering import Branch, Lowering, Repeat, While
+from graphad.ir.lowering import Branch, Counted, Lowering, Repeat, While
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, Literal, aval, i32, i64, literal
 from graphad.primitives.elementwise import add, and_, eq, select
@@ -60,7 +61,7 @@ def region(
 
 def _spaces(eqn: Eqn, lowering: Lowering, outs: Sequence[Aval]) -> list[Shape]:
     """The axes of a batch that the loop may have: none, or those that lead in all that it carries."""
-    carried = {Repeat: lambda p: outs[: p.n_carry], While: lambda _: outs[:-1], Branch: lambda p: outs[: p.n_chosen]}
+    carried = {Counted: lambda _: outs, Repeat: lambda p: outs[: p.n_carry], While: lambda _: outs[:-1], Branch: lambda p: outs[: p.n_chosen]}
     avals = carried[type(lowering)](lowering)
     shapes = [a.shape for a in avals if a.shape]
     common: Shape = ()
@@ -104,10 +105,13 @@ class _Scalar:
         if type(lowering) is Repeat:
             self.repeat(lowering, xs, targets)
         else:
-            found = writer.while_(lowering, self.eqn, xs, self.loc) if type(lowering) is While else None
-            if found is None:
-                assert type(lowering) is Branch, "all other regions are inlined"
-                found = writer.branch(lowering, self.eqn, xs, self.loc)
+            match lowering:
+                case While():
+                    found = writer.while_(lowering, self.eqn, xs, self.loc)
+                case Branch():
+                    found = writer.branch(lowering, self.eqn, xs, self.loc)
+                case _:
+                    found = writer.graph(self.eqn.regions[0], xs[1:])
             for target, out, x in zip(targets, self.outs, found, strict=True):
                 self.store(target, out, x)
         for axis in reversed(range(n)):
@@ -124,7 +128,11 @@ class _Scalar:
 
     def call(self, body: tuple[Statement, ...], targets: list[str]) -> list[Atom]:
         what = Statements({name: value for name, value in self.buffers.items()}, tuple(targets), self.temporaries, body)
-        call = Call(what, tuple(dict.fromkeys(self.buffers.values())), [])
+        reads = tuple(dict.fromkeys(self.buffers.values()))
+        call = Call(what, reads, [])
+        if self.eqn.primitive.lowering == Counted():
+            count = self.atoms[0] if type(self.atoms[0]) is int else self.flat.add(ConstantValue(aval((), i64), self.loc, self.atoms[0]))  # type: ignore[arg-type]
+            call = Call(CountedPart(count, what), (*reads, count), [])
         for k, out in enumerate(self.outs):
             call.values.append(self.flat.add(ResultValue(out, self.loc, call, k)))
         return list(call.values)
@@ -164,18 +172,18 @@ class _Scalar:
         if stripped is not None and prod(stripped) <= 64:
             return Small(stripped, value.dtype, (value,) * prod(stripped), True)
         if len(shape) == 1:
-            return Counted(shape, value.dtype, lambda _: value)
+            return ByPosition(shape, value.dtype, lambda _: value)
         if prod(shape) > 64:
             raise NotScalarError(f"a constant of shape {shape}")
         return Small(shape, value.dtype, (value,) * prod(shape), False)
 
-    def counted(self, value: int) -> Counted | None:
+    def counted(self, value: int) -> ByPosition | None:
         """``value`` as a function of its position along its one axis, if it is made of an iota and numbers alone."""
         definition = self.flat.values[value]
         if definition.aval.ndim != 1:
             return None
         element = self._by_position(value)
-        return None if element is None else Counted(definition.aval.shape, definition.aval.dtype, element)
+        return None if element is None else ByPosition(definition.aval.shape, definition.aval.dtype, element)
 
     def _by_position(self, value: int) -> Callable[[Coordinate], Operand] | None:
         definition = self.flat.values[value]
@@ -273,6 +281,10 @@ class _Steps:
                 return self.while_(lowering, eqn, operands, outs)
             case Branch():
                 return self.branch(eqn, operands, outs)
+            case Counted():
+                count = self.value(operands[0])
+                part, reads = self.part(eqn.regions[0], [self.whole(a) for a in operands[1:]])
+                return self.add(CountedPart(count, part), [count, *reads], outs)
             case _:
                 raise AssertionError(f"{eqn.primitive.name} has regions that are inlined")
 

@@ -75,7 +75,7 @@ class InMemory:
 
 
 @dataclass(slots=True, eq=False)
-class Counted:
+class ByPosition:
     """The position along the first axis, through scalar expressions: ``element(position)``."""
 
     shape: Shape
@@ -84,7 +84,7 @@ class Counted:
     lanes: bool = False
 
 
-Array = Small | InMemory | Counted
+Array = Small | InMemory | ByPosition
 
 
 class Writer(Scopes):
@@ -145,7 +145,7 @@ class Writer(Scopes):
 
     def read(self, x: Array, at: Coords, loc: Loc, dynamic: str | None = None) -> Operand:
         """The element of an array that is not in registers, at coordinates in loop variables."""
-        if type(x) is Counted:
+        if type(x) is ByPosition:
             return x.element(at[0])
         assert type(x) is InMemory, "what is in registers has no coordinates"
         offset, _ = where = combine(x.start[0], [((0, x.start[1]), 1), *zip(at, x.strides, strict=True)])
@@ -313,7 +313,9 @@ class Writer(Scopes):
         y = self.small(x, loc)
         return Small(shape, y.dtype, y.atoms, y.lanes)
 
-    def iota(self, axis: int, out: Aval, loc: Loc) -> Small:
+    def iota(self, axis: int, out: Aval, loc: Loc) -> Small | ByPosition:
+        if out.ndim == 1 and out.shape != self.space and out.size > UNROLLED:
+            return ByPosition(out.shape, out.dtype, lambda at: self.position(out.dtype, at, loc))
         shape = self.stripped(out.shape)
         if shape is not None and axis < len(self.space):
             at = self.position(out.dtype, (0, ((self.space_variables[axis], 1),)), loc)
@@ -771,4 +773,4 @@ def _position(at: Sequence[int], shape: Shape) -> int:
     return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])
 
 
-__all__ = ["Counted", "InMemory", "NotScalarError", "Small", "Writer", "copy_template", "Load"]
+__all__ = ["ByPosition", "InMemory", "NotScalarError", "Small", "Writer", "copy_template", "Load"]

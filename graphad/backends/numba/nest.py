@@ -23,7 +23,7 @@ from graphad.backends.loops.ir import (
 from graphad.backends.loops.text import format_gemm, format_sum
 from graphad.backends.numba.scalar import Expressions, constant, scalar_type
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import DType, f32, f64, i64
+from graphad.ir.types import EXTENT, DType, f32, f64, i64
 
 #: float32 sums over more iterations than this are accumulated in float64, as the source shows.
 PLAIN_SUM: Final = 64
@@ -167,7 +167,8 @@ class NestSource:
             self.body(loop.body, loop.carries, running, depth, loop.loc)
             del self.fixed[loop.var]
         elif loop.extent > 1:
-            span = f"range({loop.extent - 1}, -1, -1)" if loop.reverse else f"range({loop.extent})"
+            n = "n" if loop.extent == EXTENT else loop.extent
+            span = f"range({n} - 1, -1, -1)" if loop.reverse else f"range({n})"
             self.line(depth, f"for {self.name(loop.var, 'index')} in {span}:", loop.loc)
             self.body(loop.body, loop.carries, running, depth + 1, loop.loc)
         for c, name in zip(loop.carries, running, strict=True):

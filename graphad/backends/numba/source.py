@@ -16,6 +16,7 @@ from graphad_kernels.bodies import BODIES
 
 from graphad.backends.loops.ir import (
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     Index,
@@ -25,13 +26,16 @@ from graphad.backends.loops.ir import (
     Repeat,
     RepeatWhile,
     Step,
+    buffers_read,
+    buffers_written,
 )
 from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant
+from graphad.ir.types import EXTENT
 
 _RESERVED: Final = frozenset(
-    {"np", "njit", "at", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
+    {"np", "njit", "at", "n", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
 )
 
@@ -106,7 +110,7 @@ class _Source(NestSource):
         self.lines = []
         parameters = self.parameters()
         for b in self.program.buffers:
-            if b.role == "temporary":
+            if b.role == "temporary" and not b.per_turn:
                 self.line(1, f"{self.name(b.name, 'buffer')} = np.empty({b.size}, {array_type(b.dtype)})")
         for step in self.program.steps:
             self.step(step, 1)
@@ -131,7 +135,8 @@ class _Source(NestSource):
                 self.gemms = True
                 self.gemm(step, depth=depth)
             case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
-                span = f"range({extent - 1}, -1, -1)" if reverse else f"range({extent})"
+                n = "n" if extent == EXTENT else extent
+                span = f"range({n} - 1, -1, -1)" if reverse else f"range({n})"
                 turn = self.name(var, "index")
                 self.line(depth, f"for {turn} in {span}:", loc)
                 for w in step.windows:
@@ -139,6 +144,14 @@ class _Source(NestSource):
                     window = f"{self.name(w.buffer, 'buffer')}[{start} : {start} + {size}]"
                     self.line(depth + 1, f"{self.name(w.name, 'buffer')} = {window}", loc)
                 self.turn(step, depth + 1)
+            case Counted(count=count, body=body, loc=loc):
+                self.line(depth, f"n = {self.name(count, 'buffer')}[0]", loc)
+                for name in sorted({b for s in body for b in buffers_read(s) | buffers_written(s)}):
+                    if each := self.buffers[name].per_turn:
+                        size = f"np.empty({each} * n, {array_type(self.buffers[name].dtype)})"
+                        self.line(depth, f"{self.name(name, 'buffer')} = {size}", loc)
+                for inner in body:
+                    self.step(inner, depth)
             case RepeatWhile(condition=condition, once=once, loc=loc):
                 self.line(depth, f"{'if' if once else 'while'} {self.name(condition, 'buffer')}[0]:", loc)
                 self.turn(step, depth + 1)

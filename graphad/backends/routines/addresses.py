@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
 from typing import Final
 
 from graphad_kernels.cpu import library
 
+from graphad.backends.loops import memory
 from graphad.backends.routines import bodies, threads
 from graphad.errors import LoweringError
 
@@ -18,6 +20,8 @@ def routine(symbol: str) -> int:
     """Address of an external routine of a program, for the life of the process."""
     if symbol in (threads.ONE_THREAD, threads.OWN_THREADS):
         return threads.address(symbol)
+    if symbol in (memory.ALLOCATE, memory.RELEASE):
+        return ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value or 0
     return bodies.address(symbol) if symbol.startswith(bodies.PREFIX) else blas_routine(symbol)
 
 
