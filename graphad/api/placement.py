@@ -7,13 +7,12 @@ Arrays on a GPU are committed to it, and so are those that `graphad.device_put` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphad.api.functions import Arguments, argument_text
-from graphad.api.stages import compiled, compiled_for, memory_on
+from graphad.api.stages import compiled, compiled_for, first_equal, lifted_constants, memory_on
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
 from graphad.device import CPU, Device, Memory, parse
@@ -25,7 +24,6 @@ from graphad.trace.array import Array
 from graphad.trace.bind import values_of
 from graphad.trace.device_array import DeviceArray, any_on_device, set_runner
 from graphad.trace.source import where
-from graphad.transforms.lift_constants import lift_constants
 
 
 def named(device: str | Device) -> Device:
@@ -124,17 +122,8 @@ def _run_eagerly(graph: Graph, operands: Sequence[Any]) -> list[Array]:
     graph = _without_guards(graph)
     if config.looks:  # equal graphs differ in the lines that a message names
         return run_compiled(graph, operands, device)
-    lifted, numbers = _lifted(graph)
-    return run_compiled(_first_equal(lifted), [*operands, *numbers], device)
-
-
-_lifted = lru_cache(1024)(lift_constants)  # numbers that change from call to call need no new program
-
-
-@lru_cache(1024)
-def _first_equal(graph: Graph) -> Graph:
-    """The graph that first came this way among those that are equal: it keeps the executables of all."""
-    return graph
+    lifted, numbers = lifted_constants(graph)
+    return run_compiled(first_equal(lifted), [*operands, *numbers], device)
 
 
 def _without_guards(graph: Graph) -> Graph:

@@ -8,7 +8,8 @@ evaluated with NumPy, once.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,16 +17,20 @@ from graphad.api.finite import Watched, look, watched
 from graphad.config import config
 from graphad.device import CPU, Device, Memory
 from graphad.errors import DeviceError
+from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
 from graphad.ir.evaluate import evaluate
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
-from graphad.ir.types import literal
+from graphad.ir.types import BY_NUMPY, aval, literal
 from graphad.primitives.control import jit
 from graphad.primitives.effects import debug_print, printed_lines
+from graphad.primitives.scan import scan
+from graphad.primitives.while_loop import counted, while_
 from graphad.trace.bind import replay
 from graphad.trace.source import where
+from graphad.transforms.lift_constants import lift_constants
 from graphad.transforms.linearize import jvp_graph
 from graphad.transforms.transpose import Transposed, transposed
 
@@ -142,16 +147,46 @@ def run_graph(graph: Graph, arrays: Sequence[NDArray]) -> list[NDArray]:
     return results
 
 
-def _run_region(eqn: Eqn, _loc: Loc, values: list[Any]) -> Sequence[Any]:
+def _run_region(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
     if eqn.primitive is jit and not config.disable_jit:
         region = eqn.regions[0]
         arrays = [np.asarray(v, a.dtype.numpy) for v, a in zip(values, region.in_avals, strict=True)]
         found = compiled(region)
         # What is not finite here is looked for in the results of the whole, from where it can be followed further up.
         return found.executable(*arrays) if isinstance(found, Watched) else found(*arrays)
+    if eqn.primitive in _LOOPS and not config.disable_jit and not config.looks:
+        return _run_loop(eqn, loc, values)
     rules = eqn.primitive.region_rules
     assert rules is not None, "it has regions"
     return rules.evaluate(eqn, values, lambda graph, xs: evaluate(graph, xs, _run_region, _on_effect))
+
+
+_LOOPS: Final = (scan, while_, counted)
+
+
+def _run_loop(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
+    """A loop outside of compiled functions: compiled as well, once for loops that differ in their numbers alone."""
+    if any([r.effectful for r in eqn.regions]):
+        rules = eqn.primitive.region_rules
+        assert rules is not None, "it has regions"
+        return rules.evaluate(eqn, values, lambda graph, xs: evaluate(graph, xs, _run_region, _on_effect))
+    builder = Builder()
+    builder.loc = loc
+    arrays = [np.asarray(v) for v in values]
+    atoms = tuple([builder.input(aval(x.shape, BY_NUMPY[x.dtype])) for x in arrays])
+    outs = builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions)
+    # Pruned, it would have other results: all of them are asked for.
+    lifted, numbers = lifted_constants(builder.close(outs, name=eqn.primitive.name))
+    return compiled(first_equal(lifted))(*arrays, *numbers)
+
+
+lifted_constants = lru_cache(1024)(lift_constants)  # numbers that change from call to call need no new program
+
+
+@lru_cache(1024)
+def first_equal(graph: Graph) -> Graph:
+    """The graph that first came this way among those that are equal: it keeps the executables of all."""
+    return graph
 
 
 def _on_effect(eqn: Eqn, _loc: Loc, values: list[Any]) -> None:

@@ -34,10 +34,27 @@ from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_netwo
 from graphad.backends.cuda.schedule.split import Splitter
 from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
 from graphad.backends.cuda.schedule.vertical_fusion import is_deep, localised, with_rows_fused
-from graphad.backends.loops.ir import Buffer, KernelCall, KernelProgram, Load, Loop, LoopNest, Statement, Step, Store
+from graphad.backends.loops.ir import (
+    Buffer,
+    Counted,
+    KernelCall,
+    KernelProgram,
+    Load,
+    Loop,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+    Statement,
+    Step,
+    Store,
+    While,
+    every_step,
+)
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, with_unique_variables
 from graphad.backends.loops.visit import walk
 from graphad.config import config
+from graphad.errors import LoweringError, at
+from graphad.ir.loc import format_loc
 
 
 def schedule(
@@ -69,12 +86,27 @@ def schedule(
     VerifyError
         If the result breaks the rules of device programs, which is checked from ``config.verify`` 2 on.
     """
+    _refuse_loops(program)
     program = with_half_products(program)
     steps = with_gemm_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
     launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
     if config.verify >= 2:
         check_device_program(launches)
     return launches
+
+
+def _refuse_loops(program: KernelProgram) -> None:
+    """Loops of steps, and those that end when a test says so, run on the CPU alone."""
+    for step in every_step(program.steps):
+        inside = walk(step.body) if isinstance(step, LoopNest) else ()
+        if isinstance(step, (Repeat, RepeatWhile, Counted)) or any(isinstance(s, While) for s in inside):
+            raise LoweringError(
+                at(
+                    format_loc(step.loc),
+                    "this loop or branch has no compiled form on a GPU: loops over scalars and small arrays have, of a "
+                    "known number of turns and without branches. Run it on the CPU, with graphad.jit(f, device='cpu').",
+                )
+            )
 
 
 class _Scheduler:
