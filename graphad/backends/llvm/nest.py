@@ -37,6 +37,7 @@ from graphad.backends.loops.ir import (
     is_half,
     stride_of,
 )
+from graphad.backends.loops import memory
 from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc
@@ -148,6 +149,8 @@ class NestEmitter:
                 more = self.scalars.cast(val.text, i64, self.index_dtype, 1, "dynamic")
                 text = more if text == "0" else self.code.let(f"add nsw {self.index_type} {text}, {more}", "index")
         stride, kind = stride_of(index, self.vector), self.kinds.get(buffer, "ptr")
+        if self.buffers[buffer].private and self.vector is not None:
+            text, stride = self._once(f"mul nsw {self.index_type} {text}, {self.lanes.count}"), 1
         return Place(self.pointers[buffer], text, stride, offsets, kind)
 
     def index(self, index: Index) -> str:
@@ -176,7 +179,7 @@ class NestEmitter:
         dtype = self.buffers[s.buffer].dtype
         place = self.place(s.buffer, s.index, s.dynamic)
         if place.stride or place.dynamic is not None:
-            text = self.access.load(place, dtype, self.lanes, s.name)
+            text = self.access.load(place, dtype, self.lanes_of(s.buffer), s.name)
             self.values[s.name] = Val(text, dtype, self.lanes.count)
         else:
             self.values[s.name] = Val(self.access.load_one(place, dtype, s.name), dtype, 1)
@@ -187,7 +190,7 @@ class NestEmitter:
         if place.stride or place.dynamic is not None:
             value = self.operand(s.value, self.lanes.count).text
             mask = None if s.mask is None else self.operand(s.mask, self.lanes.count).text
-            self.access.store(place, dtype, value, self.lanes, mask)
+            self.access.store(place, dtype, value, self.lanes_of(s.buffer), mask)
             return
         value = self.operand(s.value, 1).text
         if s.mask is None:
@@ -199,6 +202,10 @@ class NestEmitter:
         self.access.store_one(place, dtype, value)
         self.code.do(f"br label %{after}")
         self.code.start(after)
+
+    def lanes_of(self, buffer: str) -> Lanes:
+        """The lanes of an access: of a private buffer all, for there is room for all."""
+        return Lanes(self.lanes.count, self.lanes.count) if self.buffers[buffer].private else self.lanes
 
     def position(self, s: Position) -> None:
         """A coordinate as a number: computed in i32 where it fits, which converts to floats much faster."""
@@ -339,6 +346,8 @@ class NestEmitter:
     def width(self, loop: Loop, extent: int) -> int:
         """Lanes for ``extent`` iterations: 1, 2 or 4 native vectors of the widest dtype; fewer for short loops."""
         size, native = self.measure(loop)
+        if any([isinstance(s, (Loop, While)) and any([c.combine == "last" for c in s.carries]) for s in walk(loop.body)]):
+            return max(memory.LANE_BYTES * native // self.native, 2)
         vectors = 4 if size <= FOUR_VECTORS else 2 if size <= TWO_VECTORS else 1
         if size > ONE_COPY and loop.extent <= SHORT_LOOP * native:
             vectors = 1
@@ -350,6 +359,8 @@ class NestEmitter:
     def one_copy(self, loop: Loop) -> bool:
         """Whether blocks and tail share one copy of the body; small vectors have no masked accesses."""
         size, native = self.measure(loop)
+        if any([isinstance(s, (Loop, While)) for s in walk(loop.body)]) and size > ONE_COPY:
+            return loop.extent > self.width(loop, loop.extent) and self.native >= 32
         return size > ONE_COPY and loop.extent <= SHORT_LOOP * native and self.native >= 32
 
     def measure(self, loop: Loop) -> tuple[int, int]:

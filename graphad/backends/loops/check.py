@@ -249,6 +249,8 @@ class _Checker:
         return self.names[value]
 
     def access(self, buffer: Buffer, index: Index, dynamic: str | None) -> None:
+        if buffer.private:
+            self.require(self.vector is not None, f"{buffer.name} is private to lanes, and used outside of them")
         low, high = self.range_of(index)
         if dynamic is not None:
             self.require(self.dtype(dynamic) is i64, f"dynamic index {dynamic} is not i64")
@@ -339,6 +341,7 @@ class _Checker:
         if loop.extent <= 1:
             return
         accesses = [s for s in walk(loop.body) if isinstance(s, (Load, Store))]
+        accesses = [s for s in accesses if not self.buffer(s.buffer).private]
         for s in accesses:
             moves = s.dynamic is not None or stride_of(s.index, loop.var) != 0
             self.require(moves or isinstance(s, Load), f"every lane stores to the same element of {s.buffer}")

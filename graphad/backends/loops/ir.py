@@ -30,12 +30,16 @@ Role = OneOf["input", "output", "temporary", "window"]
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """``size`` elements of ``dtype`` in row-major order. Booleans are stored as bytes 0 and 1."""
+    """``size`` elements of ``dtype`` in row-major order. Booleans are stored as bytes 0 and 1.
+
+    A ``private`` temporary holds values of one iteration of a vector loop: each of its lanes has a copy.
+    """
 
     name: str
     dtype: DType
     size: int
     role: Role
+    private: bool = False
 
     @property
     def per_turn(self) -> int:

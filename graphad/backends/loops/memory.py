@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphad.backends.loops.ir import Buffer, KernelProgram, buffers_read, buffers_written
+from graphad.ir.types import DType
 
 #: Every slot starts on a cache line, which is also the alignment of the widest native vector.
 ALIGNMENT = 64
+
+#: A loop in lanes around loops that carry values in registers has as many lanes as fit into so many bytes, whatever the
+#: machine: two native vectors of 32 bytes take as long as one of 64, and more take registers and cache.
+LANE_BYTES = 64
 
 #: The routines with which a program allocates temporaries whose size is known only when it runs.
 ALLOCATE, RELEASE = "PyMem_RawMalloc", "PyMem_RawFree"
@@ -102,5 +107,10 @@ def _lifetimes(
 
 
 def buffer_bytes(buffer: Buffer) -> int:
-    """The size of a buffer in bytes."""
-    return buffer.size * buffer.dtype.bits // 8
+    """The size of a buffer in bytes; a private one has a copy for each lane."""
+    return buffer.size * buffer.dtype.bits // 8 * (private_lanes(buffer.dtype) if buffer.private else 1)
+
+
+def private_lanes(dtype: DType) -> int:
+    """How many lanes a vector loop with private temporaries of ``dtype`` has at most."""
+    return LANE_BYTES * 8 // max(dtype.bits, 32)

@@ -50,7 +50,7 @@ def format_program(program: KernelProgram, *, mark: object = None, message: str 
           y[i] = t1
     """
     lines = [_header(program)]
-    lines += [f"  temporary {_buffer(b)}" for b in program.buffers if b.role == "temporary"]
+    lines += [f"  {'private ' * b.private}temporary {_buffer(b)}" for b in program.buffers if b.role == "temporary"]
     for step in program.steps:
         for depth, text, loc, thing in _step(step):
             line = "  " * depth + text

@@ -65,7 +65,7 @@ class CallSteps:
     def statements(self, what: Statements, call: Call, loc: Loc) -> list[Step]:
         names = {name: self.where(value) for name, value in what.operands.items()}
         names |= dict(zip(what.results, map(self.where, call.values), strict=True))
-        names |= {name: self.storage.temporary(a.dtype, a.size) for name, a in what.temporaries.items()}
+        names |= {name: self.storage.temporary(a.dtype, a.size, private) for name, (a, private) in what.temporaries.items()}
         return [moved(LoopNest(what.body, loc), names)]
 
     # ---- loops of steps
@@ -148,7 +148,7 @@ class CallSteps:
             elif buffer.role == "window":
                 names[buffer.name] = self.storage.window(buffer.dtype, buffer.size)
             else:
-                names[buffer.name] = self.storage.temporary(buffer.dtype, buffer.size)
+                names[buffer.name] = self.storage.temporary(buffer.dtype, buffer.size, buffer.private)
         variables = {}
         return [moved(step, names, self, variables) for step in made.steps]
 

@@ -264,7 +264,7 @@ class Statements:
 
     operands: dict[str, int]
     results: tuple[str, ...]
-    temporaries: dict[str, Aval]
+    temporaries: dict[str, tuple[Aval, bool]]  # with whether it is private
     body: tuple[Statement, ...]
 
 

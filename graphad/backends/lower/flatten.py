@@ -29,7 +29,7 @@ from graphad.backends.lower.definitions import (
     cut_piece,
 )
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
-from graphad.backends.lower.regions import region
+from graphad.backends.lower.regions import region, whole
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
@@ -78,6 +78,10 @@ def flatten(graph: Graph) -> FlatProgram:
     flat = FlatProgram()
     flattener = _Flattener(flat)
     inputs: list[Value] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
+    in_lanes = whole(flat, graph, inputs)  # type: ignore[arg-type]
+    if in_lanes is not None:
+        flat.outputs = in_lanes
+        return flat
     flat.outputs = flattener.small.arrays(flattener.inline(graph, inputs))
     return flat
 

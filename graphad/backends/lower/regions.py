@@ -30,7 +30,7 @@ from graphad.backends.lower.definitions import (
     TurnsWhile,
     ViewValue,
 )
-from graphad.backends.lower.statements import ByPosition, InMemory, NotScalarError, Small, Writer
+from graphad.backends.lower.statements import Virtual, InMemory, NotScalarError, Small, Writer
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc
@@ -45,6 +45,8 @@ Flatten = Callable[[Graph, FlatProgram, Sequence[Atom]], list[Atom]]
 
 #: Loops that carry more numbers than this are tried with the axes of a batch as lanes first.
 _FEW: int = 16
+#: A batch of so many members goes into lanes first.
+_LANES: int = 4
 
 
 def region(
@@ -57,6 +59,31 @@ def region(
         except NotScalarError:
             continue
     return _Steps(flat, flatten, loc).results(eqn, lowering, operands, outs)
+
+
+def whole(flat: FlatProgram, graph: Graph, inputs: Sequence[Atom]) -> list[Atom] | None:
+    """The outputs of a graph with loops over a batch, all of it in lanes: one nest for loops and what is between them.
+
+    So the arrays that one loop stacks for another are those of a few members at a time. None where something in the graph
+    is no scalar arithmetic, or there is no batch.
+    """
+    eqns = [e for e in graph.eqns if e.primitive.region_rules is not None]
+    if graph.effectful or not any([type(e.primitive.lower((), e.params)) is Repeat for e in eqns if e.primitive.name == "scan"]):
+        return None
+    tried: set[Shape] = set()
+    for eqn in eqns:
+        lowering = eqn.primitive.lower((), eqn.params)
+        if type(lowering) not in (Repeat, While):
+            continue
+        for space in _spaces(eqn, lowering, [graph.avals[o] for o in eqn.outputs]):
+            if prod(space) < _LANES or space in tried:
+                continue
+            tried.add(space)
+            try:
+                return _Scalar(flat, eqn, inputs, graph.out_avals, space, None, graph).results()
+            except NotScalarError:
+                continue
+    return None
 
 
 def _spaces(eqn: Eqn, lowering: Lowering, outs: Sequence[Aval]) -> list[Shape]:
@@ -72,7 +99,8 @@ def _spaces(eqn: Eqn, lowering: Lowering, outs: Sequence[Aval]) -> list[Shape]:
             common = (*common, extents[0])
     few = sum([a.size for a in avals]) <= _FEW
     batches = [common[:n] for n in range(len(common), 0, -1) if prod(common[:n]) > 1]
-    return [(), *batches] if few else [*batches, ()]
+    wide = [b for b in batches if prod(b) >= _LANES]
+    return [*wide, (), *[b for b in batches if b not in wide]] if few else [*batches, ()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -83,23 +111,35 @@ class _Scalar:
     """One loop or branch as statements over buffers named ``operand0``, ``result0``, ``scratch0``."""
 
     def __init__(
-        self, flat: FlatProgram, eqn: Eqn, operands: Sequence[Atom], outs: Sequence[Aval], space: Shape, loc: Loc
+        self,
+        flat: FlatProgram,
+        eqn: Eqn,
+        operands: Sequence[Atom],
+        outs: Sequence[Aval],
+        space: Shape,
+        loc: Loc,
+        graph: Graph | None = None,
     ) -> None:
+        self.graph = graph
         self.flat, self.eqn, self.atoms, self.outs, self.loc = flat, eqn, operands, outs, loc
-        self.temporaries: dict[str, Aval] = {}
+        self.temporaries: dict[str, tuple[Aval, bool]] = {}
+        self.uniform: list[tuple[str, Aval, InMemory]] = []
         self.writer = Writer(space, self.temporary)
         self.buffers: dict[str, int] = {}
 
     def temporary(self, dtype: DType, size: int) -> str:
+        return self.new(dtype, size, bool(self.writer.space))
+
+    def new(self, dtype: DType, size: int, private: bool) -> str:
         name = f"scratch{len(self.temporaries)}"
-        self.temporaries[name] = aval((size,), dtype)
+        self.temporaries[name] = aval((size,), dtype), private
         return name
 
     def results(self) -> list[Atom]:
         writer, n = self.writer, len(self.writer.space)
         for _ in range(n):
             writer.space_variables.append(writer.open_loop())
-        lowering = self.eqn.primitive.lower(tuple([self.type_of(a) for a in self.atoms]), self.eqn.params)
+        lowering = self.eqn.primitive.lower((), self.eqn.params) if self.graph is None else None
         xs = [self.operand(a) for a in self.atoms]
         targets = [f"result{k}" for k in range(len(self.outs))]
         if type(lowering) is Repeat:
@@ -110,8 +150,11 @@ class _Scalar:
                     found = writer.while_(lowering, self.eqn, xs, self.loc)
                 case Branch():
                     found = writer.branch(lowering, self.eqn, xs, self.loc)
-                case _:
+                case Counted():
                     found = writer.graph(self.eqn.regions[0], xs[1:])
+                case _:
+                    assert self.graph is not None, "all other regions are inlined"
+                    found = writer.graph(self.graph, xs)
             for target, out, x in zip(targets, self.outs, found, strict=True):
                 self.store(target, out, x)
         for axis in reversed(range(n)):
@@ -123,14 +166,11 @@ class _Scalar:
         body = without_dead(tuple(writer.scopes[0].statements), set())
         return self.call(body, targets)
 
-    def type_of(self, atom: Atom) -> Any:
-        return self.flat.values[atom].aval if type(atom) is int else atom.type  # type: ignore[union-attr]
-
     def call(self, body: tuple[Statement, ...], targets: list[str]) -> list[Atom]:
         what = Statements({name: value for name, value in self.buffers.items()}, tuple(targets), self.temporaries, body)
         reads = tuple(dict.fromkeys(self.buffers.values()))
         call = Call(what, reads, [])
-        if self.eqn.primitive.lowering == Counted():
+        if self.graph is None and self.eqn.primitive.lowering == Counted():
             count = self.atoms[0] if type(self.atoms[0]) is int else self.flat.add(ConstantValue(aval((), i64), self.loc, self.atoms[0]))  # type: ignore[arg-type]
             call = Call(CountedPart(count, what), (*reads, count), [])
         for k, out in enumerate(self.outs):
@@ -172,18 +212,18 @@ class _Scalar:
         if stripped is not None and prod(stripped) <= 64:
             return Small(stripped, value.dtype, (value,) * prod(stripped), True)
         if len(shape) == 1:
-            return ByPosition(shape, value.dtype, lambda _: value)
+            return Virtual(shape, value.dtype, lambda _: value)
         if prod(shape) > 64:
             raise NotScalarError(f"a constant of shape {shape}")
         return Small(shape, value.dtype, (value,) * prod(shape), False)
 
-    def counted(self, value: int) -> ByPosition | None:
+    def counted(self, value: int) -> Virtual | None:
         """``value`` as a function of its position along its one axis, if it is made of an iota and numbers alone."""
         definition = self.flat.values[value]
         if definition.aval.ndim != 1:
             return None
         element = self._by_position(value)
-        return None if element is None else ByPosition(definition.aval.shape, definition.aval.dtype, element)
+        return None if element is None else Virtual(definition.aval.shape, definition.aval.dtype, lambda at: element(at[0]))
 
     def _by_position(self, value: int) -> Callable[[Coordinate], Operand] | None:
         definition = self.flat.values[value]
@@ -221,8 +261,12 @@ class _Scalar:
             return InMemory(shape, out.dtype, name, ZERO, strides, False)
         if shape[n_turns : n_turns + n] != writer.space:
             # The same in all lanes: each writes its own copy, of which one is kept.
-            fresh = writer.fresh(shape, out.dtype, True)
-            self._uniform.append((name, out, fresh))
+            whole = (*shape, *writer.space)
+            inner = row_major(whole)
+            start = combine(0, [((0, ((v, 1),)), s) for v, s in zip(writer.space_variables, inner[len(shape) :], strict=True)])
+            copies = self.new(out.dtype, prod(whole), False)
+            fresh = InMemory(shape, out.dtype, copies, start, inner[: len(shape)], True)
+            self.uniform.append((name, out, fresh))
             return fresh
         here = [((0, ((v, 1),)), s) for v, s in zip(writer.space_variables, strides[n_turns:], strict=False)]
         start = combine(0, here)
@@ -231,16 +275,12 @@ class _Scalar:
             tuple([shape[a] for a in kept]), out.dtype, name, start, tuple([strides[a] for a in kept]), True
         )
 
-    @property
-    def _uniform(self) -> list[tuple[str, Aval, InMemory]]:
-        return self.__dict__.setdefault("uniform", [])
-
     def store(self, name: str, out: Aval, x: Any) -> None:
         to = self.target(name, out, 0)
         writer, loc = self.writer, self.loc
+        if x.shape != to.shape:
+            raise NotScalarError(f"a result of shape {x.shape} where {to.shape} is due")
         if type(x) is Small:
-            if x.shape != to.shape:
-                raise NotScalarError(f"a result of shape {x.shape} where {to.shape} is due")
             index = 0
             for at in _places(to.shape):
                 writer.store(to, tuple([(i, ()) for i in at]), x.atoms[index], loc)
@@ -251,7 +291,7 @@ class _Scalar:
     def uniform_results(self) -> None:
         """Of results that are the same in all lanes, the copy of the first."""
         writer = self.writer
-        for name, out, fresh in self._uniform:
+        for name, out, fresh in self.uniform:
             source = InMemory(out.shape, out.dtype, fresh.buffer, (fresh.start[0], ()), fresh.strides, False)
             to = InMemory(out.shape, out.dtype, name, ZERO, row_major(out.shape), False)
             writer.copy(to, (), source, (), self.loc)

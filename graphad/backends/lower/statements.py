@@ -27,7 +27,7 @@ from math import prod
 from typing import Any, Final
 
 from graphad.backends.loops.ir import Carry, Load, Loop, Operand, Statement, Store, While
-from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, combine, reshape_view, row_major
+from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, combine, compose, reshape_view, row_major
 from graphad.backends.lower.scalars import ACCUMULATORS, SCAN_STEPS, Template, copy_template, identity_of, template
 from graphad.backends.lower.scopes import Scope, Scopes, index_of
 from graphad.ir import lowering as forms
@@ -75,16 +75,16 @@ class InMemory:
 
 
 @dataclass(slots=True, eq=False)
-class ByPosition:
-    """The position along the first axis, through scalar expressions: ``element(position)``."""
+class Virtual:
+    """An array whose elements are computed where they are read: ``element(coordinates)``."""
 
     shape: Shape
     dtype: DType
-    element: Callable[[Coordinate], Operand]
+    element: Callable[[Coords], Operand]
     lanes: bool = False
 
 
-Array = Small | InMemory | ByPosition
+Array = Small | InMemory | Virtual
 
 
 class Writer(Scopes):
@@ -145,8 +145,8 @@ class Writer(Scopes):
 
     def read(self, x: Array, at: Coords, loc: Loc, dynamic: str | None = None) -> Operand:
         """The element of an array that is not in registers, at coordinates in loop variables."""
-        if type(x) is ByPosition:
-            return x.element(at[0])
+        if type(x) is Virtual:
+            return x.element(at)
         assert type(x) is InMemory, "what is in registers has no coordinates"
         offset, _ = where = combine(x.start[0], [((0, x.start[1]), 1), *zip(at, x.strides, strict=True)])
         del offset
@@ -174,13 +174,7 @@ class Writer(Scopes):
 
     def fresh(self, shape: Shape, dtype: DType, lanes: bool) -> InMemory:
         """A new array in memory."""
-        whole = (*shape, *self.space) if lanes else shape
-        strides = row_major(whole)
-        start = ZERO
-        if lanes:  # members side by side: lanes then store next to each other
-            inner = strides[len(shape) :]
-            start = combine(0, [((0, ((v, 1),)), s) for v, s in zip(self.space_variables, inner, strict=True)])
-        return InMemory(shape, dtype, self.temporary(dtype, prod(whole)), start, strides[: len(shape)], lanes)
+        return InMemory(shape, dtype, self.temporary(dtype, prod(shape)), ZERO, row_major(shape), lanes)
 
     def store(self, to: InMemory, at: Coords, value: Operand, loc: Loc) -> None:
         if self.guarded is not None:
@@ -252,11 +246,13 @@ class Writer(Scopes):
 
     # ---- maps and views
 
-    def map(self, made: Template, operands: Sequence[Array], out: Aval, loc: Loc) -> Small:
+    def map(self, made: Template, operands: Sequence[Array], out: Aval, loc: Loc) -> Small | Virtual:
         lanes = any([x.lanes for x in operands])
         shape = self.stripped(out.shape) if lanes else out.shape
-        if shape is None or prod(shape) > MOST_ELEMENTS:
+        if shape is None:
             raise NotScalarError(f"an array of type {out}")
+        if prod(shape) > MOST_ELEMENTS:
+            return self.wide_map(made, operands, shape, out.dtype, lanes, loc)
         rows: list[Sequence[Operand]] = []
         for x in operands:
             y = self.small(x, loc)
@@ -268,6 +264,19 @@ class Writer(Scopes):
                 raise NotScalarError(f"arrays of shapes {y.shape} and {shape}, with and without the axes of a batch")
         atoms = [self.expand(made, list(row), loc) for row in zip(*rows, strict=True)]
         return Small(shape, out.dtype, tuple(atoms), lanes)
+
+    def wide_map(
+        self, made: Template, operands: Sequence[Array], shape: Shape, dtype: DType, lanes: bool, loc: Loc
+    ) -> Virtual:
+        """An elementwise operation on arrays that are too large for registers: in lanes, where that pays."""
+        if not self.space or any([x.shape not in (shape, ()) for x in operands]):
+            raise NotScalarError(f"an array of shape {shape}")
+
+        def element(at: Coords) -> Operand:
+            row = [x.atoms[0] if type(x) is Small else self.read(x, at if x.shape else (), loc) for x in operands]
+            return self.expand(made, row, loc)
+
+        return Virtual(shape, dtype, element, lanes)
 
     def view(self, x: Array, dims: Sequence[AffineDim], out: Aval, loc: Loc) -> Array:
         n = len(self.space)
@@ -292,11 +301,19 @@ class Writer(Scopes):
                 for axis, step in d.terms:
                     strides[axis] += stride * step
             return InMemory(shape, x.dtype, x.buffer, start, tuple(strides), lanes)
-        if prod(shape) > MOST_ELEMENTS:
-            raise NotScalarError(f"an array of shape {shape}")
+        if prod(shape) > MOST_ELEMENTS or type(x) is Virtual:
+            return self.wide_view(x, tuple(dims), shape, lanes, loc)
         y = self.small(x, loc)
         chosen = [y.atoms[_position(_seen(dims, at), y.shape)] for at in _places(shape)]
         return Small(shape, y.dtype, tuple(chosen), lanes)
+
+    def wide_view(self, x: Array, dims: tuple[AffineDim, ...], shape: Shape, lanes: bool, loc: Loc) -> Virtual:
+        if type(x) is Small:
+            if len(x.atoms) > 1 or not self.space:
+                raise NotScalarError(f"an array of shape {shape}")
+            (atom,) = x.atoms
+            return Virtual(shape, x.dtype, lambda _: atom, lanes)
+        return Virtual(shape, x.dtype, lambda at: self.read(x, compose(dims, at), loc), lanes)
 
     def reshape(self, x: Array, out: Aval, loc: Loc) -> Array:
         shape = self.stripped(out.shape) if x.lanes else out.shape
@@ -313,9 +330,9 @@ class Writer(Scopes):
         y = self.small(x, loc)
         return Small(shape, y.dtype, y.atoms, y.lanes)
 
-    def iota(self, axis: int, out: Aval, loc: Loc) -> Small | ByPosition:
+    def iota(self, axis: int, out: Aval, loc: Loc) -> Small | Virtual:
         if out.ndim == 1 and out.shape != self.space and out.size > UNROLLED:
-            return ByPosition(out.shape, out.dtype, lambda at: self.position(out.dtype, at, loc))
+            return Virtual(out.shape, out.dtype, lambda at: self.position(out.dtype, at[0], loc))
         shape = self.stripped(out.shape)
         if shape is not None and axis < len(self.space):
             at = self.position(out.dtype, (0, ((self.space_variables[axis], 1),)), loc)
@@ -353,6 +370,8 @@ class Writer(Scopes):
         n = len(self.space) if x.lanes else 0
         if any([a < n for a in axes]):
             raise NotScalarError("a reduction over the axes of a batch")
+        if prod(x.shape) > MOST_ELEMENTS and self.space:
+            return self.wide_reduce(how, [a - n for a in axes], x, out, loc)
         y = self.small(x, loc)
         kept = [a for a in range(len(y.shape)) if a + n not in axes]
         shape = tuple([y.shape[a] for a in kept])
@@ -365,6 +384,19 @@ class Writer(Scopes):
         else:
             atoms = [self.combined(how, [a for _, a in g], y.dtype, loc) for g in groups.values()]
         return Small(shape, out.dtype, tuple(atoms), y.lanes)
+
+    def wide_reduce(self, how: str, axes: Sequence[int], x: Array, out: Aval, loc: Loc) -> Small:
+        """Loops that reduce an array too large for registers to one number."""
+        if len(axes) < len(x.shape) or how.startswith("arg") or out.dtype in ACCUMULATORS:
+            raise NotScalarError(f"a reduction of an array of shape {x.shape}")
+        variables = [self.open_loop() for _ in x.shape]
+        operand: Operand = self.read(x, tuple([(0, ((v, 1),)) for v in variables]), loc)
+        for variable, extent in reversed(list(zip(variables, x.shape, strict=True))):
+            name = self.name("s", len(self.scopes) - 1)
+            carry = Carry(name, out.dtype, how, identity_of(how, out.dtype), operand)  # type: ignore[arg-type]
+            self.close_loop(lambda body, v=variable, e=extent, c=carry: Loop(v, e, body, (c,), loc=loc), (carry,))
+            operand = name
+        return Small((), out.dtype, (operand,), x.lanes)
 
     def combined(self, how: str, atoms: Sequence[Operand], dtype: DType, loc: Loc) -> Operand:
         """``atoms`` combined in order; 16-bit floats are summed in f32."""
@@ -666,7 +698,9 @@ class Writer(Scopes):
         if type(x) is InMemory:
             start = combine(x.start[0], [((0, x.start[1]), 1), (turn, x.strides[0])])
             return InMemory(x.shape[1:], x.dtype, x.buffer, start, x.strides[1:], x.lanes)
-        return Small((), x.dtype, (self.read(x, (turn,), loc),), x.lanes)
+        if len(x.shape) == 1:
+            return Small((), x.dtype, (self.read(x, (turn,), loc),), x.lanes)
+        return Virtual(x.shape[1:], x.dtype, lambda at: self.read(x, (turn, *at), loc), x.lanes)
 
     def while_(self, p: forms.While, eqn: Eqn, operands: Sequence[Array], loc: Loc) -> list[Array]:
         """A `While`; in lanes, each of them keeps its values once its test has failed."""
@@ -773,4 +807,4 @@ def _position(at: Sequence[int], shape: Shape) -> int:
     return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])
 
 
-__all__ = ["ByPosition", "InMemory", "NotScalarError", "Small", "Writer", "copy_template", "Load"]
+__all__ = ["Virtual", "InMemory", "NotScalarError", "Small", "Writer", "copy_template", "Load"]

@@ -71,14 +71,14 @@ class Storage:
         self.buffers.append(Buffer(name, dtype, size, "window"))
         return name
 
-    def temporary(self, dtype: DType, size: int) -> str:
+    def temporary(self, dtype: DType, size: int, private: bool = False) -> str:
         """A new buffer."""
-        return self._temporary(aval((), dtype), size)
+        return self._temporary(aval((), dtype), size, private)
 
-    def _temporary(self, aval: Aval, size: int) -> str:
+    def _temporary(self, aval: Aval, size: int, private: bool = False) -> str:
         name = f"tmp{self._temporaries}"
         self._temporaries += 1
-        self.buffers.append(Buffer(name, aval.dtype, size, "temporary"))
+        self.buffers.append(Buffer(name, aval.dtype, size, "temporary", private))
         return name
 
 
