@@ -97,9 +97,7 @@ def settled_types(given: list[Spec], trace: Callable[[list[Spec]], Body], n_carr
 
 def _promoted(a: Spec, b: Spec) -> Spec:
     """What a carried value of type ``a`` starts as, if the body makes ``b`` of it."""
-    if a.aval.shape != b.aval.shape or not a.weak or b.weak:
-        return a
-    return b
+    return b if a.weak and a.aval.shape == b.aval.shape and (not b.weak or a.aval is not b.aval) else a
 
 
 def check_carry(types: Sequence[Spec], treedef: TreeDef, body: Body, out_tree: TreeDef, name: str) -> None:
@@ -157,8 +155,6 @@ def scan(
     carry, carry_tree = flatten(init)
     slices, x_tree = flatten(xs)
     n = _length(slices, x_tree, length, name)
-    if not n and current() is None and config_disable_jit():
-        raise ValueError(f"{where()}{name} of no turns cannot run with jit disabled: the types of its results are unknown.")
     types = [_slice_type(x) for x in slices]
     _, pair_tree = flatten((unflatten(carry_tree, [0] * len(carry)), unflatten(x_tree, [0] * len(slices))))
     out_trees: list[TreeDef] = []
@@ -189,12 +185,6 @@ def scan(
     guard([body])
     results = run_on(graph, [*body.captures, *carry, *slices])
     return unflatten(carry_tree, results[: len(carry)]), unflatten(out_trees[1], results[len(carry) :])
-
-
-def config_disable_jit() -> bool:
-    from graphad.config import config
-
-    return config.disable_jit
 
 
 def _kind(x: Any) -> str:

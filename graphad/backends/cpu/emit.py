@@ -182,7 +182,7 @@ class _Emitter:
         count = self.nests.access.load_one(place, i64, "count")
         outer, self.nests.count = self.nests.count, count
         if own:
-            sizes = [code.let(f"mul nsw i64 {count}, {b.per_turn * b.dtype.bits // 8}", "size") for b in own]
+            sizes = [code.let(f"mul nsw i64 {count}, {memory.buffer_bytes(b) // EXTENT}", "size") for b in own]
             rounded = [code.let(f"and i64 {code.let(f'add nsw i64 {s}, 127', 'size')}, -64", "size") for s in sizes]
             total = rounded[0]
             for size in rounded[1:]:

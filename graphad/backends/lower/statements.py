@@ -64,7 +64,10 @@ class Small:
 
 @dataclass(slots=True, eq=False)
 class InMemory:
-    """An array in a buffer, by the place of its first element and one stride for each axis."""
+    """An array in a buffer, by the place of its first element and one stride for each axis.
+
+    It is written in the scope at ``depth``: before, nothing may be read.
+    """
 
     shape: Shape
     dtype: DType
@@ -72,6 +75,7 @@ class InMemory:
     start: Coordinate
     strides: Shape
     lanes: bool
+    depth: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +154,7 @@ class Writer(Scopes):
         assert type(x) is InMemory, "what is in registers has no coordinates"
         offset, _ = where = combine(x.start[0], [((0, x.start[1]), 1), *zip(at, x.strides, strict=True)])
         del offset
-        depth = self.depth(where)
+        depth = max(self.depth(where), x.depth)
         if dynamic is not None:
             depth = max(depth, self.depth_of[dynamic])
         return self.load(x.buffer, index_of(where), dynamic, depth, loc)
@@ -174,7 +178,8 @@ class Writer(Scopes):
 
     def fresh(self, shape: Shape, dtype: DType, lanes: bool) -> InMemory:
         """A new array in memory."""
-        return InMemory(shape, dtype, self.temporary(dtype, prod(shape)), ZERO, row_major(shape), lanes)
+        buffer = self.temporary(dtype, prod(shape))
+        return InMemory(shape, dtype, buffer, ZERO, row_major(shape), lanes, len(self.scopes) - 1)
 
     def store(self, to: InMemory, at: Coords, value: Operand, loc: Loc) -> None:
         if self.guarded is not None:
@@ -300,7 +305,7 @@ class Writer(Scopes):
             for d, stride in zip(dims, x.strides, strict=True):
                 for axis, step in d.terms:
                     strides[axis] += stride * step
-            return InMemory(shape, x.dtype, x.buffer, start, tuple(strides), lanes)
+            return InMemory(shape, x.dtype, x.buffer, start, tuple(strides), lanes, x.depth)
         if prod(shape) > MOST_ELEMENTS or type(x) is Virtual:
             return self.wide_view(x, tuple(dims), shape, lanes, loc)
         y = self.small(x, loc)
@@ -326,7 +331,7 @@ class Writer(Scopes):
                 for d, stride in zip(dims, x.strides, strict=True):
                     for axis, step in d.terms:
                         strides[axis] += stride * step
-                return InMemory(shape, x.dtype, x.buffer, x.start, tuple(strides), x.lanes)
+                return InMemory(shape, x.dtype, x.buffer, x.start, tuple(strides), x.lanes, x.depth)
         y = self.small(x, loc)
         return Small(shape, y.dtype, y.atoms, y.lanes)
 
@@ -647,8 +652,14 @@ class Writer(Scopes):
         loc: Loc,
     ) -> list[Array]:
         """A `Loop`; what is stacked goes to ``targets``, or to new arrays."""
+        if any([x.shape[:1] != (p.length,) for x in xs]):
+            raise NotScalarError("an array to run over that has the axes of a batch first")
+        depth = len(self.scopes)
+        made = [
+            self.fresh((p.length, *self.stacked_shape(a)), a.dtype, bool(self.space)) if targets is None else targets[k]
+            for k, a in enumerate(region.out_avals[p.n_carry :])
+        ]
         variable = self.open_loop()
-        depth = len(self.scopes) - 1
         names = [self.names(s, depth) for s in starts]
         turn: Coordinate = (0, ((variable, 1),))
         slices = [self.turned(x, turn, loc) for x in xs]
@@ -658,19 +669,19 @@ class Writer(Scopes):
             update = self.small(out, loc)
             for init, own, next_ in zip(s.atoms, name.atoms, update.atoms, strict=True):
                 carries.append(Carry(str(own), s.dtype, "last", init, next_))
-        made: list[Array] = []
-        for k, y in enumerate(outs[p.n_carry :]):
-            to = targets[k] if targets is not None else self.fresh((p.length, *y.shape), y.dtype, self.in_lanes(y))
-            made.append(to)
+        for to, y in zip(made, outs[p.n_carry :], strict=True):
+            if to.shape[1:] != y.shape:
+                raise NotScalarError(f"slices of shapes {y.shape} and {to.shape[1:]}")
             self.stack(to, turn, y, loc)
         self.close_loop(
             lambda body: Loop(variable, p.length, body, tuple(carries), reverse=p.reverse, loc=loc), carries
         )
         return [*names, *made]
 
-    def in_lanes(self, y: Array) -> bool:
-        """Whether an array that is stored gets the axes of the batch: in lanes, every store is one for each of them."""
-        return y.lanes or bool(self.space)
+    def stacked_shape(self, a: Aval) -> Shape:
+        """The shape of a slice that is stacked: of one member, where it has the axes of the batch."""
+        stripped = self.stripped(a.shape)
+        return a.shape if stripped is None else stripped
 
     def stack(self, to: InMemory, turn: Coordinate, y: Array, loc: Loc) -> None:
         """Store ``y`` at its turn."""
@@ -697,7 +708,7 @@ class Writer(Scopes):
         """The slice of ``x`` at ``turn``."""
         if type(x) is InMemory:
             start = combine(x.start[0], [((0, x.start[1]), 1), (turn, x.strides[0])])
-            return InMemory(x.shape[1:], x.dtype, x.buffer, start, x.strides[1:], x.lanes)
+            return InMemory(x.shape[1:], x.dtype, x.buffer, start, x.strides[1:], x.lanes, x.depth)
         if len(x.shape) == 1:
             return Small((), x.dtype, (self.read(x, (turn,), loc),), x.lanes)
         return Virtual(x.shape[1:], x.dtype, lambda at: self.read(x, (turn, *at), loc), x.lanes)
