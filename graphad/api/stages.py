@@ -46,7 +46,7 @@ NDArray = np.ndarray[Any, Any]
 
 def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
-    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''}"
+    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist"
 
 
 def simplify(graph: Graph) -> Graph:

@@ -35,7 +35,7 @@ class Inline(Pass):
     def run(self, graph: Graph) -> Graph:
         """The graph without calls; itself, if it has none."""
         gone = _CALLS + _CUSTOM if self.custom else _CALLS
-        if not any([eqn.primitive in gone for eqn in graph.eqns]):
+        if not any([eqn.primitive in gone or eqn.regions for eqn in graph.eqns]):
             return graph
         builder = _Inliner(gone)
         inputs = [builder.input(a) for a in graph.in_avals]
@@ -54,6 +54,9 @@ class _Inliner(Builder):
 
     def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[object]) -> tuple[int, ...]:
         if eqn.primitive not in self.gone:
+            if eqn.regions:
+                inside = Inline(custom=len(self.gone) > len(_CALLS))
+                eqn = eqn._replace(regions=tuple([r.memoize(inside, lambda r=r: inside.run(r)) for r in eqn.regions]))
             return super().copy(eqn, inputs, avals)  # pyright: ignore[reportArgumentType]
         if eqn.regions:
             loc = self.loc
