@@ -8,7 +8,7 @@ when somebody looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from typing import Literal as OneOf
@@ -20,13 +20,15 @@ from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
-from graphad.backends.outcome import GuardFailure, GuardOutput, guard_error
+from graphad.backends.outcome import HOST_ERROR, Answers, GuardFailure, GuardOutput, guard_error
 from graphad.backends.routines import addresses
+from graphad.backends.routines.host import HostRun, flat_function
 from graphad.config import config
 from graphad.errors import LoweringError
 from graphad.ir.digest import encode
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
+from graphad.ir.params import HOST
 from graphad.ir.types import Aval, literal
 from graphad.primitives import OWN
 from graphad.primitives.effects import printed_lines
@@ -47,7 +49,7 @@ class _Code:
     artifact: Artifact
     loaded: loader.Executable | None
     routines: tuple[int, ...] = ()  # their addresses
-    run: Callable[..., int] | None = None  # of the numba engine: flat arrays to status
+    run: Callable[..., int] | None = None  # of the numba engine: arrays and callbacks to status
 
 
 _codes: WeakValueDictionary[Hashable, _Code] = WeakValueDictionary()
@@ -63,7 +65,7 @@ class Executable:
     artifact
         What runs.
     run
-        ``run(arrays) -> outputs | GuardFailure``.
+        ``run(arrays) -> outputs | GuardFailure``; given the answers of a failure, it does not call for them again.
     """
 
     def __init__(self, graph: Graph, name: str, engine: Engine, flush_denormals: bool, passes: str) -> None:
@@ -78,6 +80,7 @@ class Executable:
             self.artifact = self._code.artifact
             self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
             self._bare = not (self.artifact.guards or self.artifact.prints)
+            self._slots = self.lowered.calls if self.artifact.callbacks else ()
 
     def __call__(self, *arrays: Any) -> tuple[NDArray, ...]:
         outcome = self.run(arrays)
@@ -86,9 +89,19 @@ class Executable:
             raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return outcome
 
-    def run(self, arrays: Sequence[Any]) -> Any:
-        """The outputs, or the `GuardFailure` that ended the run; what the program prints is printed."""
-        outputs = self._entry(*arrays)
+    def run(self, arrays: Sequence[Any], answers: Answers = ()) -> Any:
+        """The outputs, or the `GuardFailure` that ended the run; what the program prints is printed.
+
+        ``answers`` are those of the run that this one takes the place of.
+        """
+        if self._slots:
+            run = HostRun(self._slots, answers)
+            with run.entered():
+                outputs = self._entry(*arrays)
+            if type(outputs) is GuardFailure:
+                return outputs._replace(answers=tuple(run.answers))
+        else:
+            outputs = self._entry(*arrays)
         if self._bare or type(outputs) is GuardFailure:
             return outputs
         for p in self.artifact.prints:
@@ -112,7 +125,7 @@ class Executable:
         arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure`.
         """
         made = self.artifact
-        if made.prints or self._code.loaded is None or (made.guards and on_guard is None):
+        if made.prints or made.callbacks or self._code.loaded is None or (made.guards and on_guard is None):
             return None
         observe = _observer(made.guards)
 
@@ -169,8 +182,9 @@ class Executable:
     def _key(self) -> Hashable:
         """What the code depends on: a name on disk, or the graph, where its name would not say all."""
         foreign = _foreign_lowerings(self.graph)
+        calls = _calls_the_host(self.graph)  # whose functions have no name that says what they compute
         checked = config.verify >= 2  # as it is made, and so it is
-        if self.engine == "llvm" and not foreign and not checked:
+        if self.engine == "llvm" and not (foreign or calls or checked):
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
         return self.graph, self.passes, self.engine, self.one_blas_thread, foreign
 
@@ -185,7 +199,8 @@ class Executable:
                 key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name, **options)
             )
         else:
-            loaded = loader.find_text(*_compiler().draft(self.graph, self.passes, "program", **options))
+            nameless = replace(self.lowered, program=replace(self.lowered.program, name="program"))
+            loaded = loader.find_text(*_compiler().draft(self.graph, nameless, **options))
         return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
 
     def _emitted(self, *, comments: bool) -> Emitted:
@@ -222,7 +237,8 @@ class Executable:
         arrays = _acceptor(self.name, self.graph.in_avals)(args)
         outputs = tuple([np.empty(a.shape, a.dtype.numpy) for a in self.artifact.outputs])
         assert self._code.run is not None, "this engine has a function to call"
-        status = self._code.run(*arrays, *outputs)
+        functions = [flat_function(number) for number in range(len(self._slots))]
+        status = self._code.run([*arrays, *outputs], functions)
         return _observer(self.artifact.guards)(status, outputs) if status else outputs
 
 
@@ -250,10 +266,12 @@ def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], l
     return accept
 
 
-def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
-    """The outcome of a run that failed a guard."""
+def _observer(guards: Sequence[GuardOutput]) -> Callable[..., Any]:
+    """The outcome of a run that failed a guard; nothing if it is the host that failed, whose run has the error."""
 
-    def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure:
+    def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure | None:
+        if status == HOST_ERROR:
+            return None
         failed = guards[status - 1]
         return GuardFailure(status - 1, literal(outputs[failed.output][()], failed.expected.dtype))
 
@@ -266,6 +284,11 @@ def _foreign_lowerings(graph: Graph) -> tuple[Any, ...]:
     regions = [region for e in graph.eqns for region in e.regions]
     found = [p.lowering for p in used if p not in OWN or OWN[p] is not p.lowering]
     return (*found, *[lowering for region in regions for lowering in _foreign_lowerings(region)])
+
+
+def _calls_the_host(graph: Graph) -> bool:
+    """Whether some equation, or one in a region, does."""
+    return any([HOST in e.primitive.params.values() or any(map(_calls_the_host, e.regions)) for e in graph.eqns])
 
 
 def compile_graph(

@@ -14,6 +14,7 @@ from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -121,6 +122,12 @@ class _Checker:
             case Copy(target=target, source=source):
                 to, of = self.target(target), self.buffer(source)
                 self.require((to.size, to.dtype) == (of.size, of.dtype), "copy between buffers of different type")
+            case HostCall(reads=reads, writes=writes):
+                for name in reads:
+                    self.buffer(name)
+                for name in writes:
+                    self.target(name)
+                self.require(len({*reads, *writes}) == len({*reads}) + len(writes), "results of a callback overlap")
             case GuardStep(buffer=name, expected=expected):
                 buffer = self.buffer(name)
                 self.require(buffer.size > 0, f"guard on the empty buffer {name}")

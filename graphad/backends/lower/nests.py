@@ -144,12 +144,12 @@ class Tree:
 
     # ---- steps that are no loops
 
-    def add_step(self, what: object, loc: Loc, value: int | None = None) -> None:
-        """Append a step; if it computes ``value``, later readers come after it."""
+    def add_step(self, what: object, loc: Loc, values: Sequence[int] = ()) -> None:
+        """Append a step; later readers of the ``values`` that it computes come after it."""
         self.segments.append(self.steps)
         self.steps += 1
         self.root.items.append(Step(what, loc))
-        if value is not None:
+        for value in values:
             writer = Anchor(value, "step", (), (), loc)
             writer.index = writer.root_index = len(self.root.items) - 1
             writer.register, writer.stored, writer.local = False, True, 0

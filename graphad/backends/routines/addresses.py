@@ -1,4 +1,4 @@
-"""Addresses of the routines that programs call: BLAS, its threads, and the bodies of `graphad_kernels`."""
+"""Addresses of the routines that programs call: BLAS, its threads, the bodies of `graphad_kernels`, and the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from graphad_kernels.cpu import library
 
-from graphad.backends.routines import bodies, threads
+from graphad.backends.routines import bodies, host, threads
 from graphad.errors import LoweringError
 
 BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv")
@@ -18,6 +18,8 @@ def routine(symbol: str) -> int:
     """Address of an external routine of a program, for the life of the process."""
     if symbol in (threads.ONE_THREAD, threads.OWN_THREADS):
         return threads.address(symbol)
+    if symbol == host.HOST_CALL:
+        return host.address()
     return bodies.address(symbol) if symbol.startswith(bodies.PREFIX) else blas_routine(symbol)
 
 
