@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from graphad.errors import CallbackError, at
+from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import Host
 from graphad.ir.params import AVALS, HOST
@@ -164,6 +165,11 @@ class HostFunction:
                 remedy = f"Convert it: x.astype({str(a.dtype.numpy)!r})"
             raise TypeError(at(format_loc(self.loc), f"{message}{remedy}, or promise what the function returns."))
         return converted(array, a.dtype.numpy) if array.dtype != a.dtype.numpy else np.array(array, order="C")
+
+
+def calls_the_host(graph: Graph) -> bool:
+    """Whether an equation of ``graph``, or of its regions, calls a function of the host."""
+    return any([HOST in e.primitive.params.values() or any(map(calls_the_host, e.regions)) for e in graph.eqns])
 
 
 def _read_only(x: Any) -> Array:

@@ -11,7 +11,7 @@ import scipy.special
 
 import graphad
 import graphad.numpy as gnp
-from graphad.errors import CallbackError, DifferentiationError, TracerBoolError
+from graphad.errors import CallbackError, DifferentiationError, NonFiniteError, TracerBoolError
 from graphad.experimental import io_callback
 
 F32 = graphad.ShapeDtypeStruct((), "float32")
@@ -494,3 +494,16 @@ def test_wrong_uses():
 def test_the_text_names_the_function():
     text = str(graphad.make_graph(sine)(gnp.asarray(X)))
     assert "pure_callback[function=@sin, results=(f32[3])] %0" in text
+
+
+def test_a_nan_from_the_host():
+    with graphad.config.override(debug_nans=True):
+        with pytest.raises(NonFiniteError, match=r"test_callbacks\.py:\d+: .*pure_callback makes it of 1\.0"):
+            graphad.jit(lambda x: 1.0 + graphad.pure_callback(lambda _: np.float32(np.nan), F32, x))(gnp.float32(1.0))
+        with pytest.raises(NonFiniteError, match="depends on what an io_callback has answered"):
+            graphad.jit(lambda x: x * io_callback(lambda: np.float32(np.nan), F32))(gnp.float32(1.0))
+
+
+def test_checks_of_derivatives_and_batches_know_callbacks():
+    graphad.check_grads(lambda x: bessel(gnp.int32(1), x), (gnp.float64(2.0),), order=2)
+    graphad.check_vmap(lambda x: sine(x, "sequential"), (gnp.asarray(X),))

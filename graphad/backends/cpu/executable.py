@@ -28,9 +28,9 @@ from graphad.errors import LoweringError
 from graphad.ir.digest import encode
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
-from graphad.ir.params import HOST
 from graphad.ir.types import Aval, literal
 from graphad.primitives import OWN
+from graphad.primitives.callbacks import calls_the_host
 from graphad.primitives.effects import printed_lines
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Executable:
     def _key(self) -> Hashable:
         """What the code depends on: a name on disk, or the graph, where its name would not say all."""
         foreign = _foreign_lowerings(self.graph)
-        calls = _calls_the_host(self.graph)  # whose functions have no name that says what they compute
+        calls = calls_the_host(self.graph)  # whose functions have no name that says what they compute
         checked = config.verify >= 2  # as it is made, and so it is
         if self.engine == "llvm" and not (foreign or calls or checked):
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
@@ -284,11 +284,6 @@ def _foreign_lowerings(graph: Graph) -> tuple[Any, ...]:
     regions = [region for e in graph.eqns for region in e.regions]
     found = [p.lowering for p in used if p not in OWN or OWN[p] is not p.lowering]
     return (*found, *[lowering for region in regions for lowering in _foreign_lowerings(region)])
-
-
-def _calls_the_host(graph: Graph) -> bool:
-    """Whether some equation, or one in a region, does."""
-    return any([HOST in e.primitive.params.values() or any(map(_calls_the_host, e.regions)) for e in graph.eqns])
 
 
 def compile_graph(
