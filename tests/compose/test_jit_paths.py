@@ -189,7 +189,7 @@ def _lie(monkeypatch, lies):
     def contrary(self, arrays, answers=()):
         expected = self.expected[0][0]
         return (
-            GuardFailure(0, literal(not expected.item(), expected.dtype))
+            GuardFailure(0, literal(not expected.item(), expected.dtype), answers)
             if lies(expected.item())
             else run(self, arrays, answers)
         )

@@ -20,9 +20,9 @@ from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
-from graphad.backends.outcome import HOST_ERROR, Answers, GuardFailure, GuardOutput, guard_error
+from graphad.backends.outcome import HOST_ERROR, Answers, GuardFailure, GuardOutput, HostSlot, guard_error
 from graphad.backends.routines import addresses
-from graphad.backends.routines.host import HostRun, flat_function
+from graphad.backends.routines.host import HostRun, answers_so_far, flat_function
 from graphad.config import config
 from graphad.errors import LoweringError
 from graphad.ir.digest import encode
@@ -119,26 +119,32 @@ class Executable:
         on_guard: Callable[..., Any] | None = None,
         unpack: bool = True,
     ) -> Callable[..., Any] | None:
-        """A builtin function that takes and gives boxed arrays; None where a run needs more than the program.
+        """A function that takes and gives boxed arrays, a builtin one unless it calls the host.
+
+        None where a run needs more than the program.
 
         ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
         arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure`.
         """
         made = self.artifact
-        if made.prints or made.callbacks or self._code.loaded is None or (made.guards and on_guard is None):
+        if made.prints or self._code.loaded is None or (made.guards and on_guard is None):
             return None
         observe = _observer(made.guards)
 
         def leave(status: int, seen: tuple[NDArray, ...], *_args: Any) -> Any:
+            failure = observe(status, seen)
+            if failure is None:
+                return None
             assert on_guard is not None, "a program without guards does not leave early"
-            return on_guard(observe(status, seen))
+            return on_guard(failure._replace(answers=answers_so_far()) if made.callbacks else failure)
 
         predicates = [Output(a.dtype.numpy, a.shape) for a in made.outputs[made.results :]]
         program = self._program(
             tuple(inputs), (*outputs, *predicates), fallback,
             box=box, on_guard=leave, results=made.results, unpack=unpack,
         )  # fmt: skip
-        return make_entry(program)
+        entry = make_entry(program)
+        return _calling_the_host(entry, self._slots) if self._slots else entry
 
     # ---- stages
 
@@ -240,6 +246,16 @@ class Executable:
         functions = [flat_function(number) for number in range(len(self._slots))]
         status = self._code.run([*arrays, *outputs], functions)
         return _observer(self.artifact.guards)(status, outputs) if status else outputs
+
+
+def _calling_the_host(entry: Callable[..., Any], slots: Sequence[HostSlot]) -> Callable[..., Any]:
+    """``entry`` with a run around each call, which knows the functions."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with HostRun(slots).entered():
+            return entry(*args, **kwargs)
+
+    return call
 
 
 def _compiler() -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphad.backends.outcome import HostSlot
+from graphad.backends.outcome import Answers, HostSlot
 
 #: The name of the C function among the external routines of a program.
 HOST_CALL: Final = "host_call"
@@ -85,6 +85,11 @@ class _State(threading.local):
 
 
 _state: Final = _State()
+
+
+def answers_so_far() -> Answers:
+    """Those of the run in this thread."""
+    return tuple(_state.runs[-1].answers)
 
 
 def flat_function(slot: int) -> Callable[..., list[Array]]:
