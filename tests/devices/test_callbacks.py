@@ -100,3 +100,16 @@ def test_under_vmap(device):
         graphad.vmap(lambda x: graphad.pure_callback(np.exp, like(x), x, vmap_method="sequential")), device=device
     )
     np.testing.assert_array_equal(f(X), np.exp(X))
+
+
+def test_what_is_shown_of_it(gpu):
+    def f(x):
+        graphad.debug.callback(print, x)
+        return graphad.pure_callback(np.sin, like(x), x * 2.0) + 1.0
+
+    compiled = graphad.jit(f, device=gpu)
+    assert [s.name for s in compiled.explain(X).steps if s.kind == "callback"] == ["print", "sin"]
+    source = compiled.kernel_source(X)
+    assert "functions[0](in0.copy_to_host(stream=stream))" in source
+    assert "found1 = functions[1](tmp0.copy_to_host(stream=stream))" in source
+    compile(source, "source", "exec")

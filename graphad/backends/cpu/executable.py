@@ -186,11 +186,16 @@ class Executable:
         return code
 
     def _key(self) -> Hashable:
-        """What the code depends on: a name on disk, or the graph, where its name would not say all."""
+        """What the code depends on: a name on disk, or the graph, where its name would not say all.
+
+        Of a graph that calls the host it is the text. The functions have no name that says what they compute, and the
+        code knows none; a graph in a table would hold on to them.
+        """
+        if calls_the_host(self.graph):
+            return self._draft() if self.engine == "llvm" else (self.source, self.lowered.outputs)
         foreign = _foreign_lowerings(self.graph)
-        calls = calls_the_host(self.graph)  # whose functions have no name that says what they compute
         checked = config.verify >= 2  # as it is made, and so it is
-        if self.engine == "llvm" and not (foreign or calls or checked):
+        if self.engine == "llvm" and not (foreign or checked):
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
         return self.graph, self.passes, self.engine, self.one_blas_thread, foreign
 
@@ -198,16 +203,20 @@ class Executable:
         if self.engine == "numba":
             about = _compiler().described(self.graph, self.lowered)
             return _Code(about, None, run=_compiler().compile_numba(self.program))
-        options = {"one_blas_thread": self.one_blas_thread}
         if type(key) is str:
             name = f"program_{key}"  # neither it nor what is stored under the key has a name of the user's
+            options = {"one_blas_thread": self.one_blas_thread}
             loaded = loader.find(
                 key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name, **options)
             )
         else:
-            nameless = replace(self.lowered, program=replace(self.lowered.program, name="program"))
-            loaded = loader.find_text(*_compiler().draft(self.graph, nameless, **options))
+            loaded = loader.find_text(*self._draft())
         return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
+
+    def _draft(self) -> tuple[Artifact, str, int]:
+        """The artifact but for its code, and the text of that, under a name that is not the user's."""
+        nameless = replace(self.lowered, program=replace(self.lowered.program, name="program"))
+        return _compiler().draft(self.graph, nameless, one_blas_thread=self.one_blas_thread)
 
     def _emitted(self, *, comments: bool) -> Emitted:
         return _compiler().emitted(self.program, comments=comments, one_blas_thread=self.one_blas_thread)

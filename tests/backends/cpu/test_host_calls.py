@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -178,3 +181,29 @@ def test_the_host_runs_with_the_threads_of_blas():
         "%blas_one_thread", "%sgemm", "%blas_own_threads",
     ]  # fmt: skip
     np.testing.assert_allclose(graphad.jit(f)(a), np.sin(a), rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["llvm", "numba"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_goes_with_the_compiled_one(engine, fails):
+    """Neither the code in memory nor an error keeps what the callback holds."""
+
+    class Large:
+        pass
+
+    def made():
+        large = Large()
+
+        def host(x):
+            if fails:
+                raise LookupError(repr(large))
+            return x + len(repr(large)) * 0
+
+        f = graphad.jit(lambda x: graphad.pure_callback(host, like(x), x))
+        with graphad.config.override(engine=engine), contextlib.suppress(LookupError):
+            f(X)
+        return weakref.ref(large)
+
+    found = made()
+    gc.collect()
+    assert found() is None
