@@ -22,6 +22,7 @@ with _paused():  # a fifth of the time
     from graphad.api.abstract import ShapeDtypeStruct as ShapeDtypeStruct
     from graphad.api.abstract import eval_shape as eval_shape
     from graphad.api.abstract import make_graph as make_graph
+    from graphad.api.callbacks import pure_callback as pure_callback
     from graphad.api.check_grads import check_grads as check_grads
     from graphad.api.check_vmap import check_vmap as check_vmap
     from graphad.api.checkpoint import checkpoint as checkpoint
@@ -56,6 +57,7 @@ with _paused():  # a fifth of the time
 
 if _t.TYPE_CHECKING:
     from graphad import debug as debug
+    from graphad import experimental as experimental
     from graphad import flatten_util as flatten_util
     from graphad import lax as lax
     from graphad import nn as nn
@@ -66,7 +68,7 @@ if _t.TYPE_CHECKING:
 _install()
 
 #: Imported when first used: start-up time.
-_LATER = ("debug", "flatten_util", "lax", "nn", "optim", "random", "train")
+_LATER = ("debug", "experimental", "flatten_util", "lax", "nn", "optim", "random", "train")
 
 
 if not _t.TYPE_CHECKING:  # it would give every misspelt name a type

@@ -1,17 +1,18 @@
-"""`print` from inside traced functions."""
+"""`print` and `callback`: looking at values from inside traced functions."""
 
 from __future__ import annotations
 
 from string import Formatter
 from typing import Any
 
+from graphad.api.callbacks import debug_callback as callback
 from graphad.api.names import listing
 from graphad.primitives.effects import debug_print, printed_lines
 from graphad.trace.recording import current, lift
 from graphad.trace.semantics import as_operand
 from graphad.trace.source import located, user_loc, where
 
-__all__ = ["print"]
+__all__ = ["callback", "print"]
 
 # `print` is this module's public name, as in JAX; the built-in one stays reachable here.
 _print_line = print
@@ -77,4 +78,4 @@ def _positional(fmt: str, positions: dict[str, str]) -> str:
     return "".join(parts)
 
 
-__dir__ = listing(globals())
+__dir__ = listing(globals(), "callback")

@@ -114,6 +114,13 @@ class NonFiniteError(GraphadError, FloatingPointError):
         self.step, self.params, self.batch = step, params, batch
 
 
+class CallbackError(GraphadError, ValueError):
+    """A callback to the host was transformed in a way that nobody has defined for it.
+
+    Remedy: under `vmap`, say how it is called with a batch (``vmap_method``); under `checkpoint`, call it outside.
+    """
+
+
 class RuleError(GraphadError, RuntimeError):
     """A rule of a primitive (derivative, transpose, batching) raised, or gave results of wrong number or types.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphad.backends.outcome import GuardFailure
+from graphad.backends.outcome import Answers, GuardFailure
 from graphad.config import config
 from graphad.errors import NonFiniteError
 from graphad.ir.graph import Graph
@@ -38,8 +38,8 @@ class Watched:
     def __init__(self, executable: Any, graph: Graph) -> None:
         self.executable, self.graph = executable, graph
 
-    def run(self, operands: Sequence[Any]) -> Any:
-        outcome = self.executable.run(operands)
+    def run(self, operands: Sequence[Any], answers: Answers = ()) -> Any:
+        outcome = self.executable.run(operands, answers)
         if type(outcome) is not GuardFailure:
             look(self.graph, operands, outcome)
         return outcome

@@ -184,7 +184,7 @@ class Jit(Generic[P, R]):
         else:
             note_float64(arguments.leaves, traced)
         operands = [*arguments.leaves, *traced.captures]
-        if any_tracer(operands):
+        if any_tracer(operands) or traced.graph.effectful:
             return unflatten(traced.out_tree, emit_region(jit_primitive, (self.name,), traced, arguments.leaves))
         device = device_for(arguments, traced.captures, self.device, self.name)
         return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])

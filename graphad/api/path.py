@@ -16,7 +16,7 @@ import numpy as np
 from graphad.api.functions import Arguments
 from graphad.api.placement import memories_of, on_device
 from graphad.api.stages import compiled, compiled_for, run_graph
-from graphad.backends.outcome import GuardFailure, Left
+from graphad.backends.outcome import Answers, GuardFailure, Left
 from graphad.device import Device, Memory
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
@@ -125,13 +125,16 @@ class Path:
         results = self._copying(*leaves, **named)
         return results if isinstance(results, Left) else results[0]
 
-    def run(self, arrays: Sequence[Any]) -> Any:
-        """The flat results, or the `GuardFailure` that says this is not the path for these arguments."""
-        return self.executable.run((*arrays, *self.captures))
+    def run(self, arrays: Sequence[Any], answers: Answers = ()) -> Any:
+        """The flat results, or the `GuardFailure` that says this is not the path for these arguments.
 
-    def evaluate(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        ``answers`` are those that another path's callbacks gave before it turned out to be the wrong one.
+        """
+        return self.executable.run((*arrays, *self.captures), answers)
+
+    def evaluate(self, arrays: Sequence[Any], answers: Answers = ()) -> Sequence[Any]:
         """What `run` gives, evaluated with NumPy and without checking guards."""
-        return run_graph(self.graph, [*arrays, *self.captures])
+        return run_graph(self.graph, [*arrays, *self.captures], answers)
 
     def pack(self, results: Sequence[Any]) -> Any:
         """The results as the function returns them."""
@@ -183,10 +186,10 @@ class DevicePath(Path):
     def place(self, leaves: Sequence[Any]) -> list[Memory]:
         return memories_of(leaves, self.graph.in_avals[: len(leaves)], self.device, self.graph.name)
 
-    def evaluate(self, arrays: Sequence[Memory]) -> list[Memory]:
+    def evaluate(self, arrays: Sequence[Memory], answers: Answers = ()) -> list[Memory]:
         graph = self.graph
         given = on_device([*arrays, *self.captures], graph.in_avals, (False,) * graph.n_inputs)
-        results = run_graph(graph, [x._value for x in given])
+        results = run_graph(graph, [x._value for x in given], answers)
         return memories_of(results, graph.out_avals, self.device, graph.name)
 
     def pack(self, results: Sequence[Memory]) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from graphad.api.functions import Arguments
 from graphad.api.path import DevicePath, Path
 from graphad.api.placement import device_for
-from graphad.backends.outcome import GuardFailure, Left
+from graphad.backends.outcome import Answers, GuardFailure, Left
 from graphad.config import config
 from graphad.device import CPU, Device
 from graphad.errors import PathsWarning, TooManyPathsError
@@ -118,6 +118,7 @@ class PathTree:
         leaves = arguments.leaves
         forced: list[Literal] = []
         sites: Sequence[GuardSite] = ()
+        answers: Answers = ()
         tried: set[Path] = set()
         last = path
         while True:
@@ -126,14 +127,15 @@ class PathTree:
             if path in tried:
                 # Two programs round one predicate differently: either branch is right, so the answer is this one.
                 self._check_alike(path, last, len(forced))
-                return path, path.evaluate(path.place(leaves))
-            outcome = path.run(path.place(leaves)) if failed is None else failed
+                return path, path.evaluate(path.place(leaves), answers)
+            outcome = path.run(path.place(leaves), answers) if failed is None else failed
             failed = None
             if type(outcome) is not GuardFailure:
                 if path.expected:
                     self._remember(path)
                 return path, outcome
             tried.add(path)
+            answers = outcome.answers
             forced = [e for e, _ in path.expected[: outcome.ordinal]] + [outcome.observed]
             sites, last = path.sites[: outcome.ordinal + 1], path
             loc = path.expected[outcome.ordinal][1]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from graphad.api.finite import Watched, look, watched
+from graphad.backends.outcome import Answers
 from graphad.config import config
 from graphad.device import CPU, Device, Memory
 from graphad.errors import DeviceError
@@ -24,8 +25,9 @@ from graphad.ir.forks import compiling
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.types import BY_NUMPY, aval, literal
+from graphad.primitives.callbacks import io_callback
 from graphad.primitives.control import jit
-from graphad.primitives.effects import debug_print, printed_lines
+from graphad.primitives.effects import debug_print, guard, printed_lines
 from graphad.primitives.scan import scan
 from graphad.primitives.while_loop import counted, while_
 from graphad.trace.bind import replay
@@ -139,9 +141,18 @@ def explained(graph: Graph, device: Device, architecture: str | None = None) -> 
     return explain(simplify(graph))
 
 
-def run_graph(graph: Graph, arrays: Sequence[NDArray]) -> list[NDArray]:
-    """Evaluate with NumPy; regions of ``jit`` run compiled, and prints print."""
-    results = evaluate(graph, arrays, _run_region, _on_effect)
+def run_graph(graph: Graph, arrays: Sequence[NDArray], answers: Answers = ()) -> list[NDArray]:
+    """Evaluate with NumPy; regions of ``jit`` run compiled, prints print, callbacks are called.
+
+    ``answers`` are those of a run that this one takes the place of: so many prints and callbacks are past.
+    """
+    given = iter(answers)
+
+    def on_effect(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any] | None:
+        found = None if eqn.primitive is guard else next(given, None)
+        return _on_effect(eqn, loc, values) if found is None else found
+
+    results = evaluate(graph, arrays, _run_region, on_effect if answers else _on_effect)
     if config.looks:
         look(graph, arrays, results)
     return results
@@ -189,10 +200,13 @@ def first_equal(graph: Graph) -> Graph:
     return graph
 
 
-def _on_effect(eqn: Eqn, _loc: Loc, values: list[Any]) -> None:
+def _on_effect(eqn: Eqn, _loc: Loc, values: list[Any]) -> Sequence[Any] | None:
+    if eqn.primitive is io_callback:
+        return io_callback.evaluate(tuple(values), eqn.params)
     if eqn.primitive is debug_print:
         for line in printed_lines(values, **debug_print.named(eqn.params)):
             print(line)  # noqa: T201 - what the user asked for
+    return None
 
 
 def run_on(graph: Graph, operands: Sequence[Any]) -> list[Any]:

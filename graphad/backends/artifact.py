@@ -42,7 +42,8 @@ class Artifact:
     arena_bytes
         Memory for temporaries that a run needs.
     callbacks
-        Functions of the host that the program calls, by slots that are bound when it is loaded. None does yet.
+        The types of the functions of the host that the program calls, by number. The functions are those of the graph
+        at hand.
     """
 
     code: bytes

@@ -5,23 +5,36 @@ On its own so that it costs no start-up time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
 
 from graphad.errors import GuardError, at
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.types import Literal
+from graphad.ir.types import Aval, Literal
+
+#: The status of a program in which a function of the host has raised.
+HOST_ERROR: Final = -1
+#: The results of calls of the host, in order.
+Answers = tuple[Sequence[np.ndarray[Any, Any]], ...]
 
 
 #: The status of a program that could not allocate what it needs.
-OUT_OF_MEMORY = -1
+OUT_OF_MEMORY: Final = -2
 
 
 class GuardFailure(NamedTuple):
-    """A run that ended at guard ``ordinal``, whose predicate was ``observed``."""
+    """A run that ended at guard ``ordinal``, whose predicate was ``observed``.
+
+    ``answers`` are those of the callbacks with effects that it had made, in order: the run that takes its place uses
+    them, and calls nobody again.
+    """
 
     ordinal: int
     observed: Literal
+    answers: Answers = ()
 
 
 class Left:
@@ -54,6 +67,34 @@ class PrintOutput:
     batch_axes: int
     outputs: tuple[int, ...]
     loc: Loc = None
+
+
+class HostFunction(Protocol):
+    """What a program calls: read-only arrays to new ones of the types given."""
+
+    rule_name: str
+
+    def call(self, operands: Sequence[Any], avals: Sequence[Aval], /) -> Sequence[np.ndarray[Any, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostSlot:
+    """A call that a program makes to the host: of what, with which types, and whether it does something.
+
+    The program knows it by its number alone; the function is that of the graph at hand.
+    """
+
+    function: HostFunction
+    inputs: tuple[Aval, ...]
+    outputs: tuple[Aval, ...]
+    effect: bool
+    loc: Loc = None
+
+    @property
+    def signature(self) -> str:
+        """``(f32[3]) -> (f32[3])``."""
+        given, made = (", ".join(map(repr, avals)) for avals in (self.inputs, self.outputs))
+        return f"({given}) -> ({made})"
 
 
 def guard_error(name: str, expected: Literal, observed: Literal, loc: Loc) -> GuardError:

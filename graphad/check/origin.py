@@ -95,10 +95,10 @@ class Run:
         return [self.value(a) for a in eqn.inputs]
 
     def step(self, eqn: Eqn, operands: Sequence[Any]) -> list[NDArray]:
-        """The results of ``eqn`` on other operands; an effect has none."""
+        """The results of ``eqn`` on other operands; those of an effect, which does nothing here, are zeros."""
         avals = [self.graph.avals[o] for o in eqn.outputs]
         if eqn.primitive.effect:
-            return []
+            return [np.zeros(a.shape, a.dtype.numpy) for a in avals]
         results: Any
         if eqn.regions:
             results = self.inside(eqn, operands).results if self._special else evaluate(eqn.regions[0], operands)

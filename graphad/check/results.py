@@ -10,6 +10,7 @@ import numpy as np
 from graphad.check.messages import element, number, origin_text
 from graphad.check.origin import Index, Origin, Run, find_origin, first_of
 from graphad.ir.graph import Graph
+from graphad.ir.verify import effects
 
 NDArray = np.ndarray[Any, Any]
 Test = Callable[[Any], Any]
@@ -63,6 +64,11 @@ def _origin(graph: Graph, arrays: Sequence[Any], k: int, bad: NDArray, is_bad: T
             return find_origin(run, graph.outputs[k], first_of(mine))
     index: Index = first_of(bad)
     kind = "nan" if is_bad is np.isnan else "infinite"
+    if any([eqn.outputs for eqn in effects(graph)]):
+        return (
+            f"{element(index)} is {kind}. It depends on what an io_callback has answered, which is not called again to "
+            "find out. Look at its answers, in the callback."
+        )
     return (
         f"{element(index)} is {kind} in the compiled program, and {number(there[0][index])} when NumPy computes it: "
         "it is at the edge of the range of its dtype. Scale it, or compute in a wider dtype."

@@ -6,16 +6,16 @@ from typing import Any
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Graph
-from graphad.ir.params import RULE
+from graphad.ir.params import NAMED
 from graphad.ir.types import Aval, DType, Literal, aval, f64, literal
 
 
 def widened(graph: Graph) -> Graph | None:
     """``graph`` with float64 instead of every floating-point type; None if an equation does not allow it.
 
-    A custom derivative does not: its rule is the user's, for the types that it was traced with.
+    A custom derivative does not, nor does a callback: it is the user's, for the types that it was traced with.
     """
-    if any([RULE in eqn.primitive.params.values() for eqn in graph.eqns]):
+    if any([kind in NAMED for eqn in graph.eqns for kind in eqn.primitive.params.values()]):
         return None
     try:
         made = _widened(graph)

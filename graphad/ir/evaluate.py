@@ -15,7 +15,7 @@ from graphad.ir.types import Aval
 
 Array = np.ndarray[Any, Any]
 RunRegion = Callable[[Eqn, Loc, list[Any]], Sequence[Any]]
-OnEffect = Callable[[Eqn, Loc, list[Any]], None]
+OnEffect = Callable[[Eqn, Loc, list[Any]], Sequence[Any] | None]
 
 
 def evaluate(
@@ -35,7 +35,8 @@ def evaluate(
     run_region
         Runs an equation with regions (``api`` compiles them); by default its regions are interpreted in place.
     on_effect
-        Called with each effectful equation and its operand values; by default effects do nothing.
+        Called with each effectful equation and its operand values; gives its results. By default effects do nothing,
+        and their results are zeros.
 
     Returns
     -------
@@ -58,9 +59,9 @@ def evaluate(
                 else:
                     results = primitive.region_rules.evaluate(eqn, values, run)  # type: ignore[union-attr]
             elif primitive.effect:
-                if on_effect is not None:
-                    on_effect(eqn, graph.locs[k], values)
-                continue
+                results = None if on_effect is None else on_effect(eqn, graph.locs[k], values)
+                if results is None:
+                    results = [np.zeros(avals[o].shape, avals[o].dtype.numpy) for o in outputs]
             else:
                 try:
                     results = primitive.evaluate(tuple(values), params)

@@ -255,7 +255,16 @@ class Effect(Frozen):
     """Neither a value nor a loop: the program's frame deals with it (guards exit early, prints happen on the host)."""
 
 
+class Host(Frozen):
+    """A function of the host is called with the operands, and its results are copied back."""
+
+
+class Barrier(Frozen):
+    """The operands, each computed and in memory before anything that reads a result."""
+
+
 Lowering = (
     Map | View | Reshape | Iota | Pieces | Reduce | Window | Scan | Contract | Convolve
-    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Repeat | While | Counted | Branch | Effect
+    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Repeat | While | Counted | Branch
+    | Effect | Host | Barrier
 )  # fmt: skip

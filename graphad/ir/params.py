@@ -60,6 +60,10 @@ def _avals_from(text: str, _rules: Mapping[str, Any]) -> tuple[Aval, ...]:
     return tuple(parse_aval(part + "]") for part in inner.split("]")[:-1] for part in [part.lstrip(", ")])
 
 
+def _no_key(function: Any) -> Any:
+    raise TypeError(f"a program that calls {function} cannot be named by what it computes")
+
+
 def _rule_from(text: str, rules: Mapping[str, Any]) -> Any:
     name = text.strip().removeprefix("@")
     if name not in rules:
@@ -94,3 +98,9 @@ AVALS: Final = ParamKind(
 RULE: Final = ParamKind(
     "rule", lambda x: hasattr(x, "rule_name"), lambda r: f"@{r.rule_name}", _rule_from, lambda _: None
 )
+#: A function of the host that the program calls. What it computes has no key: such programs are kept by their text.
+HOST: Final = ParamKind(
+    "host function", lambda x: hasattr(x, "rule_name"), lambda r: f"@{r.rule_name}", _rule_from, _no_key
+)
+#: The kinds of objects that a text has by name.
+NAMED: Final = (RULE, HOST)

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphad.ir.bounded import BoundedDict
 from graphad.ir.lowering import Lowering
-from graphad.ir.params import RULE, ParamKind
+from graphad.ir.params import NAMED, ParamKind
 from graphad.ir.types import Aval, DType, OperandType
 
 
@@ -125,7 +125,7 @@ class Primitive:
             raise ValueError(f"primitive {self.name} is registered twice")
         self._names = tuple(self.params)
         # Regions and rules hold programs and arrays, which a table of types should not keep alive.
-        if self.region_rules is None and RULE not in self.params.values():
+        if self.region_rules is None and not any([kind in NAMED for kind in self.params.values()]):
             self._memo = BoundedDict(_REMEMBERED)
         PRIMITIVES[self.name] = self
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
-from graphad.ir.params import RULE
+from graphad.ir.params import NAMED
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Literal
 
@@ -118,7 +118,7 @@ class _Printer:
             if not kind.check(value):
                 text = repr(value)  # a broken graph
             else:
-                text = f"@{self.rule_name(value)}" if kind is RULE else kind.format(value)
+                text = f"@{self.rule_name(value)}" if kind in NAMED else kind.format(value)
             parts.append(f"{name}={text}")
         parts += [f"?={value!r}" for value in params[len(primitive.params) :]]
         return ", ".join(parts)

@@ -107,6 +107,7 @@ from graphad.lax._structural import dot_general as dot_general
 from graphad.lax._structural import full as full
 from graphad.lax._structural import full_like as full_like
 from graphad.lax._structural import iota as iota
+from graphad.lax._structural import optimization_barrier as optimization_barrier
 from graphad.lax._structural import pad as pad
 from graphad.lax._structural import reduce_and as reduce_and
 from graphad.lax._structural import reduce_max as reduce_max

@@ -12,11 +12,12 @@ from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
 from graphad.lax._elementwise import check_alike
 from graphad.numpy._typing import ArrayLike, DTypeLike
-from graphad.primitives import contract, reduce
+from graphad.primitives import barrier, contract, reduce
 from graphad.primitives import shape as shapes
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.exact import Exact
+from graphad.trace.pytree import Tree, flatten, unflatten
 from graphad.trace.scalars import is_scalar, number
 from graphad.trace.semantics import (
     as_operand,
@@ -259,6 +260,30 @@ reduce_prod = _reducer(
 reduce_sum = _reducer(
     reduce.reduce_sum, "reduce_sum", "reduce_sum(gnp.array([[1, 5], [3, 2]]), [0, 1])", "Array(11, dtype=int32)"
 )
+
+
+def optimization_barrier(operand: Tree) -> Tree:
+    """The operand, all of it computed before anything that uses the result.
+
+    The compiler merges, moves and rewrites nothing past it. Compiled for the CPU, the arrays are in memory there, and
+    no loop is fused with one behind it; for a GPU, kernels may be fused. Derivatives pass through barriers of their
+    own.
+
+    Parameters
+    ----------
+    operand
+        An array, a number, or containers of these.
+
+    Examples
+    --------
+    >>> import graphad.numpy as gnp
+    >>> optimization_barrier({"x": gnp.arange(3)})
+    {'x': Array([0, 1, 2], dtype=int32)}
+    """
+    leaves, treedef = flatten(operand)
+    xs = [as_operand(x, "lax.optimization_barrier") for x in leaves]
+    results = barrier.optimization_barrier(*xs) if xs else []
+    return unflatten(treedef, [with_weak(y, x.weak_type) for y, x in zip(results, xs, strict=True)])
 
 
 def argmax(operand: ArrayLike, axis: int, index_dtype: DTypeLike | None = None) -> Array:

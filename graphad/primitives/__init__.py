@@ -9,6 +9,8 @@ from typing import Final
 from graphad.ir.lowering import Lowering
 from graphad.ir.primitive import PRIMITIVES, Primitive
 from graphad.primitives import arithmetic as arithmetic
+from graphad.primitives import barrier as barrier
+from graphad.primitives import callbacks as callbacks
 from graphad.primitives import cast as cast
 from graphad.primitives import comparison as comparison
 from graphad.primitives import cond as cond

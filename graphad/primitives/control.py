@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphad.errors import CallbackError, at
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import format_loc
 from graphad.ir.lowering import Inline
 from graphad.ir.params import STR
 from graphad.ir.primitive import Primitive, RegionRules
@@ -156,7 +158,13 @@ jit = Primitive(
 
 
 def without_effects(region: Graph) -> Graph:
-    """``region`` without its prints: what is computed again has printed already."""
+    """``region`` without its prints: what is computed again has printed already.
+
+    Raises
+    ------
+    CallbackError
+        If an effect has results, which would be needed again.
+    """
 
     def make() -> Graph:
         builder = _Silent()
@@ -170,6 +178,12 @@ class _Silent(Builder):
     __slots__ = ()
 
     def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[Aval]) -> tuple[int, ...]:
+        if eqn.outputs and eqn.primitive.effect:
+            message = (
+                f"{eqn.primitive.name} gives results inside of what is computed again, but it is called once. Call it "
+                "outside of checkpoint, and pass them in."
+            )
+            raise CallbackError(at(format_loc(self.loc), message))
         if eqn.primitive.effect:
             return ()
         return super().copy(eqn._replace(regions=tuple([without_effects(r) for r in eqn.regions])), inputs, avals)

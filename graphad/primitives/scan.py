@@ -173,7 +173,8 @@ def _avals(builder: Builder, atoms: Sequence[Atom]) -> list[Aval]:
 
 class _Linear(NamedTuple):
     """The loop of what depends linearly on some operands, without its operands: they are ``fixed`` constants, those of
-    the linear operands that are constants, then carried values, ``slices``, and the linear ones of the ``xs``."""
+    the linear operands that are constants, then carried values, ``slices``, and the linear ones of the ``xs``.
+    """
 
     params: Params
     region: Graph
@@ -192,7 +193,8 @@ def _linear_loop(
     builder: Builder, eqn: Eqn, graph: Graph, nonzero: Sequence[bool], mask: Sequence[bool], crossing: Crossing
 ) -> _Linear:
     """``graph`` takes residuals, then the inputs of the region that are marked in ``mask``; it gives those of the
-    region's outputs that are ``nonzero``."""
+    region's outputs that are ``nonzero``.
+    """
     p, region = Params(*eqn.params), eqn.regions[0]
     marked = [k for k, m in enumerate(mask) if m]
     consts = [k for k in marked if k < p.n_consts]

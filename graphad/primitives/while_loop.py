@@ -14,7 +14,7 @@ order. Its own derivative computes it again, as that of ``remat`` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from graphad.primitives.control import (
 from graphad.primitives.elementwise import lt
 from graphad.primitives.layout import instantiate, positions, repeat_leading
 from graphad.primitives.reduce import reduce_max
-from graphad.primitives.scan import scan, varying
+from graphad.primitives.scan import scan
 
 
 class Params(NamedTuple):

@@ -231,11 +231,11 @@ def replay(
 ) -> list[Any]:
     """The outputs of ``graph`` on ``operands``.
 
-    Appended to the running trace if one of them is a tracer, run on the device where one of them is, else by
-    ``evaluate``.
+    Appended to the running trace if one of them is a tracer, or if it has effects, which happen when that runs; run on
+    the device where one of them is, else by ``evaluate``.
     """
-    if any_tracer(operands):
-        trace = current()
+    trace = current()
+    if any_tracer(operands) or (trace is not None and graph.effectful):
         atoms = [as_input(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
         assert trace is not None, "where no trace runs, the tracer has outlived its own, and `lift` has raised"
         return [Tracer(trace, a, w) for a, w in zip(trace.inline(graph, atoms), graph.weak, strict=True)]

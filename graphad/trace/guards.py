@@ -113,6 +113,6 @@ def _no_example(x: Ref, kind: type) -> TracerBoolError:
         )
     return TracerBoolError(
         f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs along the batch axis "
-        f"of a vmap or between the uses of a custom rule, or its type alone was given."
+        f"of a vmap or between the uses of a custom rule, an io_callback gives it, or its type alone was given."
         f"{quoted(loc)}{remedy}"
     )

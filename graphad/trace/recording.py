@@ -16,11 +16,12 @@ from graphad.config import config
 from graphad.errors import TracerLeakError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import conform, evaluate
-from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, dtype_of, literal
+from graphad.ir.verify import effects
 from graphad.primitives.cast import convert
 from graphad.primitives.effects import guard
 from graphad.primitives.layout import broadcast, reshape
@@ -290,7 +291,7 @@ class Trace(Builder):
         primitive, inputs, params, outputs, regions = self.eqns[k]
         examples = self.examples
         values = [examples[a] if type(a) is int else a.value for a in inputs]  # type: ignore[union-attr]
-        if any([v is NO_EXAMPLE for v in values]):
+        if _answered_by_effects(self.eqns[k]) or any([v is NO_EXAMPLE for v in values]):
             for o in outputs:
                 examples[o] = NO_EXAMPLE
             return
@@ -310,6 +311,11 @@ class Trace(Builder):
 
     def __repr__(self) -> str:
         return f"<trace of {self.name}, {len(self.eqns)} equations>"
+
+
+def _answered_by_effects(eqn: Eqn) -> bool:
+    """Whether results come from effects: what does something is not done for an example."""
+    return is_effectful(eqn) and any([e.outputs for e in ([eqn] if eqn.primitive.effect else effects(eqn.regions[0]))])
 
 
 def leaked(x: Ref) -> TracerLeakError:

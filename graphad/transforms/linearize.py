@@ -180,7 +180,7 @@ def _linear_part(builder: Builder, results: list[Atom], depends: bytearray) -> t
         eqn = builder.eqns[k]
         outputs = eqn.outputs
         if outputs:
-            wanted = depends[outputs[0]] and (any([live[o] for o in outputs]) or (eqn.regions and is_effectful(eqn)))
+            wanted = depends[outputs[0]] and (any([live[o] for o in outputs]) or is_effectful(eqn))
         else:
             wanted = any([type(a) is int and depends[a] for a in eqn.inputs])
         if wanted:

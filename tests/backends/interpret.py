@@ -17,6 +17,7 @@ from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -30,6 +31,7 @@ from graphad.backends.loops.ir import (
     Statement,
     Store,
 )
+from graphad.backends.routines.host import flat_function
 from graphad.ir.types import DType, Literal
 from graphad.primitives.cast import convert
 from graphad.primitives.reference import kernel
@@ -138,6 +140,10 @@ class Interpreter:
                         self.gemm(step)
                     case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes):
                         BODIES[kernel].function(*[self.buffers[b] for b in (*reads, *writes)], *sizes)
+                    case HostCall(slot=slot, reads=reads, writes=writes):
+                        results = flat_function(slot)(*[self.buffers[b] for b in reads])
+                        for b, result in zip(writes, results, strict=True):
+                            self.buffers[b][...] = result
                     case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected):
                         if self.buffers[buffer][0] != expected.value:
                             return ordinal + 1

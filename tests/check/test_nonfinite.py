@@ -206,7 +206,7 @@ def test_what_only_the_compiled_program_makes():
     """It is said that NumPy makes another number of it."""
 
     class Wrong:
-        def run(self, operands):
+        def run(self, operands, answers):
             return (np.float32([1, np.nan]),)
 
     graph = graphad.jit(lambda x: x + 1).trace(np.float32([1, 2])).graph

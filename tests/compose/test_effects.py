@@ -146,3 +146,16 @@ def test_effectful_regions_are_kept_in_the_graph():
 
 def test_gradient_of_a_function_that_prints_is_the_gradient():
     close(graphad.grad(lambda x: show(x) * x)(f64(3.0)), 12.0)
+
+
+def test_what_has_no_traced_argument_prints_when_the_program_runs(capsys):
+    show_one = graphad.jit(lambda: graphad.debug.print("one"))
+
+    @graphad.jit
+    def f(x):
+        show_one()
+        graphad.vmap(lambda n: graphad.debug.print("n = {}", n))(gnp.arange(2))
+        return x
+
+    for x in (1.0, 2.0):
+        assert printed(capsys, f, x)[0] == ["one", "n = 0", "n = 1"]

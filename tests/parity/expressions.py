@@ -134,7 +134,7 @@ lax.convert_element_type(x * x, float); lax.sort(A); lax.stop_gradient(x) * x; l
 lax.broadcast_in_dim(u, (3, 2, 4), (0, 2)); lax.reshape(A, (2, 6)); lax.transpose(C, (2, 0, 1)); lax.rev(A, (0, 1));
 lax.concatenate([A, A * A], 1); lax.slice(A, (0, 1), (3, 4), (2, 1)); lax.slice_in_dim(A, 1, 3, axis=1);
 lax.pad(x, s, [(1, 2, 1)]); lax.pad(A, s, [(1, 0, 0), (0, -1, 2)]); lax.full((2,), s); lax.full_like(x, s);
-lax.expand_dims(x, (0,)); lax.squeeze(u, (1,)); lax.sort((x, y), num_keys=1);
+lax.expand_dims(x, (0,)); lax.squeeze(u, (1,)); lax.sort((x, y), num_keys=1); lax.optimization_barrier((x * y, A));
 lax.dot_general(C, D, (((2,), (1,)), ((0,), (0,)))); lax.dot_general(A, B, (((1,), (0,)), ((), ())));
 lax.top_k(A, 2)[0]; lax.dynamic_slice(A, (n, n), (1, 2)); lax.dynamic_slice_in_dim(A, n, 2);
 lax.dynamic_index_in_dim(A, 1); lax.dynamic_update_slice(A, B[:2], (n, n));

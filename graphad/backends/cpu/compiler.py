@@ -23,12 +23,18 @@ def lowered(graph: Graph, passes: str, name: str) -> Lowered:
 
 def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) -> Emitted:
     """LLVM text for this machine. Without comments it does not depend on the user's lines."""
-    return emit(program, lanes_bytes=host().vector_bytes, comments=comments, one_blas_thread=one_blas_thread)
+    machine = host()
+    return emit(
+        program,
+        lanes_bytes=machine.vector_bytes,
+        comments=comments,
+        one_blas_thread=one_blas_thread,
+        flushes=machine.x86,
+    )
 
 
-def draft(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> tuple[Artifact, str, int]:
+def draft(graph: Graph, loops: Lowered, *, one_blas_thread: bool) -> tuple[Artifact, str, int]:
     """The artifact but for its code; the text that is compiled for that, and with which effort."""
-    loops = lowered(graph, passes, name)
     made = emitted(loops.program, comments=False, one_blas_thread=one_blas_thread)
     about = described(graph, loops)
     about = replace(about, symbol=made.name, routines=made.externals, arena_bytes=made.arena_bytes)
@@ -37,7 +43,7 @@ def draft(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> tup
 
 def compiled(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> Artifact:
     """A `draft` with its code."""
-    return native.finished(*draft(graph, passes, name, one_blas_thread=one_blas_thread))
+    return native.finished(*draft(graph, lowered(graph, passes, name), one_blas_thread=one_blas_thread))
 
 
 def described(graph: Graph, loops: Lowered) -> Artifact:
@@ -50,6 +56,7 @@ def described(graph: Graph, loops: Lowered) -> Artifact:
         results=loops.n_outputs,
         guards=tuple([replace(g, loc=None) for g in loops.guards]),
         prints=tuple([replace(p, loc=None) for p in loops.prints]),
+        callbacks=tuple([c.signature for c in loops.calls]),
     )
 
 
@@ -59,9 +66,9 @@ def numba_source(program: KernelProgram) -> str:
 
 
 def compile_numba(program: KernelProgram) -> Callable[..., int]:
-    """The program compiled by Numba: a function of arrays that gives a status."""
+    """The program compiled by Numba: a function of arrays, and of callbacks if there are any, that gives a status."""
     run = source.compile_program(program)
-    return lambda *arrays: run(*[source.bits_of(a) for a in arrays])
+    return lambda arrays, functions=(): run(*[source.bits_of(a) for a in arrays], *([functions] if functions else []))
 
 
 def assembly(made: Emitted) -> str:

@@ -1,7 +1,7 @@
 """LLVM text of a loop program: one function ``i64 @NAME(ptr %T)``, vector loops written out in explicit vectors.
 
 ``T`` is a table of pointers: inputs, outputs, the arena of temporaries (64-byte aligned), then the external routines
-that `Emitted.externals` names. The result is 0, or ``ordinal + 1`` of the guard that did not hold.
+that `Emitted.externals` names. The result is 0, ``ordinal + 1`` of the guard that did not hold, or `HOST_ERROR`.
 
 Loops are vectorized explicitly (see `llvm.nest`), so the text goes straight to the code generator, without an optimiser
 pipeline.
@@ -13,17 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from graphad.backends import artifact
+from graphad.backends.cpu.entry.spec import FLUSH_BITS
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
-from graphad.backends.outcome import OUT_OF_MEMORY
 from graphad.backends.loops.ir import (
     Copy,
     Counted,
     Gemm,
     GuardStep,
+    HostCall,
     KernelCall,
     KernelProgram,
     LoopNest,
@@ -37,8 +38,10 @@ from graphad.backends.loops.ir import (
 )
 from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
+from graphad.backends.outcome import HOST_ERROR, OUT_OF_MEMORY
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
+from graphad.backends.routines.host import HOST_CALL
 from graphad.ir.types import EXTENT, b1, i64
 
 #: Programs of more statements are compiled without the code generator's optimisations.
@@ -65,7 +68,14 @@ class Emitted:
     opt: int  # level of the code generator
 
 
-def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one_blas_thread: bool = True) -> Emitted:
+def emit(
+    program: KernelProgram,
+    *,
+    lanes_bytes: int,
+    comments: bool = True,
+    one_blas_thread: bool = True,
+    flushes: bool = False,
+) -> Emitted:
     """Translate ``program`` for a machine with native vectors of ``lanes_bytes`` bytes.
 
     Parameters
@@ -78,9 +88,11 @@ def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one
         Whether to note the user's lines.
     one_blas_thread
         Whether products that do not gain by several threads of BLAS are kept to one.
+    flushes
+        Whether programs may run with denormals flushed by a mode of the CPU (x86), which the host is not called in.
     """
     steps = mapped_steps(program.steps, lambda s: as_loops(s) if isinstance(s, Gemm) and _is_thin(s) else s)
-    return _Emitter(replace(program, steps=steps), lanes_bytes, comments, one_blas_thread).run()
+    return _Emitter(replace(program, steps=steps), lanes_bytes, comments, one_blas_thread, flushes).run()
 
 
 def _is_thin(g: Gemm) -> bool:
@@ -94,9 +106,12 @@ def _is_thin(g: Gemm) -> bool:
 class _Emitter:
     """The frame of the function: the table of pointers, and the steps in order."""
 
-    def __init__(self, program: KernelProgram, native: int, comments: bool, one_blas_thread: bool) -> None:
+    def __init__(
+        self, program: KernelProgram, native: int, comments: bool, one_blas_thread: bool, flushes: bool
+    ) -> None:
         self.program = program
         self.comments = comments
+        self.flushes = flushes
         self.buffers = {b.name: b for b in program.buffers}
         self.pointers: dict[str, str] = {}
         self.arena = memory.plan(program)
@@ -108,6 +123,8 @@ class _Emitter:
         limited = [s for s in program.steps if one_blas_thread and isinstance(s, Gemm) and threads.needs_one(s)]
         self.to_limit = len(limited)  # products to come that are kept to one thread
         self.is_limited = False  # whether BLAS is kept to one thread here
+        self.handed = ""  # the table of buffers for the host
+        self.modes = "", ""  # where the CPU's mode is kept: ours, and that for the host
 
     def run(self) -> Emitted:
         name = artifact.symbol_of(self.program.name)
@@ -136,13 +153,18 @@ class _Emitter:
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         steps = list(every_step(self.program.steps))
-        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, KernelCall)))
+        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, KernelCall, HostCall)))
         if self.to_limit or any([isinstance(s, Gemm) and threads.needs_one(s) for s in steps if self.one_blas_thread]):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         if any([isinstance(s, Counted) for s in steps]):
             routines |= dict.fromkeys((memory.ALLOCATE, memory.RELEASE))
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
+        calls = [s for s in steps if isinstance(s, HostCall)]
+        if calls:
+            most = max([len(s.reads) + len(s.writes) for s in calls])
+            self.handed = self.code.let(f"alloca [{most} x ptr]", "handed")
+            self.modes = self.code.let("alloca i32", "mode"), self.code.let("alloca i32", "host.mode")
 
     def _from_table(self, position: int, name: str) -> str:
         slot = self.code.let(f"getelementptr inbounds ptr, ptr %T, i64 {position}", "slot")
@@ -173,6 +195,8 @@ class _Emitter:
                 self.repeat_while(step)
             case Counted():
                 self.counted(step)
+            case HostCall():
+                self.host(step)
 
     def counted(self, step: Counted) -> None:
         """Steps over temporaries whose size is known now; out of memory, the program is left."""
@@ -327,13 +351,34 @@ class _Emitter:
         dtype = self.buffers[g.buffer].dtype
         seen = self.nests.access.load_one(Place(self.pointers[g.buffer], "0", 0), dtype, "seen")
         holds = self.code.let(f"icmp eq {element_type(dtype)} {seen}, {literal_constant(g.expected, 1)}", "holds")
+        self.leave_unless(holds, g.ordinal + 1)
+
+    def leave_unless(self, holds: str, status: int) -> None:
+        """Leave the program with ``status`` where the bit ``holds`` is false."""
         leave, stay = self.code.fresh("leave"), self.code.fresh("stay")
         self.code.do(f"br i1 {holds}, label %{stay}, label %{leave}")
         self.code.start(leave)
         if self.is_limited:
             self.calls.plain(threads.OWN_THREADS)
-        self.code.do(f"ret i64 {g.ordinal + 1}")
+        self.code.do(f"ret i64 {status}")
         self.code.start(stay)
+
+    def host(self, call: HostCall) -> None:
+        """Call the host: with BLAS's own threads, and with denormals that are no zeros, as Python expects."""
+        code, (mode, plain) = self.code, self.modes
+        self.limit(False)
+        for k, name in enumerate((*call.reads, *call.writes)):
+            place = code.let(f"getelementptr inbounds ptr, ptr {self.handed}, i64 {k}", "place")
+            code.do(f"store ptr {self.pointers[name]}, ptr {place}")
+        if self.flushes:
+            code.call("llvm.x86.sse.stmxcsr", "void", [("ptr", mode)])
+            bits = code.let(f"load i32, ptr {mode}", "bits")
+            code.do(f"store i32 {code.let(f'and i32 {bits}, {~FLUSH_BITS}', 'bits')}, ptr {plain}")
+            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", plain)])
+        status = code.let(f"call i64 {self.calls.externals[HOST_CALL]}(i64 {call.slot}, ptr {self.handed})", "status")
+        if self.flushes:
+            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", mode)])
+        self.leave_unless(code.let(f"icmp eq i64 {status}, 0", "holds"), HOST_ERROR)
 
     def product(self, g: Gemm) -> None:
         if 0 in (g.m, g.n, g.batch):
@@ -361,5 +406,8 @@ class _Emitter:
             self.is_limited = one
 
 
-def _routine(step: Gemm | KernelCall) -> str:
+def _routine(step: Gemm | KernelCall | HostCall) -> str:
+    """The external routine that a step calls."""
+    if isinstance(step, HostCall):
+        return HOST_CALL
     return symbol_of(step.kernel, step.dtype) if isinstance(step, KernelCall) else product_routine(step)

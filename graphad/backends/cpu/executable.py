@@ -8,7 +8,7 @@ when somebody looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from typing import Literal as OneOf
@@ -20,8 +20,17 @@ from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
-from graphad.backends.outcome import OUT_OF_MEMORY, GuardFailure, GuardOutput, guard_error
+from graphad.backends.outcome import (
+    HOST_ERROR,
+    OUT_OF_MEMORY,
+    Answers,
+    GuardFailure,
+    GuardOutput,
+    HostSlot,
+    guard_error,
+)
 from graphad.backends.routines import addresses
+from graphad.backends.routines.host import HostRun, answers_so_far, flat_function
 from graphad.config import config
 from graphad.errors import LoweringError
 from graphad.ir.digest import encode
@@ -29,6 +38,7 @@ from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, literal
 from graphad.primitives import OWN
+from graphad.primitives.callbacks import calls_the_host
 from graphad.primitives.effects import printed_lines
 
 if TYPE_CHECKING:
@@ -47,7 +57,7 @@ class _Code:
     artifact: Artifact
     loaded: loader.Executable | None
     routines: tuple[int, ...] = ()  # their addresses
-    run: Callable[..., int] | None = None  # of the numba engine: flat arrays to status
+    run: Callable[..., int] | None = None  # of the numba engine: arrays and callbacks to status
 
 
 _codes: WeakValueDictionary[Hashable, _Code] = WeakValueDictionary()
@@ -63,7 +73,7 @@ class Executable:
     artifact
         What runs.
     run
-        ``run(arrays) -> outputs | GuardFailure``.
+        ``run(arrays) -> outputs | GuardFailure``; given the answers of a failure, it does not call for them again.
     """
 
     def __init__(self, graph: Graph, name: str, engine: Engine, flush_denormals: bool, passes: str) -> None:
@@ -78,6 +88,7 @@ class Executable:
             self.artifact = self._code.artifact
             self._entry = self._plain_entry() if engine == "llvm" else self._run_numba
             self._bare = not (self.artifact.guards or self.artifact.prints)
+            self._slots = self.lowered.calls if self.artifact.callbacks else ()
 
     def __call__(self, *arrays: Any) -> tuple[NDArray, ...]:
         outcome = self.run(arrays)
@@ -86,9 +97,19 @@ class Executable:
             raise guard_error(self.name, failed.expected, outcome.observed, failed.loc)
         return outcome
 
-    def run(self, arrays: Sequence[Any]) -> Any:
-        """The outputs, or the `GuardFailure` that ended the run; what the program prints is printed."""
-        outputs = self._entry(*arrays)
+    def run(self, arrays: Sequence[Any], answers: Answers = ()) -> Any:
+        """The outputs, or the `GuardFailure` that ended the run; what the program prints is printed.
+
+        ``answers`` are those of the run that this one takes the place of.
+        """
+        if self._slots:
+            run = HostRun(self._slots, answers)
+            with run.entered():
+                outputs = self._entry(*arrays)
+            if type(outputs) is GuardFailure:
+                return outputs._replace(answers=tuple(run.answers))
+        else:
+            outputs = self._entry(*arrays)
         if self._bare or type(outputs) is GuardFailure:
             return outputs
         for p in self.artifact.prints:
@@ -106,7 +127,9 @@ class Executable:
         on_guard: Callable[..., Any] | None = None,
         unpack: bool = True,
     ) -> Callable[..., Any] | None:
-        """A builtin function that takes and gives boxed arrays; None where a run needs more than the program.
+        """A function that takes and gives boxed arrays, a builtin one unless it calls the host.
+
+        None where a run needs more than the program.
 
         ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
         arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure`.
@@ -117,15 +140,19 @@ class Executable:
         observe = _observer(made.guards)
 
         def leave(status: int, seen: tuple[NDArray, ...], *_args: Any) -> Any:
+            failure = observe(status, seen)
+            if failure is None:
+                return None
             assert on_guard is not None, "a program without guards does not leave early"
-            return on_guard(observe(status, seen))
+            return on_guard(failure._replace(answers=answers_so_far()) if made.callbacks else failure)
 
         predicates = [Output(a.dtype.numpy, a.shape) for a in made.outputs[made.results :]]
         program = self._program(
             tuple(inputs), (*outputs, *predicates), fallback,
             box=box, on_guard=leave, results=made.results, unpack=unpack,
         )  # fmt: skip
-        return make_entry(program)
+        entry = make_entry(program)
+        return _calling_the_host(entry, self._slots) if self._slots else entry
 
     # ---- stages
 
@@ -167,10 +194,16 @@ class Executable:
         return code
 
     def _key(self) -> Hashable:
-        """What the code depends on: a name on disk, or the graph, where its name would not say all."""
+        """What the code depends on: a name on disk, or the graph, where its name would not say all.
+
+        Of a graph that calls the host it is the text. The functions have no name that says what they compute, and the
+        code knows none; a graph in a table would hold on to them.
+        """
+        if calls_the_host(self.graph):
+            return self._draft() if self.engine == "llvm" else (self.source, self.lowered.outputs)
         foreign = _foreign_lowerings(self.graph)
         checked = config.verify >= 2  # as it is made, and so it is
-        if self.engine == "llvm" and not foreign and not checked:
+        if self.engine == "llvm" and not (foreign or checked):
             return object_key("program", encode(self.graph), self.passes, str(config.trace_key), np.__version__)
         return self.graph, self.passes, self.engine, self.one_blas_thread, foreign
 
@@ -178,15 +211,20 @@ class Executable:
         if self.engine == "numba":
             about = _compiler().described(self.graph, self.lowered)
             return _Code(about, None, run=_compiler().compile_numba(self.program))
-        options = {"one_blas_thread": self.one_blas_thread}
         if type(key) is str:
             name = f"program_{key}"  # neither it nor what is stored under the key has a name of the user's
+            options = {"one_blas_thread": self.one_blas_thread}
             loaded = loader.find(
                 key, symbol_of(name), lambda: _compiler().compiled(self.graph, self.passes, name, **options)
             )
         else:
-            loaded = loader.find_text(*_compiler().draft(self.graph, self.passes, "program", **options))
+            loaded = loader.find_text(*self._draft())
         return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
+
+    def _draft(self) -> tuple[Artifact, str, int]:
+        """The artifact but for its code, and the text of that, under a name that is not the user's."""
+        nameless = replace(self.lowered, program=replace(self.lowered.program, name="program"))
+        return _compiler().draft(self.graph, nameless, one_blas_thread=self.one_blas_thread)
 
     def _emitted(self, *, comments: bool) -> Emitted:
         return _compiler().emitted(self.program, comments=comments, one_blas_thread=self.one_blas_thread)
@@ -222,8 +260,19 @@ class Executable:
         arrays = _acceptor(self.name, self.graph.in_avals)(args)
         outputs = tuple([np.empty(a.shape, a.dtype.numpy) for a in self.artifact.outputs])
         assert self._code.run is not None, "this engine has a function to call"
-        status = self._code.run(*arrays, *outputs)
+        functions = [flat_function(number) for number in range(len(self._slots))]
+        status = self._code.run([*arrays, *outputs], functions)
         return _observer(self.artifact.guards)(status, outputs) if status else outputs
+
+
+def _calling_the_host(entry: Callable[..., Any], slots: Sequence[HostSlot]) -> Callable[..., Any]:
+    """``entry`` with a run around each call, which knows the functions."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with HostRun(slots).entered():
+            return entry(*args, **kwargs)
+
+    return call
 
 
 def _compiler() -> Any:
@@ -250,12 +299,14 @@ def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], l
     return accept
 
 
-def _observer(guards: Sequence[GuardOutput]) -> Callable[..., GuardFailure]:
-    """The outcome of a run that failed a guard."""
+def _observer(guards: Sequence[GuardOutput]) -> Callable[..., Any]:
+    """The outcome of a run that failed a guard; nothing if it is the host that failed, whose run has the error."""
 
-    def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure:
+    def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure | None:
         if status == OUT_OF_MEMORY:
             raise MemoryError("a loop has more turns than there is memory for what its derivative reads of each")
+        if status == HOST_ERROR:
+            return None
         failed = guards[status - 1]
         return GuardFailure(status - 1, literal(outputs[failed.output][()], failed.expected.dtype))
 

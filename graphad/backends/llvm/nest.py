@@ -21,6 +21,7 @@ from graphad.backends.llvm.text import (
     register_type,
     suffix,
 )
+from graphad.backends.loops import memory
 from graphad.backends.loops.ir import (
     Buffer,
     Carry,
@@ -37,7 +38,6 @@ from graphad.backends.loops.ir import (
     is_half,
     stride_of,
 )
-from graphad.backends.loops import memory
 from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc

@@ -17,6 +17,7 @@ from graphad.backends.loops.ir import (
     Counted,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -136,6 +137,12 @@ class _Checker:
             case Copy(target=target, source=source):
                 to, of = self.target(target), self.buffer(source)
                 self.require((to.size, to.dtype) == (of.size, of.dtype), "copy between buffers of different type")
+            case HostCall(reads=reads, writes=writes):
+                for name in reads:
+                    self.buffer(name)
+                for name in writes:
+                    self.target(name)
+                self.require(len({*reads, *writes}) == len({*reads}) + len(writes), "results of a callback overlap")
             case GuardStep(buffer=name, expected=expected):
                 buffer = self.buffer(name)
                 self.require(buffer.size > 0, f"guard on the empty buffer {name}")

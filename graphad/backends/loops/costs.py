@@ -19,6 +19,7 @@ from graphad.backends.loops.ir import (
     Counted,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -26,11 +27,11 @@ from graphad.backends.loops.ir import (
     Load,
     Loop,
     LoopNest,
+    Matrix,
     Repeat,
     RepeatWhile,
-    While,
-    Matrix,
     Store,
+    While,
 )
 from graphad.backends.loops.memory import buffer_bytes
 
@@ -92,7 +93,7 @@ class Cost:
 
 
 def costs(program: KernelProgram) -> Cost:
-    """The cost of each step of ``program``; what a hand-written routine computes is unknown, and not counted."""
+    """The cost of each step of ``program``; what a routine or the host computes is unknown, and not counted."""
     return total_cost(program.buffers, [(s, Tally(program.buffers)) for s in program.steps])
 
 
@@ -131,6 +132,12 @@ class Tally:
                 for name in writes:
                     self.writes.whole(name)
                 return kernel
+            case HostCall(name=called, reads=reads, writes=writes):
+                for name in reads:
+                    self.reads.whole(name)
+                for name in writes:
+                    self.writes.whole(name)
+                return called
             case Copy(target=target, source=source):
                 self.reads.whole(source)
                 self.writes.whole(target)

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from graphad.backends.loops.costs import Cost, StepCost
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, LoopNest
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall, KernelCall, LoopNest
 from graphad.ir.loc import Loc, format_loc
 
 #: Lines of the user's that a table shows of one step.
@@ -21,6 +21,7 @@ _PLACE: Final = re.compile(r"([^()]+):(\d+)\)*$")
 #: What steps are called.
 KINDS: Final[dict[type, str]] = {
     LoopNest: "loop nest", Gemm: "matrix product", KernelCall: "call", Copy: "copy", GuardStep: "guard",
+    HostCall: "callback",
 }  # fmt: skip
 
 #: A title, and what stands below it for a step.
@@ -34,7 +35,7 @@ class StepExplanation(StepCost):
     Attributes
     ----------
     kind
-        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``.
+        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``, ``"callback"``.
     lines
         Of the user's that it comes from, such as ``"model.py:14"``.
     """

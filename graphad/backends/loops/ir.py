@@ -302,7 +302,21 @@ class Counted:
     loc: Loc = field(default=None, compare=False)
 
 
-Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | Repeat | RepeatWhile | Counted
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """A step: function number ``slot`` of the host is given copies of some buffers, and its results fill others.
+
+    ``name`` is for people. If the function raises, the program ends with status `HOST_ERROR`.
+    """
+
+    slot: int
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    loc: Loc = field(default=None, compare=False)
+
+
+Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +353,7 @@ def buffers_read(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Load)}
         case Gemm(a=a, b=b):
             return {a.buffer, b.buffer}
-        case KernelCall(reads=reads):
+        case KernelCall(reads=reads) | HostCall(reads=reads):
             return set(reads)
         case Copy(source=source):
             return {source}
@@ -360,7 +374,7 @@ def buffers_written(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Store)}
         case Gemm(c=c):
             return {c.buffer}
-        case KernelCall(writes=writes):
+        case KernelCall(writes=writes) | HostCall(writes=writes):
             return set(writes)
         case Copy(target=target):
             return {target}

@@ -10,6 +10,7 @@ from graphad.backends.loops.ir import (
     Counted,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -96,6 +97,8 @@ def _step(step: Step) -> Iterator[_Line]:
             yield from _repeated(step, ", ".join([head, *_swaps(step)]), loc)
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
             yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc, step
+        case HostCall(loc=loc):
+            yield 1, format_host_call(step), loc, step
 
 
 def _repeated(step: Repeat | RepeatWhile | Counted, head: str, loc: Loc) -> Iterator[_Line]:
@@ -166,6 +169,11 @@ def format_call(step: KernelCall) -> str:
     """``call argsort f32 (x) -> (y, tmp0, tmp1) for 4, 3``."""
     read, written, sizes = (", ".join(map(str, part)) for part in (step.reads, step.writes, step.sizes))
     return f"call {step.kernel} {step.dtype.name} ({read}) -> ({written}) for {sizes}"
+
+
+def format_host_call(step: HostCall) -> str:
+    """``host 0 @bessel (x) -> (y, tmp0)``."""
+    return f"host {step.slot} @{step.name} ({', '.join(step.reads)}) -> ({', '.join(step.writes)})"
 
 
 def format_gemm(step: Gemm) -> str:

@@ -17,6 +17,8 @@ from graphad.backends.lower.definitions import (
     FlatProgram,
     GatherValue,
     GemmValue,
+    HostCallValue,
+    HostResultValue,
     InputValue,
     IotaValue,
     KernelValue,
@@ -139,6 +141,15 @@ class Decisions:
                 self.anchored[value] = self.stored[value] = 1
                 for operand in inputs:
                     self.store(operand)
+            case HostResultValue(call=call):
+                self.anchored[value] = self.stored[value] = self.live[call] = 1
+            case HostCallValue(inputs=inputs, results=results):
+                self.anchored[value] = 1
+                for operand in inputs:
+                    self.store(operand)
+                for result in results:  # also those that nobody reads are written somewhere
+                    self.anchored[result] = 1
+                    self.store(result)
             case ScatterValue(target=target, updates=updates, axes=axes):
                 self.anchored[value] = self.stored[value] = 1
                 self.store(target)

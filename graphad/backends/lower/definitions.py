@@ -6,6 +6,7 @@ Made by `flatten`, planned by `anchors` and `nests`, turned into statements by `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from typing import Literal as OneOf
 
 from graphad.backends.loops.ir import Statement
@@ -347,6 +348,38 @@ class ResultValue(Definition):
 
 
 @dataclass(slots=True, eq=False)
+class HostCallValue(Definition):
+    """A call of a function of the host, by itself without elements; ``results`` are the values that it gives."""
+
+    function: Any
+    inputs: tuple[int, ...]
+    effect: bool
+    results: tuple[int, ...] = ()
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return self.inputs
+
+
+@dataclass(slots=True, eq=False)
+class HostResultValue(Definition):
+    """One of the results of ``call``."""
+
+    call: int
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        return (self.call,)
+
+
+@dataclass(slots=True, eq=False)
+class BarrierItem:
+    """All of ``values`` are in memory before anything behind it runs."""
+
+    values: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
 class Guard:
     """The program goes on only where ``predicate`` is ``expected``."""
 
@@ -367,13 +400,31 @@ class Print:
 
 @dataclass(slots=True, eq=False)
 class FlatProgram:
-    """All definitions in order; outputs, guards and prints."""
+    """All definitions in order, outputs and prints.
+
+    Attributes
+    ----------
+    effects
+        Guards, calls of the host that do something (by their values), and barriers, in order.
+    prints
+        What is printed once the program has run; ``prints_are_calls`` if prints are among the calls instead.
+    """
 
     values: list[Definition] = field(default_factory=list)
     uses: list[int] = field(default_factory=list)  # the number of uses of each value as an operand
     outputs: list[Atom] = field(default_factory=list)
-    guards: list[Guard] = field(default_factory=list)
+    effects: list[Guard | BarrierItem | int] = field(default_factory=list)
     prints: list[Print] = field(default_factory=list)
+    prints_are_calls: bool = False
+
+    @property
+    def guards(self) -> list[Guard]:
+        """The guards among the effects."""
+        return [e for e in self.effects if type(e) is Guard]
+
+    def value(self, atom: Atom, loc: Loc) -> int:
+        """``atom`` as a value; a literal becomes a constant."""
+        return atom if type(atom) is int else self.add(ConstantValue(atom.aval, loc, atom))  # type: ignore[union-attr]
 
     def add(self, definition: Definition) -> int:
         """Append; the number of the new value."""

@@ -15,19 +15,18 @@ from graphad.backends.lower.definitions import (
     ConstantValue,
     CutPiece,
     FlatProgram,
-    Guard,
     InputValue,
     IotaValue,
     KernelValue,
     MapValue,
     PiecesValue,
-    Print,
     ReduceValue,
     ReshapeValue,
     ScanValue,
     ViewValue,
     cut_piece,
 )
+from graphad.backends.lower.effects import between_loops, prints_are_calls
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
 from graphad.backends.lower.regions import region, whole
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
@@ -36,6 +35,7 @@ from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.lowering import (
     AffineDim,
+    Barrier,
     Branch,
     Contract,
     Convolve,
@@ -44,6 +44,7 @@ from graphad.ir.lowering import (
     DynamicUpdate,
     Effect,
     Gather,
+    Host,
     Inline,
     Iota,
     Kernel,
@@ -61,8 +62,8 @@ from graphad.ir.lowering import (
     parse_scalar,
 )
 from graphad.ir.types import Aval, DType, Literal, OperandType, aval, b1, literal, u8
-from graphad.primitives.effects import guard
 
+_BETWEEN_LOOPS: Final = (Effect, Host, Barrier)
 _CAST: Final = parse_scalar("cast({0})")
 _EXTREMUM_AT: Final = parse_scalar("select(({0} == {1}) | ({0} != {0}), {2}, {3})")
 
@@ -77,6 +78,7 @@ def flatten(graph: Graph) -> FlatProgram:
     """
     flat = FlatProgram()
     flattener = _Flattener(flat)
+    flat.prints_are_calls = prints_are_calls(graph)
     inputs: list[Value] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
     in_lanes = whole(flat, graph, inputs)  # type: ignore[arg-type]
     if in_lanes is not None:
@@ -120,9 +122,8 @@ class _Flattener:
             elif type(lowering) in (Repeat, While, Counted, Branch):
                 outs_of = [avals[o] for o in outs]
                 results = region(self.flat, eqn, lowering, self.small.arrays(operands), outs_of, _flattened, loc)
-            elif type(lowering) is Effect:
-                self.effect(eqn, self.small.arrays(operands), loc)
-                results = []
+            elif type(lowering) in _BETWEEN_LOOPS:
+                results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
             elif not outs:
                 raise no_lowering(eqn, loc)
             else:
@@ -148,13 +149,6 @@ class _Flattener:
             return lowering
         dtypes = tuple([t.dtype for t in types])
         return tuple([template(s, dtypes, out.dtype) for s, out in zip(lowering.results, outs, strict=True)])
-
-    def effect(self, eqn: Eqn, operands: list[Atom], loc: Loc) -> None:
-        params = eqn.primitive.named(eqn.params)
-        if eqn.primitive is guard:
-            self.flat.guards.append(Guard(operands[0], params["expect"], loc))
-        else:
-            self.flat.prints.append(Print(params["fmt"], params["batch_axes"], tuple(operands), loc))
 
     def equation(self, eqn: Eqn, lowering: Lowering | None, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         """Append one equation of one result that is neither a map nor a region."""
@@ -198,7 +192,7 @@ class _Flattener:
 
     def value(self, atom: Atom, loc: Loc) -> int:
         """``atom`` as a value; a literal becomes a constant."""
-        return atom if type(atom) is int else self.flat.add(ConstantValue(atom.aval, loc, atom))  # type: ignore[union-attr]
+        return self.flat.value(atom, loc)
 
     def values(self, atoms: Sequence[Atom], loc: Loc) -> list[int]:
         return [self.value(a, loc) for a in atoms]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from graphad.backends.loops.check import check_program
 from graphad.backends.loops.ir import KernelProgram
+from graphad.backends.lower.definitions import FlatProgram, HostCallValue
 from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate
 from graphad.backends.lower.plan import make_plan
-from graphad.backends.outcome import GuardOutput, PrintOutput
+from graphad.backends.outcome import GuardOutput, HostSlot, PrintOutput
 from graphad.config import config
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
@@ -30,6 +31,8 @@ class Lowered:
     outputs
         The types of all outputs of the program. The first ``n_outputs`` are those of the graph; then come predicates
         of guards and operands of prints.
+    calls
+        What the program calls on the host, by number.
     """
 
     program: KernelProgram
@@ -37,6 +40,7 @@ class Lowered:
     n_outputs: int
     guards: tuple[GuardOutput, ...]
     prints: tuple[PrintOutput, ...]
+    calls: tuple[HostSlot, ...]
 
 
 def lower(graph: Graph, name: str | None = None) -> Lowered:
@@ -70,7 +74,13 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
         len(graph.outputs),
         tuple([GuardOutput(slot, g.expected, g.loc) for g, slot in guards]),
         tuple([PrintOutput(p.fmt, p.batch_axes, slots, p.loc) for p, slots in prints]),
+        tuple([_slot_of(flat, call) for call in plan.calls]),
     )
+
+
+def _slot_of(flat: FlatProgram, call: HostCallValue) -> HostSlot:
+    given, made = (tuple([flat.values[v].aval for v in values]) for values in (call.inputs, call.results))
+    return HostSlot(call.function, given, made, call.effect, call.loc)
 
 
 def _identifier(name: str) -> str:

@@ -12,6 +12,7 @@ from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     GuardStep,
+    HostCall,
     KernelCall,
     Let,
     Load,
@@ -22,8 +23,8 @@ from graphad.backends.loops.ir import (
     Store,
 )
 from graphad.backends.loops.ir import Step as LoopStep
-from graphad.backends.lower.calls import CallSteps
 from graphad.backends.lower.affine import ZERO, Coords, linear
+from graphad.backends.lower.calls import CallSteps
 from graphad.backends.lower.coalesce import coalesce
 from graphad.backends.lower.definitions import (
     GemmValue,
@@ -37,7 +38,16 @@ from graphad.backends.lower.definitions import (
 )
 from graphad.backends.lower.expressions import Expressions
 from graphad.backends.lower.nests import Anchor, Node, Step
-from graphad.backends.lower.plan import CallItem, CopyItem, GemmItem, GuardItem, KernelItem, Plan, piece_coords
+from graphad.backends.lower.plan import (
+    CallItem,
+    CopyItem,
+    GemmItem,
+    GuardItem,
+    HostItem,
+    KernelItem,
+    Plan,
+    piece_coords,
+)
 from graphad.backends.lower.scalars import SCAN_STEPS, identity_of, template
 from graphad.backends.lower.scopes import Scope, index_of
 from graphad.backends.lower.storage import Storage, slot_name
@@ -112,6 +122,9 @@ class _Generator:
                 return (self.gemm(value, gemm, item.loc),)
             case KernelItem(value=value, call=call):
                 return (self.kernel(value, call, item.loc),)
+            case HostItem(slot=slot, call=call):
+                reads, writes = (tuple([self.storage.where(v)[0] for v in vs]) for vs in (call.inputs, call.results))
+                return (HostCall(slot, call.function.rule_name, reads, writes, item.loc),)
             case CopyItem(slot=slot, value=value):
                 return (Copy(slot_name(slot), self.storage.where(value)[0], item.loc),)
             case CallItem(call=call):

@@ -144,8 +144,8 @@ class Tree:
 
     # ---- steps that are no loops
 
-    def add_step(self, what: object, loc: Loc, *values: int) -> None:
-        """Append a step; readers of the ``values`` that it computes come after it."""
+    def add_step(self, what: object, loc: Loc, values: Sequence[int] = ()) -> None:
+        """Append a step; later readers of the ``values`` that it computes come after it."""
         self.segments.append(self.steps)
         self.steps += 1
         self.root.items.append(Step(what, loc))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from graphad.backends.lower.affine import Coords, Shape, identity, reshape_view, row_major
@@ -16,13 +17,16 @@ from graphad.backends.lower.anchors import (
     trace,
 )
 from graphad.backends.lower.definitions import (
-    ConstantValue,
+    BarrierItem,
     Call,
+    ConstantValue,
     CutPiece,
     FlatProgram,
     GatherValue,
     GemmValue,
     Guard,
+    HostCallValue,
+    HostResultValue,
     InputValue,
     IotaValue,
     KernelValue,
@@ -73,6 +77,14 @@ class CallItem:
 
 
 @dataclass(slots=True, eq=False)
+class HostItem:
+    """Call number ``slot`` of the host."""
+
+    slot: int
+    call: HostCallValue
+
+
+@dataclass(slots=True, eq=False)
 class GuardItem:
     """Guard number ``ordinal``; its predicate lies in slot ``slot``."""
 
@@ -93,6 +105,8 @@ class Plan:
         Values whose buffer is a slot.
     copies
         Slots that must be copied into, from the value given.
+    calls
+        The calls of the host, by number.
     """
 
     flat: FlatProgram
@@ -103,6 +117,7 @@ class Plan:
     copies: dict[int, int] = field(default_factory=dict)
     guards: list[int] = field(default_factory=list)
     prints: list[tuple[int, ...]] = field(default_factory=list)
+    calls: list[HostCallValue] = field(default_factory=list)
 
 
 def make_plan(flat: FlatProgram) -> Plan:
@@ -111,6 +126,7 @@ def make_plan(flat: FlatProgram) -> Plan:
     guarded = [_memory_of(flat, g.predicate, g.loc) for g in flat.guards]
     printed = [[_memory_of(flat, a, p.loc) for a in p.operands] for p in flat.prints]
     wanted = [*returned, *guarded, *(v for values in printed for v in values)]
+    wanted += [v for e in flat.effects if not isinstance(e, Guard) for v in _needs_of(e)]
     plan = Plan(flat, decide(flat, [v for v in wanted if type(flat.values[v]) is not InputValue]))
     for value, atom in zip(returned, flat.outputs, strict=True):
         _new_slot(plan, value, _aval_of(flat, atom))
@@ -174,15 +190,19 @@ def _slot(plan: Plan, value: int, aval: Aval | None = None) -> int:
 
 
 def _place_all(plan: Plan, guarded: list[int]) -> None:
-    """Place everything: before a guard only what it and the guards before it need."""
+    """Place everything: before a guard, a call that does something, or a barrier only what these need."""
     placed = bytearray(len(plan.flat.values))
-    for ordinal, (value, slot) in enumerate(zip(guarded, plan.guards, strict=True)):
-        for needed in _needed(plan.flat, value, placed):
-            _place(plan, needed)
-        guard = plan.flat.guards[ordinal]
-        _copy_into(plan, slot)
-        plan.tree.add_step(GuardItem(ordinal, slot, guard), guard.loc)
-        plan.tree.shut()
+    slots = zip(itertools.count(), guarded, plan.guards, strict=False)
+    for effect in plan.flat.effects:
+        if isinstance(effect, Guard):
+            ordinal, value, slot = next(slots)
+            _place_needed(plan, (value,), placed)
+            _copy_into(plan, slot)
+            plan.tree.add_step(GuardItem(ordinal, slot, effect), effect.loc)
+        else:
+            _place_needed(plan, _needs_of(effect), placed)
+        if not isinstance(effect, int):
+            plan.tree.shut()
     for value in range(len(placed)):
         if not placed[value]:
             _place(plan, value)
@@ -190,10 +210,20 @@ def _place_all(plan: Plan, guarded: list[int]) -> None:
         _copy_into(plan, slot)
 
 
-def _needed(flat: FlatProgram, value: int, placed: bytearray) -> Iterable[int]:
-    """The unplaced values that ``value`` depends on, in order; marks them."""
+def _needs_of(effect: BarrierItem | int) -> Sequence[int]:
+    """The values of a barrier, or a call."""
+    return (effect,) if isinstance(effect, int) else effect.values
+
+
+def _place_needed(plan: Plan, values: Iterable[int], placed: bytearray) -> None:
+    for needed in _needed(plan.flat, values, placed):
+        _place(plan, needed)
+
+
+def _needed(flat: FlatProgram, values: Iterable[int], placed: bytearray) -> Iterable[int]:
+    """The unplaced values that ``values`` depend on, in order; marks them."""
     found: list[int] = []
-    stack = [value]
+    stack = [*values]
     while stack:
         v = stack.pop()
         if not placed[v]:
@@ -221,7 +251,10 @@ def _place(plan: Plan, value: int) -> None:
     if type(definition) is MapValue and not definition.aval.shape and definition.family is None:
         _place_scalar(plan, value, definition)
         return
-    if not definition.aval.size and type(definition) is not ResultValue:
+    if type(definition) is HostCallValue:
+        plan.tree.add_step(HostItem(len(plan.calls), definition), definition.loc, definition.results)
+        plan.calls.append(definition)
+    if type(definition) is HostResultValue or (not definition.aval.size and type(definition) is not ResultValue):
         return
     shape, loc = definition.aval.shape, definition.loc
     match definition:
@@ -244,12 +277,12 @@ def _place(plan: Plan, value: int) -> None:
         case PiecesValue():
             _place_pieces(plan, value, definition)
         case GemmValue():
-            plan.tree.add_step(GemmItem(value, definition), loc, value)
+            plan.tree.add_step(GemmItem(value, definition), loc, (value,))
         case KernelValue():
-            plan.tree.add_step(KernelItem(value, definition), loc, value)
+            plan.tree.add_step(KernelItem(value, definition), loc, (value,))
         case ResultValue(call=call):
             if value not in plan.tree.writers:
-                plan.tree.add_step(CallItem(call), loc, *call.values)
+                plan.tree.add_step(CallItem(call), loc, call.values)
         case ScatterValue():
             _place_scatter(plan, value, definition)
         case GatherValue(source=source):

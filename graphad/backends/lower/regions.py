@@ -30,7 +30,7 @@ from graphad.backends.lower.definitions import (
     TurnsWhile,
     ViewValue,
 )
-from graphad.backends.lower.statements import Virtual, InMemory, NotScalarError, Small, Writer
+from graphad.backends.lower.statements import InMemory, NotScalarError, Small, Virtual, Writer
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc

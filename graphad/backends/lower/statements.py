@@ -818,4 +818,4 @@ def _position(at: Sequence[int], shape: Shape) -> int:
     return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])
 
 
-__all__ = ["Virtual", "InMemory", "NotScalarError", "Small", "Writer", "copy_template", "Load"]
+__all__ = ["InMemory", "Load", "NotScalarError", "Small", "Virtual", "Writer", "copy_template"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import linecache
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from graphad.backends.loops.ir import (
     Counted,
     Gemm,
     GuardStep,
+    HostCall,
     Index,
     KernelCall,
     KernelProgram,
@@ -35,9 +37,11 @@ from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array
 from graphad.ir.types import EXTENT
 
 _RESERVED: Final = frozenset(
-    {"np", "njit", "at", "n", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
+    {"np", "njit", "at", "n", "functions", "status", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
 )
+
+_COMPILED: Final = '@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)'
 
 
 def source(program: KernelProgram) -> str:
@@ -45,6 +49,10 @@ def source(program: KernelProgram) -> str:
 
     The function takes the inputs, then the outputs, which it fills; it returns 0, or ``ordinal + 1`` of the guard that
     did not hold. 16-bit floats are handed over as ``np.uint16`` arrays of their bits.
+
+    Compiled code cannot call Python's functions without the GIL. A program with callbacks is therefore several compiled
+    functions, and one of Python that calls them and the callbacks in turn: it takes these as its last argument, each a
+    function of flat arrays that returns flat arrays.
     """
     return _Source(program).text()
 
@@ -79,12 +87,15 @@ class _Source(NestSource):
 
     def text(self) -> str:
         """The whole module."""
-        function, name = self.function(), self.program.name
+        name = self.program.name
+        calls = [s for s in self.program.steps if isinstance(s, HostCall)]
+        functions = self.around_calls() if calls else [_COMPILED, self.function()]
         head = [
             f'"""{name}: fills its outputs and returns 0, or 1 + the number of the first guard that does not hold.',
             "",
             "All arrays are flat.",
             *arrays_text(self.program.buffers),
+            *[f"functions[{s.slot}]: {s.name}, of flat arrays, returns a list of {len(s.writes)}" for s in calls],
             '"""',
             "",
             "import numpy as np",
@@ -102,20 +113,53 @@ class _Source(NestSource):
         head += ["", "at = np.uintp  # positions are unsigned: array[at(i)] needs no branch for negative indices"]
         head += [f'{name} = compiled("{op}", "{d}")' for name, (op, d) in sorted(self.expressions.math.items())]
         head += [f'{name} = jitted("{name}")' for name in self.bodies]
-        decorator = '@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)'
-        return "\n".join([*head, "", "", decorator, function])
+        return "\n".join([*head, "", "", *functions])
 
     def function(self) -> str:
         """The function alone, without decorator and imports."""
         self.lines = []
         parameters = self.parameters()
-        for b in self.program.buffers:
-            if b.role == "temporary" and not b.per_turn:
-                self.line(1, f"{self.name(b.name, 'buffer')} = np.empty({b.size}, {array_type(b.dtype)})")
+        self.temporaries()
         for step in self.program.steps:
             self.step(step, 1)
         self.line(1, "return 0")
         return "\n".join([f"def {self.program.name}({', '.join(parameters)}):", *self.lines, ""])
+
+    def around_calls(self) -> list[str]:
+        """The steps between callbacks as functions of their own, and the one that calls all in turn."""
+        texts: list[str] = []
+        self.lines = []
+        parameters = [*self.parameters(), "functions"]
+        self.temporaries()
+        frame = self.lines
+        for is_call, steps in groupby(self.program.steps, lambda s: isinstance(s, HostCall)):
+            part = list(steps)
+            if not is_call:
+                name = f"{self.program.name}_part{len(texts) // 2}"
+                touched = dict.fromkeys(b for s in part for b in sorted(buffers_read(s) | buffers_written(s)))
+                arguments = ", ".join([self.name(b, "buffer") for b in touched])
+                self.lines = []
+                for step in part:
+                    self.step(step, 1)
+                self.line(1, "return 0")
+                texts += [_COMPILED, "\n".join([f"def {name}({arguments}):", *self.lines, "", ""])]
+                self.lines = frame
+                if any([isinstance(s, GuardStep) for s in part]):
+                    self.line(1, f"status = {name}({arguments})")
+                    self.line(1, "if status:")
+                    self.line(2, "return status")
+                else:
+                    self.line(1, f"{name}({arguments})")
+            for call in part if is_call else ():
+                self.step(call, 1)
+        self.line(1, "return 0")
+        return [*texts, "\n".join([f"def {self.program.name}({', '.join(parameters)}):", *self.lines, ""])]
+
+    def temporaries(self) -> None:
+        """Make the arrays for intermediate results."""
+        for b in self.program.buffers:
+            if b.role == "temporary" and not b.per_turn:
+                self.line(1, f"{self.name(b.name, 'buffer')} = np.empty({b.size}, {array_type(b.dtype)})")
 
     def parameters(self) -> list[str]:
         """Names of inputs and outputs."""
@@ -161,6 +205,10 @@ class _Source(NestSource):
                 self.line(depth, f"{kernel}({', '.join(args)})", loc)
             case Copy(target=target, source=of, loc=loc):
                 self.line(depth, f"{self.name(target, 'buffer')}[:] = {self.name(of, 'buffer')}", loc)
+            case HostCall(slot=slot, reads=reads, writes=writes, loc=loc):
+                call = f"functions[{slot}]({', '.join([self.name(b, 'buffer') for b in reads])})"
+                targets = "".join([f"{self.name(b, 'buffer')}[:], " for b in writes])
+                self.line(1, f"{targets.rstrip()} = {call}" if writes else call, loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
                 seen = f"{self.name(buffer, 'buffer')}[0]"
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)

@@ -1,4 +1,4 @@
-"""Addresses of the routines that programs call: BLAS, its threads, and the bodies of `graphad_kernels`."""
+"""Addresses of the routines that programs call: BLAS, its threads, the bodies of `graphad_kernels`, and the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from graphad_kernels.cpu import library
 
 from graphad.backends.loops import memory
-from graphad.backends.routines import bodies, threads
+from graphad.backends.routines import bodies, host, threads
 from graphad.errors import LoweringError
 
 BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv")
@@ -22,6 +22,8 @@ def routine(symbol: str) -> int:
         return threads.address(symbol)
     if symbol in (memory.ALLOCATE, memory.RELEASE):
         return ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value or 0
+    if symbol == host.HOST_CALL:
+        return host.address()
     return bodies.address(symbol) if symbol.startswith(bodies.PREFIX) else blas_routine(symbol)
 
 

@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 
 from graphad.backends.loops.check import KINDS, check_program
-from graphad.backends.loops.ir import Carry, Copy, Gemm, GuardStep, Let, Load, Loop, Matrix, Position, Statement, Store
+from graphad.backends.loops.ir import (
+    Carry,
+    Copy,
+    Gemm,
+    GuardStep,
+    HostCall,
+    Let,
+    Load,
+    Loop,
+    Matrix,
+    Position,
+    Statement,
+    Store,
+)
 from graphad.backends.loops.text import format_program
 from graphad.errors import VerifyError
 from graphad.ir.lowering import ARITHMETIC, COMPARISONS, ELEMENTARY
@@ -89,6 +102,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "copy": (Copy("y", "k"), "copy between buffers of different type"),
     "guard type": (GuardStep(0, "k", lit(True, b1)), "guard expects bool of i64"),
     "guard on a float": (GuardStep(0, "x", ONE), "predicate is bool or integer"),
+    "result of a callback": (HostCall(0, "f", ("x",), ("x",)), "x is an input"),
+    "results of a callback": (HostCall(0, "f", (), ("y", "y")), "results of a callback overlap"),
+    "operand of a callback": (HostCall(0, "f", ("t",), ("y",)), "t is read before anything is written"),
     "gemm of integers": (Gemm(i32, 1, 1, 1, *[Matrix("z", 0, 1)] * 3), "f32 or f64"),
     "gemm type": (Gemm(f64, 1, 1, 1, Matrix("x", 0, 1), Matrix("x", 0, 1), Matrix("y", 0, 1)), "x is f32 in a gemm"),
     "gemm bounds": (Gemm(f32, 3, 3, 4, Matrix("x", 1, 4), Matrix("x", 0, 3), Matrix("y", 0, 3)), "leaves x"),
@@ -164,6 +180,7 @@ def test_the_text_of_every_statement_and_step() -> None:
         ),
         Copy("y", "x"),
         Gemm(f32, 2, 2, 3, Matrix("x", 0, 3), Matrix("x", 6, 3, True), Matrix("t", 0, 2)),
+        HostCall(2, "f", ("x", "k"), ("t",), loc="model.py:8"),
         GuardStep(0, "g", lit(True, b1), loc="model.py:9"),
         name="all",
     )
@@ -182,5 +199,6 @@ program @all(x: f32[12], k: i64[3]) -> (y: f32[12], g: bool[1])
     t[0] = r
   copy y = x
   gemm f32 t[2,2; row 2] = x[2,3; row 3] @ x+6[2,3; row 3].T
+  host 2 @f (x, k) -> (t)                                ; model.py:8
   guard 0: g[0] is True:bool                             ; model.py:9"""
     )

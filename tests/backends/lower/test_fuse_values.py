@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from graphad.backends.loops.check import check_program
 from graphad.backends.lower.fuse import lower
+from graphad.backends.routines.host import HostRun
 from graphad.ir.evaluate import evaluate
 from graphad.ir.types import b1, f32, f64, i32, u32
 from graphad.primitives.effects import guard
@@ -22,7 +23,8 @@ def interpreted(graph, args):
     lowered = lower(graph)
     check_program(lowered.program)
     outputs = [np.zeros(a.size, a.dtype.numpy) for a in lowered.outputs]
-    status = interpret(lowered.program, [*[np.ascontiguousarray(a).reshape(-1) for a in args], *outputs])
+    with HostRun(lowered.calls).entered():
+        status = interpret(lowered.program, [*[np.ascontiguousarray(a).reshape(-1) for a in args], *outputs])
     return status, [o.reshape(a.shape) for o, a in zip(outputs, lowered.outputs)], lowered
 
 

@@ -33,7 +33,8 @@ lax.pad(A, s, [(1, 0, 0), (0, -1, 2)]); lax.iota('float32', 4); lax.iota(int, 3)
 lax.broadcasted_iota('int32', (2, 3), 1); lax.full((2,), 1.5); lax.full_like(x, 2); lax.expand_dims(x, (0,));
 lax.squeeze(u, (1,)); lax.dot(A, x[:4]); lax.dot_general(A, B, (((1,), (0,)), ((), ())));
 lax.dot_general(C, D, (((2,), (1,)), ((0,), (0,)))); lax.argmax(A, 1, 'int32'); lax.argmin(A, 0, 'int8');
-lax.cumsum(A, 1); lax.cumsum(A); lax.cumsum(A, reverse=True); lax.stop_gradient(x)
+lax.cumsum(A, 1); lax.cumsum(A); lax.cumsum(A, reverse=True); lax.stop_gradient(x);
+lax.optimization_barrier((x, [2.0, i]))
 """),
 ]  # fmt: skip
 

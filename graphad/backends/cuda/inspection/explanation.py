@@ -19,7 +19,7 @@ from graphad.backends.cuda.ptx.occupancy import Occupancy, occupancy
 from graphad.backends.cuda.run.launches import plan_arena
 from graphad.backends.loops.costs import StepCost
 from graphad.backends.loops.explanation import KINDS, Column, Explanation, StepExplanation, format_bytes, lines_of
-from graphad.backends.loops.ir import Gemm
+from graphad.backends.loops.ir import Gemm, GuardStep, HostCall
 from graphad.backends.loops.visit import walk
 from graphad.errors import DeviceError
 
@@ -126,7 +126,9 @@ def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str
 
 def _has_work(step: DeviceStep, cost: StepCost) -> bool:
     """Whether anything is launched for a step."""
-    return step.blocks > 0 if isinstance(step, (Kernel, Bundle)) else cost.written_bytes > 0 or cost.name == "guard"
+    if isinstance(step, (GuardStep, HostCall)):
+        return True
+    return step.blocks > 0 if isinstance(step, (Kernel, Bundle)) else cost.written_bytes > 0
 
 
 def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
@@ -137,8 +139,9 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
     if isinstance(step, Bundle):
         lines = lines_of([step.loc, *[s.loc for part in step.parts for s in (part, *walk(part.body))]])
         return KernelExplanation(step.name, *counted, "kernel", lines, parts=len(step.parts))
-    if isinstance(step, Gemm):
-        return KernelExplanation(cost.name, *counted, KINDS[Gemm], lines_of([step.loc]))
+    if isinstance(step, (Gemm, HostCall)):
+        kind = KINDS[Gemm if isinstance(step, Gemm) else HostCall]
+        return KernelExplanation(cost.name, *counted, kind, lines_of([step.loc]))
     return KernelExplanation("", *counted, KINDS[type(step)], lines_of([step.loc]))
 
 

@@ -27,13 +27,13 @@ from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS, DeviceExpressio
 from graphad.backends.cuda.program.deduplication import Kind, kinds_of
 from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
 from graphad.backends.cuda.program.text import format_blocks, format_product
-from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep
+from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep, HostCall
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, array_type, constant
 from graphad.ir.loc import format_loc
 
 _RESERVED: Final = frozenset(
-    {"np", "cuda", "compiled", "atomic", "gemm", "stream", "abs", "min", "max", "range", "len"}
+    {"np", "cuda", "compiled", "atomic", "functions", "gemm", "stream", "abs", "min", "max", "range", "len"}
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *DEVICE_FUNCTIONS}
 )
 
@@ -43,6 +43,7 @@ def source(program: DeviceProgram) -> str:
 
     That function takes the inputs, then the outputs, as flat arrays on the device, and ``stream``; it returns 0, or
     ``ordinal + 1`` of the guard that did not hold. 16-bit floats are handed over as ``np.uint16`` arrays of their bits.
+    Callbacks are a further argument, each a function of flat arrays of the host that returns such arrays in a list.
     """
     return _Module(program).text()
 
@@ -153,6 +154,8 @@ class _Launches(NestSource):
         for step in self.program.steps:
             self.step(step)
         self.line(1, "return 0")
+        calls = any([isinstance(s, HostCall) for s in self.program.steps])
+        parameters += ["functions"] * calls
         signature = f"def {self.program.name}({', '.join([*parameters, 'stream=0'])}):"
         return "\n".join([signature, '    """All launches, in order."""', *self.lines, ""])
 
@@ -170,6 +173,12 @@ class _Launches(NestSource):
                 if self.buffers[of].size:
                     copied = f"copy_to_device({self.name(of, 'buffer')}, stream=stream)"
                     self.line(1, f"{self.name(target, 'buffer')}.{copied}", loc)
+            case HostCall(slot=slot, reads=reads, writes=writes, loc=loc):
+                given = ", ".join([f"{self.name(b, 'buffer')}.copy_to_host(stream=stream)" for b in reads])
+                found = self.name(f"found{slot}", "results")
+                self.line(1, f"{found} = functions[{slot}]({given})", loc)
+                for k, b in enumerate(writes):
+                    self.line(1, f"{self.name(b, 'buffer')}.copy_to_device({found}[{k}], stream=stream)", loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
                 seen = f"{self.name(buffer, 'buffer')}[0]"  # waits for the stream
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)

@@ -40,6 +40,7 @@ from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     GuardStep,
+    HostCall,
     Let,
     Load,
     Loop,
@@ -271,7 +272,7 @@ class FusedGemm(Gemm):
         return Gemm(*[getattr(self, f.name) for f in fields(Gemm)])
 
 
-DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep
+DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep | HostCall
 
 
 @dataclass(frozen=True, slots=True)

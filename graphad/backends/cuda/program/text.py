@@ -17,8 +17,8 @@ from graphad.backends.cuda.program.ir import (
     Scan,
     Spread,
 )
-from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, Index, Loop
-from graphad.backends.loops.text import LOC_COLUMN, format_gemm, format_index, format_simple, operand
+from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, HostCall, Index, Loop
+from graphad.backends.loops.text import LOC_COLUMN, format_gemm, format_host_call, format_index, format_simple, operand
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import format_literal
 
@@ -70,6 +70,8 @@ def _step(step: DeviceStep) -> Iterator[_Line]:
             yield 1, f"copy {target} = {source}", loc
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
             yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc
+        case HostCall(loc=loc):
+            yield 1, format_host_call(step), loc
 
 
 def format_product(g: Gemm) -> str:

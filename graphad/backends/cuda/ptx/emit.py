@@ -14,7 +14,7 @@ from graphad.backends.cuda.ptx.entry import KernelText, emit_launch
 from graphad.backends.cuda.ptx.functions import definitions
 from graphad.backends.cuda.ptx.gemm import GemmKernels
 from graphad.backends.cuda.ptx.lines import SourceLines
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall
 from graphad.ir.loc import Loc
 
 _FLUSH = '"denormal-fp-math-f32"="preserve-sign,preserve-sign"'
@@ -44,7 +44,7 @@ class KernelLaunch:
     loc: Loc = field(default=None, compare=False)
 
 
-Launched = KernelLaunch | Gemm | Copy | GuardStep
+Launched = KernelLaunch | Gemm | Copy | GuardStep | HostCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def emit(
             case Copy(source=source):
                 if buffers[source].size:
                     launches.append(step)
-            case GuardStep():
+            case GuardStep() | HostCall():
                 launches.append(step)
     text = _module(program, [*texts, *products.texts], lines, flush_denormals)
     return EmittedModule(nvptx.cached_ptx(text, architecture), text, tuple(launches))

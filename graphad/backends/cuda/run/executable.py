@@ -24,7 +24,8 @@ from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import KernelProgram
 from graphad.backends.loops.memory import buffer_bytes
 from graphad.backends.lower.fuse import Lowered, lower
-from graphad.backends.outcome import GuardFailure, guard_error
+from graphad.backends.outcome import Answers, GuardFailure, guard_error
+from graphad.backends.routines.host import HostRun
 from graphad.config import config
 from graphad.device import Device, Memory
 from graphad.ir.graph import Graph
@@ -87,19 +88,22 @@ class DeviceExecutable:
         self._in_bytes = tuple([a.size * a.dtype.bits // 8 for a in graph.in_avals])
         self._code = self._find_code()
 
-    def run(self, memories: Sequence[Memory]) -> tuple[DeviceMemory, ...] | GuardFailure:
+    def run(self, memories: Sequence[Memory], answers: Answers = ()) -> tuple[DeviceMemory, ...] | GuardFailure:
         """The outputs in new memory, or the `GuardFailure` that ended the run; what the program prints is printed.
 
-        The outputs may still be being computed when this returns.
+        The outputs may still be being computed when this returns. ``answers`` are those of the run that this one takes
+        the place of.
         """
         self._check(memories)
+        host = HostRun(self.lowered.calls, answers)
         with self.memory.runtime.lock:
             outputs = tuple([self.memory.allocate(n) for n in self._code.output_bytes])
             addresses = [m.address for m in (*memories, *outputs)]
-            failed = self._code.sequences.run(addresses)
+            failed = self._code.sequences.run(addresses, host)
         if failed is not None:
             ordinal, observed = failed
-            return GuardFailure(ordinal, literal(observed, self.lowered.guards[ordinal].expected.dtype))
+            expected = self.lowered.guards[ordinal].expected
+            return GuardFailure(ordinal, literal(observed, expected.dtype), tuple(host.answers))
         for p in self.lowered.prints:
             values = [self._download(outputs[k], k) for k in p.outputs]
             for line in printed_lines(values, fmt=p.fmt, batch_axes=p.batch_axes):

@@ -1,6 +1,7 @@
 """The launches of a program at given addresses: queued one by one at first, then captured and replayed as one.
 
-Guards cut a program into segments: the host reads a predicate once it is computed, before anything after it is queued.
+Guards and callbacks cut a program into segments: the host reads a predicate or operands once they are computed, before
+anything after it is queued.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
 from graphad.backends.cuda.run.staging import StagingBuffers
 from graphad.backends.cuda.runtime.allocator import ALIGNMENT, Allocator, DeviceMemory
 from graphad.backends.cuda.runtime.runtime import Launch, Runtime
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep
+from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall
 from graphad.backends.loops.memory import Arena, buffer_bytes, lay_out
+from graphad.backends.routines.host import HostRun
 from graphad.ir.collector import without_collector
 
 #: Sets of addresses that are remembered, with their captured launches.
@@ -46,14 +48,14 @@ _Queued = Launch | _Product | _Copied
 
 
 class _Segment:
-    """Steps without a guard between them, and the guard behind them with its address."""
+    """Steps that run without the host, and the guard or callback behind them with the addresses of its buffers."""
 
-    __slots__ = ("address", "captured", "guard", "ran", "steps")
+    __slots__ = ("addresses", "captured", "ending", "ran", "steps")
 
     def __init__(self) -> None:
         self.steps: list[_Queued] = []
-        self.guard: GuardStep | None = None
-        self.address = 0
+        self.ending: GuardStep | HostCall | None = None
+        self.addresses: tuple[int, ...] = ()
         self.ran = False
         self.captured: Any = None
 
@@ -92,13 +94,19 @@ class Sequences:
         n_inputs = sum(b.role == "input" for b in program.buffers)
         self._staging = StagingBuffers(memory, [self._bytes[n] for n in self._names], n_inputs, len(launches))
 
-    def run(self, addresses: Sequence[int]) -> tuple[int, Any] | None:
+    def run(self, addresses: Sequence[int], host: HostRun) -> tuple[int, Any] | None:
         """Queue the program for inputs and outputs at these addresses, the runtime's lock being held.
+
+        ``host`` answers callbacks.
 
         Returns
         -------
         The ordinal of the guard that ended it and what it saw; None if none did.
         """
+        if any([isinstance(step, HostCall) for step in self._launches]):
+            # A callback may run programs in turn, this one too: it shares no memory with them.
+            own = self._memory.allocate(self._arena.size) if self._arena.size else None
+            return self._run(self._prepare(addresses, own), host)
         scratch = self._memory.scratch(self._arena.size) if self._arena.size else None
         if scratch is not self._scratch:  # it has grown: prepared launches must not keep the old one
             self._prepared.clear()
@@ -107,17 +115,24 @@ class Sequences:
         prepared = self._prepared.get(places)
         if prepared is None:
             self._staging.missed(addresses)
-            prepared = self._prepared[places] = self._prepare(places)
+            prepared = self._prepared[places] = self._prepare(places, scratch)
             if len(self._prepared) > MOST_CAPTURED:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(places)
-        for segment in prepared:
+        failed = self._run(prepared, host)
+        if failed is None:
+            self._staging.leave(addresses)
+        return failed
+
+    def _run(self, segments: Sequence[_Segment], host: HostRun) -> tuple[int, Any] | None:
+        for segment in segments:
             self._queue(segment)
-            if segment.guard is not None:
-                observed = self._observed(segment)
-                if observed != segment.guard.expected.item():
-                    return segment.guard.ordinal, observed
-        self._staging.leave(addresses)
+            if isinstance(segment.ending, GuardStep):
+                observed = self._observed(segment.ending, *segment.addresses)
+                if observed != segment.ending.expected.item():
+                    return segment.ending.ordinal, observed
+            elif segment.ending is not None:
+                self._answer(segment.ending.slot, segment.addresses, host)
         return None
 
     def _queue(self, segment: _Segment) -> None:
@@ -144,22 +159,33 @@ class Sequences:
                 case _Copied():
                     runtime.copy(*step)
 
-    def _observed(self, segment: _Segment) -> Any:
+    def _observed(self, guard: GuardStep, address: int) -> Any:
         """The predicate of a guard, once it has been computed."""
-        assert segment.guard is not None, "a segment that is observed ends in a guard"
-        value = np.empty((), segment.guard.expected.dtype.numpy)
-        self._runtime.download(value, segment.address)
+        value = np.empty((), guard.expected.dtype.numpy)
+        self._runtime.download(value, address)
         return value.item()
 
-    def _prepare(self, addresses: Sequence[int]) -> list[_Segment]:
+    def _answer(self, slot: int, addresses: Sequence[int], host: HostRun) -> None:
+        """Call a function of the host: operands are downloaded once they have been computed, results uploaded."""
+        given = host.slots[slot].inputs
+        arrays = [np.empty(a.shape, a.dtype.numpy) for a in given]
+        for array, address in zip(arrays, addresses, strict=False):
+            if array.size:
+                self._runtime.download(array, address)
+        for result, address in zip(host.answer(slot, arrays), addresses[len(given) :], strict=True):
+            if result.size:
+                self._runtime.upload(address, result)
+
+    def _prepare(self, addresses: Sequence[int], scratch: DeviceMemory | None) -> list[_Segment]:
         where = dict(zip(self._names, addresses, strict=True))
-        if self._scratch is not None:
-            start = self._scratch.address
+        if scratch is not None:
+            start = scratch.address
             where.update({name: start + offset for name, offset in self._arena.offsets.items()})
         segments = [_Segment()]
         for step in self._launches:
-            if isinstance(step, GuardStep):
-                segments[-1].guard, segments[-1].address = step, where[step.buffer]
+            if isinstance(step, (GuardStep, HostCall)):
+                touched = (step.buffer,) if isinstance(step, GuardStep) else (*step.reads, *step.writes)
+                segments[-1].ending, segments[-1].addresses = step, tuple([where[name] for name in touched])
                 segments.append(_Segment())
             else:
                 segments[-1].steps.append(self._queued(step, where))

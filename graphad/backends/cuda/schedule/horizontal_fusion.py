@@ -24,18 +24,18 @@ from graphad.backends.cuda.program.ir import (
     writes,
 )
 from graphad.backends.cuda.schedule.limits import Limits
-from graphad.backends.loops.ir import GuardStep, Loop
+from graphad.backends.loops.ir import GuardStep, HostCall, Loop
 
 
 def bundled(steps: Sequence[DeviceStep], limits: Limits) -> list[DeviceStep]:
     """``steps`` with independent kernels fused into bundles, where that pays.
 
-    Bundles have no name yet. No kernel moves across a guard.
+    Bundles have no name yet. No kernel moves across a guard or a callback.
     """
     done: list[DeviceStep] = []
     segment: list[DeviceStep] = []
     for step in steps:
-        if isinstance(step, GuardStep):
+        if isinstance(step, (GuardStep, HostCall)):
             done += [*_Segment(segment, limits).run(), step]
             segment = []
         else:
