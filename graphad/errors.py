@@ -39,6 +39,13 @@ class TracerLeakError(GraphadError, RuntimeError):
     """
 
 
+class AxisNameError(GraphadError, NameError):
+    """A collective (`lax.psum` and its like) is over a batch axis that has no such name where it is called.
+
+    Remedy: ``vmap(f, axis_name=...)`` with that name around the call, or a name that the message lists.
+    """
+
+
 class DifferentiationError(GraphadError, TypeError):
     """A derivative was asked of something that has none (an integer input, a sort key, a custom rule of one mode).
 

@@ -23,6 +23,7 @@ def test_errors_say_the_remedy(cls):
         (errors.ConcretizationError, TypeError),
         (errors.TracerBoolError, TypeError),
         (errors.TracerLeakError, RuntimeError),
+        (errors.AxisNameError, NameError),
         (errors.DifferentiationError, TypeError),
         (errors.GuardError, RuntimeError),
         (errors.TooManyPathsError, RuntimeError),

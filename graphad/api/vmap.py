@@ -15,6 +15,7 @@ from graphad.primitives.layout import repeat_leading, transpose
 from graphad.trace.bind import Spec, Traced, trace_function, type_of
 from graphad.trace.float0 import float0, hidden, is_float0
 from graphad.trace.pytree import TreeDef, broadcast_prefix, cut_by_prefix, flatten, unflatten
+from graphad.trace.recording import axes_in_scope, state
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
@@ -27,7 +28,11 @@ InAxes = Any  # int | None | pytree of these
 
 @boundary
 def vmap(
-    fun: Callable[P, R], in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
+    fun: Callable[P, R],
+    in_axes: InAxes = 0,
+    out_axes: InAxes = 0,
+    axis_name: str | None = None,
+    axis_size: int | None = None,
 ) -> Callable[P, R]:
     """``fun`` over one axis of its arguments, without a loop.
 
@@ -41,6 +46,9 @@ def vmap(
         mapped over axis 0.
     out_axes
         Where the mapped axis goes in the results; None for results that do not depend on it.
+    axis_name
+        A name for the batch axis. With it ``fun`` can ask for what the elements of the batch have together: `lax.psum`,
+        `lax.pmean`, `lax.all_gather`, `lax.axis_index` and their like.
     axis_size
         The size of the batch axis, needed only if no argument is mapped.
 
@@ -49,9 +57,13 @@ def vmap(
     >>> import graphad, graphad.numpy as gnp
     >>> graphad.vmap(lambda x, y: x * y, in_axes=(0, None))(gnp.array([1.0, 2.0]), 3.0)
     Array([3., 6.], dtype=float32)
+    >>> graphad.vmap(lambda x: x / graphad.lax.psum(x, "i"), axis_name="i")(gnp.array([1.0, 3.0]))
+    Array([0.25, 0.75], dtype=float32)
     """
     check_callable(fun, "vmap")
     name = name_of(fun)
+    if axis_name is not None and type(axis_name) is not str:
+        raise TypeError(f"{where()}vmap({name}): axis_name is a string or None, not {axis_name!r}")
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
 
@@ -74,11 +86,13 @@ def vmap(
             return call_with(fun)(unflatten(prefix, whole))
 
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
-        traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
+        axes_here = state.axes if axis_name is None else (*state.axes, (axis_name, size))
+        with axes_in_scope(axes_here):
+            traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
         mask = (True,) * len(leaves) + (False,) * len(traced.captures)
         places, out_tree, wanted = _output_axes(out_axes, traced, name)
         force = all([a is not None for a in wanted])
-        graph, out_mask = batched(traced.graph, mask, size, force)
+        graph, out_mask = batched(traced.graph, mask, size, force, axis_name)
         results = run_on(graph, [*leaves, *traced.captures])
         placed = [
             _repeated(k, a, size, name) if is_float0(k) else _place(results[k], a, out_mask[k], size, name)
@@ -86,7 +100,9 @@ def vmap(
         ]
         return unflatten(out_tree, placed)
 
-    return Transformed(mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
+    return Transformed(
+        mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_name=axis_name, axis_size=axis_size
+    )
 
 
 def _whole(part: Any) -> Any:

@@ -66,6 +66,7 @@ def _rule_from(text: str, rules: Mapping[str, Any]) -> Any:
 INT: Final = ParamKind("int", _is_int, repr, _python)
 BOOL: Final = ParamKind("bool", lambda x: type(x) is bool, repr, _python)
 STR: Final = ParamKind("str", lambda x: type(x) is str, repr, _python)
+STRS: Final = ParamKind("tuple of strs", lambda x: type(x) is tuple and all(type(i) is str for i in x), repr, _python)
 INTS: Final = ParamKind("ints", _is_ints, _compact, _python)
 NESTED: Final = ParamKind("tuple of ints", _is_nested, _compact, _python)
 DTYPE: Final = ParamKind(

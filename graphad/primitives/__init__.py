@@ -10,6 +10,7 @@ from graphad.ir.lowering import Lowering
 from graphad.ir.primitive import PRIMITIVES, Primitive
 from graphad.primitives import arithmetic as arithmetic
 from graphad.primitives import cast as cast
+from graphad.primitives import collectives as collectives
 from graphad.primitives import comparison as comparison
 from graphad.primitives import contract as contract
 from graphad.primitives import control as control
