@@ -56,6 +56,7 @@ with _paused():  # a fifth of the time
 
 if _t.TYPE_CHECKING:
     from graphad import debug as debug
+    from graphad import dtypes as dtypes
     from graphad import flatten_util as flatten_util
     from graphad import lax as lax
     from graphad import nn as nn
@@ -66,7 +67,7 @@ if _t.TYPE_CHECKING:
 _install()
 
 #: Imported when first used: start-up time.
-_LATER = ("debug", "flatten_util", "lax", "nn", "optim", "random", "train")
+_LATER = ("debug", "dtypes", "flatten_util", "lax", "nn", "optim", "random", "train")
 
 
 if not _t.TYPE_CHECKING:  # it would give every misspelt name a type

@@ -46,6 +46,13 @@ class AxisNameError(GraphadError, NameError):
     """
 
 
+class KeyOperandError(GraphadError, TypeError):
+    """Random keys stand where numbers are wanted, or something else where keys are.
+
+    Remedy: a function of `graphad.random` that draws numbers from the key, or the key's words: `random.key_data`.
+    """
+
+
 class DifferentiationError(GraphadError, TypeError):
     """A derivative was asked of something that has none (an integer input, a sort key, a custom rule of one mode).
 

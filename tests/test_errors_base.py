@@ -24,6 +24,7 @@ def test_errors_say_the_remedy(cls):
         (errors.TracerBoolError, TypeError),
         (errors.TracerLeakError, RuntimeError),
         (errors.AxisNameError, NameError),
+        (errors.KeyOperandError, TypeError),
         (errors.DifferentiationError, TypeError),
         (errors.GuardError, RuntimeError),
         (errors.TooManyPathsError, RuntimeError),

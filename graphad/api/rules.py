@@ -16,6 +16,7 @@ from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
 from graphad.trace.bind import Spec, Traced, as_argument, as_input, trace_function, type_of
 from graphad.trace.exact import Exact, Origin
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
 from graphad.trace.recording import axes_in_scope, state
 from graphad.trace.semantics import cast
@@ -167,6 +168,11 @@ def _like(t: Any, y: Any, rule: Rule, what: str) -> Any:
     return cast(t, want.dtype)
 
 
+def _of_cotangents(treedef: TreeDef) -> TreeDef:
+    """The structure of cotangents of arguments: those of keys are leaves."""
+    return flatten(unflatten(treedef, list(range(treedef.num_leaves))), is_keys)[1]
+
+
 class VjpRule(Rule):
     """The rule of a `custom_vjp` function; its protocol is in `graphad.primitives.custom`."""
 
@@ -252,7 +258,7 @@ class VjpRule(Rule):
                 leaves.extend([None] * tree.num_leaves)
                 continue
             flat, ct_tree = flatten(ct)
-            if ct_tree != tree:
+            if ct_tree != _of_cotangents(tree):
                 raise TypeError(
                     f"{where()}the bwd rule of {self.rule_name} returned a cotangent of structure "
                     f"{structure_text(ct_tree)} for argument {k}, which has structure {structure_text(tree)}"

@@ -11,8 +11,10 @@ from graphad import numpy as gnp
 from graphad.errors import AxisNameError, did_you_mean
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1, i32
+from graphad.numpy._keys import of_keys
 from graphad.primitives import collectives
 from graphad.trace.array import Array
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import current, lift, state
 from graphad.trace.semantics import as_operand, canonical_axis, cast, shape_text, with_weak
@@ -62,7 +64,7 @@ def _over_batch(x: Any, function: str) -> Array:
 
 
 def _mapped(function: Callable[[Any], Any], tree: T) -> T:
-    leaves, treedef = flatten(tree)
+    leaves, treedef = flatten(tree, is_keys)
     return unflatten(treedef, [function(x) for x in leaves])
 
 
@@ -93,7 +95,7 @@ def psum(x: T, axis_name: AxisNames) -> T:
     Array([-2., -1.], dtype=float32)
     """
     names = _names(axis_name, "psum")
-    leaves, treedef = flatten(x)
+    leaves, treedef = flatten(x, is_keys)
     if not any([isinstance(leaf, Tracer) for leaf in leaves]):
         size = prod([_size(n) for n in names])
         return unflatten(treedef, [size * (cast(v, i32) if _is_bool(v) else v) for v in leaves])
@@ -210,6 +212,7 @@ def all_gather(x: T, axis_name: AxisNames, *, axis: int = 0, tiled: bool = False
     """
     names = _names(axis_name, "all_gather")
 
+    @of_keys("v")
     def one(v: Any) -> Array:
         v = _over_batch(v, "all_gather")
         weak, shape = v.weak_type, v.shape
@@ -298,6 +301,7 @@ def all_to_all(x: T, axis_name: AxisNames, split_axis: int, concat_axis: int, *,
     """
     names = _names(axis_name, "all_to_all")
 
+    @of_keys("v")
     def one(v: Any) -> Array:
         v = _over_batch(v, "all_to_all")
         weak, ndim = v.weak_type, len(v.shape)
@@ -347,6 +351,7 @@ def ppermute(x: T, axis_name: AxisNames, perm: Sequence[tuple[int, int]]) -> T:
     pairs = tuple([(operator.index(s), operator.index(t)) for s, t in perm])
     _check_pairs(pairs, _size(names[0]))
 
+    @of_keys("v")
     def one(v: Any) -> Array:
         v = _over_batch(v, "ppermute")
         return with_weak(collectives.ppermute(v, axis=names[0], perm=pairs), v.weak_type)

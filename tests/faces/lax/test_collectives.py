@@ -25,20 +25,13 @@ H = np.array([1.5, 3.0, -0.25], np.float16)
 TIES = np.array([2.0, 1.0, 2.0], np.float32)
 
 
-def named(module):
-    return {"g": module, "np": jnp if module is jax else gnp, "lax": module.lax}
+ARRAYS = {name: x for name, x in globals().items() if isinstance(x, np.ndarray)}
 
 
-def both(case, jitted=False):
-    """The value of an expression by graphad and by JAX; ``vmap`` in it names its axis."""
-    values = {n: v for n, v in globals().items() if isinstance(v, np.ndarray)}
-    results = []
-    for module in (graphad, jax):
-        names = {**named(module), "vmap": module.vmap, "grad": module.grad}
-        operands = {n: names["np"].asarray(v) for n, v in values.items()}
-        run = lambda operands, names=names: eval(case, {**names, **operands})
-        results.append((module.jit(run) if jitted else run)(operands))
-    return results
+def run(case, module, arrays):
+    """The value of an expression by graphad or by JAX."""
+    names = {"g": module, "np": jnp if module is jax else gnp, "lax": module.lax}
+    return eval(case, {**names, "vmap": module.vmap, "grad": module.grad, **arrays})
 
 
 CASES = """
@@ -118,19 +111,24 @@ vmap(lambda x: g.jacfwd(lambda y: np.sin(y) * lax.psum(y**2, 'i'))(x), axis_name
 vmap(lambda x: g.jacrev(lambda y: np.sin(y) * lax.psum(y**2, 'i'))(x), axis_name='i')(A)
 vmap(lambda x: g.hessian(lambda y: lax.psum((y**3).sum(), 'i'))(x), axis_name='i')(A)
 g.jacobian(lambda x: vmap(lambda x: x - lax.pmean(x, 'i'), axis_name='i')(x))(X)
-"""
+""".strip().splitlines()
 
 
-@pytest.mark.parametrize("case", CASES.strip().splitlines())
-def test_as_jax(case):
-    mine, theirs = both(case)
-    check_equal(mine, theirs, ulps=16)
+@pytest.fixture(scope="module")
+def by_jax():
+    """What JAX finds for all cases, as one program."""
+    return jax.jit(lambda arrays: {case: run(case, jax, arrays) for case in CASES})(ARRAYS)
 
 
-@pytest.mark.parametrize("case", CASES.strip().splitlines())
-def test_as_jax_compiled(case):
-    mine, theirs = both(case, jitted=True)
-    check_equal(mine, theirs, ulps=16)
+@pytest.mark.parametrize("case", CASES)
+def test_as_jax(case, by_jax):
+    arrays = graphad.tree.map(gnp.asarray, ARRAYS)
+    check_equal(run(case, graphad, arrays), by_jax[case], ulps=16)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_jax_compiled(case, by_jax):
+    check_equal(graphad.jit(lambda arrays: run(case, graphad, arrays))(ARRAYS), by_jax[case], ulps=16)
 
 
 def over(fun, *args):
