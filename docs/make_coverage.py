@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,7 @@ from graphad.ir.primitive import Primitive  # noqa: E402
 from graphad.numpy._dtypes import ScalarType  # noqa: E402
 from graphad.trace.array import Array  # noqa: E402
 from graphad.trace.pytree import flatten, unflatten  # noqa: E402
+from graphad.trace.recording import state  # noqa: E402
 from tests.parity.expressions import CHECKED, called  # noqa: E402
 
 #: How the tests call each module.
@@ -40,7 +42,7 @@ ALIASES = {"numpy": "gnp|jnp", "lax": "lax", "nn": "nn", "random": "random|graph
 EITHER = ("cases.py", "cases_everyday.py", "test_special.py", "test_structural.py", "test_windows.py", "corpus.py")
 BY_WORD = {
     "numpy": ("cases.py", "cases_everyday.py", "test_special.py"),
-    "lax": ("test_lax.py", "test_special.py"),
+    "lax": ("test_lax.py", "test_collectives.py", "test_special.py"),
     "nn": ("test_nn.py", "test_nn_layers.py"),
     "random": ("test_random.py", "test_random_distributions.py"),
 }
@@ -56,7 +58,7 @@ REASONS = (
     (r"i0|kaiser|bessel.*|betainc|\w*gammac?|igamma.*|random_gamma_grad|zeta", "special functions come later"),
     (r"cond|scan|while_loop|fori_loop|switch|map|associative_scan", "structured control flow comes later"),
     (r"all_gather\w*|all_to_all\w*|ragged_all.*|axis_\w+|with_sharding_constraint", "several devices"),
-    (r"psum\w*|p(broadcast|cast|max|mean|min|permute|recv|send|shuffle|swapaxes)", "several devices"),
+    (r"psum\w*|p(broadcast|cast|recv|send)", "several devices"),
     (r"ufunc|frompyfunc|fromfile|(un)?packbits", "NumPy's own: use NumPy"),
     (r".*_p", "a primitive of JAX's own"),
     (r"gather|scatter\w*|GatherScatterMode|.*DimensionNumbers", "write x[i] and x.at[i]"),
@@ -115,34 +117,39 @@ class Watched:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.axes: list[tuple[tuple[str, int], ...]] = []
         self.results: list[Any] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self.function(*args, **kwargs)
         self.calls.append((args, kwargs))
+        self.axes.append(state.axes)
         self.results.append(result)
         return result
 
     def is_differentiable(self) -> bool:
         """Whether a call has a result that is a float, and an argument that is one and need not be known."""
-        for call, result in zip(self.calls, self.results, strict=True):
+        for call, axes, result in zip(self.calls, self.axes, self.results, strict=True):
             if any([is_floating(y) for y in flatten(result)[0]]):
                 leaves, treedef = flatten(call)
                 floats = [k for k, x in enumerate(leaves) if is_floating(x) or isinstance(x, float)]
-                if any([self.takes_tangent(leaves, treedef, k) for k in floats]):
+                if any([self.takes_tangent(leaves, treedef, k, axes) for k in floats]):
                     return True
         return False
 
-    def takes_tangent(self, leaves: list[Any], treedef: Any, k: int) -> bool:
-        """Whether it can be differentiated by one leaf of its arguments."""
+    def takes_tangent(self, leaves: list[Any], treedef: Any, k: int, axes: tuple[tuple[str, int], ...]) -> bool:
+        """Whether it can be differentiated by one leaf of its arguments, within the named batch axes of the call."""
 
         def f(x: Array) -> Any:
             args, kwargs = unflatten(treedef, [*leaves[:k], x, *leaves[k + 1 :]])
             return self.function(*args, **kwargs)
 
-        x = gnp.asarray(leaves[k])
+        x = gnp.ones_like(leaves[k]) if axes else gnp.asarray(leaves[k])
+        derivative = partial(graphad.jvp, f, (x,), (gnp.ones_like(x),))
+        for name, size in axes:
+            derivative = graphad.vmap(derivative, axis_name=name, axis_size=size)
         try:
-            graphad.jvp(f, (x,), (gnp.ones_like(x),))
+            derivative()
         except (TypeError, ValueError):  # it must know the leaf
             return False
         return True

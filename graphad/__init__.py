@@ -57,6 +57,7 @@ with _paused():  # a fifth of the time
 
 if _t.TYPE_CHECKING:
     from graphad import debug as debug
+    from graphad import dtypes as dtypes
     from graphad import experimental as experimental
     from graphad import flatten_util as flatten_util
     from graphad import lax as lax
@@ -68,7 +69,7 @@ if _t.TYPE_CHECKING:
 _install()
 
 #: Imported when first used: start-up time.
-_LATER = ("debug", "experimental", "flatten_util", "lax", "nn", "optim", "random", "train")
+_LATER = ("debug", "dtypes", "experimental", "flatten_util", "lax", "nn", "optim", "random", "train")
 
 
 if not _t.TYPE_CHECKING:  # it would give every misspelt name a type

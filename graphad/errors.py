@@ -39,6 +39,20 @@ class TracerLeakError(GraphadError, RuntimeError):
     """
 
 
+class AxisNameError(GraphadError, NameError):
+    """A collective (`lax.psum` and its like) is over a batch axis that has no such name where it is called.
+
+    Remedy: ``vmap(f, axis_name=...)`` with that name around the call, or a name that the message lists.
+    """
+
+
+class KeyOperandError(GraphadError, TypeError):
+    """Random keys stand where numbers are wanted, or something else where keys are.
+
+    Remedy: a function of `graphad.random` that draws numbers from the key, or the key's words: `random.key_data`.
+    """
+
+
 class DifferentiationError(GraphadError, TypeError):
     """A derivative was asked of something that has none (an integer input, a sort key, a custom rule of one mode).
 

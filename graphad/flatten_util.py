@@ -12,6 +12,7 @@ from graphad.api.names import listing
 from graphad.numpy import concatenate, ravel, reshape
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import Tree, flatten, unflatten
 from graphad.trace.semantics import as_operand, cast, dtype_and_weakness, result_type
 
@@ -40,7 +41,7 @@ def ravel_pytree(pytree: Tree) -> tuple[Any, Callable[[Any], Tree]]:
     >>> unravel(2 * vector)["b"]
     Array([0.], dtype=float32)
     """
-    leaves, treedef = flatten(pytree)
+    leaves, treedef = flatten(pytree, is_keys)
     arrays = [as_operand(x, "ravel_pytree") for x in leaves]
     if not arrays:
         return Array(np.zeros(0, np.float32)), lambda _: unflatten(treedef, [])

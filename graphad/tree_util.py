@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import optree
 
 from graphad.api.names import listing
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import NAMESPACE, Tree, TreeDef, flatten, register, structure_text, unflatten
 from graphad.trace.source import located, where
 
@@ -19,6 +20,11 @@ C = TypeVar("C", bound=type)
 IsLeaf = Callable[[Any], bool] | None
 
 
+def _leaf(is_leaf: IsLeaf) -> Callable[[Any], bool]:
+    """What is a leaf: to users keys are, as all arrays, and whatever ``is_leaf`` says."""
+    return is_keys if is_leaf is None else lambda x: is_keys(x) or is_leaf(x)
+
+
 def tree_flatten(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeDef]:
     """The leaves in order, and the structure.
 
@@ -26,7 +32,7 @@ def tree_flatten(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeDef
     >>> leaves, tree_unflatten(structure, [10, 20])
     ([1, 2], {'a': (10, None), 'b': 20})
     """
-    return flatten(tree, is_leaf)
+    return flatten(tree, _leaf(is_leaf))
 
 
 def tree_unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Tree:
@@ -50,7 +56,7 @@ def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: IsLeaf = N
     >>> tree_map(lambda x, y: x + y, {"a": 1, "b": (2,)}, {"a": 10, "b": (20,)})
     {'a': 11, 'b': (22,)}
     """
-    leaves, treedef = flatten(tree, is_leaf)
+    leaves, treedef = flatten(tree, _leaf(is_leaf))
     return unflatten(treedef, map(f, leaves, *_matched("tree_map", treedef, rest)))
 
 
@@ -68,7 +74,7 @@ def tree_leaves(tree: Tree, is_leaf: IsLeaf = None) -> list[Any]:
     >>> tree_leaves({"b": 2, "a": (1, None)})
     [1, 2]
     """
-    return flatten(tree, is_leaf)[0]
+    return flatten(tree, _leaf(is_leaf))[0]
 
 
 def tree_structure(tree: Tree, is_leaf: IsLeaf = None) -> TreeDef:
@@ -77,7 +83,7 @@ def tree_structure(tree: Tree, is_leaf: IsLeaf = None) -> TreeDef:
     >>> tree_structure((1, 2)) == tree_structure(("a", "b"))
     True
     """
-    return flatten(tree, is_leaf)[1]
+    return flatten(tree, _leaf(is_leaf))[1]
 
 
 def tree_all(tree: Tree, is_leaf: IsLeaf = None) -> bool:
@@ -108,7 +114,7 @@ def tree_transpose(outer_treedef: TreeDef, inner_treedef: TreeDef | None, pytree
     try:
         if inner_treedef is None:
             inner_treedef = tree_structure(outer_treedef.flatten_up_to(pytree_to_transpose)[0])
-        return optree.tree_transpose(outer_treedef, inner_treedef, pytree_to_transpose)
+        return optree.tree_transpose(outer_treedef, inner_treedef, pytree_to_transpose, is_leaf=is_keys)
     except (TypeError, ValueError) as error:
         raise located(error) from error
 
@@ -119,7 +125,7 @@ def tree_flatten_with_path(tree: Tree, is_leaf: IsLeaf = None) -> tuple[list[tup
     >>> tree_flatten_with_path({"a": (1, 2)})[0]
     [(('a', 0), 1), (('a', 1), 2)]
     """
-    paths, leaves, treedef = optree.tree_flatten_with_path(tree, is_leaf, namespace=NAMESPACE)
+    paths, leaves, treedef = optree.tree_flatten_with_path(tree, _leaf(is_leaf), namespace=NAMESPACE)
     return list(zip(paths, leaves, strict=True)), treedef
 
 
@@ -138,7 +144,7 @@ def tree_map_with_path(f: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: 
     >>> tree_map_with_path(lambda path, x: (path, x), {"a": 1})
     {'a': (('a',), 1)}
     """
-    paths, leaves, treedef = optree.tree_flatten_with_path(tree, is_leaf, namespace=NAMESPACE)
+    paths, leaves, treedef = optree.tree_flatten_with_path(tree, _leaf(is_leaf), namespace=NAMESPACE)
     return unflatten(treedef, map(f, paths, leaves, *_matched("tree_map_with_path", treedef, rest)))
 
 

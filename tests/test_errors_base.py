@@ -23,6 +23,8 @@ def test_errors_say_the_remedy(cls):
         (errors.ConcretizationError, TypeError),
         (errors.TracerBoolError, TypeError),
         (errors.TracerLeakError, RuntimeError),
+        (errors.AxisNameError, NameError),
+        (errors.KeyOperandError, TypeError),
         (errors.DifferentiationError, TypeError),
         (errors.GuardError, RuntimeError),
         (errors.TooManyPathsError, RuntimeError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -12,7 +13,8 @@ from graphad.api.transformed import Transformed
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, aval, dtype_of
 from graphad.trace.bind import Spec, trace_function, type_of
-from graphad.trace.pytree import flatten, unflatten
+from graphad.trace.keys import KEY_TYPE, KeyArray, is_keys
+from graphad.trace.pytree import Tree, flatten, tree_map, unflatten
 from graphad.trace.tracebacks import boundary
 
 P = ParamSpec("P")
@@ -26,7 +28,7 @@ class ShapeDtypeStruct:
     shape
         The size of each axis.
     dtype
-        An element type, or its name.
+        An element type, or its name; also that of random keys.
     weak_type
         Whether it gives way in promotion, as a Python number does.
 
@@ -40,7 +42,7 @@ class ShapeDtypeStruct:
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, weak_type: bool = False) -> None:
         self.shape = tuple(shape)
-        self.dtype: np.dtype[Any] = dtype_of(dtype).numpy
+        self.dtype: Any = dtype if dtype is KEY_TYPE else dtype_of(dtype).numpy
         self.weak_type = weak_type
 
     @property
@@ -53,13 +55,16 @@ class ShapeDtypeStruct:
 
     @property
     def size(self) -> int:
-        return self.aval.size
+        return math.prod(self.shape)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShapeDtypeStruct) and (self.aval, self.weak_type) == (other.aval, other.weak_type)
+        return isinstance(other, ShapeDtypeStruct) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
-        return hash((self.aval, self.weak_type))
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.shape, self.dtype, self.weak_type
 
     def __repr__(self) -> str:
         weak = ", weak_type=True" if self.weak_type else ""
@@ -69,6 +74,22 @@ class ShapeDtypeStruct:
 def as_spec(x: Any) -> Any:
     """A `Spec` for a `ShapeDtypeStruct`; other leaves as they are."""
     return Spec(x.aval, x.weak_type) if isinstance(x, ShapeDtypeStruct) else x
+
+
+def _with_words(tree: Tree) -> Tree:
+    """``tree`` with arrays of keys in the place of their types."""
+
+    def opened(x: Any) -> Any:
+        if not isinstance(x, ShapeDtypeStruct) or x.dtype is not KEY_TYPE:
+            return x
+        return KeyArray(ShapeDtypeStruct((*x.shape, 2), np.uint32))
+
+    return tree_map(opened, tree)
+
+
+def _without_words(tree: Tree) -> Tree:
+    """``tree`` with the types of arrays of keys in their place."""
+    return tree_map(lambda x: ShapeDtypeStruct(x.shape, x.dtype) if is_keys(x) else x, tree, is_leaf=is_keys)
 
 
 @boundary
@@ -100,7 +121,7 @@ def make_graph(fun: Callable[P, Any]) -> Callable[P, Graph]:
     check_callable(fun, "make_graph")
 
     def graph_of(*args: P.args, **kwargs: P.kwargs) -> Graph:
-        leaves, treedef = flatten((args, kwargs))
+        leaves, treedef = flatten(_with_words((args, kwargs)))
         specs = [as_spec(x) for x in leaves]
         return trace_function(call_with(fun), specs, treedef, name=name_of(fun), path=True).graph
 
@@ -135,9 +156,9 @@ def eval_shape(fun: Function, *args: Any, **kwargs: Any) -> Any:
     ShapeDtypeStruct(shape=(3, 3), dtype=float32)
     """
     check_callable(fun, "eval_shape")
-    leaves, treedef = flatten((args, kwargs))
+    leaves, treedef = flatten(_with_words((args, kwargs)))
     specs = [type_of(as_spec(x)) for x in leaves]
     traced = trace_function(call_with(fun), specs, treedef, name=name_of(fun), examples=False)
     graph = traced.graph
     shapes = [ShapeDtypeStruct(a.shape, a.dtype, w) for a, w in zip(graph.out_avals, graph.weak, strict=True)]
-    return unflatten(traced.out_tree, shapes)
+    return _without_words(unflatten(traced.out_tree, shapes))

@@ -84,7 +84,7 @@ class _Custom:
         captured = tuple([(x.builder, x.atom) if isinstance(x, Tracer) else id(x) for x in traced.captures])
         try:
             marks = tuple([d.exact for d in traced.derivatives])
-            key = (treedef, StaticKey(tuple(static.items())), captured, marks)
+            key = (treedef, StaticKey(tuple(static.items())), captured, marks, state.axes)
             found = self._rules.get(key)
         except TypeError:  # a static argument that does not hash: no sharing
             return self._make_rule(static, treedef, n_args, traced)

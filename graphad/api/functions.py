@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from graphad.errors import DifferentiationError
 from graphad.ir.types import b1
 from graphad.trace.bind import Spec, Traced, trace_function, type_of
+from graphad.trace.keys import hidden_axes
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.source import where
 
@@ -162,6 +163,11 @@ def check_float_inputs(arguments: Arguments, transform: str, name: str) -> None:
     for k, x in enumerate(arguments.leaves):
         dtype = type_of(x).aval.dtype
         if not dtype.is_float:
+            if hidden_axes(unflatten(arguments.treedef, arguments.leaves))[k]:
+                raise DifferentiationError(
+                    f"{where()}{transform}({name}) needs floating point inputs, but {argument_text(arguments, k)} is a "
+                    "random key, which has no derivative. Differentiate by other arguments: argnums says which."
+                )
             kind = "boolean" if dtype is b1 else "integer"
             at = argument_text(arguments, k)
             raise DifferentiationError(

@@ -25,7 +25,7 @@ from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
 from graphad.primitives.control import jit as jit_primitive
 from graphad.trace.array import Array
-from graphad.trace.bind import Traced, any_tracer, emit_region, note_float64, trace_function, type_of
+from graphad.trace.bind import Traced, any_tracer, emit_region, is_over_axes, note_float64, trace_function, type_of
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.float0 import hidden
 from graphad.trace.pytree import unflatten
@@ -175,7 +175,7 @@ class Jit(Generic[P, R]):
 
     def _call_in_trace(self, arguments: Arguments, call: Callable[[Any], Any], key: Hashable) -> Any:
         """Inside another trace: an equation with this function as its region."""
-        key = (key, branching.epoch())
+        key = (key, branching.epoch(), state.axes)
         traced = self._regions.get(key)
         if traced is None:
             traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, region=True)
@@ -184,7 +184,7 @@ class Jit(Generic[P, R]):
         else:
             note_float64(arguments.leaves, traced)
         operands = [*arguments.leaves, *traced.captures]
-        if any_tracer(operands) or traced.graph.effectful:
+        if any_tracer(operands) or traced.graph.effectful or is_over_axes(traced.graph):
             return unflatten(traced.out_tree, emit_region(jit_primitive, (self.name,), traced, arguments.leaves))
         device = device_for(arguments, traced.captures, self.device, self.name)
         return unflatten(traced.out_tree, run_compiled(traced.graph, operands, device)[: traced.out_tree.num_leaves])

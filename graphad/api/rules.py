@@ -16,8 +16,9 @@ from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
 from graphad.trace.bind import Spec, Traced, as_argument, as_input, trace_function, type_of
 from graphad.trace.exact import Exact, Origin
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
-from graphad.trace.recording import state
+from graphad.trace.recording import axes_in_scope, state
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
@@ -46,12 +47,17 @@ class Rule:
         self.out_tree = traced.out_tree
         self.n_results = traced.out_tree.num_leaves
         self.rule_name = custom.name
+        self.axes = state.axes
         self.batches: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
         self.ways: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)  # rules of calls, by their graphs
         self._graphs: BoundedDict[Any, Any] = BoundedDict(MAX_GRAPHS)
         self._seen: list[Any] | None = None  # the arguments of the graph being traced, where their values are known
         self._found: list[Predicates] = []
         self._branches = False
+
+    @property
+    def axis_names(self) -> frozenset[str]:
+        return frozenset([name for name, _ in self.axes])
 
     def graphs_key(self) -> Any:
         return tuple(self._graphs.items())
@@ -67,7 +73,9 @@ class Rule:
             leaves[: len(self._seen)] = self._seen
         primal = (self.captures, self.constants, known)
         try:
-            traced = trace_function(call, leaves, treedef, name=f"{self.rule_name}.{what}", region=known, primal=primal)
+            name = f"{self.rule_name}.{what}"
+            with axes_in_scope(self.axes):
+                traced = trace_function(call, leaves, treedef, name=name, region=known, primal=primal)
         except TracerBoolError as error:
             raise branching.note(self.custom._code(), error) from None
         if len(traced.captures) > len(self.captures):
@@ -160,6 +168,11 @@ def _like(t: Any, y: Any, rule: Rule, what: str) -> Any:
     return cast(t, want.dtype)
 
 
+def _of_cotangents(treedef: TreeDef) -> TreeDef:
+    """The structure of cotangents of arguments: those of keys are leaves."""
+    return flatten(unflatten(treedef, list(range(treedef.num_leaves))), is_keys)[1]
+
+
 class VjpRule(Rule):
     """The rule of a `custom_vjp` function; its protocol is in `graphad.primitives.custom`."""
 
@@ -245,7 +258,7 @@ class VjpRule(Rule):
                 leaves.extend([None] * tree.num_leaves)
                 continue
             flat, ct_tree = flatten(ct)
-            if ct_tree != tree:
+            if ct_tree != _of_cotangents(tree):
                 raise TypeError(
                     f"{where()}the bwd rule of {self.rule_name} returned a cotangent of structure "
                     f"{structure_text(ct_tree)} for argument {k}, which has structure {structure_text(tree)}"

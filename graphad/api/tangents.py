@@ -12,6 +12,7 @@ from graphad.ir.types import Aval, f64
 from graphad.trace.array import Array
 from graphad.trace.bind import Spec, Traced, type_of
 from graphad.trace.float0 import float0
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import flatten, path_text, structure_text, unflatten
 from graphad.trace.semantics import cast
 from graphad.trace.source import where
@@ -31,7 +32,7 @@ def check_tangents(
 
     ``avals`` are those of the graph's inputs, the floats first: of a Python float, only the graph knows the dtype.
     """
-    leaves, treedef = flatten(tuple(primals) if isinstance(primals, list) else primals)
+    leaves, treedef = flatten(tuple(primals) if isinstance(primals, list) else primals, is_keys)
     directions, other = flatten(tuple(tangents) if isinstance(tangents, list) else tangents)
     if treedef != other:
         raise TypeError(
@@ -41,14 +42,15 @@ def check_tangents(
     checked: list[Any] = []
     inputs = None if avals is None else iter(avals)
     for k, (x, t) in enumerate(zip(leaves, directions, strict=True)):
-        a, _, exact = type_of(x)
-        if not a.is_float:
+        if is_keys(x) or not type_of(x).aval.is_float:
             if getattr(t, "dtype", None) != float0:
+                kind, shape = (x.dtype, x.shape) if is_keys(x) else (type_of(x).aval, type_of(x).aval.shape)
                 raise DifferentiationError(
-                    f"{where()}{transform}({name}): the {what}{_at(tangents, k)} belong to a value of type {a}, which "
-                    f"has no tangent. Pass a float in its place, or np.zeros({a.shape}, graphad.float0)."
+                    f"{where()}{transform}({name}): the {what}{_at(tangents, k)} belong to a value of type {kind}, "
+                    f"which has no tangent. Pass a float in its place, or np.zeros({shape}, graphad.float0)."
                 )
             continue
+        a, _, exact = type_of(x)
         spec = type_of(t)
         fits = spec.weak or spec.aval.dtype is a.dtype or (exact and spec.aval.is_float)
         if spec.aval.shape != a.shape or not fits:

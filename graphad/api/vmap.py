@@ -14,7 +14,9 @@ from graphad.ir.types import BY_NUMPY, aval
 from graphad.primitives.layout import repeat_leading, transpose
 from graphad.trace.bind import Spec, Traced, trace_function, type_of
 from graphad.trace.float0 import float0, hidden, is_float0
+from graphad.trace.keys import hidden_axes
 from graphad.trace.pytree import TreeDef, broadcast_prefix, cut_by_prefix, flatten, unflatten
+from graphad.trace.recording import axes_in_scope, state
 from graphad.trace.semantics import as_operand, with_weak
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
@@ -27,7 +29,11 @@ InAxes = Any  # int | None | pytree of these
 
 @boundary
 def vmap(
-    fun: Callable[P, R], in_axes: InAxes = 0, out_axes: InAxes = 0, *, axis_size: int | None = None
+    fun: Callable[P, R],
+    in_axes: InAxes = 0,
+    out_axes: InAxes = 0,
+    axis_name: str | None = None,
+    axis_size: int | None = None,
 ) -> Callable[P, R]:
     """``fun`` over one axis of its arguments, without a loop.
 
@@ -41,6 +47,9 @@ def vmap(
         mapped over axis 0.
     out_axes
         Where the mapped axis goes in the results; None for results that do not depend on it.
+    axis_name
+        A name for the batch axis. With it ``fun`` can ask for what the elements of the batch have together: `lax.psum`,
+        `lax.pmean`, `lax.all_gather`, `lax.axis_index` and their like.
     axis_size
         The size of the batch axis, needed only if no argument is mapped.
 
@@ -49,9 +58,13 @@ def vmap(
     >>> import graphad, graphad.numpy as gnp
     >>> graphad.vmap(lambda x, y: x * y, in_axes=(0, None))(gnp.array([1.0, 2.0]), 3.0)
     Array([3., 6.], dtype=float32)
+    >>> graphad.vmap(lambda x: x / graphad.lax.psum(x, "i"), axis_name="i")(gnp.array([1.0, 3.0]))
+    Array([0.25, 0.75], dtype=float32)
     """
     check_callable(fun, "vmap")
     name = name_of(fun)
+    if axis_name is not None and type(axis_name) is not str:
+        raise TypeError(f"{where()}vmap({name}): axis_name is a string or None, not {axis_name!r}")
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
 
@@ -62,8 +75,9 @@ def vmap(
         counts = [len(flatten(p)[0]) for p in mapped_parts]
         axes = [a for n, a in zip(counts, [a for a in axes_of_parts if a is not None], strict=True) for _ in range(n)]
         leaves = [_operand(x, name) for x in leaves]
-        axes = [_normal_axis(a, x, name) for a, x in zip(axes, leaves, strict=True)]
-        size = _batch_size(axes, leaves, axis_size, name)
+        shapes = [_seen(x.shape, h) for x, h in zip(leaves, hidden_axes(mapped_parts), strict=True)]
+        axes = [_normal_axis(a, shape, name) for a, shape in zip(axes, shapes, strict=True)]
+        size = _batch_size(axes, shapes, axis_size, name)
         if any([is_float0(x) for x in leaves]):
             leaves, treedef, axes = _without_float0(leaves, treedef, axes)
         leaves = [move_axis(x, a, 0) for a, x in zip(axes, leaves, strict=True)]
@@ -74,19 +88,23 @@ def vmap(
             return call_with(fun)(unflatten(prefix, whole))
 
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
-        traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
+        axes_here = state.axes if axis_name is None else (*state.axes, (axis_name, size))
+        with axes_in_scope(axes_here):
+            traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
         mask = (True,) * len(leaves) + (False,) * len(traced.captures)
-        places, out_tree, wanted = _output_axes(out_axes, traced, name)
+        places, out_tree, wanted, hidden = _output_axes(out_axes, traced, name)
         force = all([a is not None for a in wanted])
-        graph, out_mask = batched(traced.graph, mask, size, force)
+        graph, out_mask = batched(traced.graph, mask, size, force, axis_name)
         results = run_on(graph, [*leaves, *traced.captures])
         placed = [
-            _repeated(k, a, size, name) if is_float0(k) else _place(results[k], a, out_mask[k], size, name)
-            for k, a in zip(places, wanted, strict=True)
+            _repeated(k, a, size, name) if is_float0(k) else _place(results[k], a, out_mask[k], size, h, name)
+            for k, a, h in zip(places, wanted, hidden, strict=True)
         ]
         return unflatten(out_tree, placed)
 
-    return Transformed(mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
+    return Transformed(
+        mapped, fun, vmap, "vmap", in_axes=in_axes, out_axes=out_axes, axis_name=axis_name, axis_size=axis_size
+    )
 
 
 def _whole(part: Any) -> Any:
@@ -125,28 +143,34 @@ def _operand(x: Any, name: str) -> Any:
         raise TypeError(f"{error}. {advice}") from None
 
 
-def _normal_axis(axis: Any, x: Any, name: str) -> int:
+def _seen(shape: tuple[int, ...], hidden: int) -> tuple[int, ...]:
+    """The shape that users see: keys have an axis less than their words."""
+    return shape[: len(shape) - hidden]
+
+
+def _normal_axis(axis: Any, shape: tuple[int, ...], name: str) -> int:
     if not isinstance(axis, int):
         raise TypeError(f"{where()}vmap({name}): in_axes must hold ints and None, not {axis!r}")
-    if not -x.ndim <= axis < x.ndim:
+    ndim = len(shape)
+    if not -ndim <= axis < ndim:
         raise ValueError(
-            f"{where()}vmap({name}): in_axes asks for axis {axis} of an argument of shape {x.shape}, which has "
-            f"{x.ndim} ax{'i' if x.ndim == 1 else 'e'}s. Use None to pass it unmapped."
+            f"{where()}vmap({name}): in_axes asks for axis {axis} of an argument of shape {shape}, which has "
+            f"{ndim} ax{'i' if ndim == 1 else 'e'}s. Use None to pass it unmapped."
         )
-    return axis % x.ndim
+    return axis % ndim
 
 
-def _batch_size(axes: Sequence[int], leaves: Sequence[Any], axis_size: int | None, name: str) -> int:
-    sizes = {x.shape[a] for a, x in zip(axes, leaves, strict=True)}
+def _batch_size(axes: Sequence[int], shapes: Sequence[tuple[int, ...]], axis_size: int | None, name: str) -> int:
+    sizes = {shape[a] for a, shape in zip(axes, shapes, strict=True)}
     if axis_size is not None:
         sizes.add(axis_size)
     if len(sizes) == 1:
         return sizes.pop()
     if not sizes:
         raise ValueError(f"{where()}vmap({name}): no argument is mapped; give axis_size=, or an axis in in_axes")
-    shapes = ", ".join(str(x.shape) for x in leaves)
+    shown = ", ".join(map(str, shapes))
     raise ValueError(
-        f"{where()}vmap({name}): the mapped axes have different sizes {sorted(sizes)} (arguments of shapes {shapes}, "
+        f"{where()}vmap({name}): the mapped axes have different sizes {sorted(sizes)} (arguments of shapes {shown}, "
         f"mapped over {list(axes)}). Map over axes of one size, and give None for what is not mapped."
     )
 
@@ -169,11 +193,14 @@ def _dropped(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return (*shape[:axis], *shape[axis + 1 :])
 
 
-def _output_axes(out_axes: InAxes, traced: Traced, name: str) -> tuple[list[Any], TreeDef, list[Any]]:
-    """The leaves of the result (each a number of an output, or an array of float0), their structure and axes."""
+def _output_axes(out_axes: InAxes, traced: Traced, name: str) -> tuple[list[Any], TreeDef, list[Any], list[int]]:
+    """The leaves of the result (each a number of an output, or an array of float0), their structure and axes.
+
+    And how many axes of each users do not see.
+    """
     example = unflatten(traced.out_tree, list(range(traced.out_tree.num_leaves)))
     try:
-        return *flatten(example), broadcast_prefix(out_axes, example)
+        return *flatten(example), broadcast_prefix(out_axes, example), hidden_axes(example)
     except ValueError as error:
         raise ValueError(
             f"{where()}vmap({name}): out_axes={out_axes!r} does not match the structure of the result. Give an "
@@ -181,7 +208,7 @@ def _output_axes(out_axes: InAxes, traced: Traced, name: str) -> tuple[list[Any]
         ) from error
 
 
-def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any:
+def _place(result: Any, axis: Any, is_mapped: bool, size: int, hidden: int, name: str) -> Any:
     if axis is None:
         if is_mapped:
             raise ValueError(
@@ -190,7 +217,7 @@ def _place(result: Any, axis: Any, is_mapped: bool, size: int, name: str) -> Any
         return result
     if not is_mapped:  # only where out_axes has None elsewhere, so that the batch was not forced
         result = with_weak(repeat_leading(result, size), result.weak_type)
-    return move_axis(result, 0, _output_axis(axis, len(result.shape), name))
+    return move_axis(result, 0, _output_axis(axis, len(result.shape) - hidden, name))
 
 
 def _repeated(x: np.ndarray[Any, Any], axis: Any, size: int, name: str) -> np.ndarray[Any, Any]:

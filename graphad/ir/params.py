@@ -75,6 +75,7 @@ INT: Final = ParamKind("int", _is_int, _compact, _sizes)
 BOOL: Final = ParamKind("bool", lambda x: type(x) is bool, repr, _python)
 STR: Final = ParamKind("str", lambda x: type(x) is str, repr, _python)
 INTS: Final = ParamKind("ints", _is_ints, _compact, _sizes)
+STRS: Final = ParamKind("tuple of strs", lambda x: type(x) is tuple and all(type(i) is str for i in x), repr, _python)
 NESTED: Final = ParamKind("tuple of ints", _is_nested, _compact, _python)
 DTYPE: Final = ParamKind(
     "dtype", lambda x: type(x) is DType, lambda d: d.name, lambda t, _: DTYPES[t.strip()], lambda d: d.name

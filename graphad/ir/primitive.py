@@ -90,6 +90,10 @@ class Primitive:
         ``(cts, operands, **params) -> [ct | None per operand]``; linear operands are passed as their `Aval`.
     batch
         ``(size, batched, *operands, **params) -> output(s)`` with the batch axis leading; every output is batched.
+    resolve
+        Of a collective, whose first param is the name of a batch axis or a tuple of names: its batching rule where the
+        axis of such a name is batched, ``(builder, name, size, batched, *operands, **params) -> (output, is batched)``.
+        ``batch`` is for all other axes.
     lowering
         A `Lowering`, or ``(operand_types, params dict) -> Lowering``.
     samples, errors, tolerance
@@ -106,6 +110,7 @@ class Primitive:
     linear: tuple[int, ...] = ()
     transpose: Mapping[int, Callable[..., Any]] | Callable[..., Any] | None = None
     batch: Callable[..., Any] | None = None
+    resolve: Callable[..., Any] | None = None
     lowering: Lowering | Callable[..., Lowering] | None = None
     samples: SampleMaker | None = None
     errors: tuple[ErrorSample, ...] = ()

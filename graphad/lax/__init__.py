@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
+from graphad.lax._collectives import all_gather as all_gather
+from graphad.lax._collectives import all_to_all as all_to_all
+from graphad.lax._collectives import axis_index as axis_index
+from graphad.lax._collectives import axis_size as axis_size
+from graphad.lax._collectives import pmax as pmax
+from graphad.lax._collectives import pmean as pmean
+from graphad.lax._collectives import pmin as pmin
+from graphad.lax._collectives import ppermute as ppermute
+from graphad.lax._collectives import pshuffle as pshuffle
+from graphad.lax._collectives import psum as psum
+from graphad.lax._collectives import psum_scatter as psum_scatter
+from graphad.lax._collectives import pswapaxes as pswapaxes
 from graphad.lax._control_flow import associative_scan as associative_scan
 from graphad.lax._control_flow import cond as cond
 from graphad.lax._control_flow import fori_loop as fori_loop

@@ -9,6 +9,7 @@ from typing import Any
 from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
 from graphad.numpy._elementwise.comparison import compared
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import cast as casts
 from graphad.primitives import elementwise as prims
@@ -187,6 +188,7 @@ def round(x: ArrayLike) -> Array:  # noqa: A001
     return gnp.where(gnp.abs(x - whole) >= 0.5, whole + gnp.sign(x), whole)
 
 
+@of_keys("on_true", "on_false")
 def select(pred: ArrayLike, on_true: ArrayLike, on_false: ArrayLike) -> Array:
     """``on_true`` where ``pred`` holds, else ``on_false``.
 

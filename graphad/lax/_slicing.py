@@ -10,6 +10,7 @@ import numpy as np
 
 from graphad import numpy as gnp
 from graphad.ir.types import i32, i64, literal
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import dynamic
 from graphad.primitives import shape as shapes
@@ -29,6 +30,7 @@ from graphad.trace.semantics import (
 Starts = Sequence[ArrayLike] | ArrayLike
 
 
+@of_keys("operand")
 def dynamic_slice(operand: ArrayLike, start_indices: Starts, slice_sizes: Sequence[int]) -> Array:
     """A block of static size at a computed position.
 
@@ -49,6 +51,7 @@ def dynamic_slice(operand: ArrayLike, start_indices: Starts, slice_sizes: Sequen
     return with_weak(dynamic.dynamic_slice(x, *operands, sizes=sizes, batch=0), x.weak_type)
 
 
+@of_keys("operand", "update")
 def dynamic_update_slice(operand: ArrayLike, update: ArrayLike, start_indices: Starts) -> Array:
     """The array with ``update`` in place of the block at a computed position, as `dynamic_slice` finds it.
 
@@ -62,6 +65,7 @@ def dynamic_update_slice(operand: ArrayLike, update: ArrayLike, start_indices: S
     return with_weak(dynamic.dynamic_update_slice(x, block, *starts, batch=0), weak)
 
 
+@of_keys("operand")
 def dynamic_slice_in_dim(operand: ArrayLike, start_index: ArrayLike, slice_size: int, axis: int = 0) -> Array:
     """`dynamic_slice` along one axis; the others are taken whole.
 
@@ -75,6 +79,7 @@ def dynamic_slice_in_dim(operand: ArrayLike, start_index: ArrayLike, slice_size:
     return dynamic_slice(x, _along(x, start_index, k), sizes)
 
 
+@of_keys("operand")
 def dynamic_index_in_dim(operand: ArrayLike, index: ArrayLike, axis: int = 0, keepdims: bool = True) -> Array:
     """The elements at one computed index of an axis.
 
@@ -86,6 +91,7 @@ def dynamic_index_in_dim(operand: ArrayLike, index: ArrayLike, axis: int = 0, ke
     return found if keepdims else gnp.squeeze(found, axis)
 
 
+@of_keys("operand", "update")
 def dynamic_update_slice_in_dim(operand: ArrayLike, update: ArrayLike, start_index: ArrayLike, axis: int) -> Array:
     """`dynamic_update_slice` along one axis, from the beginning of the others.
 
@@ -98,6 +104,7 @@ def dynamic_update_slice_in_dim(operand: ArrayLike, update: ArrayLike, start_ind
     return dynamic_update_slice(x, update, _along(x, start_index, k))
 
 
+@of_keys("operand", "update")
 def dynamic_update_index_in_dim(operand: ArrayLike, update: ArrayLike, index: ArrayLike, axis: int) -> Array:
     """The array with ``update`` at one computed index of an axis.
 

@@ -11,6 +11,7 @@ import numpy as np
 from graphad import numpy as gnp
 from graphad.ir.primitive import Primitive
 from graphad.lax._elementwise import check_alike
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.primitives import barrier, contract, reduce
 from graphad.primitives import shape as shapes
@@ -38,6 +39,7 @@ from graphad.trace.semantics import (
 # Shapes
 
 
+@of_keys("x")
 def broadcast(x: ArrayLike, sizes: Sequence[int]) -> Array:
     """x repeated along new leading axes.
 
@@ -48,6 +50,7 @@ def broadcast(x: ArrayLike, sizes: Sequence[int]) -> Array:
     return broadcast_to(x, (*canonical_shape(sizes, "lax.broadcast"), *x.shape))
 
 
+@of_keys("x")
 def broadcast_in_dim(x: ArrayLike, shape: Sequence[int], broadcast_dimensions: Sequence[int]) -> Array:
     """x repeated to ``shape``; its axis ``k`` becomes the axis ``broadcast_dimensions[k]``.
 
@@ -102,6 +105,7 @@ def rev(x: ArrayLike, dimensions: Sequence[int]) -> Array:
     return gnp.flip(x, tuple(dimensions))
 
 
+@of_keys("operands")
 def concatenate(operands: Sequence[ArrayLike], dimension: int) -> Array:
     """Arrays one after the other along an axis.
 
@@ -113,6 +117,7 @@ def concatenate(operands: Sequence[ArrayLike], dimension: int) -> Array:
     return gnp.concatenate(list(operands), dimension)
 
 
+@of_keys("x")
 def slice(  # noqa: A001
     x: ArrayLike, start_indices: Sequence[int], limit_indices: Sequence[int], strides: Sequence[int] | None = None
 ) -> Array:
@@ -127,6 +132,7 @@ def slice(  # noqa: A001
     return with_weak(shapes.slice_(x, start=tuple(start_indices), stop=tuple(limit_indices), step=steps), x.weak_type)
 
 
+@of_keys("x")
 def slice_in_dim(
     x: ArrayLike, start_index: int | None, limit_index: int | None, stride: int = 1, axis: int = 0
 ) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from graphad.ir.rounding import array_of
 from graphad.ir.types import DTYPES, dtype_of
 from graphad.trace.array import Array
+from graphad.trace.keys import KeyType, prng_key
 from graphad.trace.semantics import canonical_dtype, cast, dtype_and_weakness
 from graphad.trace.semantics import result_type as promotion
 
@@ -73,6 +74,8 @@ def issubdtype(dtype: Any, kind: Any) -> bool:
     >>> gnp.issubdtype(gnp.bfloat16, gnp.floating)
     True
     """
+    if isinstance(dtype, KeyType) or isinstance(kind, KeyType):
+        return dtype is kind or (isinstance(dtype, KeyType) and isinstance(kind, type) and issubclass(prng_key, kind))
     found = np.dtype(dtype)
     abstract = isinstance(kind, type) and issubclass(kind, np.generic)
     if found.name == "bfloat16" and abstract:

@@ -29,6 +29,7 @@ from graphad.primitives import elementwise as prims
 from graphad.trace.array import Array
 from graphad.trace.exact import Exact, exact
 from graphad.trace.interop import array_namespace, set_namespace
+from graphad.trace.keys import KeyArray
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
@@ -266,7 +267,15 @@ def _install_exact() -> None:
         setattr(Exact, f"__{name}__", lambda x, f=function: exact(f(x.wide), x))
 
 
+def _install_on_keys() -> None:
+    for name in ("flatten", "ravel", "repeat", "reshape", "squeeze", "swapaxes", "take", "transpose"):
+        setattr(KeyArray, name, _METHODS[name])
+    for name in ("T", "mT"):
+        setattr(KeyArray, name, property(_PROPERTIES[name]))
+
+
 _install(Array)
 _install(Tracer)
 _install_exact()
+_install_on_keys()
 set_namespace(sys.modules[__name__.rpartition(".")[0]])

@@ -12,6 +12,7 @@ from graphad.primitives import arithmetic as arithmetic
 from graphad.primitives import barrier as barrier
 from graphad.primitives import callbacks as callbacks
 from graphad.primitives import cast as cast
+from graphad.primitives import collectives as collectives
 from graphad.primitives import comparison as comparison
 from graphad.primitives import cond as cond
 from graphad.primitives import contract as contract

@@ -13,6 +13,7 @@ when first needed:
 
 A batched equation of either has a `BatchedRule`, which batches the graphs of the rule that it is made of.
 
+``axis_names`` are those of the named batch axes that the function was called within: its rule may be over them.
 ``n_args`` is the number of leading operands that are arguments; the others were captured from enclosing traces.
 ``n_results`` is the number of the primal's results; behind them come predicates of its guards.
 """
@@ -116,7 +117,7 @@ def _batch_custom(
     (rule,) = eqn.params
     mask = tuple(marks)
     graph, out_mask = _batched_primal(eqn.regions[0], mask, size, rule.n_results, batched)
-    key = (mask, size)
+    key = (mask, size, batched)
     if key not in rule.batches:
         rule.batches[key] = (BatchedJvp if eqn.primitive is custom_jvp else BatchedVjp)(rule, mask, size, batched)
     numbers = builder.emit(eqn.primitive, atoms_of(operands), (rule.batches[key],), (graph,))
@@ -242,7 +243,7 @@ def _unbatched(avals: Sequence[Aval], mask: Sequence[bool]) -> tuple[Aval, ...]:
 class BatchedRule:
     """The rule of a custom derivative over a batch of ``size`` for the operands marked in ``mask``."""
 
-    def __init__(self, rule: Any, mask: tuple[bool, ...], size: int, batched: Callable[..., Any]) -> None:
+    def __init__(self, rule: Any, mask: tuple[bool, ...], size: int, batched: Any) -> None:
         self.rule = rule
         self.mask = mask
         self.size = size
@@ -261,6 +262,10 @@ class BatchedRule:
     @property
     def rule_name(self) -> str:
         return f"{self.rule.rule_name}.batch"
+
+    @property
+    def axis_names(self) -> frozenset[str]:
+        return self.rule.axis_names - {self.batched.name}
 
 
 class BatchedJvp(BatchedRule):

@@ -1,6 +1,7 @@
 """Random numbers from explicit keys: those of ``jax.random``, bit for bit where no logarithm rounds them.
 
-A key is an array ``uint32[2]``. Nothing is hidden: the same key gives the same numbers, so `split` it for new ones.
+A key is made by `key`; every function also takes its older form, the array ``uint32[2]`` that `PRNGKey` makes. Nothing
+is hidden: the same key gives the same numbers, so `split` it for new ones.
 ``config.threefry_partitionable`` chooses between JAX's two layouts of the bits; the default is the one that was JAX's
 until version 0.5, whose numbers its tutorials print.
 
@@ -39,9 +40,11 @@ from graphad.random._gamma_family import generalized_normal as generalized_norma
 from graphad.random._gamma_family import t as t
 from graphad.random._keys import PRNGKey as PRNGKey
 from graphad.random._keys import bits as bits
+from graphad.random._keys import clone as clone
 from graphad.random._keys import fold_in as fold_in
 from graphad.random._keys import key as key
 from graphad.random._keys import key_data as key_data
+from graphad.random._keys import key_impl as key_impl
 from graphad.random._keys import split as split
 from graphad.random._keys import wrap_key_data as wrap_key_data
 from graphad.random._matrices import multivariate_normal as multivariate_normal

@@ -13,6 +13,7 @@ from graphad.random._keys import Words, random_bits, split_words, words_of, word
 from graphad.random._uniform import check_shapes, float_dtype, fractions, parameters, randint, uniform
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.keys import is_keys
 from graphad.trace.semantics import (
     as_float,
     as_operand,
@@ -95,13 +96,13 @@ def permutation(key: ArrayLike, x: ArrayLike, axis: int = 0, independent: bool =
     Array(10, dtype=int32)
     """
     words = words_of(key, "permutation")
-    x = as_operand(x, "permutation")
-    if not x.ndim:
-        return _shuffled(words, gnp.arange(operator.index(x)), 0)
-    k = canonical_axis(axis, x.ndim, "permutation")
-    if independent or x.ndim == 1:
-        return _shuffled(words, x, k)
-    return gnp.take(x, _shuffled(words, gnp.arange(x.shape[k]), 0), k)
+    operand: Any = x if is_keys(x) else as_operand(x, "permutation")
+    if not operand.ndim:
+        return _shuffled(words, gnp.arange(operator.index(operand)), 0)
+    k = canonical_axis(axis, operand.ndim, "permutation")
+    if independent or operand.ndim == 1:
+        return _shuffled(words, operand, k)
+    return gnp.take(operand, _shuffled(words, gnp.arange(operand.shape[k]), 0), k)
 
 
 def shuffle(key: ArrayLike, x: ArrayLike, axis: int = 0) -> Array:
@@ -132,9 +133,10 @@ def choice(
     >>> choice(key(0), 5, (3,)).shape
     (3,)
     """
-    a, sizes = as_operand(a, "choice"), canonical_shape(shape, "choice")
-    k = canonical_axis(axis, a.ndim, "choice") if a.ndim else 0
-    n, draws = a.shape[k] if a.ndim else operator.index(a), math.prod(sizes)
+    among: Any = a if is_keys(a) else as_operand(a, "choice")
+    sizes = canonical_shape(shape, "choice")
+    k = canonical_axis(axis, among.ndim, "choice") if among.ndim else 0
+    n, draws = among.shape[k] if among.ndim else operator.index(among), math.prod(sizes)
     if draws and n <= 0:
         raise ValueError(f"{source.where()}choice has nothing to draw from: {n} elements.")
     if not replace and draws > n:
@@ -148,7 +150,7 @@ def choice(
         index = randint(key, sizes, 0, n)
     else:
         index = gnp.reshape(permutation(key, n)[:draws], sizes)
-    return gnp.take(a, index, k) if a.ndim else index
+    return gnp.take(among, index, k) if among.ndim else index
 
 
 def _weighted(key: ArrayLike, p: Any, sizes: tuple[int, ...], replace: bool, mode: str | None) -> Any:

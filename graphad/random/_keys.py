@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from graphad.primitives.layout import positions
 from graphad.primitives.random import threefry2x32
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.keys import KeyArray, is_keys
 from graphad.trace.recording import current
 from graphad.trace.semantics import (
     as_operand,
@@ -32,30 +33,57 @@ from graphad.trace.semantics import (
 from graphad.trace.tracer import Tracer
 
 Words = tuple[Any, Any]
+_IMPL: Final = "threefry2x32"
 
 
-def key(seed: ArrayLike) -> Array:
+def key(seed: ArrayLike, *, impl: str | None = None) -> KeyArray:
     """The key that belongs to an integer.
 
+    Parameters
+    ----------
+    seed
+        An integer.
+    impl
+        The generator: ``"threefry2x32"``, the only one there is.
+
+    Examples
+    --------
     >>> key(42)
+    Array((), dtype=key<fry>) overlaying:
+    [ 0 42]
+    """
+    return KeyArray(_seeded(seed, impl, "key"))
+
+
+def PRNGKey(seed: ArrayLike, *, impl: str | None = None) -> Array:  # noqa: N802 - JAX's name
+    """The key that belongs to an integer, as the array of its words: the older form of `key`.
+
+    >>> PRNGKey(42)
     Array([ 0, 42], dtype=uint32)
     """
+    return _seeded(seed, impl, "PRNGKey")
+
+
+def _seeded(seed: ArrayLike, impl: str | None, name: str) -> Array:
+    _check_impl(impl, name)
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
         # The upper word is that of the dtype which the integer has as an argument of a compiled function.
         high = int(seed) >> 32 if default_int().bits == 64 or not fits(int(seed), i32) else 0
         return Array(np.array([high & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF], np.uint32))
-    seed = as_operand(seed, "key")
+    seed = as_operand(seed, name)
     dtype, _ = dtype_and_weakness(seed)
     if seed.ndim or not dtype.is_integer:
-        raise TypeError(f"{source.where()}key takes an integer as seed, got {shape_text(seed)}.")
+        raise TypeError(f"{source.where()}{name} takes an integer as seed, got {shape_text(seed)}.")
     high = cast(gnp.right_shift(seed, 32), u32) if dtype.bits == 64 else Array(np.zeros((), np.uint32))
     return gnp.stack([high, cast(seed, u32)])
 
 
-PRNGKey = key
+def _check_impl(impl: Any, name: str) -> None:
+    if impl not in (None, _IMPL):
+        raise ValueError(f"{source.where()}{name} got impl={impl!r}; the one generator is {_IMPL!r}.")
 
 
-def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Array:
+def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Any:
     """So many new keys, to be used in place of ``key``.
 
     >>> a, b = split(PRNGKey(0))
@@ -63,7 +91,12 @@ def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Array:
     Array([4146024105,  967050713], dtype=uint32)
     """
     shape = canonical_shape(num, "split")
-    return gnp.reshape(split_words(words_of(key, "split"), math.prod(shape)), (*shape, 2))
+    return _as(key, gnp.reshape(split_words(words_of(key, "split"), math.prod(shape)), (*shape, 2)))
+
+
+def _as(key: ArrayLike, words: Any) -> Any:
+    """Keys of ``words`` in the form of ``key``."""
+    return KeyArray(words) if is_keys(key) else words
 
 
 def split_words(words: Words, num: int) -> Any:
@@ -73,7 +106,7 @@ def split_words(words: Words, num: int) -> Any:
     return gnp.reshape(_halved(words, 2 * num), (*words[0].shape, num, 2))
 
 
-def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
+def fold_in(key: ArrayLike, data: ArrayLike) -> Any:
     """A new key from ``key`` and an integer, such as the number of a step.
 
     >>> fold_in(PRNGKey(0), 1)
@@ -85,28 +118,54 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Array:
     data = as_operand(data, "fold_in")
     if data.ndim or not dtype_and_weakness(data)[0].is_integer:
         raise TypeError(f"{source.where()}fold_in takes an integer besides the key, got {shape_text(data)}.")
-    return gnp.stack(threefry2x32(k0, k1, 0, cast(data, u32)))
+    return _as(key, gnp.stack(threefry2x32(k0, k1, 0, cast(data, u32))))
 
 
 def key_data(keys: ArrayLike) -> Array:
-    """The words of a key: a key is nothing else.
+    """The words of keys, along a last axis.
 
     >>> key_data(key(7))
     Array([0, 7], dtype=uint32)
     """
-    return as_operand(keys, "key_data")
+    return _checked(keys._words if is_keys(keys) else keys, "key_data")
 
 
-def wrap_key_data(key_bits_array: ArrayLike) -> Array:
-    """A key from its words.
+def wrap_key_data(key_bits_array: ArrayLike, *, impl: str | None = None) -> KeyArray:
+    """The keys of words, which are those along the last axis.
 
-    >>> wrap_key_data(key_data(key(7)))
-    Array([0, 7], dtype=uint32)
+    >>> import graphad.numpy as gnp
+    >>> wrap_key_data(gnp.array([0, 7], "uint32")) == key(7)
+    Array(True, dtype=bool)
     """
-    keys = as_operand(key_bits_array, "wrap_key_data")
-    if dtype_and_weakness(keys)[0] is not u32 or keys.shape[-1:] != (2,):
-        raise TypeError(f"{source.where()}wrap_key_data takes uint32[..., 2], got {shape_text(keys)}.")
-    return keys
+    _check_impl(impl, "wrap_key_data")
+    return KeyArray(_checked(key_bits_array, "wrap_key_data"))
+
+
+def _checked(words: Any, name: str) -> Array:
+    words = as_operand(words, name)
+    if dtype_and_weakness(words)[0] is not u32 or words.shape[-1:] != (2,):
+        raise TypeError(f"{source.where()}{name} takes uint32[..., 2], got {shape_text(words)}.")
+    return words
+
+
+def key_impl(keys: ArrayLike) -> str:
+    """The name of the generator that keys are for.
+
+    >>> key_impl(key(0))
+    'threefry2x32'
+    """
+    key_data(keys)
+    return _IMPL
+
+
+def clone(key: ArrayLike) -> Any:
+    """The key once more, to say that it is used twice on purpose.
+
+    >>> clone(key(0)) == key(0)
+    Array(True, dtype=bool)
+    """
+    key_data(key)
+    return key
 
 
 def bits(key: ArrayLike, shape: Shape = (), dtype: DTypeLike | None = None) -> Array:
@@ -142,13 +201,14 @@ def random_bits(words: Words, width: int, shape: tuple[int, ...]) -> Any:
 
 def words_of(key: Any, name: str) -> Words:
     """The two words of a key."""
-    key = as_operand(key, name)
-    if dtype_and_weakness(key)[0] is not u32 or key.shape != (2,):
+    words = key._words if is_keys(key) else as_operand(key, name)
+    if dtype_and_weakness(words)[0] is not u32 or words.shape != (2,):
+        got = f"{key.dtype}{list(key.shape)}" if is_keys(key) else shape_text(words)
         raise TypeError(
-            f"{source.where()}{name} takes a key uint32[2], as key(0) and split give it, got {shape_text(key)}. "
+            f"{source.where()}{name} takes a key, as key(0) and split give it, got {got}. "
             "For several keys at once write graphad.vmap."
         )
-    return key[0], key[1]
+    return words[0], words[1]
 
 
 def words_of_batch(keys: Any) -> Words:

@@ -15,6 +15,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.rounding import converted
 from graphad.ir.types import Aval, Literal, aval, dtype_of, f32, f64
 from graphad.primitives.cast import convert
+from graphad.primitives.collectives import axis_names
 from graphad.trace.array import Array, as_container, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray, any_on_device, run_on_device
 from graphad.trace.exact import Exact, Origin
@@ -226,16 +227,21 @@ def any_tracer(xs: Sequence[Any]) -> bool:
     return any([isinstance(x, Tracer) for x in xs])
 
 
+def is_over_axes(graph: Graph) -> bool:
+    """Whether ``graph`` is over named batch axes that are being traced: it has no value before they are batched."""
+    return bool(state.axes) and bool(axis_names(graph))
+
+
 def replay(
     graph: Graph, operands: Sequence[Any], evaluate: Callable[[Graph, list[np.ndarray[Any, Any]]], Sequence[Any]]
 ) -> list[Any]:
     """The outputs of ``graph`` on ``operands``.
 
     Appended to the running trace if one of them is a tracer, or if it has effects, which happen when that runs; run on
-    the device where one of them is, else by ``evaluate``.
+    the device where one of them is, else by ``evaluate``. A graph over a named batch axis is appended in any case.
     """
     trace = current()
-    if any_tracer(operands) or (trace is not None and graph.effectful):
+    if any_tracer(operands) or (trace is not None and graph.effectful) or is_over_axes(graph):
         atoms = [as_input(trace, x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
         assert trace is not None, "where no trace runs, the tracer has outlived its own, and `lift` has raised"
         return [Tracer(trace, a, w) for a, w in zip(trace.inline(graph, atoms), graph.weak, strict=True)]

@@ -7,7 +7,8 @@ examples, computed on demand, by which Python's own branches are decided (`graph
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, Literal, dtype_of, literal
 from graphad.ir.verify import effects
 from graphad.primitives.cast import convert
+from graphad.primitives.collectives import names_of
 from graphad.primitives.effects import guard
 from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.shape import concatenate
@@ -51,6 +53,8 @@ class _State(threading.local):
         The sites of these.
     derivatives
         The depth of nested derivatives.
+    axes
+        The named batch axes that the running function is mapped over, each with its size, the innermost last.
     """
 
     def __init__(self) -> None:
@@ -58,6 +62,7 @@ class _State(threading.local):
         self.forced: list[Any] = []
         self.sites: Sequence[GuardSite] = ()
         self.derivatives = 0
+        self.axes: tuple[tuple[str, int], ...] = ()
 
 
 state: Final = _State()
@@ -67,6 +72,16 @@ def current() -> Trace | None:
     """The innermost running trace of this thread."""
     stack = state.stack
     return stack[-1] if stack else None
+
+
+@contextmanager
+def axes_in_scope(axes: tuple[tuple[str, int], ...]) -> Generator[None]:
+    """Trace within the named batch axes ``axes``."""
+    before, state.axes = state.axes, axes
+    try:
+        yield
+    finally:
+        state.axes = before
 
 
 class Capture(NamedTuple):
@@ -291,7 +306,8 @@ class Trace(Builder):
         primitive, inputs, params, outputs, regions = self.eqns[k]
         examples = self.examples
         values = [examples[a] if type(a) is int else a.value for a in inputs]  # type: ignore[union-attr]
-        if _answered_by_effects(self.eqns[k]) or any([v is NO_EXAMPLE for v in values]):
+        unknown = _answered_by_effects(self.eqns[k]) or (state.axes and names_of(self.eqns[k]))
+        if unknown or any([v is NO_EXAMPLE for v in values]):
             for o in outputs:
                 examples[o] = NO_EXAMPLE
             return

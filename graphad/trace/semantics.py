@@ -21,6 +21,7 @@ from graphad.primitives.layout import broadcast, reshape
 from graphad.trace.array import Array, refuse_masked, to_array
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.exact import Exact
+from graphad.trace.keys import is_keys, refused
 from graphad.trace.recording import Trace, current, lift, state
 from graphad.trace.scalars import is_scalar, number, scalar_dtype
 from graphad.trace.source import where
@@ -45,6 +46,8 @@ def as_operand(x: Any, function: str = "") -> Array:
         refuse_masked(x)
         if state.stack:
             return state.stack[0].constant(x)
+    if is_keys(x):
+        raise refused(x, function or "an operation")
     try:
         return to_array(x)
     except TypeError as error:

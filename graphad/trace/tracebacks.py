@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from graphad.config import config
+from graphad.errors import GraphadError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,7 +127,7 @@ def _is_private(error: BaseException) -> bool:
 
 def _is_fault(error: BaseException) -> bool:
     """Whether a line of ours is at fault."""
-    if not isinstance(error, _FAULTS):
+    if not isinstance(error, _FAULTS) or isinstance(error, GraphadError):
         return False
     packages = [_package(entry.tb_frame) for entry in _entries(error.__traceback__)]
     return bool(packages) and packages[-1] in _OURS

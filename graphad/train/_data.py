@@ -14,12 +14,14 @@ from graphad.api.devices import device_put
 from graphad.api.jit import jit
 from graphad.config import config
 from graphad.random import key as key_of_seed
+from graphad.random import key_data
 from graphad.trace.array import Array
+from graphad.trace.keys import is_keys
 from graphad.trace.pytree import Tree, flatten, path_text, unflatten
 from graphad.trace.source import where
 
 NDArray = np.ndarray[Any, Any]
-Key = Any  # an integer seed, or the two words that graphad.random.key makes of it
+Key = Any  # an integer seed, what graphad.random.key makes of it, or the words of that
 
 
 def batches(
@@ -90,7 +92,9 @@ def shuffled(n: int, key: Key, epoch: int) -> NDArray:
 
 def key_words(key: Key | None) -> NDArray:
     """The two words of a key, of the key of a seed, or of key 0 for None."""
-    words = np.asarray(key_of_seed(0 if key is None else key) if key is None or np.ndim(key) == 0 else key)
+    if key is None or (np.ndim(key) == 0 and not is_keys(key)):
+        key = key_of_seed(0 if key is None else key)
+    words = np.asarray(key_data(key) if is_keys(key) else key)
     if words.shape != (2,) or words.dtype != np.uint32:
         raise TypeError(
             f"{where()}a key is an integer seed or what graphad.random.key makes of one, "

@@ -182,6 +182,19 @@ nn.softmax((A + random.gumbel(random.key(22), (3, 4))) / s);
 np.exp(x + y * random.normal(random.key(23), (7, 5))).mean(0)
 """)
 
+COLLECTIVES = texts("""
+vmap(lambda v: np.sin(v) * lax.psum(v * v, 'i'), axis_name='i')(A); vmap(lambda v: v - lax.pmean(v, 'i'), 1, 1, 'i')(A);
+vmap(vmap(lambda v: v * lax.psum(v, ('i', 'j')), axis_name='j'), axis_name='i')(C);
+vmap(lambda v: lax.all_gather(v, 'i', axis=1) * v[:, None] ** 2, axis_name='i')(A);
+vmap(lambda v: lax.all_gather(v, 'i', tiled=True).sum() * v, axis_name='i')(A);
+vmap(lambda v: lax.psum_scatter(v * v, 'i') * s, axis_name='i', in_axes=1)(A[:, :3]);
+vmap(lambda v: lax.all_to_all(v * v, 'i', 1, 0) * lax.axis_index('i'), axis_name='i')(D[:, :2].transpose((0, 2, 1)));
+vmap(lambda v: lax.pswapaxes(v, 'i', 0) * v, axis_name='i')(A[:, :3]);
+vmap(lambda v: v * lax.ppermute(v, 'i', ((0, 2), (1, 0), (2, 1))), axis_name='i')(A);
+vmap(lambda v: v * lax.pshuffle(v, 'i', (1, 2, 0)), axis_name='i')(A);
+vmap(grad(lambda v: np.exp(v) * lax.pmean(v * v, 'i')), axis_name='i')(x)
+""")
+
 #: Small programs, each of one idea.
 PROGRAMS = texts("""
 np.exp(-0.5 * ((x - s) / y) ** 2) / y; -np.sum(nn.softmax(x) * nn.log_softmax(x));
@@ -210,6 +223,7 @@ IN_BOTH = {
     "lax": LAX,
     "nn": NN,
     "random": RANDOM,
+    "collectives": COLLECTIVES,
     "programs": PROGRAMS,
 }
 
@@ -218,7 +232,8 @@ OURS_ALONE = texts("""
 np.nextafter(x, y); np.spacing(x); nn.layer_norm(A, x[:4], y[:4]); nn.rms_norm(A, x[:4]); nn.group_norm(C, 2);
 nn.batch_norm(A, x[:4], y[:4])[0]; nn.dropout(random.key(1), 0.5, x); nn.max_pool(C[..., None], (2, 2));
 nn.min_pool(C[..., None], (2, 2)); nn.avg_pool(C[..., None], (2, 2)); lax.nextafter(x, y);
-random.shuffle(random.key(1), x) * x; x.at[1].apply(np.exp); x.at[numpy.array([0, 0, 1])].multiply(y[:3])
+random.shuffle(random.key(1), x) * x; x.at[1].apply(np.exp); x.at[numpy.array([0, 0, 1])].multiply(y[:3]);
+vmap(lambda v: lax.pmax(v, 'i') * v - lax.pmin(v * v, 'i'), axis_name='i')(A)
 """)
 
 #: What differences say nothing of: casts to floats that are coarser than their steps, and what is held fixed.

@@ -35,6 +35,7 @@ def test_the_order_is_fixed_for_ever():
     """A checkpoint says which batch comes next; another version must take the same."""
     assert as_lists(batches(np.arange(6), 6, key=7, epoch=2)) == [[4, 0, 1, 5, 3, 2]]
     assert as_lists(batches(np.arange(6), 6, key=graphad.random.key(7), epoch=2)) == [[4, 0, 1, 5, 3, 2]]
+    assert as_lists(batches(np.arange(6), 6, key=graphad.random.PRNGKey(7), epoch=2)) == [[4, 0, 1, 5, 3, 2]]
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 9])

@@ -11,6 +11,7 @@ from graphad.api.devices import device_put
 from graphad.api.placement import named
 from graphad.ir.rounding import array_of, converted
 from graphad.ir.types import DType, b1, bf16
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.joining import stack
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.trace import source
@@ -25,6 +26,7 @@ from graphad.trace.tracer import Tracer
 # Arrays, numbers and sequences
 
 
+@of_keys("object")
 def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, ndmin: int = 0) -> Array:  # noqa: A002
     """An array of numbers, (nested) lists of numbers, NumPy arrays, or traced values among these.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphad.ir.types import literal
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
 from graphad.trace.array import Array
+from graphad.trace.keys import KEY_TYPE, KeyArray
 from graphad.trace.semantics import (
     as_operand,
     broadcast_to,
@@ -18,6 +22,7 @@ from graphad.trace.semantics import (
 )
 
 
+@of_keys("fill_value")
 def full(shape: Shape, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     """An array with ``fill_value`` everywhere.
 
@@ -60,12 +65,15 @@ def empty(shape: Shape, dtype: DTypeLike | None = None) -> Array:
     return _filled(shape, 0, dtype, "empty")
 
 
-def _filled(shape: Shape, value: int, dtype: DTypeLike | None, name: str) -> Array:
+def _filled(shape: Shape, value: int, dtype: DTypeLike | None, name: str) -> Any:
     """One number seen through zero strides: a trace takes it as a literal."""
+    if dtype is KEY_TYPE:
+        return KeyArray(_filled((*canonical_shape(shape, name), 2), value, "uint32", name))
     element = literal(value, default_float() if dtype is None else canonical_dtype(dtype)).value
     return Array(np.broadcast_to(np.asarray(element), canonical_shape(shape, name)))
 
 
+@of_keys("x", "fill_value")
 def full_like(x: ArrayLike, fill_value: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None = None) -> Array:
     """An array like ``x`` in shape and dtype, with ``fill_value`` everywhere.
 
@@ -80,6 +88,7 @@ def full_like(x: ArrayLike, fill_value: ArrayLike, dtype: DTypeLike | None = Non
     return broadcast_to(value, x.shape if shape is None else canonical_shape(shape, "full_like"))
 
 
+@of_keys("x")
 def zeros_like(x: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None = None) -> Array:
     """Zeros in the shape and dtype of ``x``.
 
@@ -90,6 +99,7 @@ def zeros_like(x: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None
     return full_like(x, 0, dtype, shape)
 
 
+@of_keys("x")
 def ones_like(x: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None = None) -> Array:
     """Ones in the shape and dtype of ``x``.
 
@@ -100,6 +110,7 @@ def ones_like(x: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None 
     return full_like(x, 1, dtype, shape)
 
 
+@of_keys("x")
 def empty_like(x: ArrayLike, dtype: DTypeLike | None = None, shape: Shape | None = None) -> Array:
     """The same as `zeros_like`.
 

@@ -9,6 +9,7 @@ import numpy as np
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import b1, fits, i8, i64
 from graphad.numpy._elementwise.logic import isfinite, isnan
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.primitives.cast import convert
@@ -31,6 +32,7 @@ from graphad.trace.semantics import (
 # Element by element
 
 
+@of_keys("x", "y", joined=lambda words: words.all(-1))
 def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """``x == y``, element by element.
 
@@ -41,6 +43,7 @@ def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     return compared(prims.eq, x, y, "equal")
 
 
+@of_keys("x", "y", joined=lambda words: words.any(-1))
 def not_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """``x != y``, element by element.
 
@@ -161,6 +164,7 @@ def allclose(x: ArrayLike, y: ArrayLike, rtol: float = 1e-05, atol: float = 1e-0
     return isclose(x, y, rtol, atol, equal_nan).all()
 
 
+@of_keys("x", "y", joined=lambda words: words.all(-1))
 def array_equal(x: ArrayLike, y: ArrayLike, equal_nan: bool = False) -> Array:
     """Whether two arrays have the same shape and elements.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphad.ir.types import b1
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import elementwise as prims
 from graphad.trace import source
@@ -146,6 +147,7 @@ def everywhere(value: bool, x: Array) -> Array:
 # Choices
 
 
+@of_keys("x", "y")
 def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Array:
     """x where the condition holds, else y; the value not chosen has no influence, not even as nan.
 
@@ -167,6 +169,7 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
     return with_weak(prims.select(condition, *operands), weak)
 
 
+@of_keys("choices", "default")
 def select(
     conditions: list[ArrayLike] | tuple[ArrayLike, ...],
     choices: list[ArrayLike] | tuple[ArrayLike, ...],

@@ -10,6 +10,7 @@ from graphad.numpy._elementwise.arithmetic import remainder
 from graphad.numpy._elementwise.extrema import clip, maximum
 from graphad.numpy._elementwise.logic import where
 from graphad.numpy._index.positions import flatnonzero, known
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.axes import moveaxis
 from graphad.numpy._shape.broadcasting import broadcast_arrays, broadcast_to
 from graphad.numpy._shape.reshaping import expand_dims, ravel, reshape
@@ -23,6 +24,7 @@ from graphad.trace.semantics import as_operand, beside, canonical_axis, cast, dt
 # At positions
 
 
+@of_keys("x")
 def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str | None = None) -> Array:
     """The elements (slices along ``axis``) at ``indices``; of the flattened array if no axis is named.
 
@@ -42,6 +44,7 @@ def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str | 
     return indexing.read(x, index, "fill" if mode in (None, "fill") else "clip")
 
 
+@of_keys("x")
 def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None, mode: str | None = None) -> Array:
     """Along one axis, the elements at ``indices``, which are chosen anew at each position of the other axes.
 

@@ -95,7 +95,7 @@ def quantile_of(
         raise ValueError(f"{source.where()}{name} of no elements has no value; check the size first.")
     ordered, missing = along(rows, sorting.argsort(rows, axis=rows.ndim - 1)), isnan(rows)
     if is_scalar(q):
-        share = cast(float(q) / of, dtype)
+        share = cast(float(q) / of, dtype)  # pyright: ignore[reportArgumentType]
     else:
         share = cast(q, dtype, name=name)
         share = share if of == 1 else share / of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import layout as prims
 from graphad.trace import source
@@ -11,6 +12,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, canonical_axes, canonical_axis, shape_text, with_weak
 
 
+@of_keys("x")
 def transpose(x: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     """The axes in reverse order, or in the order given.
 
@@ -47,6 +49,7 @@ def matrix_transpose(x: ArrayLike) -> Array:
     return swapaxes(x, -1, -2)
 
 
+@of_keys("x")
 def swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Array:
     """Two axes in each other's place.
 
@@ -61,6 +64,7 @@ def swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Array:
     return transpose(x, perm)
 
 
+@of_keys("x")
 def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
     """The axes ``source`` at the positions ``destination``, the others in their order.
 
@@ -77,6 +81,7 @@ def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Seque
     return transpose(x, [at[k] if k in at else next(rest) for k in range(x.ndim)])
 
 
+@of_keys("a")
 def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Array:
     """The axis moved to before ``start``; `moveaxis` is plainer.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike, Shape
 from graphad.trace import semantics, source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, canonical_shape, shape_text
 
 
+@of_keys("x")
 def broadcast_to(x: ArrayLike, shape: Shape) -> Array:
     """``x`` repeated along new leading axes, and along its axes of size 1.
 
@@ -27,6 +29,7 @@ def broadcast_to(x: ArrayLike, shape: Shape) -> Array:
     return semantics.broadcast_to(x, wanted)
 
 
+@of_keys("xs")
 def broadcast_arrays(*xs: ArrayLike) -> list[Array]:
     """All arrays repeated to their common shape.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.reshaping import atleast_1d, atleast_2d, expand_dims, ravel, reshape, with_three_axes
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import shape as prims
@@ -17,6 +18,7 @@ from graphad.trace.semantics import beside, canonical_axis, canonical_dtype, cas
 Arrays = Sequence[ArrayLike] | Array
 
 
+@of_keys("arrays")
 def concatenate(arrays: Arrays, axis: int | None = 0, dtype: Any = None) -> Array:
     """The arrays one after the other along an axis they have; flattened first if ``axis`` is None.
 
@@ -69,6 +71,7 @@ def joined(xs: list[Any], axis: int, dtype: Any, name: str) -> Any:
     return with_weak(prims.concatenate(*xs, axis=axis), weak) if len(xs) > 1 else cast(xs[0], wanted, weak)
 
 
+@of_keys("arrays")
 def stack(arrays: Arrays, axis: int = 0, dtype: Any = None) -> Array:
     """Arrays of one shape, side by side along a new axis.
 
@@ -87,6 +90,7 @@ def stack(arrays: Arrays, axis: int = 0, dtype: Any = None) -> Array:
     return joined([expand_dims(x, k) for x in xs], k, dtype, "stack")
 
 
+@of_keys("arrays")
 def vstack(arrays: Arrays) -> Array:
     """Rows on top of each other.
 
@@ -97,6 +101,7 @@ def vstack(arrays: Arrays) -> Array:
     return joined([atleast_2d(x) for x in operands_of(arrays, "vstack")], 0, None, "vstack")
 
 
+@of_keys("arrays")
 def hstack(arrays: Arrays) -> Array:
     """Arrays side by side: along axis 1, or the only one.
 
@@ -108,6 +113,7 @@ def hstack(arrays: Arrays) -> Array:
     return joined(xs, 0 if xs[0].ndim == 1 else 1, None, "hstack")
 
 
+@of_keys("tup")
 def dstack(tup: Sequence[ArrayLike] | Array, dtype: Any = None) -> Array:
     """Arrays behind each other, along axis 2.
 
@@ -119,6 +125,7 @@ def dstack(tup: Sequence[ArrayLike] | Array, dtype: Any = None) -> Array:
     return concatenate([with_three_axes(x) for x in operands_of(tup, "dstack")], 2, dtype)
 
 
+@of_keys("arrays")
 def column_stack(arrays: Arrays) -> Array:
     """Arrays of one axis as the columns of a matrix.
 
@@ -130,6 +137,7 @@ def column_stack(arrays: Arrays) -> Array:
     return joined(xs, 1, None, "column_stack")
 
 
+@of_keys("arrays")
 def block(arrays: Any) -> Array:
     """An array put together from nested lists of blocks: the innermost lists along the last axis, and so outwards.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.axes import swapaxes
 from graphad.numpy._shape.joining import concatenate
 from graphad.numpy._shape.reshaping import ravel, reshape
@@ -15,6 +16,7 @@ from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, canonical_axes, canonical_axis, shape_text, with_weak
 
 
+@of_keys("x")
 def flip(x: ArrayLike, axis: Axis = None) -> Array:
     """The elements in reverse order along all axes, or those named.
 
@@ -46,6 +48,7 @@ def flipud(x: ArrayLike) -> Array:
     return flip(x, 0)
 
 
+@of_keys("x")
 def roll(x: ArrayLike, shift: int | Sequence[int], axis: Axis = None) -> Array:
     """The elements shifted along axes; what falls out comes back in at the other end.
 
@@ -69,6 +72,7 @@ def roll(x: ArrayLike, shift: int | Sequence[int], axis: Axis = None) -> Array:
     return x
 
 
+@of_keys("m")
 def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     """Turned ``k`` times by 90 degrees, from the first of ``axes`` towards the second.
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.axes import transpose
 from graphad.numpy._typing import ArrayLike, Axis, Shape
 from graphad.primitives import layout as prims
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.keys import is_keys
 from graphad.trace.semantics import as_operand, canonical_axes, canonical_axis, shape_text, with_weak
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -27,7 +29,7 @@ def shape(x: ArrayLike) -> tuple[int, ...]:
     >>> gnp.shape(gnp.zeros((2, 3)))
     (2, 3)
     """
-    return as_operand(x, "shape").shape
+    return _measured(x, "shape").shape
 
 
 def ndim(x: ArrayLike) -> int:
@@ -37,7 +39,7 @@ def ndim(x: ArrayLike) -> int:
     >>> gnp.ndim(gnp.zeros((2, 3)))
     2
     """
-    return as_operand(x, "ndim").ndim
+    return _measured(x, "ndim").ndim
 
 
 def size(x: ArrayLike, axis: int | None = None) -> int:
@@ -47,8 +49,12 @@ def size(x: ArrayLike, axis: int | None = None) -> int:
     >>> gnp.size(gnp.zeros((2, 3)))
     6
     """
-    x = as_operand(x, "size")
-    return x.size if axis is None else x.shape[canonical_axis(axis, x.ndim, "size")]
+    measured = _measured(x, "size")
+    return measured.size if axis is None else measured.shape[canonical_axis(axis, measured.ndim, "size")]
+
+
+def _measured(x: Any, name: str) -> Any:
+    return x if is_keys(x) else as_operand(x, name)
 
 
 def isscalar(element: Any) -> bool:
@@ -75,6 +81,7 @@ def iterable(y: Any) -> bool:
 # Another shape
 
 
+@of_keys("x")
 def reshape(x: ArrayLike, shape: Shape, order: str = "C") -> Array:
     """The elements in row-major order under another shape; one size may be -1, and follows from the others.
 
@@ -113,6 +120,7 @@ def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
     return x if x.shape == shape else with_weak(prims.reshape(x, shape=shape), x.weak_type)
 
 
+@of_keys("x")
 def ravel(x: ArrayLike, order: str = "C") -> Array:
     """All elements along one axis.
 
@@ -123,6 +131,7 @@ def ravel(x: ArrayLike, order: str = "C") -> Array:
     return reshape(x, -1 if as_operand(x, "ravel").size else 0, order)
 
 
+@of_keys("x")
 def squeeze(x: ArrayLike, axis: Axis = None) -> Array:
     """Without axes of size 1: all of them, or those named.
 
@@ -144,6 +153,7 @@ def squeeze(x: ArrayLike, axis: Axis = None) -> Array:
     return _reshaped(x, tuple([n for k, n in enumerate(x.shape) if k not in axes]))
 
 
+@of_keys("x")
 def expand_dims(x: ArrayLike, axis: int | Sequence[int]) -> Array:
     """With a new axis of size 1 at each position ``axis`` of the result.
 
@@ -158,6 +168,7 @@ def expand_dims(x: ArrayLike, axis: int | Sequence[int]) -> Array:
     return _reshaped(x, tuple([1 if k in new else next(old) for k in range(x.ndim + count)]))
 
 
+@of_keys("xs")
 def atleast_1d(*xs: ArrayLike) -> Any:
     """``x`` with at least one axis; a list for several.
 
@@ -169,6 +180,7 @@ def atleast_1d(*xs: ArrayLike) -> Any:
     return results[0] if len(results) == 1 else results
 
 
+@of_keys("xs")
 def atleast_2d(*xs: ArrayLike) -> Any:
     """``x`` with at least two axes, new ones in front; a list for several.
 
@@ -180,6 +192,7 @@ def atleast_2d(*xs: ArrayLike) -> Any:
     return results[0] if len(results) == 1 else results
 
 
+@of_keys("arys")
 def atleast_3d(*arys: ArrayLike) -> Any:
     """``x`` with at least three axes; a list for several.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._shape.axes import moveaxis
 from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._shape.joining import concatenate
@@ -23,6 +24,7 @@ from graphad.trace.tracer import Tracer
 # Repeated
 
 
+@of_keys("x")
 def tile(x: ArrayLike, reps: int | Sequence[int]) -> Array:
     """``x`` laid side by side ``reps`` times along each axis.
 
@@ -39,6 +41,7 @@ def tile(x: ArrayLike, reps: int | Sequence[int]) -> Array:
     return reshape(broadcast_to(reshape(x, interleaved), repeated), tuple(map(int.__mul__, times, shape)))
 
 
+@of_keys("x")
 def repeat(
     x: ArrayLike, repeats: int | Sequence[int] | Array, axis: int | None = None, total_repeat_length: int | None = None
 ) -> Array:
@@ -64,6 +67,7 @@ def repeat(
     return x[(slice(None),) * k + (indices,)]
 
 
+@of_keys("a")
 def resize(a: ArrayLike, new_shape: Shape) -> Array:
     """The elements again and again until the new shape is full.
 
@@ -83,6 +87,7 @@ def resize(a: ArrayLike, new_shape: Shape) -> Array:
 # Added and taken away
 
 
+@of_keys("x", "values")
 def append(x: ArrayLike, values: ArrayLike, axis: int | None = None) -> Array:
     """``values`` after the elements of ``x``.
 
@@ -93,6 +98,7 @@ def append(x: ArrayLike, values: ArrayLike, axis: int | None = None) -> Array:
     return concatenate(beside("append", x, values), axis)
 
 
+@of_keys("arr", "values")
 def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> Array:
     """With ``values`` put in before the positions ``obj``: an index, several, a slice or a mask, which are known.
 
@@ -120,6 +126,7 @@ def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None)
     return concatenate([x, added], k)[(slice(None),) * k + (order,)]
 
 
+@of_keys("arr")
 def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Array:
     """Without the elements (slices along an axis) at ``obj``: an index, several, a slice or a mask, which are known.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphad.numpy._keys import of_keys
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives import shape as prims
 from graphad.trace import source
@@ -17,6 +18,7 @@ from graphad.trace.semantics import as_operand, canonical_axis, shape_text, with
 Sections = int | Sequence[int]
 
 
+@of_keys("x")
 def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Array]:
     """Cut into so many equal parts, or before the given indices.
 
@@ -37,6 +39,7 @@ def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
     return cut_at(x, k, [n // parts * i for i in range(parts + 1)])
 
 
+@of_keys("x")
 def array_split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Array]:
     """Cut into so many parts whose sizes differ by one at most, or before the given indices.
 
@@ -71,6 +74,7 @@ def cut_at(x: Any, axis: int, cuts: list[int]) -> list[Array]:
     return [with_weak(prims.slice_axis(x, axis, a, max(a, b)), x.weak_type) for a, b in pairwise(cuts)]
 
 
+@of_keys("ary")
 def hsplit(ary: ArrayLike, indices_or_sections: Sections) -> list[Array]:
     """`split` along axis 1, or the only one.
 
@@ -102,6 +106,7 @@ def dsplit(ary: ArrayLike, indices_or_sections: Sections) -> list[Array]:
     return split(ary, indices_or_sections, 2)
 
 
+@of_keys("x")
 def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices along an axis, one by one.
 

@@ -154,7 +154,7 @@ def test_factors_of_traced_matrices(n):
     if n == 3:
         with jax.threefry_partitionable(graphad.config.threefry_partitionable):
             slopes = jax.jacobian(
-                lambda c: jax.random.multivariate_normal(jnp.asarray(np.asarray(key)), mean, c, (4,))
+                lambda c: jax.random.multivariate_normal(jnp.asarray(np.asarray(random.key_data(key))), mean, c, (4,))
             )(cov)
         close(graphad.jacobian(draw)(cov), slopes, 1e-5)
         np.testing.assert_array_equal(graphad.jit(draw)(-cov), np.full((4, n), np.nan))
