@@ -18,12 +18,19 @@ from graphad.passes import applied
 
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
-    return lower(applied(graph, passes), name)
+    return lower(applied(graph, passes), name, fma=host().fma)
 
 
 def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) -> Emitted:
     """LLVM text for this machine. Without comments it does not depend on the user's lines."""
-    return emit(program, lanes_bytes=host().vector_bytes, comments=comments, one_blas_thread=one_blas_thread)
+    machine = host()
+    return emit(
+        program,
+        lanes_bytes=machine.vector_bytes,
+        fma=machine.fma,
+        comments=comments,
+        one_blas_thread=one_blas_thread,
+    )
 
 
 def draft(graph: Graph, passes: str, name: str, *, one_blas_thread: bool) -> tuple[Artifact, str, int]:

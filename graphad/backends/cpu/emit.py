@@ -17,6 +17,7 @@ from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
+from graphad.backends.loops.contraction import contracted
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, KernelCall, KernelProgram, LoopNest, Step
 from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
@@ -47,7 +48,9 @@ class Emitted:
     opt: int  # level of the code generator
 
 
-def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one_blas_thread: bool = True) -> Emitted:
+def emit(
+    program: KernelProgram, *, lanes_bytes: int, fma: bool = True, comments: bool = True, one_blas_thread: bool = True
+) -> Emitted:
     """Translate ``program`` for a machine with native vectors of ``lanes_bytes`` bytes.
 
     Parameters
@@ -56,13 +59,19 @@ def emit(program: KernelProgram, *, lanes_bytes: int, comments: bool = True, one
         A program that `check_program` accepts.
     lanes_bytes
         16, 32 or 64.
+    fma
+        Whether the machine multiplies and adds in one operation: for products that become loops here.
     comments
         Whether to note the user's lines.
     one_blas_thread
         Whether products that do not gain by several threads of BLAS are kept to one.
     """
-    steps = [as_loops(s) if isinstance(s, Gemm) and _is_thin(s) else s for s in program.steps]
+    steps = [_thin_product(s, fma) if isinstance(s, Gemm) and _is_thin(s) else s for s in program.steps]
     return _Emitter(replace(program, steps=tuple(steps)), lanes_bytes, comments, one_blas_thread).run()
+
+
+def _thin_product(g: Gemm, fma: bool) -> LoopNest:
+    return contracted(as_loops(g)) if fma else as_loops(g)
 
 
 def _is_thin(g: Gemm) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphad.backends.llvm.access import Lanes
 from graphad.backends.llvm.scalar import Scalars
 from graphad.backends.llvm.text import Code, constant, element_type, lanes_of, register_type
 from graphad.backends.loops.ir import Carry
@@ -50,12 +49,24 @@ class Accumulators:
             case _:
                 return constant(0, dtype, lanes)
 
-    def masked(self, c: Carry, update: str, lanes: Lanes) -> str:
-        """``update`` with the identity in the inactive lanes."""
-        kind = register_type(c.dtype, lanes.count)
-        bools = lanes_of("i1", lanes.count)
-        other = self.identity(c, lanes.count)
-        return self.code.let(f"select {bools} {lanes.mask}, {kind} {update}, {kind} {other}", "live")
+    def following(self, c: Carry, running: str, values: Sequence[str], lanes: int, live: str | None) -> str:
+        """The next value of a carry that is reordered; ``values`` are what it reads.
+
+        Where ``live``, a mask of so many lanes, does not hold it stays as it is.
+        """
+        first = running == self.identity(c, lanes)
+        if c.factor is None:
+            update = values[0] if live is None else self._where(live, c, values[0], self.identity(c, lanes), lanes)
+            return update if first else self.scalars.combine(c.combine, c.dtype, lanes, update, running)
+        if first:
+            total = self.scalars.combine("prod", c.dtype, lanes, values[0], values[1])
+        else:
+            total = self.scalars.fused(c.dtype, lanes, values[0], values[1], running, c.combine)
+        return total if live is None else self._where(live, c, total, running, lanes)
+
+    def _where(self, live: str, c: Carry, text: str, otherwise: str, lanes: int) -> str:
+        kind = register_type(c.dtype, lanes)
+        return self.code.let(f"select {lanes_of('i1', lanes)} {live}, {kind} {text}, {kind} {otherwise}", "live")
 
     def narrow(self, c: Carry, text: str, lanes: int, to: int) -> str:
         """Combine halves of a vector of accumulators until ``to`` lanes are left."""

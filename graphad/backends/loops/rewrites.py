@@ -58,7 +58,7 @@ def used(statements: Iterable[Statement]) -> set[str]:
             case Store(value=value, dynamic=dynamic, mask=mask):
                 names.update([n for n in (value, dynamic, mask) if isinstance(n, str)])
             case Loop(carries=carries):
-                names.update([o for c in carries for o in (c.init, c.update) if isinstance(o, str)])
+                names.update([o for c in carries for o in (c.init, *c.reads) if isinstance(o, str)])
             case Position():
                 pass
     return names
@@ -134,7 +134,8 @@ def renamed(statements: Sequence[Statement], names: Mapping[str, str]) -> tuple[
         return None if name is None else names.get(name, name)
 
     def carry(c: Carry) -> Carry:
-        return replace(c, name=names.get(c.name, c.name), init=operand(c.init), update=operand(c.update))
+        factor = None if c.factor is None else operand(c.factor)
+        return Carry(names.get(c.name, c.name), c.dtype, c.combine, operand(c.init), operand(c.update), factor)
 
     def one(s: Statement) -> Statement:
         match s:

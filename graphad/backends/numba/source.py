@@ -95,7 +95,7 @@ class _Source(NestSource):
         head += ["", "at = np.uintp  # positions are unsigned: array[at(i)] needs no branch for negative indices"]
         head += [f'{name} = compiled("{op}", "{d}")' for name, (op, d) in sorted(self.expressions.math.items())]
         head += [f'{name} = jitted("{name}")' for name in self.bodies]
-        decorator = '@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)'
+        decorator = '@njit(error_model="numpy", boundscheck=False, nogil=True)'
         return "\n".join([*head, "", "", decorator, function])
 
     def function(self) -> str:
