@@ -18,11 +18,12 @@ from graphad.ir.frozen import Frozen
 #: Operators with their arity. Floats follow IEEE 754; integers wrap around; the fixed results of the partial ones:
 #: ``quo`` and ``rem`` truncate toward zero, x quo 0 = 0, x rem 0 = x, INT_MIN quo -1 = INT_MIN, INT_MIN rem -1 = 0;
 #: a shift by the width or more gives 0 (``ashr``: the sign); ``cast`` of a float to an integer saturates, nan to 0.
-#: ``maximum`` and ``minimum`` return nan if either operand is nan. ``round`` goes to even. ``popcount`` and ``clz``
+#: ``maximum`` and ``minimum`` return nan if either operand is nan. ``round`` goes to even. ``fma(a, b, c)`` is
+#: ``a * b + c`` rounded once, of f32 and f64 alone; no other product is fused with a sum. ``popcount`` and ``clz``
 #: count the ones among the bits, and the zeros above the highest one. ``pair0``/``pair1`` take the first/second result
 #: of an operator with two.
 ARITHMETIC: Final[dict[str, int]] = {
-    "add": 2, "sub": 2, "mul": 2, "div": 2, "quo": 2, "rem": 2, "neg": 1, "abs": 1, "sqrt": 1,
+    "add": 2, "sub": 2, "mul": 2, "fma": 3, "div": 2, "quo": 2, "rem": 2, "neg": 1, "abs": 1, "sqrt": 1,
     "maximum": 2, "minimum": 2, "floor": 1, "ceil": 1, "round": 1, "trunc": 1,
     "and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "lshr": 2, "ashr": 2,
     "popcount": 1, "clz": 1, "select": 3, "cast": 1, "bitcast": 1, "copysign": 2,

@@ -6,22 +6,19 @@ it, as that takes a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
+from graphad_kernels.instructions import HAS_FMA, call_fused, call_instruction, fused
 from graphad_kernels.math import FUNCTIONS, MODULES, helpers
 
 # No fast-math flag: the text of the functions says where a multiply-add is fused.
 OPTIONS: Final[dict[str, Any]] = {"fastmath": False, "error_model": "numpy"}
-
-_HAS_FMA: Final[bool] = bool(llvm.get_host_cpu_features().get("fma")) or "aarch64" in llvm.get_default_triple()
 
 
 @cache
@@ -39,40 +36,13 @@ def compiled(name: str, dtype: str) -> Callable[..., Any]:
 _instruction: Any = intrinsic
 
 
-_DEVICE: Final = "nvptx"  # in the target triple
-# What NVIDIA's compiler takes from its library of exact functions, not knowing LLVM's intrinsic of that name.
-_DEVICE_LIBRARY: Final = {"fabs", "rint", "floor", "ceil", "trunc", "copysign", "fmod"}
-
-
-def call_instruction(builder: Any, name: str, arguments: Sequence[Any]) -> Any:
-    """Call the LLVM intrinsic of that name, overloaded on the type of its operands."""
-    kind = arguments[0].type
-    signature = ir.FunctionType(kind, [kind] * len(arguments))
-    if name in _DEVICE_LIBRARY and _DEVICE in builder.module.triple:
-        symbol = f"__nv_{name}" + "f" * isinstance(kind, ir.FloatType)
-        function = cgutils.get_or_insert_function(builder.module, signature, symbol)
-    else:
-        function = builder.module.declare_intrinsic(f"llvm.{name}", [kind], signature)
-    return builder.call(function, arguments)
-
-
-def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    fuses = _HAS_FMA or _DEVICE in builder.module.triple
-    return call_instruction(builder, "fma" if fuses else "fmuladd", (a, b, c))
-
-
-@_instruction
-def _fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-    return a(a, a, a), lambda _context, builder, _signature, args: _fused(builder, *args)
-
-
 @_instruction
 def _horner(_typing: Any, x: Any, coefficients: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         point, packed = args
         value = builder.extract_value(packed, 0)
         for i in range(1, len(coefficients)):
-            value = _fused(builder, value, point, builder.extract_value(packed, i))
+            value = call_fused(builder, value, point, builder.extract_value(packed, i))
         return value
 
     return x(x, coefficients), generate
@@ -141,17 +111,17 @@ def _means(helper: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
 
 @_means(helpers.fma)
 def _overload_fma(a: Any, b: Any, c: Any) -> Any:
-    return lambda a, b, c: _fma(a, b, c)
+    return lambda a, b, c: fused(a, b, c)
 
 
 @_means(helpers.two_product)
 def _overload_two_product(a: Any, b: Any) -> Any:
-    if not _HAS_FMA:
+    if not HAS_FMA:
         return helpers.two_product.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
 
     def exact(a: Any, b: Any) -> Any:
         product = a * b
-        return product, _fma(a, b, -product)
+        return product, fused(a, b, -product)
 
     return exact
 

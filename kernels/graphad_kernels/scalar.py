@@ -2,16 +2,53 @@
 
 Plain Python functions over NumPy scalars, which Numba compiles into whatever ``njit`` function calls them. Programs in
 Numba source use them: the division of integers by zero, shifts by more than the width, float to integer casts out of
-range, maxima of nan, and the 16-bit floats, which are computed with as float32.
+range, maxima of nan, fused multiply-adds, and the 16-bit floats, which are computed with as float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
+
+from graphad_kernels.instructions import fused
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c`` of three float32 or three float64, rounded once."""
+    kind = type(a)
+    if not (isfinite(a) and isfinite(b)):
+        return a * b + c
+    if not isfinite(c):
+        return c
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    if exact == 0:
+        return a * b + c  # which has the sign
+    try:
+        near = float(exact)
+    except OverflowError:
+        return kind(inf if exact > 0 else -inf)
+    if kind is np.float32 and Fraction(near) != exact:
+        near = _odd(near, Fraction(near) < exact)
+    return kind(near)
+
+
+def _odd(near: float, below: bool) -> float:
+    """A float64 beside which a number lies, as rounded to odd, after which rounding to float32 is as if done once."""
+    pattern = np.float64(near).view(np.int64)
+    return near if pattern & 1 else float(np.nextafter(near, inf if below else -inf))
+
+
+_overload: Any = overload
+
+
+@_overload(fma, jit_options={"fastmath": False}, strict=False)
+def _overload_fma(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: fused(a, b, c)
 
 
 @register_jitable

@@ -18,7 +18,7 @@ from graphad.passes import applied
 
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
-    return lower(applied(graph, passes), name)
+    return lower(applied(graph, passes), name, fma=host().fma)
 
 
 def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) -> Emitted:
@@ -27,6 +27,7 @@ def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) ->
     return emit(
         program,
         lanes_bytes=machine.vector_bytes,
+        fma=machine.fma,
         comments=comments,
         one_blas_thread=one_blas_thread,
         flushes=machine.x86,

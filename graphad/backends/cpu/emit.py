@@ -19,6 +19,7 @@ from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
+from graphad.backends.loops.contraction import contracted
 from graphad.backends.loops.ir import (
     Copy,
     Counted,
@@ -72,6 +73,7 @@ def emit(
     program: KernelProgram,
     *,
     lanes_bytes: int,
+    fma: bool = True,
     comments: bool = True,
     one_blas_thread: bool = True,
     flushes: bool = False,
@@ -84,6 +86,8 @@ def emit(
         A program that `check_program` accepts.
     lanes_bytes
         16, 32 or 64.
+    fma
+        Whether the machine multiplies and adds in one operation: for products that become loops here.
     comments
         Whether to note the user's lines.
     one_blas_thread
@@ -91,8 +95,12 @@ def emit(
     flushes
         Whether programs may run with denormals flushed by a mode of the CPU (x86), which the host is not called in.
     """
-    steps = mapped_steps(program.steps, lambda s: as_loops(s) if isinstance(s, Gemm) and _is_thin(s) else s)
+    steps = mapped_steps(program.steps, lambda s: _thin_product(s, fma) if isinstance(s, Gemm) and _is_thin(s) else s)
     return _Emitter(replace(program, steps=steps), lanes_bytes, comments, one_blas_thread, flushes).run()
+
+
+def _thin_product(g: Gemm, fma: bool) -> LoopNest:
+    return contracted(as_loops(g)) if fma else as_loops(g)
 
 
 def _is_thin(g: Gemm) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphad.backends.llvm.library import host
 from graphad.backends.loops import memory
 from graphad.backends.loops.costs import StepCost, costs
 from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
@@ -15,7 +16,7 @@ from graphad.ir.graph import Graph
 
 def explain(graph: Graph) -> Explanation:
     """What the program of a simplified graph does on the CPU."""
-    program = lower(graph, graph.name).program
+    program = lower(graph, graph.name, fma=host().fma).program
     cost = costs(program)
     steps = tuple([_explained(s, c) for s, c in zip(program.steps, cost.steps, strict=True)])
     temporaries = sum(b.role == "temporary" for b in program.buffers)

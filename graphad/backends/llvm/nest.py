@@ -439,14 +439,11 @@ class NestEmitter:
         return self.code.let(f"icmp slt {kind} {lane}, {constant(bound, self.index_dtype, lanes)}", "live")
 
     def _next(self, loop: Loop, c: Carry, running: str, lanes: int) -> str:
-        update = self.operand(c.update, lanes).text
+        values = [self.operand(value, lanes).text for value in c.reads]
         if c.combine == "last":
-            return update
-        if loop.var == self.vector and not self.lanes.whole:
-            update = self.accumulators.masked(c, update, self.lanes)
-        if running == self.accumulators.identity(c, lanes):
-            return update
-        return self.scalars.combine(c.combine, c.dtype, lanes, update, running)
+            return values[0]
+        live = self.lanes.mask if loop.var == self.vector and not self.lanes.whole else None
+        return self.accumulators.following(c, running, values, lanes, live)
 
     def repeat(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphad.backends.llvm.access import Lanes
 from graphad.backends.llvm.scalar import Scalars
 from graphad.backends.llvm.text import Code, constant, element_type, lanes_of, register_type
 from graphad.backends.loops.ir import Carry
@@ -32,6 +31,7 @@ class Accumulators:
     def __init__(self, code: Code, scalars: Scalars) -> None:
         self.code = code
         self.scalars = scalars
+        self._factors: dict[str, tuple[str, str]] = {}  # of sums of one round: products to which nothing is added yet
 
     def identity(self, c: Carry, lanes: int) -> str:
         """The identity of the combination; -0.0 for sums, as 0.0 would turn a sum of -0.0 into 0.0."""
@@ -50,26 +50,48 @@ class Accumulators:
             case _:
                 return constant(0, dtype, lanes)
 
-    def masked(self, c: Carry, update: str, lanes: Lanes) -> str:
-        """``update`` with the identity in the inactive lanes."""
-        kind = register_type(c.dtype, lanes.count)
-        bools = lanes_of("i1", lanes.count)
-        other = self.identity(c, lanes.count)
-        return self.code.let(f"select {bools} {lanes.mask}, {kind} {update}, {kind} {other}", "live")
+    def following(self, c: Carry, running: str, values: Sequence[str], lanes: int, live: str | None) -> str:
+        """The next value of a carry that is reordered; ``values`` are what it reads.
+
+        Where ``live``, a mask of so many lanes, does not hold it stays as it is.
+        """
+        first = running == self.identity(c, lanes)
+        if c.factor is None:
+            update = values[0] if live is None else self._where(live, c, values[0], self.identity(c, lanes), lanes)
+            return update if first else self.scalars.combine(c.combine, c.dtype, lanes, update, running)
+        if first:
+            total = self.scalars.combine("prod", c.dtype, lanes, values[0], values[1])
+            self._factors[total] = values[0], values[1]
+        else:
+            total = self.scalars.fused(c.dtype, lanes, values[0], values[1], running, c.combine)
+        return total if live is None else self._where(live, c, total, running, lanes)
+
+    def _where(self, live: str, c: Carry, text: str, otherwise: str, lanes: int) -> str:
+        kind = register_type(c.dtype, lanes)
+        return self.code.let(f"select {lanes_of('i1', lanes)} {live}, {kind} {text}, {kind} {otherwise}", "live")
 
     def narrow(self, c: Carry, text: str, lanes: int, to: int) -> str:
         """Combine halves of a vector of accumulators until ``to`` lanes are left."""
-        element = element_type(c.dtype)
         while lanes > to:
             half = lanes // 2
-            if half == 1:
-                low, high = (self.code.let(f"extractelement <2 x {element}> {text}, i64 {k}", "lane") for k in (0, 1))
-            else:
-                low = self.code.shuffle(text, element, lanes, list(range(half)))
-                high = self.code.shuffle(text, element, lanes, list(range(half, lanes)))
-            text = self.scalars.combine(c.combine, c.dtype, half, high, low)
+            factors = self._factors.get(text)
+            if factors is None or half * c.dtype.bits < 8 * self.scalars.native:
+                low, high = self._halves(c.dtype, text, lanes)
+                text = self.scalars.combine(c.combine, c.dtype, half, high, low)
+            else:  # the halves are registers of their own
+                a, b = (self._halves(c.dtype, factor, lanes) for factor in factors)
+                low = self.scalars.combine("prod", c.dtype, half, a[0], b[0])
+                text = self.scalars.fused(c.dtype, half, a[1], b[1], low, c.combine)
             lanes = half
         return text
+
+    def _halves(self, dtype: DType, text: str, lanes: int) -> tuple[str, str]:
+        element, half = element_type(dtype), lanes // 2
+        if half == 1:
+            low, high = (self.code.let(f"extractelement <2 x {element}> {text}, i64 {k}", "lane") for k in (0, 1))
+            return low, high
+        low, high = (self.code.shuffle(text, element, lanes, list(range(k, k + half))) for k in (0, half))
+        return low, high
 
     def restart(self, c: Carry, text: str, lanes: int) -> str:
         """The initial values of a chunk: sums start from the identity, the others continue."""

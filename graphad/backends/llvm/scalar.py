@@ -1,6 +1,6 @@
 """The scalar operators in LLVM text, on scalars and vectors, with the semantics of `ir.lowering`.
 
-Floats are computed with the flag ``contract`` alone (a multiply may fuse with an add); every other result is exact.
+There are no fast-math flags: a multiply-add is fused where the loops say ``fma``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from graphad.ir.loc import format_loc
 from graphad.ir.lowering import COMPARISONS, ELEMENTARY
 from graphad.ir.types import DType, Literal, b1, bf16, f16, f32, f64, i8, i16, i32
 
-_FLOAT: Final = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv contract",
-                 "rem": "frem"}  # fmt: skip
+_FLOAT: Final = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _INTEGER: Final = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
-_FLOAT_CALLS: Final = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "roundeven",
-                       "trunc": "trunc", "copysign": "copysign"}  # fmt: skip
+_FLOAT_CALLS: Final = {"fma": "fma", "abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil",
+                       "round": "roundeven", "trunc": "trunc", "copysign": "copysign"}  # fmt: skip
 _FLOAT_TESTS: Final = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _SHIFTS: Final = {"shl": "shl", "lshr": "lshr", "ashr": "ashr"}
 
@@ -183,6 +182,10 @@ class Scalars:
         op = {"sum": "add", "prod": "mul"}.get(combine, combine)
         text = self.code.let(f"{_FLOAT[op] if dtype.is_float else _INTEGER[op]} {kind} {b}, {a}", combine)
         return self.rounded(text, dtype, lanes)
+
+    def fused(self, dtype: DType, lanes: int, a: str, b: str, c: str, hint: str) -> str:
+        """``a * b + c`` of f32 or f64, rounded once."""
+        return self._intrinsic("fma", dtype, lanes, [a, b, c], hint)
 
     def compare(self, op: str, dtype: DType, lanes: int, a: str, b: str, hint: str) -> str:
         """A comparison; of nan, all but ``ne`` are false."""

@@ -37,6 +37,7 @@ from graphad.backends.loops.ir import (
     buffers_read,
     buffers_written,
     index_range,
+    is_fusible,
     stride_of,
 )
 from graphad.backends.loops.text import format_index, format_program
@@ -49,7 +50,7 @@ from graphad.ir.types import DType, b1, f32, f64, i64, u32
 #: Kinds of dtype that each operator is defined on (b bool, i and u integers, f floats).
 KINDS: Final[dict[str, str]] = {
     **dict.fromkeys(("add", "sub", "mul", "neg", "abs", "rem"), "iuf"),
-    **dict.fromkeys(("div", "sqrt", "floor", "ceil", "round", "trunc", "copysign"), "f"),
+    **dict.fromkeys(("fma", "div", "sqrt", "floor", "ceil", "round", "trunc", "copysign"), "f"),
     **dict.fromkeys(("shl", "lshr", "ashr", "quo", "popcount", "clz"), "iu"),
     **dict.fromkeys(("and", "or", "xor", "not"), "biu"),
     **dict.fromkeys(("maximum", "minimum"), "biuf"),
@@ -299,6 +300,7 @@ class _Checker:
                 good = s.dtype is b1 and args[0] is args[1] and args[0].kind in KINDS[op]
             case op:
                 good = all(a is s.dtype for a in args) and s.dtype.kind in KINDS[op]
+                good = good and (op != "fma" or is_fusible(s.dtype))
         self.require(good, f"wrong types: {shown}")
 
     # ---- loops
@@ -330,6 +332,8 @@ class _Checker:
         for c in carries:
             self.require(self.dtype(c.init) is c.dtype, f"{c.name} starts as {self.dtype(c.init)}, not {c.dtype}")
             self.require(c.dtype.kind in _CARRY_KINDS[c.combine], f"no {c.combine} of {c.dtype}")
+            fused = c.combine == "sum" and is_fusible(c.dtype)
+            self.require(c.factor is None or fused, f"no {c.combine} of products of {c.dtype}")
         outside = dict(self.names)
         for c in carries:
             self.define(c.name, c.dtype)
@@ -339,7 +343,8 @@ class _Checker:
             self.statement(statement)
         self.here = loop
         for c in carries:
-            self.require(self.dtype(c.update) is c.dtype, f"{c.name} goes on as {self.dtype(c.update)}, not {c.dtype}")
+            for value in c.reads:
+                self.require(self.dtype(value) is c.dtype, f"{c.name} goes on as {self.dtype(value)}, not {c.dtype}")
         self.names = outside | {c.name: c.dtype for c in carries}
 
     def vector_rules(self, loop: Loop) -> None:

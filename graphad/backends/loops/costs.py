@@ -52,7 +52,7 @@ class StepCost:
     read_bytes, written_bytes
         Of the program's buffers; each element counts once.
     operations
-        Scalar operators applied to elements, of whatever kind.
+        Scalar operators applied to elements, of whatever kind; a fused multiply-add counts as two.
     """
 
     name: str
@@ -183,18 +183,18 @@ class Tally:
                 self.reads.add(buffer, index, extents, anywhere=dynamic is not None)
             case Store(buffer=buffer, index=index, dynamic=dynamic):
                 self.writes.add(buffer, index, extents, anywhere=dynamic is not None)
-            case Let():
-                self.operate(extents)
+            case Let(op=op):
+                self.operate(extents, 2 if op == "fma" else 1)
             case _:
                 pass
 
-    def operate(self, extents: Mapping[str, int]) -> None:
+    def operate(self, extents: Mapping[str, int], times: int = 1) -> None:
         """Count an operator that is applied in loops of these extents."""
-        self.operations += prod(extents.values())
+        self.operations += times * prod(extents.values())
 
     def loop(self, carries: Iterable[Any], body: Iterable[Any], extents: Mapping[str, int]) -> None:
         """Count the body of a loop and its combining carries; ``extents`` has its own as well."""
-        self.operations += prod(extents.values()) * sum(c.combine != "last" for c in carries)
+        self.operate(extents, sum([len(c.reads) for c in carries if c.combine != "last"]))
         self.statements(body, extents)
 
     def product(self, g: Gemm) -> str:

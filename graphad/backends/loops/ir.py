@@ -23,7 +23,7 @@ from typing import Literal as OneOf
 from graphad.backends.loops.visit import walk
 from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
-from graphad.ir.types import EXTENT, DType, Literal, bf16, f16
+from graphad.ir.types import EXTENT, DType, Literal, bf16, f16, f32, f64
 
 Role = OneOf["input", "output", "temporary", "window"]
 
@@ -115,6 +115,8 @@ class Carry:
     ``last`` makes the next value ``update`` itself; the others combine ``name`` with ``update`` and may be reordered
     (``sum`` and ``prod`` in several accumulators; ``max`` and ``min`` return nan if any update is nan), so the body
     reads the running value of a ``last`` carry only. A loop with a ``last`` carry is not a vector loop.
+
+    With a ``factor``, a ``sum`` of f32 or f64 adds ``update * factor``, the product and the sum rounded once (``fma``).
     """
 
     name: str
@@ -122,6 +124,12 @@ class Carry:
     combine: Combine
     init: Operand
     update: Operand
+    factor: Operand | None = None
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        """What it combines at the end of the body."""
+        return (self.update,) if self.factor is None else (self.update, self.factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +410,11 @@ def index_range(index: Index, extents: Mapping[str, int]) -> tuple[int, int]:
 def stride_of(index: Index, var: str | None) -> int:
     """How far ``index`` moves when the loop variable ``var`` moves by one."""
     return sum(stride for name, stride in index.terms if name == var)
+
+
+def is_fusible(dtype: DType) -> bool:
+    """True for the dtypes that have ``fma``."""
+    return dtype is f32 or dtype is f64
 
 
 def is_half(dtype: DType) -> bool:

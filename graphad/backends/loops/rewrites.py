@@ -58,7 +58,7 @@ def used(statements: Iterable[Statement]) -> set[str]:
             case Store(value=value, dynamic=dynamic, mask=mask):
                 names.update([n for n in (value, dynamic, mask) if isinstance(n, str)])
             case Loop(carries=carries) | While(carries=carries):
-                names.update([o for c in carries for o in (c.init, c.update) if isinstance(o, str)])
+                names.update([o for c in carries for o in (c.init, *c.reads) if isinstance(o, str)])
             case Position():
                 pass
     return names
@@ -114,7 +114,7 @@ def _living_loop(s: Loop | While, needed: set[str]) -> Loop | While | None:
     if isinstance(s, While):
         alive.add(s.condition)
     while True:
-        inside = {n for c in s.carries if c.name in alive for n in (c.init, c.update) if isinstance(n, str)}
+        inside = {n for c in s.carries if c.name in alive for n in (c.init, *c.reads) if isinstance(n, str)}
         body = without_dead(s.body, inside)
         grown = alive | {c.name for c in s.carries if c.name in inside}
         if grown == alive:
@@ -167,7 +167,8 @@ def renamed(statements: Sequence[Statement], names: Mapping[str, str]) -> tuple[
         return None if name is None else names.get(name, name)
 
     def carry(c: Carry) -> Carry:
-        return replace(c, name=names.get(c.name, c.name), init=operand(c.init), update=operand(c.update))
+        factor = None if c.factor is None else operand(c.factor)
+        return Carry(names.get(c.name, c.name), c.dtype, c.combine, operand(c.init), operand(c.update), factor)
 
     def one(s: Statement) -> Statement:
         match s:

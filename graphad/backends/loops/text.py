@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from graphad.backends.loops.ir import (
     Buffer,
+    Carry,
     Copy,
     Counted,
     Gemm,
@@ -121,8 +122,7 @@ def _statement(statement: Statement, depth: int) -> Iterator[_Line]:
     else:
         head = f"for {statement.var} in {'n' if statement.extent == EXTENT else statement.extent}"
         head += " reverse" * statement.reverse + " vector" * statement.vector
-    for c in statement.carries:
-        head += f", {c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {operand(c.update)})"
+    head += "".join([f", {format_carry(c)}" for c in statement.carries])
     yield depth, f"{head}:", statement.loc, statement
     for inner in statement.body:
         yield from _statement(inner, depth + 1)
@@ -140,6 +140,11 @@ def format_simple(statement: Let | Position | Load | Store) -> str:
         case Store(buffer=buffer, index=index, value=value, dynamic=dynamic, mask=mask):
             condition = f" where {mask}" if mask is not None else ""
             return f"{buffer}[{format_index(index, dynamic)}] = {operand(value)}{condition}"
+
+
+def format_carry(c: Carry) -> str:
+    """``s0: f32 = sum(0.0, t1 * t2)``: what it starts from, and what is combined with it."""
+    return f"{c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {' * '.join(map(operand, c.reads))})"
 
 
 def operand(value: Operand) -> str:

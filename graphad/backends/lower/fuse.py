@@ -1,7 +1,8 @@
 """``Graph -> KernelProgram``: loop fusion, buffers, and the order of steps.
 
 The stages, each plain data to the next: `flatten` (one definition per value), `anchors` (which values are roots of
-fusion), `plan` and `nests` (the loops they share), `generate` (the statements).
+fusion), `plan` and `nests` (the loops they share), `generate` (the statements). Then products and sums become one
+operation wherever `loops.contraction` says, the same for every target.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 from dataclasses import dataclass
 
 from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import KernelProgram
+from graphad.backends.loops.contraction import contracted
+from graphad.backends.loops.ir import KernelProgram, LoopNest, mapped_steps
 from graphad.backends.lower.definitions import FlatProgram, HostCallValue
 from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate
@@ -43,7 +45,7 @@ class Lowered:
     calls: tuple[HostSlot, ...]
 
 
-def lower(graph: Graph, name: str | None = None) -> Lowered:
+def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered:
     """The program of ``graph``.
 
     Parameters
@@ -52,6 +54,8 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
         What to compute. Its regions are inlined.
     name
         The program's name; by default that of the graph.
+    fma
+        Whether the program is for a machine that multiplies and adds in one operation: GPUs do, and most CPUs.
 
     Raises
     ------
@@ -63,7 +67,10 @@ def lower(graph: Graph, name: str | None = None) -> Lowered:
     flat = flatten(graph)
     plan = make_plan(flat)
     generated = generate(plan)
-    program = KernelProgram(_identifier(name or graph.name), generated.buffers, generated.steps)
+    steps = generated.steps
+    if fma:
+        steps = mapped_steps(steps, lambda s: contracted(s) if isinstance(s, LoopNest) else s)
+    program = KernelProgram(_identifier(name or graph.name), generated.buffers, steps)
     if config.verify >= 2:
         check_program(program)
     guards = zip(flat.guards, plan.guards, strict=True)

@@ -24,8 +24,8 @@ _COSTS: Final[dict[str, int]] = {
 }
 _ELEMENTARY: Final = 8
 _CHEAP_OPS: Final = frozenset(
-    {"add", "sub", "mul", "neg", "abs", "maximum", "minimum", "floor", "ceil", "round", "trunc", "and", "or", "xor",
-     "not", "shl", "lshr", "ashr", "popcount", "clz", "select", "cast", "bitcast", "copysign", *COMPARISONS}
+    {"add", "sub", "mul", "fma", "neg", "abs", "maximum", "minimum", "floor", "ceil", "round", "trunc", "and", "or",
+     "xor", "not", "shl", "lshr", "ashr", "popcount", "clz", "select", "cast", "bitcast", "copysign", *COMPARISONS}
 )  # fmt: skip
 
 #: The next value of each kind of scan, from the running one ({0}) and the elements of its operands.

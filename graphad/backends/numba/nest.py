@@ -197,18 +197,26 @@ class NestSource:
         self.statements(statements, depth)
         following: dict[str, str] = {}
         for c, name in zip(carries, running, strict=True):
-            update = self.operand(c.update)
             if c.combine == "last":
-                following[name] = update
+                following[name] = self.operand(c.update)
             else:
-                self.line(depth, f"{name} = {self.combined(c, update, name)}", loc)
+                self.line(depth, f"{name} = {self.following(c, name)}", loc)
         if following:
             self.line(depth, f"{', '.join(following)} = {', '.join(following.values())}", loc)
         if len(self.lines) == before:
             self.line(depth, "pass")
 
+    def following(self, c: Carry, running: str) -> str:
+        """The next value of a carry that is reordered; ``running`` is the variable that holds it."""
+        values = [self.operand(value) for value in c.reads]
+        if c.factor is None:
+            return self.combined(c, values[0], running)
+        if running == self.name(c.name, c.dtype):
+            return self.expressions.helper("fma", *values, running)
+        return f"{running} + {' * '.join([f'np.float64({value})' for value in values])}"  # exact products
+
     def combined(self, c: Carry, update: str, running: str) -> str:
-        """The next value of a carry that is reordered."""
+        """A carry combined with one more value."""
         if c.combine in ("max", "min"):
             return self.expressions.extreme(c.combine + "imum", c.dtype, update, running)
         sign = {"sum": "+", "prod": "*", "and": "&", "or": "|"}[c.combine]

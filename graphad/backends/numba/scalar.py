@@ -21,7 +21,7 @@ _FLOAT_CALLS: Final = {"sqrt": "np.sqrt", "floor": "np.floor", "ceil": "np.ceil"
 
 #: What the source may import from ``graphad_kernels.scalar``.
 HELPERS: Final = frozenset(
-    {"maximum", "minimum", "quo", "rem", "unsigned_quo", "unsigned_rem", "shl", "lshr", "ashr", "to_odd"}
+    {"fma", "maximum", "minimum", "quo", "rem", "unsigned_quo", "unsigned_rem", "shl", "lshr", "ashr", "to_odd"}
     | {"without_low_digits_i64", "without_low_digits_u64"}
     | {"popcount", "clz"}
     | {f"to_{d.name}" for d in DTYPES.values() if d.is_integer}
@@ -86,6 +86,8 @@ class Expressions:
             return f"abs({args[0]})"
         if op in ("add", "sub", "mul", "div"):
             return self.rounded(f"{args[0]} {_OPERATORS[op]} {args[1]}", dtype)
+        if op == "fma":
+            return self.helper("fma", *args)
         if op in _FLOAT_CALLS:
             return self.rounded(self.float_call(op, args), dtype)
         raise _undefined(op, dtype)

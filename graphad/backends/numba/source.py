@@ -41,7 +41,7 @@ _RESERVED: Final = frozenset(
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
 )
 
-_COMPILED: Final = '@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)'
+_COMPILED: Final = '@njit(error_model="numpy", boundscheck=False, nogil=True)'
 
 
 def source(program: KernelProgram) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphad_kernels import scalar
 from graphad_kernels.cuda import atomic, group, rounding
 from graphad_kernels.math import helpers
 
@@ -194,6 +195,7 @@ def _conversion(kind: Any) -> Any:
 
 MEANINGS: Final[dict[Any, Any]] = {
     helpers.fma: _fma,
+    scalar.fma: _fma,
     helpers.two_product: _two_product,
     helpers.horner: _operation(_first, _horner),
     helpers.sqrt: _exact("sqrt"),

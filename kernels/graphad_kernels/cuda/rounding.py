@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from numba.extending import intrinsic
 
-from graphad_kernels.numba_math import call_instruction
+from graphad_kernels.instructions import call_instruction
 
 _intrinsic: Any = intrinsic
 

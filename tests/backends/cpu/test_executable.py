@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import graphad.primitives  # fills the registry
+from graphad.backends.cpu import compiler
 from graphad.backends.cpu.entry.make import Box, Input, Output
 from graphad.backends.cpu.executable import compile_graph
+from graphad.backends.llvm import library
 from graphad.backends.loops.check import check_program
+from graphad.backends.loops.ir import Gemm
 from graphad.backends.outcome import GuardFailure
 from graphad.errors import GuardError, LoweringError
 from graphad.ir.builder import Builder
@@ -295,3 +299,19 @@ def test_an_entry_of_its_own_is_not_for_programs_with_guards():
 def test_an_unknown_engine_is_refused():
     with pytest.raises(LoweringError, match="no engine 'xla'; choose 'llvm' or 'numba'"):
         compile_graph(graph_of(neg, MATRIX), engine="xla")
+
+
+def test_a_cpu_without_fused_multiply_adds_gets_none(monkeypatch):
+    """Neither in loops nor in products that become loops."""
+
+    def values(x, w, v):
+        return add(mul(x, x), w), dot_general(v, x, contract=((0,), (0,)), batch=((), ()))
+
+    graph = graph_of(values, aval((3000,), f64), aval((3000,), f64), aval((3000, 16), f64))
+    for fma in (False, True):
+        monkeypatch.setattr(compiler, "host", lambda fma=fma: library.host()._replace(fma=fma))
+        program = compiler.lowered(graph, "", "f").program
+        text = compiler.emitted(program, comments=False, one_blas_thread=True).text
+        products = replace(program, steps=tuple([s for s in program.steps if isinstance(s, Gemm)]))
+        alone = compiler.emitted(products, comments=False, one_blas_thread=True).text
+        assert ["fma" in x for x in (text, alone, compiler.numba_source(program))] == [fma] * 3

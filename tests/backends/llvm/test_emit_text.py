@@ -34,7 +34,7 @@ def test_the_users_lines_stand_in_both_texts() -> None:
     p = program(buffers("input", x=(f32, 4)), buffers("output", y=(f32, 4)), nest(Loop("i", 4, body, vector=True)))
     llvm = emit(p, lanes_bytes=16).text
     assert llvm.count("; model.py:3") == llvm.count("; model.py:4") == 1
-    assert re.search(r"; model\.py:4\n +%b = fmul contract <4 x float> %a, %a\n", llvm)
+    assert re.search(r"; model\.py:4\n +%b = fmul <4 x float> %a, %a\n", llvm)
     assert ";" not in emit(p, lanes_bytes=16, comments=False).text
     assert "b = a * a  # model.py:4\n" in emit_numba.source(p)
 
@@ -124,7 +124,7 @@ at = np.uintp  # positions are unsigned: array[at(i)] needs no branch for negati
 exp_f32 = compiled("exp", "f32")
 
 
-@njit(fastmath={"contract"}, error_model="numpy", boundscheck=False, nogil=True)
+@njit(error_model="numpy", boundscheck=False, nogil=True)
 def softmax(x, y):
     exps = np.empty(3, np.float32)
     for i in range(2):
@@ -168,7 +168,7 @@ def test_wide_bodies_take_fewer_lanes() -> None:
             buffers("output", y=(dtype, extent)),
             nest(Loop("i", extent, body, vector=True)),
         )
-        found = re.search(r"%t0 = fadd contract <(\d+) x", emit(p, lanes_bytes=64).text)
+        found = re.search(r"%t0 = fadd <(\d+) x", emit(p, lanes_bytes=64).text)
         assert found is not None
         return int(found[1])
 

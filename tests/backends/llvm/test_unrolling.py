@@ -69,7 +69,7 @@ def test_short_bodies_run_in_four_vectors() -> None:
     text = emit(
         compiled(graphad.jit(lambda x: 2 * x + 1).trace(np.ones(1000, "f4")).graph).program, lanes_bytes=32
     ).text
-    assert "fmul contract <32 x float>" in text
+    assert "@llvm.fma.v32f32(<32 x float>" in text
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from graphad.backends.loops.ir import (
 from graphad.backends.loops.text import format_program
 from graphad.errors import VerifyError
 from graphad.ir.lowering import ARITHMETIC, COMPARISONS, ELEMENTARY
-from graphad.ir.types import DType, b1, f32, f64, i32, i64, u32
+from graphad.ir.types import DType, b1, f16, f32, f64, i32, i64, u32
 from tests.backends.loop_harness import at, buffers, lit, nest, program
 
 IN = buffers("input", x=(f32, 12), k=(i64, 3), e=(f32, 0))
@@ -90,6 +91,19 @@ BAD: dict[str, tuple[Any, str]] = {
     "vector in vector": (
         nest(loop(Loop("j", 2, (load(i=1),), vector=True))),
         "a vector loop within a vector loop",
+    ),
+    "fma of halves": (nest(Let("b", f16, "fma", (lit(1, f16),) * 3)), "wrong types: fma of"),
+    "product of halves": (
+        nest(Loop("i", 3, (), (replace(carry("sum", f16, update=lit(1, f16)), factor=lit(1, f16)),))),
+        "no sum of products of f16",
+    ),
+    "product of products": (
+        nest(loop(load(i=1), carries=(replace(carry("prod"), factor="a"),))),
+        "no prod of products of f32",
+    ),
+    "factor type": (
+        nest(loop(load(i=1), carries=(replace(carry(), factor=lit(1, f64)),))),
+        "s goes on as f64, not f32",
     ),
     "last in lanes": (nest(loop(load(i=1), carries=(carry("last"),))), "a vector loop with a last carry"),
     "one place": (nest(loop(load(i=1), Store("y", at(), "a"))), "every lane stores to the same element of y"),
@@ -173,7 +187,11 @@ def test_the_text_of_every_statement_and_step() -> None:
                     Let("m", b1, "lt", ("a", ONE)),
                     Store("y", at(11, i=-3), "n", mask="m"),
                 ),
-                (carry("last", init=ONE), Carry("r", f32, "max", lit(0, f32), "a")),
+                (
+                    carry("last", init=ONE),
+                    Carry("r", f32, "max", lit(0, f32), "a"),
+                    Carry("p", f32, "sum", lit(0, f32), "a", ONE),
+                ),
                 reverse=True,
             ),
             Store("t", at(), "r"),
@@ -190,7 +208,7 @@ def test_the_text_of_every_statement_and_step() -> None:
 program @all(x: f32[12], k: i64[3]) -> (y: f32[12], g: bool[1])
   temporary t: f32[4]
   nest
-    for i in 3 reverse, s: f32 = last(1.0:f32, a), r: f32 = max(0.0:f32, a):
+    for i in 3 reverse, s: f32 = last(1.0:f32, a), r: f32 = max(0.0:f32, a), p: f32 = sum(0.0:f32, a * 1.0:f32):
       n: f32 = position(2*i - 1)                         ; model.py:1
       d = k[i]
       a = x[d + 2]

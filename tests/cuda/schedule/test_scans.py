@@ -141,16 +141,18 @@ def test_combining_carries_may_stand_beside_it():
 
 
 MUL, ADD = Let("m", f32, "mul", ("d", "s")), Let("y", f32, "add", ("m", "x"))
+FMA = Let("y", f32, "fma", ("d", "s", "x"))
 OTHERS = {
     "another operator": (X, Let("y", f32, "sub", ("s", "x"))),
-    "the product doubled": (D, X, Let("m", f32, "mul", ("s", "s")), ADD),
-    "the sum of another product": (D, X, Let("m", f32, "mul", ("d", "x")), ADD),
+    "the product doubled": (D, X, replace(FMA, args=("s", "s", "x"))),
+    "the sum of another product": (D, X, replace(FMA, args=("d", "x", "x"))),
     "minus": (D, X, MUL, Let("y", f32, "sub", ("m", "x"))),
-    "a value that depends on what runs": (D, Let("x", f32, "sin", ("s",)), MUL, ADD),
-    "a decay that depends on what runs": (X, Let("d", f32, "sin", ("s",)), MUL, ADD),
+    "a step rounded twice": (D, X, MUL, ADD),
+    "a value that depends on what runs": (D, Let("x", f32, "sin", ("s",)), FMA),
+    "a decay that depends on what runs": (X, Let("d", f32, "sin", ("s",)), FMA),
     "what does not run": (X, Let("y", f32, "add", ("x", "x"))),
     "another dtype": (X, Let("y", i32, "add", ("s", "x"))),
-    "nothing that moves": (Let("m", f32, "mul", ("around", "s")), Let("y", f32, "add", ("m", "outside"))),
+    "nothing that moves": (replace(FMA, args=("around", "s", "outside")),),
 }
 
 
@@ -160,16 +162,17 @@ def test_other_recurrences_are_none(name):
 
 
 def test_two_that_run_are_none():
-    body = (D, X, MUL, ADD, Let("z", f32, "add", ("r", "x")))
+    body = (D, X, FMA, Let("z", f32, "add", ("r", "x")))
     assert scan_of(loop(*body, carries=[RUNNING, replace(RUNNING, name="r", update="z")])) is None
 
 
 def test_steps_that_others_read_stay():
     """The product that a step computes on its way is also stored."""
     roles = {"in0": "input", "in1": "input", "out0": "output", "out1": "output"}
-    buffers = tuple([Buffer(name, f32, 100, role) for name, role in roles.items()])
-    body = (D, X, MUL, ADD, *[Store(b, Index(0, (("i", 1),)), name) for b, name in (("out0", "m"), ("out1", "y"))])
-    inputs = np.random.default_rng(0).random((2, 100), np.float32)
-    device = compare(KernelProgram("p", buffers, (LoopNest((loop(*body),)),)), inputs, LIMITS)
+    buffers = tuple([Buffer(name, i32, 100, role) for name, role in roles.items()])
+    carry, steps = replace(RUNNING, dtype=i32, init=literal(1, i32)), [replace(s, dtype=i32) for s in (MUL, ADD)]
+    body = (D, X, *steps, *[Store(b, Index(0, (("i", 1),)), name) for b, name in (("out0", "m"), ("out1", "y"))])
+    inputs = np.random.default_rng(0).integers(-3, 4, (2, 100), np.int32)
+    device = compare(KernelProgram("p", buffers, (LoopNest((loop(*body, carries=[carry]),)),)), inputs, LIMITS)
     (spread,) = device.kernels[0].body
     assert [type(s) for s in spread.body] == [Load, Load, Scan, Let, Store, Store]

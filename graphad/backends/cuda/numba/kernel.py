@@ -345,10 +345,9 @@ class KernelSource(NestSource):
         if text != name:
             self.line(depth, f"{name} = {text}", loc)
 
-    def combined(self, c: Carry, update: str, running: str) -> str:
-        if self.live is not None:
-            update = f"({update} if {self.live} else {self.operand(_identity(c.combine, c.dtype))})"
-        return super().combined(c, update, running)
+    def following(self, c: Carry, running: str) -> str:
+        text = super().following(c, running)
+        return text if self.live is None else f"{text} if {self.live} else {running}"
 
     def parts(self, name: str, dtype: DType) -> list[str]:
         """An array for a value of each warp of the block, if the group has several."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphad.backends.cuda.program.ir import ScanCombine
-from graphad.backends.loops.ir import Carry, Combine, Let, Loop, Operand, Statement
+from graphad.backends.loops.ir import Carry, Combine, Let, Loop, Operand, Statement, is_fusible
 from graphad.backends.loops.rewrites import defined, needed, used
 from graphad.backends.lower.scalars import SCAN_STEPS, Template, template
 from graphad.ir.loc import Loc
+from graphad.ir.lowering import parse_scalar
 from graphad.ir.types import DType, Literal
 
 #: Associative operators (of floats, up to rounding).
@@ -20,6 +21,8 @@ ASSOCIATIVE: Final[dict[str, Combine]] = {
 _OPERATORS: Final = {combine: op for op, combine in ASSOCIATIVE.items()}
 #: Combinations of more than one operator, and how many operands their steps have, the running value included.
 _LONGER: Final[dict[ScanCombine, int]] = {"linear": 3, "logsumexp": 2}
+#: The step of a linear recurrence after `loops.contraction`.
+_FUSED_LINEAR: Final = parse_scalar("fma({1}, {0}, {2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +129,6 @@ def _matches(
 
 
 def _template(combine: ScanCombine, dtype: DType) -> Template:
-    return template(SCAN_STEPS[combine], (dtype,) * _LONGER[combine], dtype)
+    """What lowering for a device makes of a step."""
+    step = _FUSED_LINEAR if combine == "linear" and is_fusible(dtype) else SCAN_STEPS[combine]
+    return template(step, (dtype,) * _LONGER[combine], dtype)

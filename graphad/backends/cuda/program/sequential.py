@@ -159,7 +159,7 @@ def _loop(s: Spread, body: tuple[Statement, ...]) -> Loop:
         inner: list[Carry] = []
         for c, part in zip(s.carries, carries, strict=True):
             name = f"{c.name}_{axis.var}"
-            inner.append(Carry(name, c.dtype, c.combine, identity_of(c.combine, c.dtype), part.update))
+            inner.append(replace(part, name=name, init=identity_of(c.combine, c.dtype)))
         body = (Loop(axis.var, axis.extent, body, tuple(inner), reverse=True, loc=s.loc),)
         carries = tuple(
             [Carry(c.name, c.dtype, c.combine, c.init, p.name) for c, p in zip(s.carries, inner, strict=True)]

@@ -18,7 +18,15 @@ from graphad.backends.cuda.program.ir import (
     Spread,
 )
 from graphad.backends.loops.ir import Buffer, Carry, Copy, Gemm, GuardStep, HostCall, Index, Loop
-from graphad.backends.loops.text import LOC_COLUMN, format_gemm, format_host_call, format_index, format_simple, operand
+from graphad.backends.loops.text import (
+    LOC_COLUMN,
+    format_carry,
+    format_gemm,
+    format_host_call,
+    format_index,
+    format_simple,
+    operand,
+)
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import format_literal
 
@@ -141,6 +149,4 @@ def _over(axes: Iterable[Axis]) -> str:
 
 
 def _carries(carries: Iterable[Carry]) -> str:
-    return "".join(
-        [f", {c.name}: {c.dtype.name} = {c.combine}({operand(c.init)}, {operand(c.update)})" for c in carries]
-    )
+    return "".join([f", {format_carry(c)}" for c in carries])

@@ -228,9 +228,10 @@ class _GemmEmitter:
         return [self.scalars.lane(whole, element, count, lane) for lane in range(count)]
 
     def _multiply_add(self, a: str, b: str, c: str) -> str:
-        kind, flag = element_type(self.dtype), "f{} contract" if self.dtype.is_float else "{}"
-        product = self.code.let(f"{flag.format('mul')} {kind} {a}, {b}", "product")
-        return self.code.let(f"{flag.format('add')} {kind} {product}, {c}", "sum")
+        if self.dtype.is_float:
+            return self.scalars.fused(self.dtype, 1, a, b, c, "sum")
+        kind = element_type(self.dtype)
+        return self.code.let(f"add {kind} {self.code.let(f'mul {kind} {a}, {b}', 'product')}, {c}", "sum")
 
     def _barrier(self) -> None:
         self.code.call("llvm.nvvm.barrier.cta.sync.aligned.all", "void", [("i32", "0")])

@@ -315,19 +315,10 @@ class KernelEmitter(NestEmitter):
         return [*following, *[self.running[scan.exclusive] for scan in scans]]
 
     def following(self, c: Carry, running: str) -> str:
-        """The next value of a carry."""
+        """The next value of a carry; in a thread without a point it stays as it is."""
         lanes = self.lanes.count
-        update = self.if_live(c, self.operand(c.update, lanes).text)
-        if running == self.accumulators.identity(c, lanes):
-            return update
-        return self.scalars.combine(c.combine, c.dtype, lanes, update, running)
-
-    def if_live(self, c: Carry, text: str) -> str:
-        """``text``, or in a thread without a point the identity."""
-        if self.writer is None:
-            return text
-        kind, other = element_type(c.dtype), self.accumulators.identity(c, 1)
-        return self.code.let(f"select i1 {self.writer}, {kind} {text}, {kind} {other}", "live")
+        values = [self.operand(value, lanes).text for value in c.reads]
+        return self.accumulators.following(c, running, values, lanes, self.writer)
 
     def scan(self, s: Scan) -> None:
         """One step of a running combination, by all threads of the group."""

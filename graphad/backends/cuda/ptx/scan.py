@@ -15,7 +15,7 @@ from graphad.backends.cuda.ptx.scalar import DeviceScalars
 from graphad.backends.llvm.reduce import Accumulators
 from graphad.backends.llvm.scalar import operand_text
 from graphad.backends.llvm.text import Code, Val, constant, element_type, float_text
-from graphad.backends.loops.ir import Carry
+from graphad.backends.loops.ir import Carry, is_fusible
 from graphad.backends.lower.scalars import identity_of
 
 Part = tuple[str, ...]
@@ -38,7 +38,7 @@ class ScanParts:
         """
         if decay is None or not self.dtype.is_float:
             return (value,) if decay is None else (decay, value)
-        return self._bounded(decay), self._add(self._mul(decay, constant(0.0, self.dtype, 1)), value)
+        return self._bounded(decay), self._multiply_add(decay, constant(0.0, self.dtype, 1), value)
 
     def of_none(self) -> Part:
         """The part of no points: the identity."""
@@ -60,7 +60,7 @@ class ScanParts:
     def applied(self, part: Part, running: str) -> str:
         """The running value after the points of ``part``."""
         if self.is_linear:
-            return self._add(self._mul(part[0], running), part[1])
+            return self._multiply_add(part[0], running, part[1])
         return self.step(running, part[0], None)
 
     def step(self, running: str, value: str, decay: str | None) -> str:
@@ -81,8 +81,10 @@ class ScanParts:
     def _mul(self, a: str, b: str) -> str:
         return self.scalars.combine("prod", self.dtype, 1, a, b)
 
-    def _add(self, a: str, b: str) -> str:
-        return self.scalars.combine("sum", self.dtype, 1, a, b)
+    def _multiply_add(self, a: str, b: str, c: str) -> str:
+        if is_fusible(self.dtype):
+            return self.scalars.fused(self.dtype, 1, a, b, c, "sum")
+        return self.scalars.combine("sum", self.dtype, 1, c, self._mul(a, b))
 
     def _bounded(self, decay: str) -> str:
         """A finite decay: a product that overflows must not make nan of a running value of 0."""

@@ -147,7 +147,9 @@ def _merged(outer: Sequence[Carry], inner: Sequence[Carry]) -> tuple[Carry, ...]
         part = by_name.pop(c.update, None) if isinstance(c.update, str) else None
         if part is None or part.combine != c.combine or part.combine == "last" or not _is_identity(part):
             return None
-        merged.append(replace(c, update=part.update))
+        if c.factor is not None:
+            return None
+        merged.append(replace(part, name=c.name, init=c.init))
     return tuple(merged)
 
 

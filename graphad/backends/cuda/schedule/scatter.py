@@ -40,19 +40,30 @@ def _combined(body: tuple[Statement, ...], store: Store, loop: Statement) -> tup
     if load.name in used([bare(s) for s in others]) or let.name in used([bare(s) for s in others]):
         return body
     value = next((a for a in let.args if a != load.name), let.args[0])
+    before: tuple[Statement, ...] = ()
+    if let.op == "fma":  # what is updated atomically is added to alone
+        before, value = (replace(let, op="mul", args=let.args[:2]),), let.name
     atomic = Atomic(store.buffer, store.index, value, store.dynamic, store.mask, store.loc, combine)
-    return tuple([atomic if s is store else s for s in body if s is not load and s is not let])
+    instead = {id(load): (), id(let): before, id(store): (atomic,)}
+    return tuple([t for s in body for t in instead.get(id(s), (s,))])
 
 
 def _update(body: Sequence[Statement], store: Store) -> tuple[Load, Let, Combine] | None:
     let = next((s for s in body if isinstance(s, Let) and s.name == store.value), None)
-    if let is None or let.op not in ASSOCIATIVE or len(let.args) != 2 or let.args[0] == let.args[1]:
+    if let is None:
+        return None
+    *others, last = let.args
+    if let.op in ASSOCIATIVE and last not in others:
+        combine, running = ASSOCIATIVE[let.op], let.args
+    elif let.op == "fma" and last not in others:
+        combine, running = "sum", (last,)
+    else:
         return None
     for s in body:
-        if isinstance(s, Load) and s.name in let.args and (s.buffer, s.index, s.dynamic) == (
+        if isinstance(s, Load) and s.name in running and (s.buffer, s.index, s.dynamic) == (
             store.buffer, store.index, store.dynamic,
         ):  # fmt: skip
-            return s, let, ASSOCIATIVE[let.op]
+            return s, let, combine
     return None
 
 

@@ -137,7 +137,8 @@ class Splitter:
         for (result, at), c in zip(results, loop.carries, strict=True):
             value = self.names.fresh("t")
             loads.append(Load(value, result, at, loc=loop.loc))
-            carries.append(replace(c, name=self.names.fresh("s") if rest else c.name, update=value))
+            name = self.names.fresh("s") if rest else c.name
+            carries.append(replace(c, name=name, update=value, factor=None))
         body: list[Statement] = [*before, Loop(chunk.var, chunk.extent, tuple(loads), tuple(carries), loc=loop.loc)]
         if rest:
             following = [replace(c, init=done.name) for c, done in zip(loop.carries, carries, strict=True)]
@@ -182,8 +183,9 @@ class Splitter:
         inner, dtype, total = self.names.fresh(loop.var), scan.carry.dtype, self.names.fresh("s")
         values = needed(scan.operands, loop.body)
         identity = identity_of(scan.combine, dtype)
-        if len(scan.steps) == 1:
-            carries = [Carry(total, dtype, ASSOCIATIVE[scan.steps[0].op], identity, scan.value)]
+        alone = ASSOCIATIVE.get(scan.steps[0].op)
+        if alone is not None and alone == scan.combine:
+            carries = [Carry(total, dtype, alone, identity, scan.value)]
         else:
             following = self.names.fresh("t")
             values += scan_steps(scan.combine, following, dtype, total, scan.value, scan.decay, scan.loc)

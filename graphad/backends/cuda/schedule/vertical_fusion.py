@@ -18,7 +18,7 @@ from graphad.backends.cuda.schedule.fission import iterations
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
-from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Statement, Step, Store
+from graphad.backends.loops.ir import Buffer, Index, Let, Load, Loop, LoopNest, Statement, Step, Store
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loads_forwarded, substituted
 from graphad.backends.loops.visit import mapped, walk
 
@@ -230,9 +230,13 @@ class _Fuser:
         for n, c in enumerate(carries):
             buffer, value = self.names.fresh("row"), self.names.fresh("t")
             self.buffers[buffer] = Buffer(buffer, c.dtype, loop.extent, "temporary")
-            stores.append(Store(buffer, here, c.update, loc=loop.loc))
+            update = c.update
+            if c.factor is not None:
+                update = self.names.fresh("t")
+                stores.append(Let(update, c.dtype, "mul", c.reads, loop.loc))
+            stores.append(Store(buffer, here, update, loc=loop.loc))
             loads.append(Load(value, buffer, here, loc=loop.loc))
-            carries[n] = replace(c, update=value)
+            carries[n] = replace(c, update=value, factor=None)
         var = self.names.fresh(loop.var)
         rows = replace(loop, body=(*loop.body, *stores), carries=())
         summed = Loop(
