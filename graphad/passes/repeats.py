@@ -79,8 +79,14 @@ def table_of(graph: Graph) -> Table:
         results.append(results[-1] + len(outputs))
         if primitive.effect or (regions and is_effectful(eqn)):
             effects[k] = True
-    arrays = [np.array(x, np.int64) for x in (symbols, operands, counts, results)]
-    return Table(*arrays, list(numbers), np.array(effects, bool))
+    return Table(
+        np.array(symbols, np.int64),
+        np.array(operands, np.int64),
+        np.array(counts, np.int64),
+        np.array(results, np.int64),
+        list(numbers),
+        np.array(effects, bool),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """The pass `reroll`: makes loops of what Python has unrolled.
 
-Tracing runs a Python loop turn by turn, and records each. Turns that are alike become one `scan`: what is the same in all
-of them is its constants, what a turn hands to later ones is carried, and what differs between turns (numbers, slices of
-an array, elements that were taken out before) are its ``xs``. The first turns are often not alike, for they compute what
-the others share, and stay as they are; so do equations before and after. Of nested loops the outer one is found first,
-and then the inner one in its body.
+Tracing runs a Python loop turn by turn, and records each. Turns that are alike become one `scan`: what is the same in
+all of them is its constants, what a turn hands to later ones is carried, and what differs between turns (numbers, slices
+of an array, elements that were taken out before) are its ``xs``. The first turns are often not alike, for they compute
+what the others share, and stay as they are; so do equations before and after. Of nested loops the outer one is found
+first, and then the inner one in its body.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from graphad.passes.repeats import LITERALS, OUTSIDE, SAME, Run, Table, regular,
 from graphad.passes.stacking import joined, stacked, stacked_literals, stacked_slices
 from graphad.passes.turns import Loop, Stopped, column_of, planned
 from graphad.primitives.dynamic import dynamic_slice
-from graphad.primitives.layout import reshape
+from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.scan import Params, scan
 from graphad.primitives.shape import concatenate, slice_, slice_axis
 
@@ -70,7 +70,7 @@ class Reroll(Pass):
             if cut is not None:
                 plans.append((cut, Stopped("it has an effect, such as a guard or a print")))
             for part, plan in plans:
-                if isinstance(plan, Stopped):
+                if isinstance(plan, Stopped) and plan.reason:
                     notes[part.start, part.stop + part.period] = _stopped_text(graph, part, plan)
         chosen: list[Loop] = []
         for loop in sorted(found, key=lambda x: (x.turns - 1) * x.period, reverse=True):
@@ -174,7 +174,7 @@ class _Rolling:
     # --- values put together
 
     def stacked(self, values: Sequence[int]) -> Ref:
-        """Old values in one array: that which a loop has collected, or a part of the array that they were taken from."""
+        """Old values in one array: one that a loop has collected, or a part of that which they were taken from."""
         made = [self._slice_of(v) for v in values]
         first = made[0]
         if first is not None and all([m is not None and m[1:] == first[1:] for m in made]):
@@ -294,7 +294,7 @@ class _Scan:
         return stacked_literals(self.builder, [table.literals[-1 - v] for v in values])
 
     def _find_slice(self, k: int, eqn: Eqn, kind: int) -> bool:
-        """Whether a slice takes other elements from turn to turn of what stays the same; it is among the ``xs`` then."""
+        """Whether a slice takes other elements in each turn of what stays the same; it is among the ``xs`` then."""
         starts = self._starts(k)
         if len({*starts}) == 1:
             return False
@@ -333,7 +333,7 @@ class _Scan:
             atoms: list[Atom] = []
             for a in eqn.inputs:
                 if column in given:
-                    atoms.append(given[column])
+                    atoms.append(_operand(body, eqn, given[column], graph.avals[eqn.outputs[0]]))
                 elif type(a) is not int or loop.kinds[column] == SAME or a >= loop.first:
                     atoms.append(inside[a] if type(a) is int else a)
                 else:
@@ -355,4 +355,11 @@ class _Scan:
         sizes = tuple([b - a for a, b in zip(start, stop, strict=True)])
         begins = [given["start", k, d] if d in axes else literal(b, i32) for d, b in enumerate(start)]
         part = Ref(body, body.emit(dynamic_slice, (atoms[0], *begins), (sizes, 0))[0])
-        return [slice_(part, start=(0,) * part.ndim, stop=sizes, step=step).atom]
+        return [part.atom if {*step} == {1} else slice_(part, start=(0,) * part.ndim, stop=sizes, step=step).atom]
+
+
+def _operand(body: Builder, eqn: Eqn, x: int, out: Aval) -> Atom:
+    """``x``, which changes from turn to turn, in place of an operand; a number beside an array is repeated."""
+    if body.avals[x].shape or not eqn.primitive.elementwise or not out.shape:
+        return x
+    return broadcast(Ref(body, x), shape=out.shape, dims=()).atom

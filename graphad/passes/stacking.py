@@ -108,7 +108,9 @@ def _along(x: Ref, begins: Any, axis: int, sizes: tuple[int, ...], step: tuple[i
     low = begins.min(axis=0).tolist()
     high = [b + size for b, size in zip(low, sizes, strict=True)]
     high[axis] = low[axis] + (n - 1) * by + (1 if extent == 1 else extent)
-    part = slice_(x, start=tuple(low), stop=tuple(high), step=(*step[:axis], by if extent == 1 else 1, *step[axis + 1 :]))
+    part = slice_(
+        x, start=tuple(low), stop=tuple(high), step=(*step[:axis], by if extent == 1 else 1, *step[axis + 1 :])
+    )
     part = reshape(part, shape=(*part.shape[:axis], n, extent, *part.shape[axis + 1 :]))
     if stride < 0:
         part = rev(part, axes=(axis,))

@@ -59,7 +59,7 @@ class Loop(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """Why equations do not become a loop."""
+    """Why equations do not become a loop; empty where nobody would ask."""
 
     reason: str
 
@@ -114,7 +114,10 @@ def _best_start(graph: Graph, table: Table, found: Ties, low: int) -> int:
         crossing[after] += size
         crossing[after + distance % period] -= size
     crossed = np.cumsum(crossing)
-    return low + int(np.argmin(crossed[:period] + crossed[period : 2 * period]))
+    handed_on = crossed[:period] + crossed[period : 2 * period]
+    # Of several such places that at the end of the last turn: where Python's loop begins, turns may be less alike.
+    late = (run.stop + period - low - np.arange(period)) % period
+    return low + int(np.lexsort((late, handed_on))[0])
 
 
 def _loop(graph: Graph, table: Table, found: Ties, start: int, turns: int) -> Loop | Stopped:
@@ -145,7 +148,7 @@ def _loop(graph: Graph, table: Table, found: Ties, start: int, turns: int) -> Lo
             return Stopped(reason)
         kinds.append(kind)
     if all([e.primitive in _LAYOUT for e in graph.eqns[start : start + run.period]]):
-        return Stopped("turns compute nothing")
+        return Stopped("")  # nothing is computed
     return Loop(start, run.period, turns, first, found.moved, kinds, carried, [])
 
 
