@@ -8,6 +8,7 @@ is seen from the differences of their operands, all at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -199,4 +200,4 @@ def _between(run: Run, broken: Ints) -> list[Run]:
     """What is left of a run without the equations ``broken``."""
     edges = [run.start - 1, *[k for k in broken.tolist() if run.start <= k < run.stop], run.stop]
     least = (FEWEST_TURNS - 1) * run.period
-    return [Run(run.period, a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if b - a - 1 >= least]
+    return [Run(run.period, a + 1, b) for a, b in pairwise(edges) if b - a - 1 >= least]

@@ -1,10 +1,10 @@
 """The pass `reroll`: makes loops of what Python has unrolled.
 
 Tracing runs a Python loop turn by turn, and records each. Turns that are alike become one `scan`: what is the same in
-all of them is its constants, what a turn hands to later ones is carried, and what differs between turns (numbers, slices
-of an array, elements that were taken out before) are its ``xs``. The first turns are often not alike, for they compute
-what the others share, and stay as they are; so do equations before and after. Of nested loops the outer one is found
-first, and then the inner one in its body.
+all of them is its constants, what a turn hands to later ones is carried, and what differs between turns (numbers,
+slices of an array, elements that were taken out before) are its ``xs``. The first turns are often not alike, for they
+compute what the others share, and stay as they are; so do equations before and after. Of nested loops the outer one is
+found first, and then the inner one in its body.
 """
 
 from __future__ import annotations

@@ -312,7 +312,9 @@ def test_effects_stay_and_are_named():
     graph, made = rolled(f, VECTOR, notes=notes)
     assert made is graph
     (note,) = notes
-    assert note.startswith("8 turns of ") and "test_reroll.py:" in note and "an effect" in note
+    assert note.startswith("8 turns of ")
+    assert "test_reroll.py:" in note
+    assert "an effect" in note
 
 
 def test_arrays_of_each_turn_are_not_copied_together():
