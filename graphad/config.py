@@ -116,6 +116,12 @@ SETTINGS: dict[str, Setting] = {
         doc="Layout of random bits: JAX's newer one if true, the one its tutorials print if not.",
         in_trace_key=True,
     ),
+    "reroll": Setting(
+        default=True,
+        allowed=(True, False),
+        doc="Make loops again of Python's loops, which tracing unrolls.",
+        in_trace_key=True,
+    ),
     "disable_jit": Setting(
         default=False,
         allowed=(True, False),
@@ -205,6 +211,7 @@ class Config(threading.local):
     flush_denormals: bool
     one_blas_thread: bool
     threefry_partitionable: bool
+    reroll: bool
     disable_jit: bool
     debug_nans: bool
     debug_infs: bool

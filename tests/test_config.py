@@ -30,6 +30,7 @@ OTHER_VALUE = {
     "flush_denormals": False,
     "one_blas_thread": False,
     "threefry_partitionable": True,
+    "reroll": False,
     "disable_jit": True,
     "verify": 3,
     "warn_paths": 3,

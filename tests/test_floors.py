@@ -45,6 +45,7 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/api/finite.py", "graphad.check.results"): "start-up time: only a result that is not finite needs it",
     ("graphad/api/path.py", "graphad.backends.cpu.entry.make"): "start-up time: eager code needs no compiler",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",
+    ("graphad/api/tracing.py", "graphad.passes"): "start-up time: short functions need no passes",
     ("graphad/api/stages.py", "graphad.backends.cpu.executable"): "start-up time: eager code needs no compiler",
     (
         "graphad/api/stages.py",

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from graphad.api.functions import arrays_in, call_with, check_callable, name_of
+from graphad.api.tracing import trace_with_loops
 from graphad.api.transformed import Transformed
 from graphad.primitives.control import remat
-from graphad.trace.bind import any_tracer, emit_region, trace_function
+from graphad.trace.bind import any_tracer, emit_region
 from graphad.trace.pytree import flatten, unflatten
 from graphad.trace.recording import current
 from graphad.trace.tracebacks import boundary
@@ -49,7 +50,7 @@ def checkpoint(fun: Callable[P, R], *, prevent_cse: bool = True) -> Callable[P, 
             full = [next(it) if m else p for p, m in zip(parts, marks, strict=True)]
             return call_with(fun)((full[: len(args)], dict(zip(kwargs, full[len(args) :], strict=True))))
 
-        traced = trace_function(call, leaves, treedef, name=name_of(fun), region=True, beside=rest)
+        traced = trace_with_loops(call, leaves, treedef, name=name_of(fun), region=True, beside=rest)
         if not any_tracer([*leaves, *traced.captures]):
             return fun(*args, **kwargs)
         return unflatten(traced.out_tree, emit_region(remat, (), traced, leaves))

@@ -14,6 +14,7 @@ import numpy as np
 from graphad.api.branching import Predicates, without_predicates
 from graphad.api.functions import name_of
 from graphad.api.stages import run_on
+from graphad.api.tracing import trace_with_loops
 from graphad.errors import TracerBoolError
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Graph
@@ -25,7 +26,7 @@ from graphad.primitives.elementwise import add, maximum, minimum
 from graphad.primitives.layout import positions
 from graphad.primitives.scan import scan as scan_primitive
 from graphad.primitives.while_loop import while_ as while_primitive
-from graphad.trace.bind import Spec, Traced, any_tracer, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, any_tracer, type_of
 from graphad.trace.pytree import TreeDef, flatten, path_text, structure_text, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.source import user_loc, where
@@ -59,7 +60,7 @@ def traced_body(
     call: Callable[[Any], Any], types: Sequence[Spec], treedef: TreeDef, name: str, loop: str
 ) -> Body:
     """Trace ``call``, which takes the arguments as one pytree. ``loop`` is what it is the body of, for messages."""
-    traced: Traced = trace_function(call, types, treedef, name=name, region=True, loop=loop)
+    traced: Traced = trace_with_loops(call, types, treedef, name=name, region=True, loop=loop)
     graph, predicates = without_predicates(traced, [None] * len(types) + traced.captures)
     out_types = [Spec(a, w) for a, w in zip(graph.out_avals, graph.weak, strict=True)]
     return Body(graph, traced.captures, traced.out_tree, out_types, predicates)

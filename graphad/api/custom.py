@@ -12,11 +12,12 @@ from graphad.api.branching import Predicates
 from graphad.api.functions import Function, check_callable, name_of
 from graphad.api.pickling import reduced
 from graphad.api.rules import JvpRule, VjpRule, merged
+from graphad.api.tracing import trace_with_loops
 from graphad.errors import DifferentiationError, TracerBoolError
 from graphad.ir.bounded import BoundedDict
 from graphad.primitives.custom import custom_jvp as custom_jvp_primitive
 from graphad.primitives.custom import custom_vjp as custom_vjp_primitive
-from graphad.trace.bind import Traced, any_tracer, emit_region, trace_function
+from graphad.trace.bind import Traced, any_tracer, emit_region
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.recording import current, state
 from graphad.trace.source import where
@@ -55,7 +56,7 @@ class _Custom:
             static = {i: args[i] for i in self.nondiff_argnums}
             diff = [a for i, a in enumerate(args) if i not in static]
             leaves, treedef = flatten(tuple(diff))
-            traced = trace_function(
+            traced = trace_with_loops(
                 lambda tree: self.fun(*merged(tree, static)), leaves, treedef, name=self.name, region=True
             )
             if not any_tracer([*leaves, *traced.captures]):

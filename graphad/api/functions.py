@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from graphad.api.tracing import trace_with_loops
 from graphad.errors import DifferentiationError
 from graphad.ir.types import b1
-from graphad.trace.bind import Spec, Traced, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, type_of
 from graphad.trace.keys import hidden_axes
 from graphad.trace.pytree import TreeDef, flatten, unflatten
 from graphad.trace.source import where
@@ -133,7 +134,7 @@ def trace_floats(
 
     floats = [x for m, x in zip(marks, arguments.leaves, strict=True) if m]
     beside = [*beside, *[x for m, x in zip(marks, arguments.leaves, strict=True) if not m]]
-    return trace_function(call_with_floats, floats, flatten([0] * len(floats))[1], name=name, beside=beside)
+    return trace_with_loops(call_with_floats, floats, flatten([0] * len(floats))[1], name=name, beside=beside)
 
 
 def check_callable(f: Any, transform: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial, update_wrapper
 from operator import is_
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
@@ -18,6 +19,7 @@ from graphad.api.pickling import reduced
 from graphad.api.placement import device_for, named, run_compiled
 from graphad.api.stages import compiled, cross_compiled, explained, simplify
 from graphad.api.static_arguments import StaticArguments
+from graphad.api.tracing import loop_notes, trace_with_loops
 from graphad.backends.outcome import Left
 from graphad.config import config
 from graphad.device import CPU, Device, parse
@@ -178,7 +180,7 @@ class Jit(Generic[P, R]):
         key = (key, branching.epoch(), state.axes)
         traced = self._regions.get(key)
         if traced is None:
-            traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, region=True)
+            traced = trace_with_loops(call, arguments.leaves, arguments.treedef, name=self.name, region=True)
             if not traced.branched and not traced.captures:
                 self._regions[key] = traced._replace(examples={})
         else:
@@ -201,7 +203,7 @@ class Jit(Generic[P, R]):
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The simplified IR at these arguments."""
         with config.override(**self.settings):
-            return simplify(self.trace(*args, **kwargs).graph)
+            return simplify(self._program(args, kwargs)[0])
 
     @boundary
     def kernel_source(self, *args: Any, **kwargs: Any) -> str:
@@ -224,13 +226,15 @@ class Jit(Generic[P, R]):
             Of the GPU, such as ``"sm_80"``; by default that of the GPU that is there, or else ``"sm_90"``.
         """
         with config.override(**self.settings):
-            graph, place = self._program(args, kwargs)
-            return explained(graph, place if device is None else named(device), architecture)
+            with loop_notes() as notes:
+                graph, place = self._program(args, kwargs)
+            made = explained(graph, place if device is None else named(device), architecture)
+            return replace(made, notes=(*made.notes, *notes))
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Graph, Device]:
         """The graph that would be compiled for a call with these arguments, and the device."""
         arguments, call, _ = self._bind(args, kwargs)
-        traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+        traced = trace_with_loops(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
         return traced.graph, device_for(arguments, traced.captures, self.device, self.name)
 
     def __repr__(self) -> str:

@@ -20,11 +20,12 @@ from graphad.api.functions import (
 )
 from graphad.api.stages import run_on
 from graphad.api.tangents import check_tangents, derivative_types, zeros
+from graphad.api.tracing import trace_with_loops
 from graphad.api.transformed import Transformed
 from graphad.ir.graph import Graph
 from graphad.primitives.custom import custom_lin
 from graphad.trace.array import Array
-from graphad.trace.bind import Traced, trace_function, type_of
+from graphad.trace.bind import Traced, type_of
 from graphad.trace.pytree import unflatten
 from graphad.trace.semantics import cast, with_weak
 from graphad.trace.source import where
@@ -260,7 +261,7 @@ def linear_transpose(fun: Function, *primals: Any) -> Callable[..., tuple[Any, .
     structs = [ShapeDtypeStruct(s.aval.shape, s.aval.dtype, s.weak) for s in specs]
     arguments = arguments._replace(leaves=specs)
     check_float_inputs(arguments, "linear_transpose", name_of(fun))
-    traced = trace_function(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
+    traced = trace_with_loops(lambda tree: fun(*tree[0]), specs, arguments.treedef, name=name_of(fun), examples=False)
     graph = traced.graph
 
     @boundary

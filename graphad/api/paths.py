@@ -17,6 +17,7 @@ import numpy as np
 from graphad.api.functions import Arguments
 from graphad.api.path import DevicePath, Path
 from graphad.api.placement import device_for
+from graphad.api.tracing import trace_with_loops
 from graphad.backends.outcome import Answers, GuardFailure, Left
 from graphad.config import config
 from graphad.device import CPU, Device
@@ -28,7 +29,6 @@ from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import Literal
 from graphad.primitives.effects import guard
-from graphad.trace.bind import trace_function
 from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import changed
 from graphad.trace.recording import state
@@ -78,7 +78,7 @@ class Recipe(NamedTuple):
         state.forced, state.sites = forced, sites
         try:
             with config.override(**self.settings):
-                traced = trace_function(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
+                traced = trace_with_loops(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
                 device = device_for(arguments, traced.captures, self.device, self.name)
                 return Path(traced) if device is CPU else DevicePath(traced, device)
         finally:

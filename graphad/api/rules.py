@@ -8,13 +8,14 @@ from typing import Any
 from graphad.api import branching
 from graphad.api.branching import Predicates
 from graphad.api.tangents import zeros
+from graphad.api.tracing import trace_with_loops
 from graphad.errors import DifferentiationError, TracerBoolError
 from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, f64
 from graphad.primitives.control import slim_region, without_effects
 from graphad.primitives.custom import MAX_GRAPHS
-from graphad.trace.bind import Spec, Traced, as_argument, as_input, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, as_argument, as_input, type_of
 from graphad.trace.exact import Exact, Origin
 from graphad.trace.keys import is_keys
 from graphad.trace.pytree import TreeDef, flatten, structure_text, unflatten
@@ -75,7 +76,7 @@ class Rule:
         try:
             name = f"{self.rule_name}.{what}"
             with axes_in_scope(self.axes):
-                traced = trace_function(call, leaves, treedef, name=name, region=known, primal=primal)
+                traced = trace_with_loops(call, leaves, treedef, name=name, region=known, primal=primal)
         except TracerBoolError as error:
             raise branching.note(self.custom._code(), error) from None
         if len(traced.captures) > len(self.captures):

@@ -9,10 +9,11 @@ import numpy as np
 
 from graphad.api.functions import arrays_in, call_with, check_callable, name_of
 from graphad.api.stages import run_on
+from graphad.api.tracing import trace_with_loops
 from graphad.api.transformed import Transformed
 from graphad.ir.types import BY_NUMPY, aval
 from graphad.primitives.layout import repeat_leading, transpose
-from graphad.trace.bind import Spec, Traced, trace_function, type_of
+from graphad.trace.bind import Spec, Traced, type_of
 from graphad.trace.float0 import float0, hidden, is_float0
 from graphad.trace.keys import hidden_axes
 from graphad.trace.pytree import TreeDef, broadcast_prefix, cut_by_prefix, flatten, unflatten
@@ -90,7 +91,7 @@ def vmap(
         beside = arrays_in([p for p, a in zip(parts, axes_of_parts, strict=True) if a is None])
         axes_here = state.axes if axis_name is None else (*state.axes, (axis_name, size))
         with axes_in_scope(axes_here):
-            traced = trace_function(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
+            traced = trace_with_loops(call, [_element_type(x) for x in leaves], treedef, name=name, beside=beside)
         mask = (True,) * len(leaves) + (False,) * len(traced.captures)
         places, out_tree, wanted, hidden = _output_axes(out_axes, traced, name)
         force = all([a is not None for a in wanted])

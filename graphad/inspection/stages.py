@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from graphad.api.abstract import ShapeDtypeStruct, as_spec, make_graph
@@ -11,6 +12,7 @@ from graphad.api.functions import name_of
 from graphad.api.grad import value_and_grad
 from graphad.api.jit import Jit
 from graphad.api.stages import compiled, cross_compiled, default_pipeline, explained
+from graphad.api.tracing import loop_notes, note_loops
 from graphad.api.vmap import vmap
 from graphad.backends.loops.text import format_program
 from graphad.config import config
@@ -21,7 +23,7 @@ from graphad.inspection.diff import diff_graphs, diff_texts
 from graphad.inspection.target import GraphFunction
 from graphad.ir.graph import Graph
 from graphad.ir.text import format_graph
-from graphad.passes import Pipeline, format_pipeline, parse_pipeline, run
+from graphad.passes import Pass, Pipeline, Reroll, format_pipeline, parse_pipeline, run
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import Tree, broadcast_prefix, flatten, tree_map, unflatten
 
@@ -128,12 +130,18 @@ def stage_graph(
     if transformed is not fun:
         transformed.__name__ = f"{name_of(fun)}.{stage}"
     graph = make_graph(transformed)(*args)
-    return graph if stage == "traced" else run(graph, _passes(pipeline, after))
+    return graph if stage == "traced" else run(graph, _passes(pipeline, after), _note_loops)
+
+
+def _note_loops(p: Pass, before: Graph, _after: Graph) -> None:
+    if p.name == Reroll.name:
+        note_loops(before)
 
 
 def _passes(pipeline: str | None, after: str | None) -> Pipeline:
     """The passes to run, up to the last one of the name ``after``."""
-    passes = parse_pipeline(default_pipeline() if pipeline is None else pipeline)
+    usual = f"{'reroll,' if config.reroll else ''}{default_pipeline()}"
+    passes = parse_pipeline(usual if pipeline is None else pipeline)
     if after is None:
         return passes
     places = [k for k, p in enumerate(passes) if p.name == after]
@@ -226,8 +234,11 @@ def explain(
     1.0
     """
     _check_choice("of", of or "simplified", GRAPH_STAGES)
-    graph = stage_graph(fun, args, of or _default_graph(fun, args), **options)
-    return explained(graph, parse(device or config.default_device), architecture)
+    stage = of or _default_graph(fun, args)
+    with loop_notes() as notes:
+        graph = stage_graph(fun, args, stage, **options)
+    made = explained(graph, parse(device or config.default_device), architecture)
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def _check_choice(what: str, name: str, known: Sequence[str]) -> None:

@@ -12,4 +12,5 @@ from graphad.passes.pipeline import format_pipeline as format_pipeline
 from graphad.passes.pipeline import graph_pass as graph_pass
 from graphad.passes.pipeline import parse_pipeline as parse_pipeline
 from graphad.passes.pipeline import run as run
+from graphad.passes.reroll import Reroll as Reroll
 from graphad.passes.simplify import Simplify as Simplify

@@ -192,6 +192,11 @@ class Trace(Builder):
         self._sources[number] = value._value if type(value) is Array else value
         return number
 
+    @property
+    def on_device(self) -> bool:
+        """An argument, or something that it closes over, is on a device."""
+        return any([type(source) is DeviceArray for source in self._sources.values()])
+
     def constant(self, x: NDArray) -> Array:
         """``x`` as an Array: the same one at every use, as long as its contents stay the same."""
         found = self.constants.get(id(x))

@@ -1,0 +1,64 @@
+"""Tracing as transformations do it: what Python has unrolled becomes loops before anything is made of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from graphad.config import config
+from graphad.device import CPU
+from graphad.ir.graph import Graph
+from graphad.trace.bind import Traced, trace_function
+from graphad.trace.device_array import any_on_device
+from graphad.trace.pytree import TreeDef
+from graphad.trace.recording import state
+
+#: The least number of equations in which loops are looked for.
+_FEWEST: Final = 256
+
+_listening: ContextVar[list[str] | None] = ContextVar("graphad_loops", default=None)
+
+
+def trace_with_loops(call: Callable[[Any], Any], leaves: Sequence[Any], treedef: TreeDef, **options: Any) -> Traced:
+    """`trace_function`, with loops in the graph where Python has unrolled them; ``options`` are of that."""
+    traced = trace_function(call, leaves, treedef, **options)
+    if not _wanted(traced.graph) or any_on_device([*leaves, *traced.captures]):
+        return traced
+    return traced._replace(graph=with_loops(traced.graph))
+
+
+def _wanted(graph: Graph) -> bool:
+    """Whether loops are looked for: not for GPUs, which run what is unrolled, but not all loops."""
+    if len(graph.eqns) < _FEWEST or not config.reroll or config.default_device != CPU.name:
+        return False
+    return not any([trace.on_device for trace in state.stack])
+
+
+def with_loops(graph: Graph) -> Graph:
+    """``graph``, with loops where Python has unrolled them."""
+    from graphad.passes import applied  # late: short functions need no passes
+
+    note_loops(graph)
+    return applied(graph, "reroll")
+
+
+def note_loops(graph: Graph) -> None:
+    """Tell who listens which loops there are in ``graph``."""
+    notes = _listening.get()
+    if notes is not None:
+        from graphad.passes import Reroll  # late: short functions need no passes
+
+        Reroll().run(graph, notes.append)
+
+
+@contextmanager
+def loop_notes() -> Generator[list[str]]:
+    """What is said of loops while functions are traced: those that were made, and what was in the way of others."""
+    notes: list[str] = []
+    token = _listening.set(notes)
+    try:
+        yield notes
+    finally:
+        _listening.reset(token)
