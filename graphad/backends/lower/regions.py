@@ -53,6 +53,10 @@ def region(
     flat: FlatProgram, eqn: Eqn, lowering: Lowering, operands: Sequence[Atom], outs: Sequence[Aval], flatten: Flatten, loc: Loc
 ) -> list[Atom]:
     """Append the results of an equation with regions."""
+    if type(lowering) is Repeat and not lowering.length:
+        starts = operands[lowering.n_consts : lowering.n_consts + lowering.n_carry]
+        empty = outs[lowering.n_carry :]
+        return [*starts, *[flat.add(ConstantValue(a, loc, literal(0, a.dtype))) for a in empty]]
     for space in _spaces(eqn, lowering, outs):
         try:
             return _Scalar(flat, eqn, operands, outs, space, loc).results()
