@@ -179,6 +179,8 @@ def _smallest(compare: Callable[[Program], None], program: Program, error: Excep
 class Spread:
     """The results of the reference, and how far rounding can carry them."""
 
+    space: type[Reference] = Reference
+
     def __init__(self, program: Program, arguments: Sequence[Any] | None = None) -> None:
         self.program = program
         self.arguments = program.arguments if arguments is None else arguments
@@ -187,7 +189,7 @@ class Spread:
 
     def _run(self, seed: int | None) -> list[Any]:
         rng = None if seed is None else np.random.default_rng(seed)
-        space = Reference(self.program.dtype, rng)
+        space = self.space(self.program.dtype, rng)
         return list(self.program.function(space)(*[space.rounded(x, 0) for x in self.arguments]))
 
     def compare(self, name: str, results: Results) -> None:

@@ -53,6 +53,10 @@ def region(
     flat: FlatProgram, eqn: Eqn, lowering: Lowering, operands: Sequence[Atom], outs: Sequence[Aval], flatten: Flatten, loc: Loc
 ) -> list[Atom]:
     """Append the results of an equation with regions."""
+    if type(lowering) is Repeat and not lowering.length:
+        starts = operands[lowering.n_consts : lowering.n_consts + lowering.n_carry]
+        empty = outs[lowering.n_carry :]
+        return [*starts, *[flat.add(ConstantValue(a, loc, literal(0, a.dtype))) for a in empty]]
     for space in _spaces(eqn, lowering, outs):
         try:
             return _Scalar(flat, eqn, operands, outs, space, loc).results()
@@ -140,7 +144,8 @@ class _Scalar:
         for _ in range(n):
             writer.space_variables.append(writer.open_loop())
         lowering = self.eqn.primitive.lower((), self.eqn.params) if self.graph is None else None
-        xs = [self.operand(a) for a in self.atoms]
+        run_over = self.run_over(lowering)
+        xs = [self.operand(a, k in run_over) for k, a in enumerate(self.atoms)]
         targets = [f"result{k}" for k in range(len(self.outs))]
         if type(lowering) is Repeat:
             self.repeat(lowering, xs, targets)
@@ -179,7 +184,20 @@ class _Scalar:
 
     # ---- operands
 
-    def operand(self, atom: Atom) -> Any:
+    def run_over(self, lowering: Lowering | None) -> set[int]:
+        """The operands whose first axis is that of the turns: loops run over them, and nothing else reads them."""
+        if self.graph is None:
+            return set(range(lowering.n_consts + lowering.n_carry, len(self.atoms))) if type(lowering) is Repeat else set()
+        found: set[int] = set()
+        read: set[Atom] = {a for a in self.graph.outputs if type(a) is int}
+        for eqn in self.graph.eqns:
+            form = eqn.primitive.lower((), eqn.params) if eqn.primitive.region_rules is not None else None
+            first_x = form.n_consts + form.n_carry if type(form) is Repeat else len(eqn.inputs)
+            found |= {a for a in eqn.inputs[first_x:] if type(a) is int and a < self.graph.n_inputs}
+            read |= set(eqn.inputs[:first_x])
+        return found - {a for a in read if type(a) is int}
+
+    def operand(self, atom: Atom, is_run_over: bool) -> Any:
         if type(atom) is not int:
             lit: Any = atom
             return Small((), lit.dtype, (lit,), False)
@@ -189,26 +207,30 @@ class _Scalar:
         definition = self.flat.values[atom]
         shape, dtype = definition.aval.shape, definition.aval.dtype
         if type(definition) is ConstantValue:
-            return self.constant(definition.literal, shape)
+            return self.constant(definition.literal, shape, is_run_over)
         block = self.flat.block(atom)
         base = self.flat.values[block.value]
         if type(base) is ConstantValue:
-            return self.constant(base.literal, shape)
+            return self.constant(base.literal, shape, is_run_over)
         name = next((n for n, v in self.buffers.items() if v == block.value), None)
         if name is None:
             name = f"operand{len(self.buffers)}"
             self.buffers[name] = block.value
         writer = self.writer
         n = len(writer.space)
-        if n and shape[:n] == writer.space:
-            return writer.member(name, shape, dtype, (block.offset, ()), block.strides, True)
-        if n and len(shape) > n and shape[1 : n + 1] == writer.space:  # slices for a batch
+        if n and is_run_over and shape[1 : n + 1] == writer.space:
             inner = writer.member(name, shape[1:], dtype, (block.offset, ()), block.strides[1:], True)
-            return InMemory((shape[0], *inner.shape), dtype, name, inner.start, (block.strides[0], *inner.strides), True)
+            strides = (block.strides[0], *inner.strides)
+            return InMemory((shape[0], *inner.shape), dtype, name, inner.start, strides, True, turns=True)
+        if n and not is_run_over and shape[:n] == writer.space:
+            return writer.member(name, shape, dtype, (block.offset, ()), block.strides, True)
         return writer.member(name, shape, dtype, (block.offset, ()), block.strides, False)
 
-    def constant(self, value: Literal, shape: Shape) -> Any:
-        stripped = self.writer.stripped(shape)
+    def constant(self, value: Literal, shape: Shape, is_run_over: bool) -> Any:
+        n = len(self.writer.space)
+        if n and is_run_over and shape[1 : n + 1] == self.writer.space:
+            return Virtual((shape[0], *shape[n + 1 :]), value.dtype, lambda _: value, lanes=True, turns=True)
+        stripped = None if is_run_over else self.writer.stripped(shape)
         if stripped is not None and prod(stripped) <= 64:
             return Small(stripped, value.dtype, (value,) * prod(stripped), True)
         if len(shape) == 1:
@@ -276,7 +298,7 @@ class _Scalar:
         )
 
     def store(self, name: str, out: Aval, x: Any) -> None:
-        to = self.target(name, out, 0)
+        to = self.target(name, out, int(x.turns))
         writer, loc = self.writer, self.loc
         if x.shape != to.shape:
             raise NotScalarError(f"a result of shape {x.shape} where {to.shape} is due")

@@ -54,19 +54,23 @@ class NotScalarError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Small:
-    """An array as its elements, in row-major order; with ``lanes``, those of one member of the batch."""
+    """An array as its elements, in row-major order; with ``lanes``, those of one member of the batch.
+
+    With ``turns`` the axes of the batch do not lead: they come behind the first one, that of the turns of a loop.
+    """
 
     shape: Shape
     dtype: DType
     atoms: tuple[Operand, ...]
     lanes: bool
+    turns: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class InMemory:
     """An array in a buffer, by the place of its first element and one stride for each axis.
 
-    It is written in the scope at ``depth``: before, nothing may be read.
+    It is written in the scope at ``depth``: before, nothing may be read. ``turns`` as of `Small`.
     """
 
     shape: Shape
@@ -76,6 +80,7 @@ class InMemory:
     strides: Shape
     lanes: bool
     depth: int = 0
+    turns: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +91,7 @@ class Virtual:
     dtype: DType
     element: Callable[[Coords], Operand]
     lanes: bool = False
+    turns: bool = False
 
 
 Array = Small | InMemory | Virtual
@@ -161,6 +167,8 @@ class Writer(Scopes):
 
     def small(self, x: Array, loc: Loc) -> Small:
         """``x`` in registers."""
+        if x.turns:
+            raise NotScalarError("an array of all turns of a batch")
         if type(x) is Small:
             return x
         if prod(x.shape) > MOST_ELEMENTS:
@@ -204,6 +212,8 @@ class Writer(Scopes):
         self, eqn: Eqn, types: tuple[Any, ...], operands: list[Array], outs: list[Aval], loc: Loc
     ) -> Sequence[Array]:
         lowering: Lowering | None = eqn.primitive.lower(types, eqn.params)
+        if eqn.primitive.region_rules is None and any([x.turns for x in operands]):
+            raise NotScalarError("an array of all turns of a batch that is not just run over")
         match lowering:
             case forms.Map(results=results):
                 dtypes = tuple([x.dtype for x in operands])
@@ -620,6 +630,7 @@ class Writer(Scopes):
         if type(x) is not Small:
             return x
         made = self.fresh(x.shape, x.dtype, x.lanes)
+        made.turns = x.turns
         for at, atom in zip(_places(x.shape), x.atoms, strict=True):
             self.store(made, tuple([(i, ()) for i in at]), atom, loc)
         return made
@@ -627,6 +638,7 @@ class Writer(Scopes):
     def unrolled(
         self, p: forms.Repeat, region: Graph, consts: Sequence[Array], carried: list[Any], xs: Sequence[Array], loc: Loc
     ) -> list[Array]:
+        self.check_turns(xs)
         ys: dict[int, list[Small]] = {}
         for t in reversed(range(p.length)) if p.reverse else range(p.length):
             slices = [_slice(x, t) for x in xs]
@@ -638,7 +650,7 @@ class Writer(Scopes):
             parts = [ys[t][k] for t in range(p.length)]
             lanes = any([y.lanes for y in parts])
             shape = parts[0].shape if parts else a.shape
-            stacked.append(Small((p.length, *shape), a.dtype, tuple([x for y in parts for x in y.atoms]), lanes))
+            stacked.append(Small((p.length, *shape), a.dtype, tuple([x for y in parts for x in y.atoms]), lanes, lanes))
         return [*carried, *stacked]
 
     def loop(
@@ -652,8 +664,7 @@ class Writer(Scopes):
         loc: Loc,
     ) -> list[Array]:
         """A `Loop`; what is stacked goes to ``targets``, or to new arrays."""
-        if any([x.shape[:1] != (p.length,) for x in xs]):
-            raise NotScalarError("an array to run over that has the axes of a batch first")
+        self.check_turns(xs)
         depth = len(self.scopes)
         made = [
             self.fresh((p.length, *self.stacked_shape(a)), a.dtype, bool(self.space)) if targets is None else targets[k]
@@ -667,16 +678,24 @@ class Writer(Scopes):
         carries: list[Carry] = []
         for s, name, out in zip(starts, names, outs[: p.n_carry], strict=True):
             update = self.small(out, loc)
+            check_alike(s, update)
             for init, own, next_ in zip(s.atoms, name.atoms, update.atoms, strict=True):
                 carries.append(Carry(str(own), s.dtype, "last", init, next_))
         for to, y in zip(made, outs[p.n_carry :], strict=True):
-            if to.shape[1:] != y.shape:
+            to.turns = to.lanes
+            if to.shape[1:] != y.shape or y.turns:
                 raise NotScalarError(f"slices of shapes {y.shape} and {to.shape[1:]}")
             self.stack(to, turn, y, loc)
         self.close_loop(
             lambda body: Loop(variable, p.length, body, tuple(carries), reverse=p.reverse, loc=loc), carries
         )
         return [*names, *made]
+
+    @staticmethod
+    def check_turns(xs: Sequence[Array]) -> None:
+        """Raise if an array to run over has the axes of the batch first, in place of that of the turns."""
+        if any([x.lanes and not x.turns for x in xs]):
+            raise NotScalarError("an array to run over that has the axes of a batch first")
 
     def stacked_shape(self, a: Aval) -> Shape:
         """The shape of a slice that is stacked: of one member, where it has the axes of the batch."""
@@ -731,6 +750,8 @@ class Writer(Scopes):
         if self.space:
             self.guarded = condition
         outs = [self.small(x, loc) for x in self.graph(body, [*body_consts, *names])]
+        for s, o in zip(starts, outs, strict=True):
+            check_alike(s, o)
         outs = [Small(o.shape, o.dtype, o.atoms, s.lanes) for o, s in zip(outs, starts, strict=True)]
         again = self.one(self.small(self.graph(test, [*test_consts, *outs])[0], loc))
         self.guarded = around
@@ -775,6 +796,8 @@ class Writer(Scopes):
             self.guarded = around
             if otherwise is None:
                 return [Small(o.shape, o.dtype, o.atoms, True) for o in outs]
+            for o, e in zip(outs, otherwise, strict=False):
+                check_alike(e, o)
             picked = [
                 Small(o.shape, o.dtype, tuple([self.let("select", o.dtype, (here, a, b), loc) for a, b in zip(o.atoms, e.atoms, strict=True)]), True)
                 for o, e in zip(outs, otherwise, strict=False)
@@ -788,12 +811,20 @@ class Writer(Scopes):
         results: list[Small] = []
         for k, o in enumerate(outs):
             named = self.names(o, depth)
+            if otherwise is not None and k < n_chosen:
+                check_alike(otherwise[k], o)
             before = otherwise[k].atoms if otherwise is not None and k < n_chosen else (literal(0, o.dtype),) * len(o.atoms)
             results.append(named)
             for init, own, update in zip(before, named.atoms, o.atoms, strict=True):
                 carries.append(Carry(str(own), o.dtype, "last", init, update))
         self.close_loop(lambda inside: While(condition, inside, tuple(carries), loc=loc), carries)
         return results
+
+
+def check_alike(x: Small, y: Small) -> None:
+    """Raise if ``y``, which takes the place of ``x``, has other axes, as one that has those of the batch where ``x`` has not."""
+    if x.shape != y.shape or (y.lanes and not x.lanes):
+        raise NotScalarError(f"values of shapes {x.shape} and {y.shape} in one place, with and without the axes of a batch")
 
 
 def _scalar(x: Literal) -> Small:
