@@ -15,7 +15,6 @@ from graphad.api.branching import Predicates, without_predicates
 from graphad.api.functions import name_of
 from graphad.api.stages import run_on
 from graphad.api.tracing import trace_with_loops
-from graphad.errors import TracerBoolError
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Graph
 from graphad.ir.ref import Ref
@@ -56,9 +55,7 @@ class Body(NamedTuple):
     predicates: Predicates | None
 
 
-def traced_body(
-    call: Callable[[Any], Any], types: Sequence[Spec], treedef: TreeDef, name: str, loop: str
-) -> Body:
+def traced_body(call: Callable[[Any], Any], types: Sequence[Spec], treedef: TreeDef, name: str, loop: str) -> Body:
     """Trace ``call``, which takes the arguments as one pytree. ``loop`` is what it is the body of, for messages."""
     traced: Traced = trace_with_loops(call, types, treedef, name=name, region=True, loop=loop)
     graph, predicates = without_predicates(traced, [None] * len(types) + traced.captures)
@@ -83,8 +80,10 @@ def guard(bodies: Sequence[Body]) -> None:
 # Carried values
 
 
-def settled_types(given: list[Spec], trace: Callable[[list[Spec]], Body], n_carry: int, name: str) -> tuple[list[Spec], Body]:
-    """The types of carried values, and the body traced with them: a weak one takes the type that the body makes of it."""
+def settled_types(
+    given: list[Spec], trace: Callable[[list[Spec]], Body], n_carry: int, name: str
+) -> tuple[list[Spec], Body]:
+    """The types of carried values, and the body traced with them: weak ones take the type that it makes of them."""
     forced = list(state.forced)
     types = given
     while True:
@@ -150,7 +149,12 @@ def reordered(graph: Graph, n_arguments: int) -> Graph:
 
 
 def scan(
-    f: Callable[..., Any], init: Any, xs: Any = None, length: int | None = None, reverse: bool = False, name: str = "scan"
+    f: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    name: str = "scan",
 ) -> tuple[Any, Any]:
     """See `graphad.lax.scan`."""
     carry, carry_tree = flatten(init)
@@ -395,6 +399,3 @@ def scalar_predicate(pred: Any, name: str) -> Any:
             "graphad.numpy.where(pred, a, b), or vmap the function."
         )
     return pred if t.aval.dtype is b1 else pred != 0
-
-
-__all__ = ["TracerBoolError", "fori_loop", "scalar_predicate", "scan", "switch", "while_loop"]

@@ -33,8 +33,8 @@ def scan(
 ) -> tuple[Carry, Y]:
     """Run ``f`` over slices of ``xs``, carrying values from turn to turn; the results are stacked.
 
-    It does what ``for x in xs: carry, y = f(carry, x)`` does, as one loop in the compiled program: compiling it takes no
-    longer for more turns.
+    It does what ``for x in xs: carry, y = f(carry, x)`` does, as one loop in the compiled program: compiling it takes
+    no longer for more turns.
 
     Parameters
     ----------
@@ -139,9 +139,7 @@ def cond(
     """
     if operand is not _NOT_GIVEN:
         operands = (*operands, operand)
-    return control_flow.switch(
-        control_flow.scalar_predicate(pred, "cond"), [false_fun, true_fun], operands, "cond"
-    )
+    return control_flow.switch(control_flow.scalar_predicate(pred, "cond"), [false_fun, true_fun], operands, "cond")
 
 
 @boundary
@@ -175,7 +173,7 @@ def switch(index: Any, branches: Sequence[Callable[..., T]], *operands: Any, ope
 
 
 @boundary
-def map(f: Callable[[X], Y], xs: X, *, batch_size: int | None = None) -> Y:
+def map(f: Callable[[X], Y], xs: X, *, batch_size: int | None = None) -> Y:  # noqa: A001 - JAX's name
     """``f`` over slices of ``xs``, one after the other; the results are stacked.
 
     Parameters

@@ -1,7 +1,7 @@
 """The pass `hoist`: what does not change from turn to turn of a loop is computed before it.
 
-Carried values that no turn changes become constants, equations on constants alone move in front of the loop, and results
-of a turn that are constants are repeated behind it.
+Carried values that no turn changes become constants, equations on constants alone move in front of the loop, and
+results of a turn that are constants are repeated behind it.
 """
 
 from __future__ import annotations
@@ -154,4 +154,3 @@ def _after_hoisting(region: Graph, values: Sequence[int], changing: Sequence[int
         numbers = inner.copy(eqn, atoms, [region.avals[o] for o in eqn.outputs])
         known |= {o: n for o, n in zip(eqn.outputs, numbers, strict=True) if o not in known}
     return inner.close([known[a] if type(a) is int else a for a in outputs], name=region.name)
-

@@ -1,14 +1,14 @@
 """``cond``: runs one of its regions, which ``index``, the first operand, says.
 
-Every region takes all other operands. The first ``n_chosen`` results are those of the region that runs. Behind them come
-results of one region each (``n_own`` says how many are of which): residuals, which only the derivative of that region
-reads; what they are where another region runs is not said.
+Every region takes all other operands. The first ``n_chosen`` results are those of the region that runs. Behind them
+come results of one region each (``n_own`` says how many are of which): residuals, which only the derivative of that
+region reads; what they are where another region runs is not said.
 
-**Batched.** An index with axes chooses for each element of a batch, whose axes lead in all results that are chosen. Then
-all regions run, and the results are selected. It stays one equation through linearization and transposition, so that
-what is selected is the *outgoing* tangent, or cotangent of an operand: where a region is not chosen, its derivative may be
-nan and does not matter. All operands of floats have the batch axes, for a cotangent that is summed over a batch cannot be
-selected any more.
+**Batched.** An index with axes chooses for each element of a batch, whose axes lead in all results that are chosen.
+Then all regions run, and the results are selected. It stays one equation through linearization and transposition, so
+that what is selected is the *outgoing* tangent, or cotangent of an operand: where a region is not chosen, its
+derivative may be nan and does not matter. All operands of floats have the batch axes, for a cotangent that is summed
+over a batch cannot be selected any more.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _transpose(
 def _batch(
     builder: Builder, eqn: Eqn, operands: Sequence[Ref], marks: Sequence[bool], size: int, batched: Callable[..., Any]
 ) -> tuple[list[Ref], Marks]:
-    n_chosen, n_own = eqn.params
+    n_chosen, _ = eqn.params
     mask = list(marks)
     if marks[0] or operands[0].ndim:  # it chooses for each element: all operands have all batch axes
         mask = [True] * len(mask)

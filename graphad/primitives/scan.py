@@ -2,13 +2,13 @@
 
     carry_0 = init;   carry_{t+1}, y_t = region(consts, carry_t, x_t);   results: carry_T, and all y_t stacked
 
-The operands are ``n_consts`` constants, ``n_carry`` initial values and then the arrays ``xs``, whose leading axis is that
-of the turns; those of the region are the constants, the carried values and one slice of each of the arrays. With
+The operands are ``n_consts`` constants, ``n_carry`` initial values and then the arrays ``xs``, whose leading axis is
+that of the turns; those of the region are the constants, the carried values and one slice of each of the arrays. With
 ``reverse`` the last slices come first, and results are stacked from the end.
 
 Linearization makes two loops of one: the primal one, which stacks the residuals, and one of the tangents, which reads
-them. What does not change from turn to turn is computed before the loop, and not stacked. Transposition turns the loop of
-the tangents round: cotangents of carried values are carried, those of constants are summed.
+them. What does not change from turn to turn is computed before the loop, and not stacked. Transposition turns the loop
+of the tangents round: cotangents of carried values are carried, those of constants are summed.
 """
 
 from __future__ import annotations
@@ -334,9 +334,7 @@ def _transpose_mixed(
     of_known = [k for k, d in enumerate(depends) if not d]
     results = [a for k, a in zip(of_known, results, strict=True) if k >= p.n_carry or not linear[p.n_consts + k]]
     region_of_known = only(known, [*results, *known.outputs[len(known.outputs) - n_residuals :]])
-    _, crossing = emit_crossing(
-        builder, eqn._replace(params=tuple(params)), atoms, region_of_known, len(results)
-    )
+    _, crossing = emit_crossing(builder, eqn._replace(params=tuple(params)), atoms, region_of_known, len(results))
     loop = _linear_loop(builder, eqn, graph, depends, linear, crossing)
     refs = [Ref(builder, a) for a in (*crossing.consts, *crossing.xs)]
     avals = [x.aval if type(x) is Ref else x for x in operands]

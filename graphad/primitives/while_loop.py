@@ -1,8 +1,8 @@
 """``while``: a loop that ends when its test says so; ``counted``: loops of a number of turns known only when they run.
 
-``while`` has two regions, the test and the body, each with constants of its own; the results are the values carried last
-and the number of turns. Batched, the test gives an answer for each element, and elements for which it is False keep their
-values; the body still runs for them.
+``while`` has two regions, the test and the body, each with constants of its own; the results are the values carried
+last and the number of turns. Batched, the test gives an answer for each element, and elements for which it is False
+keep their values; the body still runs for them.
 
 **Derivatives.** What another loop reads of each turn would have to be stacked in an array whose length nobody knows. So
 the derivative of a ``while`` is a ``counted`` equation: its operands are the number of turns and those of the loop, and

@@ -107,8 +107,8 @@ def _no_example(x: Ref, kind: type) -> TracerBoolError:
     if loop:
         instead = "lambda: a, lambda: b) in place of `if condition: a; else: b`"
         return TracerBoolError(
-            f"{where(loc)}Python {what} a value of type {x.aval} in a body of {loop}, where it is not known: the body is "
-            f"traced once, and runs with other values in each turn or call.{quoted(loc)}Write "
+            f"{where(loc)}Python {what} a value of type {x.aval} in a body of {loop}, where it is not known: the "
+            f"body is traced once, and runs with other values in each turn or call.{quoted(loc)}Write "
             f"graphad.lax.cond(condition, {instead}, or graphad.numpy.where(condition, a, b)."
         )
     return TracerBoolError(

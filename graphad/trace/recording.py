@@ -134,8 +134,8 @@ class Trace(Builder):
 
     __slots__ = (
         "_owner", "_owner_upto", "_sources", "branched", "captures", "constants", "exact", "examples", "guards",
-        "handed", "is_rule", "loop", "n_arguments", "name", "next_warning", "observed", "path", "region", "sites", "turns",
-        "varying",
+        "handed", "is_rule", "loop", "n_arguments", "name", "next_warning", "observed", "path", "region", "sites",
+        "turns", "varying",
     )  # fmt: skip
 
     def __init__(self, name: str, region: bool = False, path: bool = False) -> None:

@@ -109,7 +109,9 @@ def _body(region: Graph) -> tuple[Graph, list[Literal]]:
         builder.loc = loc
         shape = region.avals[eqn.outputs[0]].shape if eqn.primitive.elementwise and eqn.outputs else ()
         kept = _is_left_alone(eqn)
-        atoms = tuple([value[a] if type(a) is int else a if kept else _spread(number.get(a), a, shape) for a in eqn.inputs])
+        atoms = tuple(
+            [value[a] if type(a) is int else a if kept else _spread(number.get(a), a, shape) for a in eqn.inputs]
+        )
         for o, new in zip(eqn.outputs, builder.copy(eqn, atoms, [region.avals[o] for o in eqn.outputs]), strict=True):
             value[o] = new
     outs = [value[a] if type(a) is int else _spread(number.get(a), a, ()) for a in region.outputs]

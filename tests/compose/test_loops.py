@@ -59,13 +59,26 @@ def mode(name):
         "batch": lambda f: lambda a, xs: graphad.vmap(graphad.grad(f, (0, 1)), (0, None))(a * BATCH, xs),
         "wide batch": lambda f: lambda a, xs: graphad.vmap(graphad.value_and_grad(f), (0, None))(a * WIDE, xs),
         "of a batch": lambda f: graphad.grad(lambda a, xs: gnp.sum(graphad.vmap(f, (0, None))(a * BATCH, xs)), (0, 1)),
-        "two batches": lambda f: lambda a, xs: graphad.vmap(
-            lambda b: graphad.vmap(graphad.grad(f, 1), (0, None))(b * BATCH, xs)
-        )(a * WIDE[:3]),
+        "two batches": lambda f: (
+            lambda a, xs: graphad.vmap(lambda b: graphad.vmap(graphad.grad(f, 1), (0, None))(b * BATCH, xs))(
+                a * WIDE[:3]
+            )
+        ),
     }[name]
 
 
-MODES = ("value", "gradient", "forward", "twice", "thrice", "hessian", "batch", "wide batch", "of a batch", "two batches")
+MODES = (
+    "value",
+    "gradient",
+    "forward",
+    "twice",
+    "thrice",
+    "hessian",
+    "batch",
+    "wide batch",
+    "of a batch",
+    "two batches",
+)
 
 
 def everywhere(f, *args, tolerance=1e-9):
@@ -155,7 +168,9 @@ def test_collatz():
     def f(x, n):
         def step(state):
             n, x = state
-            return gnp.where(n % 2 == 0, n // 2, 3 * n + 1), x * 0.99 + gnp.sin(x) * gnp.where(n % 2 == 0, TENTH, 2 * TENTH)
+            return gnp.where(n % 2 == 0, n // 2, 3 * n + 1), x * 0.99 + gnp.sin(x) * gnp.where(
+                n % 2 == 0, TENTH, 2 * TENTH
+            )
 
         return lax.while_loop(lambda s: s[0] != 1, step, (n, x))[1]
 
@@ -165,7 +180,10 @@ def test_collatz():
         return x
 
     for n in (1, 6, 27):
-        close(everywhere(graphad.grad(lambda x, n=n: f(x, n)), f64(0.3)), graphad.grad(lambda x, n=n: unrolled(x, n))(f64(0.3)))
+        close(
+            everywhere(graphad.grad(lambda x, n=n: f(x, n)), f64(0.3)),
+            graphad.grad(lambda x, n=n: unrolled(x, n))(f64(0.3)),
+        )
     together = graphad.vmap(graphad.grad(f), (None, 0))(f64(0.3), gnp.array([1, 6, 27]))
     close(together, np.stack([graphad.grad(unrolled)(f64(0.3), n) for n in (1, 6, 27)]))
 
@@ -247,7 +265,10 @@ def test_switch_and_loops_in_it():
     f = lambda k, x: lax.switch(k, branches, x)
     for k in (-1, 0, 1, 2, 5):
         g = branches[min(max(k, 0), 2)]
-        close(everywhere(lambda x, k=k: graphad.value_and_grad(lambda y: f(k, y))(x), f64(0.9)), graphad.value_and_grad(g)(f64(0.9)))
+        close(
+            everywhere(lambda x, k=k: graphad.value_and_grad(lambda y: f(k, y))(x), f64(0.9)),
+            graphad.value_and_grad(g)(f64(0.9)),
+        )
     ks = gnp.array([0, 1, 2, 1, 0])
     together = everywhere(graphad.vmap(graphad.grad(f, 1)), ks, BATCH)
     close(together, np.stack([graphad.grad(branches[int(k)])(x) for k, x in zip(ks, BATCH, strict=True)]))
@@ -286,7 +307,9 @@ def test_graphs_with_loops_read_back():
 def test_a_loop_compiles_to_one_program_for_any_length():
     sizes = []
     for n in (10, 1000, 100000):
-        compiled = graphad.jit(graphad.grad(lambda x, n=n: lax.scan(lambda c, _: (gnp.sin(c), None), x, None, length=n)[0]))
+        compiled = graphad.jit(
+            graphad.grad(lambda x, n=n: lax.scan(lambda c, _: (gnp.sin(c), None), x, None, length=n)[0])
+        )
         compiled(f64(0.5))
         sizes.append(len(compiled.kernel_source(f64(0.5)).splitlines()))
     assert len(set(sizes)) == 1

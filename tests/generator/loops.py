@@ -1,9 +1,9 @@
 """Random programs with loops and branches: scans, counted and conditional loops in one another, over small and larger
 carried values.
 
-As `tests.generator.programs`, a program grows line by line and is run at once by the reference; the body of a loop grows
-with the values of its first turn. Values stay between -1 and 1, and every loop ends: what does not count its turns has
-a bound on them beside its condition.
+As `tests.generator.programs`, a program grows line by line and is run at once by the reference; the body of a loop
+grows with the values of its first turn. Values stay between -1 and 1, and every loop ends: what does not count its
+turns has a bound on them beside its condition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ PROFILES: dict[str, tuple[tuple[int, ...], ...]] = {
 TURNS = (0, 1, 2, 3, 5, 8, 9, 17)
 DEEPEST = 3
 _SMOOTH = [o for o in OPERATIONS if o.domain is not None and o.batches and o.forward]
-_GROUPS = [[o for o in group if o in _SMOOTH] for group in (ELEMENTWISE, ELEMENTWISE, REDUCTIONS, SHAPES, PRODUCTS, NESTED)]
+_GROUPS = [
+    [o for o in group if o in _SMOOTH] for group in (ELEMENTWISE, ELEMENTWISE, REDUCTIONS, SHAPES, PRODUCTS, NESTED)
+]
 _OF_SCALARS = [[o for o in ELEMENTWISE if o in _SMOOTH], [o for o in NESTED if o in _SMOOTH]]
 Scope = dict[str, Any]
 TAB = "    "
@@ -60,7 +62,10 @@ class LoopProgram:
 
     @property
     def turns_are_known(self) -> bool:
-        """Whether every loop has a number of turns that is known when it is traced: JAX has no reverse mode of others."""
+        """Whether every loop has a number of turns that is known when it is traced.
+
+        JAX has no reverse mode of others.
+        """
         static = re.compile(r"fori_loop\(-?\d+, -?\d+, ")
         return not any(["while_loop" in x or ("fori_loop" in x and not static.search(x)) for x in self.lines])
 
@@ -279,8 +284,8 @@ class _Grower:
     ) -> str:
         """Define a function and give its name.
 
-        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` what it returns, given
-        its scope, its indentation and the names that are its own.
+        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` what it returns,
+        given its scope, its indentation and the names that are its own.
         """
         f, at = self.name("f"), len(self.lines)
         self.lines.append(f"{indent}def {f}({', '.join(given)}):")

@@ -305,7 +305,8 @@ class NestEmitter:
             names = last
         else:
             code.lines[phis:phis] = [
-                f"  {name} = phi {of} [ {first}, %{before} ], [ {then}, %{code.block} ]" for of, name, first, then in rows
+                f"  {name} = phi {of} [ {first}, %{before} ], [ {then}, %{code.block} ]"
+                for of, name, first, then in rows
             ]
             code.start(after)
         for c, name in zip(loop.carries, names, strict=True):
@@ -346,7 +347,9 @@ class NestEmitter:
     def width(self, loop: Loop, extent: int) -> int:
         """Lanes for ``extent`` iterations: 1, 2 or 4 native vectors of the widest dtype; fewer for short loops."""
         size, native = self.measure(loop)
-        if any([isinstance(s, (Loop, While)) and any([c.combine == "last" for c in s.carries]) for s in walk(loop.body)]):
+        if any(
+            [isinstance(s, (Loop, While)) and any([c.combine == "last" for c in s.carries]) for s in walk(loop.body)]
+        ):
             return max(memory.LANE_BYTES * native // self.native, 2)
         vectors = 4 if size <= FOUR_VECTORS else 2 if size <= TWO_VECTORS else 1
         if size > ONE_COPY and loop.extent <= SHORT_LOOP * native:

@@ -99,7 +99,9 @@ class _Checker:
     def run(self) -> None:
         roles = [b.role for b in self.program.buffers]
         order = ["input", "output", "temporary", "window"]
-        self.require(roles == sorted(roles, key=order.index), "buffers are listed inputs, outputs, temporaries, windows")
+        self.require(
+            roles == sorted(roles, key=order.index), "buffers are listed inputs, outputs, temporaries, windows"
+        )
         self.require(len(self.buffers) == len(roles), "two buffers have one name")
         for buffer in self.program.buffers:
             self.require(buffer.name.isidentifier(), f"buffer name {buffer.name!r} is no identifier")

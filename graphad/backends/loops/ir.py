@@ -153,8 +153,8 @@ class Loop:
 class While:
     """Runs its body as long as ``condition``, a ``last`` carry of bool, is True; all carries are ``last``.
 
-    Where the condition goes on as the literal False, it is a branch. In the lanes of a vector loop each of them keeps its
-    carries once its condition is False, and the body, which has no stores then, runs while any condition is True.
+    Where the condition goes on as the literal False, it is a branch. In the lanes of a vector loop each of them keeps
+    its carries once its condition is False, and the body, which has no stores then, runs while any condition is True.
     """
 
     condition: str
@@ -348,7 +348,9 @@ def mapped_steps(steps: Iterable[Step], change: Callable[[Step], Step]) -> tuple
     """Every step rewritten, after those inside it."""
     return tuple(
         [
-            change(replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile, Counted)) else s)
+            change(
+                replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile, Counted)) else s
+            )
             for s in steps
         ]
     )

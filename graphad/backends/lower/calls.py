@@ -65,7 +65,9 @@ class CallSteps:
     def statements(self, what: Statements, call: Call, loc: Loc) -> list[Step]:
         names = {name: self.where(value) for name, value in what.operands.items()}
         names |= dict(zip(what.results, map(self.where, call.values), strict=True))
-        names |= {name: self.storage.temporary(a.dtype, a.size, private) for name, (a, private) in what.temporaries.items()}
+        names |= {
+            name: self.storage.temporary(a.dtype, a.size, private) for name, (a, private) in what.temporaries.items()
+        }
         return [moved(LoopNest(what.body, loc), names)]
 
     # ---- loops of steps
@@ -153,7 +155,9 @@ class CallSteps:
         return [moved(step, names, self, variables) for step in made.steps]
 
 
-def moved(step: Step, names: Mapping[str, str], calls: CallSteps | None = None, variables: dict[str, str] | None = None) -> Step:
+def moved(
+    step: Step, names: Mapping[str, str], calls: CallSteps | None = None, variables: dict[str, str] | None = None
+) -> Step:
     """``step`` over other buffers."""
     match step:
         case LoopNest(body=body):
@@ -174,11 +178,15 @@ def moved(step: Step, names: Mapping[str, str], calls: CallSteps | None = None, 
             windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in step.windows])
             variable = f"turn{calls.count}"
             calls.count += 1
-            return replace(step, var=variable, windows=windows, swaps=_pairs(step, names), body=_body(step, names, calls))
+            return replace(
+                step, var=variable, windows=windows, swaps=_pairs(step, names), body=_body(step, names, calls)
+            )
         case Counted():
             return replace(step, count=names[step.count], body=_body(step, names, calls))
         case RepeatWhile():
-            return replace(step, condition=names[step.condition], swaps=_pairs(step, names), body=_body(step, names, calls))
+            return replace(
+                step, condition=names[step.condition], swaps=_pairs(step, names), body=_body(step, names, calls)
+            )
         case _:
             raise AssertionError(f"{step} in a region")
 
