@@ -96,7 +96,7 @@ def _linearize(
     loc = builder.loc
     counts = [len(c) for c in crossing]
     params = (n_chosen, tuple([n + c for n, c in zip(n_own, counts, strict=True)]))
-    outs = list(builder.emit(eqn.primitive, atoms, params, tuple(primal)))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, params, tuple(primal))]
     builder.loc = ("jvp", loc)
     results, residuals = outs[:n_chosen], []
     at = n_chosen
@@ -141,8 +141,8 @@ def _with_residuals(eqn: Eqn, splits: Sequence[Any]) -> tuple[list[Graph], list[
     regions: list[Graph] = []
     crossing: list[list[Atom]] = []
     for region, split in zip(eqn.regions, splits, strict=True):
-        values = [a for a in _residuals(split) if type(a) is int and a >= region.n_inputs]
-        values = list(dict.fromkeys(values))
+        own: list[Atom] = [a for a in _residuals(split) if type(a) is int and a >= region.n_inputs]
+        values = list(dict.fromkeys(own))
         results = split.primal.outputs[: len(region.outputs)]
         regions.append(only(split.primal, [*results, *values]))
         crossing.append(values)

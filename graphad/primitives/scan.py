@@ -112,7 +112,7 @@ def emit_crossing(
     fixed = list(dict.fromkeys([a for a in wanted if type(a) is int and not varies[a]]))
     before = dict(zip(fixed, builder.inline(only(region, fixed), atoms[: region.n_inputs]), strict=True))
     loc = builder.loc
-    outs = list(builder.emit(eqn.primitive, tuple(atoms), eqn.params, (only(region, [*results, *more]),)))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, tuple(atoms), eqn.params, (only(region, [*results, *more]),))]
     builder.loc = loc
     consts: dict[Atom, None] = {}
     xs: dict[Atom, None] = {}
@@ -330,7 +330,7 @@ def _transpose_mixed(
     params = p._replace(n_consts=len([k for k in kept if k < p.n_consts]), n_carry=n_carry)
     atoms = [operands[k].atom for k in kept]  # type: ignore[union-attr]
     # A carried value may start from one that is not linear, or become one: of a linear map, that is zero.
-    results = [a for k, a in enumerate(known.outputs[: len(known.outputs) - n_residuals])]
+    results = known.outputs[: len(known.outputs) - n_residuals]
     of_known = [k for k, d in enumerate(depends) if not d]
     results = [a for k, a in zip(of_known, results, strict=True) if k >= p.n_carry or not linear[p.n_consts + k]]
     region_of_known = only(known, [*results, *known.outputs[len(known.outputs) - n_residuals :]])

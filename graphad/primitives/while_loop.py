@@ -109,7 +109,7 @@ def _linearize(
     jvp_graph: Callable[..., Any],
 ) -> tuple[list[Atom], list[Ref | None]]:
     p, (test, body) = Params(*eqn.params), eqn.regions
-    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions)]
     turns = Ref(builder, outs[-1])
     again = body.memoize(("again", p.n_body_consts, test.out_avals), lambda: _again(body, p, test.out_avals[0]))
     operands = [turns, *[Ref(builder, a) for a in atoms[p.n_test_consts :]]]
@@ -306,7 +306,7 @@ def _replaced(x: Any, n: int) -> Any:
 def _linearize_counted(
     builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], tangents: Tangents, _: Any, jvp_graph: Callable[..., Any]
 ) -> tuple[list[Atom], list[Ref | None]]:
-    outs = list(builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions))
+    outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions)]
     builder.loc = ("jvp", builder.loc)
     refs = [Ref(builder, a) for a in atoms]
     return outs, _tangents(builder, eqn.regions[0], refs[0], refs[1:], tangents[1:], jvp_graph)

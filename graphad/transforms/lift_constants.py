@@ -33,7 +33,7 @@ def lift_constants(graph: Graph) -> Lifted:
     places: dict[DType, dict[Literal, int]] = {}
     used = [a for eqn in graph.eqns if not _is_left_alone(eqn) for a in eqn.inputs]
     for a in (*used, *graph.outputs):
-        if _is_lifted(a):
+        if isinstance(a, Literal) and _is_lifted(a):
             found = places.setdefault(a.dtype, {})
             found.setdefault(a, len(found))
     if not places:

@@ -189,10 +189,8 @@ class _Grower:
     def statements(self, scope: Scope, indent: str, n: int, depth: int) -> None:
         for _ in range(n):
             if depth < DEEPEST and self.chance((0.55, 0.2, 0.1)[depth]):
-                self.rng.choice(
-                    (self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_)
-                    + (self.cond, self.cond, self.switch, self.map, self.associative)
-                )(scope, indent, depth + 1)
+                often = (self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_, self.cond)
+                self.rng.choice((*often, self.cond, self.switch, self.map, self.associative))(scope, indent, depth + 1)
             else:
                 self.line(scope, indent)
 

@@ -213,6 +213,7 @@ class _Emitter:
         own = [self.buffers[name] for name in touched if self.buffers[name].per_turn]
         count = self.nests.access.load_one(place, i64, "count")
         outer, self.nests.count = self.nests.count, count
+        block = ""
         if own:
             sizes = [code.let(f"mul nsw i64 {count}, {memory.buffer_bytes(b) // EXTENT}", "size") for b in own]
             rounded = [code.let(f"and i64 {code.let(f'add nsw i64 {s}, 127', 'size')}, -64", "size") for s in sizes]
@@ -231,7 +232,6 @@ class _Emitter:
             for b, size in zip(own, rounded, strict=True):
                 self.pointers[b.name] = at
                 at = self._after(at, size)
-            del at
         self.enter(step)
         scope, self.nests.scope = self.nests.scope, dict(self.nests.scope)
         for inner in step.body:
@@ -249,12 +249,11 @@ class _Emitter:
         """Steps in a loop; the pointers of buffers that trade places are carried."""
         if not step.extent:
             return
-        trips, last_turn = str(step.extent), str(step.extent - 1)
         if step.extent == EXTENT:
             self.counted_repeat(step)
             return
+        trips, last_turn = str(step.extent), str(step.extent - 1)
         names = [name for pair in step.swaps for name in pair]
-
         self.enter(step)
         initial = [self.pointers[name] for name in names]
         last = self.nests.repeat(trips, step.var, ["ptr"] * len(names), initial, self.turns(step, names, last_turn))

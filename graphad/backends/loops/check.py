@@ -155,7 +155,7 @@ class _Checker:
     def repeated(self, step: Repeat | RepeatWhile, written: set[str]) -> None:
         """Steps that run several times: each window lies within its buffer, and what is swapped is alike."""
         known = {a for a, _ in step.swaps}
-        if type(step) is Repeat:
+        if isinstance(step, Repeat):
             self.require(step.extent >= 0, "steps repeated less than no times")
             for w in step.windows:
                 seen, of = self.buffer(w.name), self.buffer(w.buffer)

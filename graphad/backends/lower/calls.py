@@ -53,7 +53,7 @@ class CallSteps:
             case Branches():
                 return self.branches(call.what, call, loc)
             case CountedPart(count=count, inside=inside):
-                if type(inside) is Statements:
+                if isinstance(inside, Statements):
                     steps = self.statements(inside, call, loc)
                 else:
                     steps = self.part(inside, [], [self.where(v) for v in call.values], [])

@@ -28,7 +28,8 @@ from graphad.backends.lower.definitions import (
 )
 from graphad.backends.lower.effects import between_loops, prints_are_calls
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
-from graphad.backends.lower.regions import region, whole
+from graphad.backends.lower.regions import region
+from graphad.backends.lower.registers.nest import whole
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
@@ -119,7 +120,7 @@ class _Flattener:
                 results = self.map(lowering, operands, [avals[o] for o in outs], loc)
             elif type(lowering) is Inline:
                 results = self.inline(regions[0], operands)
-            elif type(lowering) in (Repeat, While, Counted, Branch):
+            elif isinstance(lowering, (Repeat, While, Counted, Branch)):
                 outs_of = [avals[o] for o in outs]
                 results = region(self.flat, eqn, lowering, self.small.arrays(operands), outs_of, _flattened, loc)
             elif type(lowering) in _BETWEEN_LOOPS:
