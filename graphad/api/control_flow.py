@@ -167,7 +167,7 @@ def scan(
     def call(pair: Any) -> Any:
         result = f(*pair)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise TypeError(f"{where()}the body of {name} must return a pair (carry, y), not {_kind(result)}")
+            raise TypeError(f"{where()}the body of {name} must return a pair (carry, y), not a {type(result).__name__}")
         out_trees[:] = [flatten(result[0])[1], flatten(result[1])[1]]
         return tuple(result)
 
@@ -190,10 +190,6 @@ def scan(
     guard([body])
     results = run_on(graph, [*body.captures, *carry, *slices])
     return unflatten(carry_tree, results[: len(carry)]), unflatten(out_trees[1], results[len(carry) :])
-
-
-def _kind(x: Any) -> str:
-    return f"a {type(x).__name__}"
 
 
 def _length(slices: Sequence[Any], treedef: TreeDef, length: int | None, name: str) -> int:

@@ -17,9 +17,10 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval
 from graphad.passes.pipeline import Pass, graph_pass
 from graphad.primitives.control import only
+from graphad.primitives.crossing import Params as ScanParams
+from graphad.primitives.crossing import varying
 from graphad.primitives.layout import broadcast, iota, repeat_leading, reshape, transpose
-from graphad.primitives.scan import Params as ScanParams
-from graphad.primitives.scan import scan, varying
+from graphad.primitives.scan import scan
 from graphad.primitives.shape import rev, slice_
 from graphad.primitives.while_loop import Params as WhileParams
 from graphad.primitives.while_loop import while_

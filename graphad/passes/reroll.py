@@ -24,9 +24,10 @@ from graphad.passes.pipeline import Pass, graph_pass
 from graphad.passes.repeats import LITERALS, OUTSIDE, SAME, Run, Table, regular, runs, table_of
 from graphad.passes.stacking import joined, stacked, stacked_literals, stacked_slices
 from graphad.passes.turns import Loop, Stopped, column_of, planned
+from graphad.primitives.crossing import Params
 from graphad.primitives.dynamic import dynamic_slice
 from graphad.primitives.layout import broadcast, reshape
-from graphad.primitives.scan import Params, scan
+from graphad.primitives.scan import scan
 from graphad.primitives.shape import concatenate, slice_, slice_axis
 
 #: Told what became a loop, and what did not and why.

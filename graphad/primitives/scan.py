@@ -19,30 +19,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphad.ir.builder import Builder
-from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
+from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.lowering import Repeat
 from graphad.ir.params import BOOL, INT
 from graphad.ir.primitive import Primitive, RegionRules
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.control import Marks, Run, Tangents, atoms_of, batched_outputs, check_region, only, spread
+from graphad.primitives.crossing import (
+    Crossing,
+    Params,
+    RegionBuilder,
+    avals_of,
+    emit_crossing,
+    unstacked,
+    varying,
+)
 from graphad.primitives.elementwise import add
 from graphad.primitives.layout import instantiate, repeat_leading, transpose, zeros_like_aval
-
-
-class Params(NamedTuple):
-    """The params of an equation."""
-
-    length: int
-    reverse: bool
-    n_consts: int
-    n_carry: int
-
-    @property
-    def first_x(self) -> int:
-        """The position of the first of the ``xs`` among the operands."""
-        return self.n_consts + self.n_carry
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Types and values
@@ -80,94 +74,6 @@ def _evaluate(eqn: Eqn, values: Sequence[Any], run: Run) -> list[Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Values that cross from one loop to another
-
-
-class Crossing(NamedTuple):
-    """Values of a region that another loop over the same turns reads.
-
-    ``consts`` do not change from turn to turn, ``xs`` are stacked; ``order`` says where in these two, one after the
-    other, each value lies.
-    """
-
-    consts: list[Atom]
-    xs: list[Atom]
-    order: list[int]
-
-
-def emit_crossing(
-    builder: Builder, eqn: Eqn, atoms: Sequence[Atom], region: Graph, n_results: int
-) -> tuple[list[Atom], Crossing]:
-    """Emit a scan over ``region``, whose outputs from ``n_results`` on another loop will read, and say where they are.
-
-    Operands, and what is computed of constants alone, are not stacked.
-    """
-    p = Params(*eqn.params)
-    results, wanted = region.outputs[:n_results], region.outputs[n_results:]
-    varies = varying(region, range(p.n_consts, region.n_inputs))
-    own = {a: k for k, a in enumerate(results) if k >= p.n_carry}  # stacked already
-    more = dict.fromkeys([a for a in wanted if type(a) is int and varies[a] and a < p.first_x])
-    more |= dict.fromkeys([a for a in wanted if type(a) is int and varies[a] and a >= region.n_inputs and a not in own])
-    place = own | {a: n_results + k for k, a in enumerate(more)}
-    fixed = list(dict.fromkeys([a for a in wanted if type(a) is int and not varies[a]]))
-    before = dict(zip(fixed, builder.inline(only(region, fixed), atoms[: region.n_inputs]), strict=True))
-    loc = builder.loc
-    outs: list[Atom] = [*builder.emit(eqn.primitive, tuple(atoms), eqn.params, (only(region, [*results, *more]),))]
-    builder.loc = loc
-    consts: dict[Atom, None] = {}
-    xs: dict[Atom, None] = {}
-    found: list[tuple[bool, Atom]] = []
-    for a in wanted:
-        if type(a) is not int:
-            found.append((False, a))
-        elif not varies[a]:
-            found.append((False, before[a]))
-        else:
-            found.append((True, outs[place[a]] if a in place else atoms[a]))
-    for is_stacked, atom in found:
-        (xs if is_stacked else consts)[atom] = None
-    at = {(False, a): k for k, a in enumerate(consts)} | {(True, a): len(consts) + k for k, a in enumerate(xs)}
-    return outs[:n_results], Crossing(list(consts), list(xs), [at[key] for key in found])
-
-
-def varying(region: Graph, inputs: Sequence[int]) -> bytearray:
-    """Marks of the values that depend on one of the ``inputs``, or have an effect on the way."""
-    marks = bytearray(len(region.avals))
-    for i in inputs:
-        marks[i] = 1
-    for eqn in region.eqns:
-        if is_effectful(eqn) or any([type(a) is int and marks[a] for a in eqn.inputs]):
-            for o in eqn.outputs:
-                marks[o] = 1
-    return marks
-
-
-class _Region:
-    """A region for a scan under construction: inputs in the order of constants, carried values, slices."""
-
-    def __init__(self, name: str) -> None:
-        self.builder = Builder()
-        self.name = name
-
-    def inputs(self, avals: Sequence[Aval]) -> list[Ref]:
-        return [self.builder.input_ref(a) for a in avals]
-
-    def inline(self, graph: Graph, operands: Sequence[Ref]) -> list[Ref]:
-        return [Ref(self.builder, a) for a in self.builder.inline(graph, [x.atom for x in operands])]
-
-    def close(self, outputs: Sequence[Ref]) -> Graph:
-        return self.builder.close([x.atom for x in outputs], name=self.name)
-
-
-def _unstacked(builder: Builder, atoms: Sequence[Atom]) -> list[Aval]:
-    return [aval(a.shape[1:], a.dtype) for a in _avals(builder, atoms)]
-
-
-def _avals(builder: Builder, atoms: Sequence[Atom]) -> list[Aval]:
-    return [Ref(builder, a).aval for a in atoms]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Linearization
 
 
@@ -200,10 +106,10 @@ def _linear_loop(
     consts = [k for k in marked if k < p.n_consts]
     carry = [k for k in marked if p.n_consts <= k < p.first_x]
     xs = [k for k in marked if k >= p.first_x]
-    body = _Region(region.name)
-    fixed = body.inputs(_avals(builder, crossing.consts))
+    body = RegionBuilder(region.name)
+    fixed = body.inputs(avals_of(builder, crossing.consts))
     first = body.inputs([region.avals[k] for k in consts + carry])
-    slices = body.inputs(_unstacked(builder, crossing.xs))
+    slices = body.inputs(unstacked(builder, crossing.xs))
     last = body.inputs([region.avals[k] for k in xs])
     arrived = [*fixed, *slices]
     found = iter(body.inline(graph, [*[arrived[k] for k in crossing.order], *first, *last]))
@@ -261,12 +167,12 @@ def _transpose(
     y_cts = [c for c in cts[p.n_carry :] if c is not None]
     summed = [k for k in range(p.n_consts) if nonzero[k]]
     carried = [p.n_consts + k for k in range(p.n_carry) if seeded[k]]
-    body = _Region(region.name)
+    body = RegionBuilder(region.name)
     in_fixed = body.inputs([x.aval for x in fixed])
     in_sums = body.inputs([region.avals[k] for k in summed])
     in_carry = body.inputs([region.avals[k] for k in carried])
-    in_slices = body.inputs(_unstacked(builder, [x.atom for x in slices]))
-    in_ys = body.inputs(_unstacked(builder, [c.atom for c in y_cts]))
+    in_slices = body.inputs(unstacked(builder, [x.atom for x in slices]))
+    in_ys = body.inputs(unstacked(builder, [c.atom for c in y_cts]))
     found = iter(body.inline(graph, [*in_fixed, *in_slices, *in_carry, *in_ys]))
     by = [next(found) if n else None for n in nonzero]
     outs = [add(s, by[k]) for s, k in zip(in_sums, summed, strict=True)]

@@ -17,7 +17,8 @@ from graphad.ir.graph import Graph
 from graphad.ir.types import i32
 from graphad.ir.verify import effects, verify
 from graphad.passes import Reroll
-from graphad.primitives.scan import Params, scan
+from graphad.primitives.crossing import Params
+from graphad.primitives.scan import scan
 from tests.strategies import random_graphs
 
 LITTLE = Reroll(least=8)

@@ -9,11 +9,11 @@ pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from graphad.backends import artifact
 from graphad.backends.cpu.entry.spec import FLUSH_BITS
+from graphad.backends.cpu.turns import Turns
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls, product_routine
 from graphad.backends.llvm.nest import NestEmitter
@@ -32,18 +32,14 @@ from graphad.backends.loops.ir import (
     Repeat,
     RepeatWhile,
     Step,
-    buffers_read,
-    buffers_written,
-    every_step,
-    mapped_steps,
 )
+from graphad.backends.loops.steps import every_step, mapped_steps
 from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
-from graphad.backends.outcome import HOST_ERROR, OUT_OF_MEMORY
+from graphad.backends.outcome import HOST_ERROR
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
 from graphad.backends.routines.host import HOST_CALL
-from graphad.ir.types import EXTENT, b1, i64
 
 #: Programs of more statements are compiled without the code generator's optimisations.
 QUICK = 4000
@@ -111,7 +107,7 @@ def _is_thin(g: Gemm) -> bool:
     return (column.m if column.a.transposed else column.k) in THIN
 
 
-class _Emitter:
+class _Emitter(Turns):
     """The frame of the function: the table of pointers, and the steps in order."""
 
     def __init__(
@@ -205,148 +201,6 @@ class _Emitter:
                 self.counted(step)
             case HostCall():
                 self.host(step)
-
-    def counted(self, step: Counted) -> None:
-        """Steps over temporaries whose size is known now; out of memory, the program is left."""
-        code, place = self.code, Place(self.pointers[step.count], "0", 0)
-        touched = sorted({name for s in step.body for name in buffers_read(s) | buffers_written(s)})
-        own = [self.buffers[name] for name in touched if self.buffers[name].per_turn]
-        count = self.nests.access.load_one(place, i64, "count")
-        outer, self.nests.count = self.nests.count, count
-        block = ""
-        if own:
-            sizes = [code.let(f"mul nsw i64 {count}, {memory.buffer_bytes(b) // EXTENT}", "size") for b in own]
-            rounded = [code.let(f"and i64 {code.let(f'add nsw i64 {s}, 127', 'size')}, -64", "size") for s in sizes]
-            total = rounded[0]
-            for size in rounded[1:]:
-                total = code.let(f"add nsw i64 {total}, {size}", "total")
-            block = code.let(f"call ptr {self.calls.externals[memory.ALLOCATE]}(i64 {total})", "block")
-            failed = code.let(f"icmp eq ptr {block}, null", "failed")
-            leave, stay = code.fresh("leave"), code.fresh("stay")
-            code.do(f"br i1 {failed}, label %{leave}, label %{stay}")
-            code.start(leave)
-            code.do(f"ret i64 {OUT_OF_MEMORY}")
-            code.start(stay)
-            at = code.let(f"call ptr @llvm.ptrmask.p0.i64(ptr {self._after(block, '63')}, i64 -64)", "start")
-            code.declarations["declare ptr @llvm.ptrmask.p0.i64(ptr, i64)"] = None
-            for b, size in zip(own, rounded, strict=True):
-                self.pointers[b.name] = at
-                at = self._after(at, size)
-        self.enter(step)
-        scope, self.nests.scope = self.nests.scope, dict(self.nests.scope)
-        for inner in step.body:
-            self.step(inner)
-        self.nests.scope = scope
-        self.leave([], [])
-        if own:
-            code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {block})")
-        self.nests.count = outer
-
-    def _after(self, pointer: str, nbytes: str) -> str:
-        return self.code.let(f"getelementptr i8, ptr {pointer}, i64 {nbytes}", "at")
-
-    def repeat(self, step: Repeat) -> None:
-        """Steps in a loop; the pointers of buffers that trade places are carried."""
-        if not step.extent:
-            return
-        if step.extent == EXTENT:
-            self.counted_repeat(step)
-            return
-        trips, last_turn = str(step.extent), str(step.extent - 1)
-        names = [name for pair in step.swaps for name in pair]
-        self.enter(step)
-        initial = [self.pointers[name] for name in names]
-        last = self.nests.repeat(trips, step.var, ["ptr"] * len(names), initial, self.turns(step, names, last_turn))
-        self.leave(names, last)
-
-    def counted_repeat(self, step: Repeat) -> None:
-        """As many turns as a number says that is known when it runs, none among them."""
-        code, names, count = self.code, [name for pair in step.swaps for name in pair], self.nests.count
-        self.enter(step)
-        initial = [self.pointers[name] for name in names]
-        before, inside, after = code.block, code.fresh("some"), code.fresh("after")
-        some = code.let(f"icmp sgt i64 {count}, 0", "any")
-        last_turn = code.let(f"sub nsw i64 {count}, 1", "last")
-        code.do(f"br i1 {some}, label %{inside}, label %{after}")
-        code.start(inside)
-        last = self.nests.repeat(count, step.var, ["ptr"] * len(names), initial, self.turns(step, names, last_turn))
-        end = code.block
-        code.do(f"br label %{after}")
-        code.start(after)
-        rows = zip(initial, last, strict=True)
-        self.leave(names, [code.let(f"phi ptr [ {a}, %{before} ], [ {b}, %{end} ]", "place") for a, b in rows])
-
-    def turns(self, step: Repeat, names: list[str], last_turn: str) -> Callable[[str, list[str]], list[str]]:
-        """A turn of a loop of steps, from its number and the pointers to the next pointers."""
-
-        def body(at: str, carried: list[str]) -> list[str]:
-            if step.reverse:
-                at = self.code.let(f"sub nsw i64 {last_turn}, {at}", "back")
-            self.pointers.update(zip(names, carried, strict=True))
-            for w in step.windows:
-                size = self.buffers[w.name].dtype.bits // 8
-                offset = self.code.let(f"mul nsw i64 {at}, {w.stride * size}", "offset")
-                if w.offset:
-                    offset = self.code.let(f"add nsw i64 {offset}, {w.offset * size}", "offset")
-                pointer = self.pointers[w.buffer]
-                self.pointers[w.name] = self.code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}", w.name)
-            return self.turn(step, names, carried)
-
-        return body
-
-    def repeat_while(self, step: RepeatWhile) -> None:
-        code = self.code
-        names = [name for pair in step.swaps for name in pair]
-        self.enter(step)
-        before, head, inside, after = code.block, *map(code.fresh, ("test", "turn", "after"))
-        code.do(f"br label %{head}")
-        code.start(head)
-        phis = len(code.lines)
-        carried = ["%" + code.fresh("place") for _ in names]
-        seen = self.nests.access.load_one(Place(self.pointers[step.condition], "0", 0), b1, "seen")
-        code.do(f"br i1 {seen}, label %{inside}, label %{after}")
-        code.start(inside)
-        initial = [self.pointers[name] for name in names]
-        following = self.turn(step, names, carried)
-        code.do(f"br label %{after if step.once else head}")
-        end = code.block
-        rows = list(zip(carried, initial, following, strict=True))
-        if step.once:
-            code.lines[phis:phis] = [f"  {name} = phi ptr [ {first}, %{before} ]" for name, first, _ in rows]
-            code.start(after)
-            last = ["%" + code.fresh("place") for _ in names]
-            for (name, _, then), final in zip(rows, last, strict=True):
-                code.do(f"{final} = phi ptr [ {name}, %{head} ], [ {then}, %{end} ]")
-            carried = last
-        else:
-            code.lines[phis:phis] = [
-                f"  {name} = phi ptr [ {first}, %{before} ], [ {then}, %{end} ]" for name, first, then in rows
-            ]
-            code.start(after)
-        self.leave(names, carried)
-
-    def turn(self, step: Repeat | RepeatWhile, names: list[str], carried: list[str]) -> list[str]:
-        """The steps once; the pointers for the next turn."""
-        self.pointers.update(zip(names, carried, strict=True))
-        outer, self.nests.scope = self.nests.scope, dict(self.nests.scope)
-        for inner in step.body:
-            self.step(inner)
-        self.nests.scope = outer
-        swapped = {a: b for pair in step.swaps for a, b in (pair, pair[::-1])}
-        return [self.pointers[swapped[name]] for name in names]
-
-    def enter(self, step: Repeat | RepeatWhile | Counted) -> None:
-        """Before steps that run several times: BLAS is kept to one thread if that is good for all its products."""
-        products = [s for s in every_step((step,)) if isinstance(s, Gemm)]
-        if not self.depth and self.one_blas_thread and any([threads.needs_one(g) for g in products]):
-            self.limit(not any([threads.gains_by_several(g) for g in products]))
-        self.depth += 1
-
-    def leave(self, names: list[str], pointers: list[str]) -> None:
-        self.depth -= 1
-        self.pointers.update(zip(names, pointers, strict=True))
-        if not self.depth and not self.to_limit:
-            self.limit(False)
 
     def cut(self) -> None:
         """Begin another basic block."""

@@ -34,12 +34,11 @@ from graphad.backends.loops.ir import (
     Step,
     Store,
     While,
-    buffers_read,
-    buffers_written,
     index_range,
     is_fusible,
     stride_of,
 )
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.backends.loops.text import format_index, format_program
 from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError, at

@@ -16,11 +16,10 @@ Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal as OneOf
 
-from graphad.backends.loops.visit import walk
 from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
 from graphad.ir.types import EXTENT, DType, Literal, bf16, f16, f32, f64
@@ -334,73 +333,6 @@ class KernelProgram:
     name: str
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
-
-
-def every_step(steps: Iterable[Step]) -> Iterator[Step]:
-    """All steps, those inside others behind them."""
-    for step in steps:
-        yield step
-        if isinstance(step, (Repeat, RepeatWhile, Counted)):
-            yield from every_step(step.body)
-
-
-def mapped_steps(steps: Iterable[Step], change: Callable[[Step], Step]) -> tuple[Step, ...]:
-    """Every step rewritten, after those inside it."""
-    return tuple(
-        [
-            change(
-                replace(s, body=mapped_steps(s.body, change)) if isinstance(s, (Repeat, RepeatWhile, Counted)) else s
-            )
-            for s in steps
-        ]
-    )
-
-
-def buffers_read(step: Step) -> set[str]:
-    """Names of the buffers that ``step`` reads."""
-    match step:
-        case LoopNest(body=body):
-            return {s.buffer for s in walk(body) if isinstance(s, Load)}
-        case Gemm(a=a, b=b):
-            return {a.buffer, b.buffer}
-        case KernelCall(reads=reads) | HostCall(reads=reads):
-            return set(reads)
-        case Copy(source=source):
-            return {source}
-        case GuardStep(buffer=buffer):
-            return {buffer}
-        case Counted(count=count, body=body):
-            return {count} | {name for inner in body for name in buffers_read(inner)}
-        case Repeat() | RepeatWhile():
-            found = {name for inner in step.body for name in buffers_read(inner)}
-            found |= {name for pair in step.swaps for name in pair}
-            return _outside(step, found) | ({step.condition} if type(step) is RepeatWhile else set())
-
-
-def buffers_written(step: Step) -> set[str]:
-    """Names of the buffers that ``step`` writes."""
-    match step:
-        case LoopNest(body=body):
-            return {s.buffer for s in walk(body) if isinstance(s, Store)}
-        case Gemm(c=c):
-            return {c.buffer}
-        case KernelCall(writes=writes) | HostCall(writes=writes):
-            return set(writes)
-        case Copy(target=target):
-            return {target}
-        case GuardStep():
-            return set()
-        case Counted(body=body):
-            return {name for inner in body for name in buffers_written(inner)}
-        case Repeat() | RepeatWhile():
-            found = {name for inner in step.body for name in buffers_written(inner)}
-            return _outside(step, found | {name for pair in step.swaps for name in pair})
-
-
-def _outside(step: Repeat | RepeatWhile, names: set[str]) -> set[str]:
-    """``names`` with the buffers that windows look at in place of the windows."""
-    windows = {w.name: w.buffer for w in step.windows} if type(step) is Repeat else {}
-    return {windows.get(name, name) for name in names}
 
 
 def index_range(index: Index, extents: Mapping[str, int]) -> tuple[int, int]:

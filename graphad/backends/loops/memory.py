@@ -6,7 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphad.backends.loops.ir import Buffer, KernelProgram, buffers_read, buffers_written
+from graphad.backends.loops.ir import (
+    Buffer,
+    KernelProgram,
+)
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.ir.types import DType
 
 #: Every slot starts on a cache line, which is also the alignment of the widest native vector.

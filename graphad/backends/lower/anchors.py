@@ -12,6 +12,7 @@ from typing import Final
 
 from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, compose, identity, linear, row_major
 from graphad.backends.lower.definitions import (
+    Call,
     ConstantValue,
     Definition,
     FlatProgram,
@@ -132,11 +133,7 @@ class Decisions:
                 self.store(left.value)
                 self.store(right.value)
             case ResultValue(call=call):
-                for result in call.values:
-                    self.anchored[result] = 1
-                    self.store(result)
-                for operand in call.reads:
-                    self.store(operand)
+                self._call(call)
             case KernelValue(inputs=inputs):
                 self.anchored[value] = self.stored[value] = 1
                 for operand in inputs:
@@ -158,6 +155,13 @@ class Decisions:
                     self.read(axis.indices, value + 1, place, CHEAP)
             case _:
                 pass
+
+    def _call(self, call: Call) -> None:
+        for result in call.values:
+            self.anchored[result] = 1
+            self.store(result)
+        for operand in call.reads:
+            self.store(operand)
 
     def _map(self, value: int, definition: MapValue, cost: float, budget: float) -> None:
         if self.stored[value] and self._takes_over(value, definition):

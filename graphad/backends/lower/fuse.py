@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 from graphad.backends.loops.check import check_program
 from graphad.backends.loops.contraction import contracted
-from graphad.backends.loops.ir import KernelProgram, LoopNest, mapped_steps
+from graphad.backends.loops.ir import (
+    KernelProgram,
+    LoopNest,
+)
+from graphad.backends.loops.steps import mapped_steps
 from graphad.backends.lower.definitions import FlatProgram, HostCallValue
 from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate

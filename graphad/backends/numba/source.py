@@ -28,9 +28,8 @@ from graphad.backends.loops.ir import (
     Repeat,
     RepeatWhile,
     Step,
-    buffers_read,
-    buffers_written,
 )
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant

@@ -8,8 +8,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphad.backends.loops.ir import Buffer, Copy, Gemm, KernelProgram, Matrix, buffers_read, buffers_written
+from graphad.backends.loops.ir import (
+    Buffer,
+    Copy,
+    Gemm,
+    KernelProgram,
+    Matrix,
+)
 from graphad.backends.loops.memory import ALIGNMENT, plan
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.ir.types import b1, f32, f64
 
 

@@ -48,9 +48,9 @@ from graphad.backends.loops.ir import (
     Position,
     Step,
     Store,
-    buffers_read,
-    buffers_written,
+    While,
 )
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.backends.loops.visit import walk
 from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
@@ -133,7 +133,7 @@ class Spread:
 
 
 #: Statements of a kernel. A `Loop` is run by each thread on its own, and holds no `Spread`, `Scan` or `Barrier`.
-DeviceStatement = Let | Position | Load | Store | Loop | Spread | Scan | Atomic | Barrier
+DeviceStatement = Let | Position | Load | Store | Loop | While | Spread | Scan | Atomic | Barrier
 
 
 @dataclass(frozen=True, slots=True)

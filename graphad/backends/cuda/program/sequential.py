@@ -39,10 +39,9 @@ from graphad.backends.loops.ir import (
     Statement,
     Step,
     Store,
-    buffers_read,
-    buffers_written,
     is_half,
 )
+from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.types import DType, f32, literal
 

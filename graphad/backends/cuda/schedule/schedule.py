@@ -48,9 +48,9 @@ from graphad.backends.loops.ir import (
     Step,
     Store,
     While,
-    every_step,
 )
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, with_unique_variables
+from graphad.backends.loops.steps import every_step
 from graphad.backends.loops.visit import walk
 from graphad.config import config
 from graphad.errors import LoweringError, at
@@ -137,6 +137,7 @@ class _Scheduler:
                 sort = replace(sort_of(step), unused=unused_bits(step.reads[0], self.program))
                 self.steps += radix_kernels(sort, self.names, self.buffers)
             else:
+                assert not isinstance(step, (Repeat, RepeatWhile, Counted)), "refused before"
                 self.steps.append(step)
         launches = named(bundled(self.steps, self.limits), self.program.name)
         used = {n for s in launches for n in reads(s) | writes(s)}

@@ -31,10 +31,10 @@ from graphad.backends.loops.ir import (
     Operand,
     Step,
     Store,
-    buffers_written,
     is_half,
 )
 from graphad.backends.loops.rewrites import Names
+from graphad.backends.loops.steps import buffers_written
 from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import Loc, format_loc
