@@ -1,7 +1,7 @@
 """What must agree on a random program with loops.
 
 Values are compared with the reference as `tests.generator.checks` has it: as far apart as rounding can bring them.
-Derivatives are compared with those of the same program unrolled, with differences of the reference, and with each other.
+Derivatives are compared with those of the same program unrolled, with differences of the reference, with each other.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from graphad.ir.evaluate import evaluate
 from graphad.trace.bind import trace_function
 from graphad.trace.pytree import flatten
 from tests.generator.checks import STEP, Difference, Spread, _alike, _loss, _outcome, _scale, _smallest
+from tests.generator.loop_programs import LoopProgram
 from tests.generator.loop_spaces import LoopJax, LoopReference, Rolled, Unrolled
-from tests.generator.loops import LoopProgram, random_loops
+from tests.generator.loops import random_loops
 
 Function = Callable[..., Any]
 
@@ -96,7 +97,9 @@ def gradients(program: LoopProgram) -> None:
     _alike(forward, slope, "jvp and grad", 1e-11 * scale)
     reference = of_floats(_loss(program, LoopReference("float64")))
     above, below = (
-        reference(*[x.astype(np.longdouble) + sign * STEP * v for x, v in zip(_only_floats(program), along, strict=True)])
+        reference(
+            *[x.astype(np.longdouble) + sign * STEP * v for x, v in zip(_only_floats(program), along, strict=True)]
+        )
         for sign in (1, -1)
     )
     _alike(float((above - below) / (2 * STEP)), slope, "grad and differences", 1e-6 * scale)
@@ -210,7 +213,7 @@ def check(seed: int, compares: Sequence[Callable[[LoopProgram], None]] = (*ROUGH
     program, error = _smallest(compare, program, error)
     raise Difference(
         f"seed {seed}, {getattr(compare, '__name__', compare)}: {type(error).__name__}: {error}\n{program.source}"
-        f"dtype {program.dtype}, arguments {[x.tolist() for x in program.arguments]}"
+        f"dtype {program.dtype}, arguments of the program of that seed"
     ) from error
 
 
@@ -250,7 +253,9 @@ def _element(program: LoopProgram, k: int) -> list[Any]:
     """Other arguments of the same types."""
     rng = np.random.default_rng(k)
     return [
-        rng.permutation(x.ravel()).reshape(x.shape) * x.dtype.type(0.9) if x.dtype.kind == "f" else np.asarray((x + k) % 7)
+        rng.permutation(x.ravel()).reshape(x.shape) * x.dtype.type(0.9)
+        if x.dtype.kind == "f"
+        else np.asarray((x + k) % 7)
         for x in program.arguments
     ]
 
@@ -266,7 +271,10 @@ def _batch(program: LoopProgram) -> tuple[list[list[Any]], tuple[int | None, ...
         if axis is None:
             for element in elements:
                 element[k] = program.arguments[k]
-    stacked = [xs[0] if axis is None else np.stack(xs, axis) for xs, axis in zip(zip(*elements, strict=True), axes, strict=True)]
+    stacked = [
+        xs[0] if axis is None else np.stack(xs, axis)
+        for xs, axis in zip(zip(*elements, strict=True), axes, strict=True)
+    ]
     return elements, tuple(axes), stacked
 
 

@@ -67,7 +67,11 @@ class Rolled(Graphad):
 
     integer = staticmethod(np.int32)
     scan, fori_loop, while_loop = staticmethod(lax.scan), staticmethod(lax.fori_loop), staticmethod(lax.while_loop)
-    cond, switch, associative_scan = staticmethod(lax.cond), staticmethod(lax.switch), staticmethod(lax.associative_scan)
+    cond, switch, associative_scan = (
+        staticmethod(lax.cond),
+        staticmethod(lax.switch),
+        staticmethod(lax.associative_scan),
+    )
 
     def map(self, f: Function, xs: Any, batch_size: int | None) -> Any:
         return lax.map(f, xs, batch_size=batch_size)
@@ -91,5 +95,3 @@ class LoopJax(Jax):
 
     def map(self, f: Function, xs: Any, batch_size: int | None) -> Any:
         return jax.lax.map(f, xs, batch_size=batch_size)
-
-

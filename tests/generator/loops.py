@@ -1,21 +1,21 @@
 """Random programs with loops and branches: scans, counted and conditional loops in one another, over small and larger
 carried values.
 
-As `tests.generator.programs`, a program grows line by line and is run at once by the reference; the body of a loop grows
-with the values of its first turn. Values stay between -1 and 1, and every loop ends: what does not count its turns has
-a bound on them beside its condition.
+As `tests.generator.programs`, a program grows line by line and is run at once by the reference; the body of a loop
+grows with the values of its first turn. Values stay between -1 and 1, and every loop ends: what does not count its
+turns has a bound on them beside its condition.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from tests.generator.loop_programs import LoopProgram
 from tests.generator.loop_spaces import LoopReference
 from tests.generator.operations import ELEMENTWISE, NESTED, OPERATIONS, PRODUCTS, REDUCTIONS, SHAPES
 from tests.generator.programs import PARAMETERS, Step, kind_of
@@ -29,71 +29,15 @@ PROFILES: dict[str, tuple[tuple[int, ...], ...]] = {
 TURNS = (0, 1, 2, 3, 5, 8, 9, 17)
 DEEPEST = 3
 _SMOOTH = [o for o in OPERATIONS if o.domain is not None and o.batches and o.forward]
-_GROUPS = [[o for o in group if o in _SMOOTH] for group in (ELEMENTWISE, ELEMENTWISE, REDUCTIONS, SHAPES, PRODUCTS, NESTED)]
+_GROUPS = [
+    [o for o in group if o in _SMOOTH] for group in (ELEMENTWISE, ELEMENTWISE, REDUCTIONS, SHAPES, PRODUCTS, NESTED)
+]
 _OF_SCALARS = [[o for o in ELEMENTWISE if o in _SMOOTH], [o for o in NESTED if o in _SMOOTH]]
 Scope = dict[str, Any]
 TAB = "    "
 #: Names of values: arguments, and what lines compute.
 NAME = r"[av]\d+"
 LOOPS = ("scan(", "fori_loop(", "while_loop(", "cond(", "switch(", "map(")
-
-
-@dataclass(frozen=True)
-class LoopProgram:
-    """The lines of a function of ``xp`` and of its arguments, which are the example."""
-
-    dtype: str
-    arguments: tuple[np.ndarray[Any, Any], ...]
-    lines: tuple[str, ...]
-
-    @property
-    def source(self) -> str:
-        """What is run, and what a report shows."""
-        names = ", ".join([f"a{k}" for k in range(len(self.arguments))])
-        return "\n".join([f"def program(xp, {names}):", *self.lines, ""])
-
-    def function(self, space: Any) -> Callable[..., tuple[Any, ...]]:
-        """The program over one library."""
-        scope: Scope = {}
-        exec(compile(self.source, "<program>", "exec"), scope)
-        return lambda *args: scope["program"](space, *args)
-
-    @property
-    def turns_are_known(self) -> bool:
-        """Whether every loop has a number of turns that is known when it is traced: JAX has no reverse mode of others."""
-        static = re.compile(r"fori_loop\(-?\d+, -?\d+, ")
-        return not any(["while_loop" in x or ("fori_loop" in x and not static.search(x)) for x in self.lines])
-
-    def smaller(self) -> Iterator[LoopProgram]:
-        """Programs that leave out a line, with what is indented below it, or what a line computes."""
-        for k in reversed(range(len(self.lines) - 1)):
-            end = k + 1
-            while end < len(self.lines) and _depth(self.lines[end]) > _depth(self.lines[k]):
-                end += 1
-            yield from self._if_it_runs([*self.lines[:k], *self.lines[end:]])
-            target, equals, rest = self.lines[k].partition(" = ")
-            if equals and re.fullmatch(r"\s*v\d+", target):
-                for name in dict.fromkeys(re.findall(r"\b[av]\d+\b", rest)):
-                    if rest != name:
-                        yield from self._if_it_runs([*self.lines[:k], f"{target} = {name}", *self.lines[k + 1 :]])
-        results = re.findall(r"\b[av]\d+\b", self.lines[-1])
-        if len(results) > 1:
-            for name in results:
-                yield from self._if_it_runs([*self.lines[:-1], f"    return ({name},)"])
-
-    def _if_it_runs(self, lines: list[str]) -> list[LoopProgram]:
-        candidate = replace(self, lines=tuple(lines))
-        space = LoopReference(self.dtype)
-        try:
-            with np.errstate(all="ignore"):
-                results = candidate.function(space)(*[space.rounded(x, 0) for x in self.arguments])
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, it is no program
-            return []
-        return [candidate] if all([isinstance(r, (np.ndarray, np.generic)) for r in results]) else []
-
-
-def _depth(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 class _Grower:
@@ -139,7 +83,7 @@ class _Grower:
 
     def add(self, scope: Scope, lines: Sequence[str]) -> None:
         """Append lines, and run them."""
-        depth = _depth(lines[0])
+        depth = len(lines[0]) - len(lines[0].lstrip())
         with np.errstate(all="ignore"):
             exec("\n".join([line[depth:] for line in lines]), scope)
         self.lines += lines
@@ -184,10 +128,9 @@ class _Grower:
     def statements(self, scope: Scope, indent: str, n: int, depth: int) -> None:
         for _ in range(n):
             if depth < DEEPEST and self.chance((0.55, 0.2, 0.1)[depth]):
-                self.rng.choice(
-                    (self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_)
-                    + (self.cond, self.cond, self.switch, self.map, self.associative)
-                )(scope, indent, depth + 1)
+                often = [self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_]
+                seldom = [self.cond, self.cond, self.switch, self.map, self.associative]
+                self.rng.choice([*often, *seldom])(scope, indent, depth + 1)
             else:
                 self.line(scope, indent)
 
@@ -279,8 +222,8 @@ class _Grower:
     ) -> str:
         """Define a function and give its name.
 
-        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` what it returns, given
-        its scope, its indentation and the names that are its own.
+        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` gives what it
+        returns, by its scope, its indentation and the names that are its own.
         """
         f, at = self.name("f"), len(self.lines)
         self.lines.append(f"{indent}def {f}({', '.join(given)}):")
