@@ -209,9 +209,9 @@ class _Grower:
         others = self.values(scope, "ib", lambda x: not np.ndim(x))
         return [*names, self.rng.choice(others)] if others and self.chance(0.2) else names
 
-    def slices(self, scope: Scope) -> list[str]:
+    def slices(self, scope: Scope, depth: int) -> list[str]:
         """Names of arrays to run over, of one length."""
-        arrays = self.values(scope, "f", lambda x: np.ndim(x) and len(x) < 41)
+        arrays = self.values(scope, "f", lambda x: np.ndim(x) and len(x) < (41, 20, 10)[depth - 1])
         if not arrays:
             return []
         first = self.rng.choice(arrays)
@@ -251,8 +251,8 @@ class _Grower:
         return container.replace("None", "_").format(*names)
 
     def scan(self, scope: Scope, indent: str, depth: int) -> None:
-        starts, xs = self.carried(scope), self.slices(scope) if self.chance(0.8) else []
-        n = len(scope[xs[0]]) if xs else self.rng.choice(TURNS)
+        starts, xs = self.carried(scope), self.slices(scope, depth) if self.chance(0.8) else []
+        n = len(scope[xs[0]]) if xs else self.rng.choice(TURNS[: 9 - 2 * depth])
         container, carried, state = self.state(scope, starts)
         slices, sliced = self.container(len(xs)) if xs else "None", self.new(xs)
         rows = [scope[k][0] if n else np.zeros(np.shape(scope[k])[1:], np.longdouble) for k in xs]
@@ -276,7 +276,7 @@ class _Grower:
         self.add(scope, [f"{indent}{targets} = xp.scan({f}, {init}, {over}, {length}, {self.chance(0.4)})"])
 
     def map(self, scope: Scope, indent: str, depth: int) -> None:
-        xs = self.slices(scope)
+        xs = self.slices(scope, depth)
         if not xs or not len(scope[xs[0]]):
             return
         slices, sliced = self.container(len(xs)), self.new(xs)
@@ -286,8 +286,8 @@ class _Grower:
         size = self.rng.choice((None, None, 1, 2, 3))
         self.add(scope, [f"{indent}{self.name()} = xp.map({f}, {slices.format(*xs)}, {size})"])
 
-    def associative(self, scope: Scope, indent: str, _depth: int) -> None:
-        xs = [n for n in self.slices(scope) if len(scope[n])]
+    def associative(self, scope: Scope, indent: str, depth: int) -> None:
+        xs = [n for n in self.slices(scope, depth) if len(scope[n])]
         if not xs:
             return
         x, reverse, shape = xs[0], self.chance(0.4), np.shape(scope[xs[0]])
