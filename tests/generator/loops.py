@@ -9,13 +9,13 @@ turns has a bound on them beside its condition.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from tests.generator.loop_programs import LoopProgram
 from tests.generator.loop_spaces import LoopReference
 from tests.generator.operations import ELEMENTWISE, NESTED, OPERATIONS, PRODUCTS, REDUCTIONS, SHAPES
 from tests.generator.programs import PARAMETERS, Step, kind_of
@@ -38,67 +38,6 @@ TAB = "    "
 #: Names of values: arguments, and what lines compute.
 NAME = r"[av]\d+"
 LOOPS = ("scan(", "fori_loop(", "while_loop(", "cond(", "switch(", "map(")
-
-
-@dataclass(frozen=True)
-class LoopProgram:
-    """The lines of a function of ``xp`` and of its arguments, which are the example."""
-
-    dtype: str
-    arguments: tuple[np.ndarray[Any, Any], ...]
-    lines: tuple[str, ...]
-
-    @property
-    def source(self) -> str:
-        """What is run, and what a report shows."""
-        names = ", ".join([f"a{k}" for k in range(len(self.arguments))])
-        return "\n".join([f"def program(xp, {names}):", *self.lines, ""])
-
-    def function(self, space: Any) -> Callable[..., tuple[Any, ...]]:
-        """The program over one library."""
-        scope: Scope = {}
-        exec(compile(self.source, "<program>", "exec"), scope)
-        return lambda *args: scope["program"](space, *args)
-
-    @property
-    def turns_are_known(self) -> bool:
-        """Whether every loop has a number of turns that is known when it is traced.
-
-        JAX has no reverse mode of others.
-        """
-        static = re.compile(r"fori_loop\(-?\d+, -?\d+, ")
-        return not any(["while_loop" in x or ("fori_loop" in x and not static.search(x)) for x in self.lines])
-
-    def smaller(self) -> Iterator[LoopProgram]:
-        """Programs that leave out a line, with what is indented below it, or what a line computes."""
-        for k in reversed(range(len(self.lines) - 1)):
-            end = k + 1
-            while end < len(self.lines) and _depth(self.lines[end]) > _depth(self.lines[k]):
-                end += 1
-            yield from self._if_it_runs([*self.lines[:k], *self.lines[end:]])
-            target, equals, rest = self.lines[k].partition(" = ")
-            if equals and re.fullmatch(r"\s*v\d+", target):
-                for name in dict.fromkeys(re.findall(r"\b[av]\d+\b", rest)):
-                    if rest != name:
-                        yield from self._if_it_runs([*self.lines[:k], f"{target} = {name}", *self.lines[k + 1 :]])
-        results = re.findall(r"\b[av]\d+\b", self.lines[-1])
-        if len(results) > 1:
-            for name in results:
-                yield from self._if_it_runs([*self.lines[:-1], f"    return ({name},)"])
-
-    def _if_it_runs(self, lines: list[str]) -> list[LoopProgram]:
-        candidate = replace(self, lines=tuple(lines))
-        space = LoopReference(self.dtype)
-        try:
-            with np.errstate(all="ignore"):
-                results = candidate.function(space)(*[space.rounded(x, 0) for x in self.arguments])
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, it is no program
-            return []
-        return [candidate] if all([isinstance(r, (np.ndarray, np.generic)) for r in results]) else []
-
-
-def _depth(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 class _Grower:
@@ -144,7 +83,7 @@ class _Grower:
 
     def add(self, scope: Scope, lines: Sequence[str]) -> None:
         """Append lines, and run them."""
-        depth = _depth(lines[0])
+        depth = len(lines[0]) - len(lines[0].lstrip())
         with np.errstate(all="ignore"):
             exec("\n".join([line[depth:] for line in lines]), scope)
         self.lines += lines
@@ -189,8 +128,9 @@ class _Grower:
     def statements(self, scope: Scope, indent: str, n: int, depth: int) -> None:
         for _ in range(n):
             if depth < DEEPEST and self.chance((0.55, 0.2, 0.1)[depth]):
-                often = (self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_, self.cond)
-                self.rng.choice((*often, self.cond, self.switch, self.map, self.associative))(scope, indent, depth + 1)
+                often = [self.scan, self.scan, self.scan, self.fori, self.fori, self.while_, self.while_]
+                seldom = [self.cond, self.cond, self.switch, self.map, self.associative]
+                self.rng.choice([*often, *seldom])(scope, indent, depth + 1)
             else:
                 self.line(scope, indent)
 
@@ -269,9 +209,9 @@ class _Grower:
         others = self.values(scope, "ib", lambda x: not np.ndim(x))
         return [*names, self.rng.choice(others)] if others and self.chance(0.2) else names
 
-    def slices(self, scope: Scope) -> list[str]:
+    def slices(self, scope: Scope, depth: int) -> list[str]:
         """Names of arrays to run over, of one length."""
-        arrays = self.values(scope, "f", lambda x: np.ndim(x) and len(x) < 41)
+        arrays = self.values(scope, "f", lambda x: np.ndim(x) and len(x) < (41, 20, 10)[depth - 1])
         if not arrays:
             return []
         first = self.rng.choice(arrays)
@@ -282,8 +222,8 @@ class _Grower:
     ) -> str:
         """Define a function and give its name.
 
-        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` what it returns,
-        given its scope, its indentation and the names that are its own.
+        ``given`` has the targets that its parameters are unpacked to, with their values; ``ends`` gives what it
+        returns, by its scope, its indentation and the names that are its own.
         """
         f, at = self.name("f"), len(self.lines)
         self.lines.append(f"{indent}def {f}({', '.join(given)}):")
@@ -311,8 +251,8 @@ class _Grower:
         return container.replace("None", "_").format(*names)
 
     def scan(self, scope: Scope, indent: str, depth: int) -> None:
-        starts, xs = self.carried(scope), self.slices(scope) if self.chance(0.8) else []
-        n = len(scope[xs[0]]) if xs else self.rng.choice(TURNS)
+        starts, xs = self.carried(scope), self.slices(scope, depth) if self.chance(0.8) else []
+        n = len(scope[xs[0]]) if xs else self.rng.choice(TURNS[: 9 - 2 * depth])
         container, carried, state = self.state(scope, starts)
         slices, sliced = self.container(len(xs)) if xs else "None", self.new(xs)
         rows = [scope[k][0] if n else np.zeros(np.shape(scope[k])[1:], np.longdouble) for k in xs]
@@ -336,7 +276,7 @@ class _Grower:
         self.add(scope, [f"{indent}{targets} = xp.scan({f}, {init}, {over}, {length}, {self.chance(0.4)})"])
 
     def map(self, scope: Scope, indent: str, depth: int) -> None:
-        xs = self.slices(scope)
+        xs = self.slices(scope, depth)
         if not xs or not len(scope[xs[0]]):
             return
         slices, sliced = self.container(len(xs)), self.new(xs)
@@ -346,8 +286,8 @@ class _Grower:
         size = self.rng.choice((None, None, 1, 2, 3))
         self.add(scope, [f"{indent}{self.name()} = xp.map({f}, {slices.format(*xs)}, {size})"])
 
-    def associative(self, scope: Scope, indent: str, _depth: int) -> None:
-        xs = [n for n in self.slices(scope) if len(scope[n])]
+    def associative(self, scope: Scope, indent: str, depth: int) -> None:
+        xs = [n for n in self.slices(scope, depth) if len(scope[n])]
         if not xs:
             return
         x, reverse, shape = xs[0], self.chance(0.4), np.shape(scope[xs[0]])

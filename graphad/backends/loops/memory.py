@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphad.backends.loops.ir import (
-    Buffer,
-    KernelProgram,
-)
+from graphad.backends.loops.ir import Buffer, Counted, KernelProgram, Repeat, RepeatWhile, Step
 from graphad.backends.loops.steps import buffers_read, buffers_written
 from graphad.ir.types import DType
 
@@ -69,7 +66,19 @@ class _FreeList:
 def plan(program: KernelProgram) -> Arena:
     """Lay the temporaries of ``program`` out in one arena."""
     sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary" and not b.per_turn}
-    return lay_out([buffers_read(s) | buffers_written(s) for s in program.steps], sizes, ALIGNMENT)
+    other = dict(_exchanged(program.steps))
+    other |= {b: a for a, b in other.items()}
+    touched = [buffers_read(s) | buffers_written(s) for s in program.steps]
+    return lay_out([names | {other[n] for n in names if n in other} for names in touched], sizes, ALIGNMENT)
+
+
+def _exchanged(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """Pairs of buffers that a loop of steps exchanges: behind it, either name may stand for the memory of either."""
+    for step in steps:
+        if isinstance(step, (Repeat, RepeatWhile)):
+            yield from step.swaps
+        if isinstance(step, (Repeat, RepeatWhile, Counted)):
+            yield from _exchanged(step.body)
 
 
 def lay_out(steps: Sequence[Iterable[str]], sizes: Mapping[str, int], alignment: int) -> Arena:

@@ -60,6 +60,9 @@ class CallSteps:
                 return [Counted(self.where(count), tuple(steps), loc)]
 
     def where(self, value: int) -> str:
+        a = self.values[value].aval
+        if not a.size:  # nothing writes it, and it has no place
+            return self.storage.temporary(a.dtype, 0)
         return self.storage.where(value)[0]
 
     def statements(self, what: Statements, call: Call, loc: Loc) -> list[Step]:
@@ -93,6 +96,9 @@ class CallSteps:
         for value in call.values[len(pairs) :]:
             a = self.values[value].aval
             size = a.size // max(a.shape[0], 1)
+            if not a.size:
+                outputs.append(self.where(value))
+                continue
             name = self.storage.window(a.dtype, size)
             outputs.append(name)
             windows.append(Window(name, self.where(value), 0, size))
@@ -140,7 +146,7 @@ class CallSteps:
                 place = part.inputs[number]
                 if place.kind == "carried":
                     names[buffer.name] = carried[place.value]
-                elif place.kind == "whole":
+                elif place.kind == "whole" or not buffer.size:
                     names[buffer.name] = self.where(place.value)
                 else:
                     names[buffer.name] = name = self.storage.window(buffer.dtype, buffer.size)
