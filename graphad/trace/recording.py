@@ -26,11 +26,11 @@ from graphad.ir.verify import effects
 from graphad.primitives.cast import convert
 from graphad.primitives.collectives import names_of
 from graphad.primitives.effects import guard
-from graphad.primitives.layout import broadcast, reshape
-from graphad.primitives.shape import concatenate
+from graphad.primitives.layout import broadcast
 from graphad.trace.array import Array, snapshot
 from graphad.trace.device_array import DeviceArray
 from graphad.trace.guard_sites import GuardSite
+from graphad.trace.runs import written_out
 from graphad.trace.source import where
 from graphad.trace.trace_limits import WARN_EQUATIONS, Turns, grown
 
@@ -386,28 +386,6 @@ def _rounded(trace: Trace | None, x: Any) -> Atom:
     number = lift(trace, x.wide)
     assert trace is not None, "`lift` has raised"
     return trace.emit(convert, (number,), (x.aval.dtype,))[0]
-
-
-#: An array of at most so many runs of equal elements can be written out.
-_MAX_STRETCHES: Final = 128
-
-
-def written_out(trace: Builder, value: NDArray) -> int | None:
-    """``value`` as equations on literals: a concatenation of its runs of equal elements; None if there are too many."""
-    if not value.size:
-        return None
-    flat = value.reshape(-1)
-    words = flat.view(f"u{flat.itemsize}")
-    starts = [0, *(np.flatnonzero(words[1:] != words[:-1]) + 1).tolist()]
-    if len(starts) > _MAX_STRETCHES:
-        return None
-    pieces: list[int] = []
-    for start, stop in zip(starts, [*starts[1:], flat.size], strict=True):
-        element = literal(flat[start], dtype_of(flat.dtype))
-        pieces.extend(trace.emit(broadcast, (element,), ((stop - start,), ())))
-    if len(pieces) > 1:
-        pieces = list(trace.emit(concatenate, tuple(pieces), (0,)))
-    return pieces[0] if value.ndim == 1 else trace.emit(reshape, tuple(pieces), (value.shape,))[0]
 
 
 def _same_bits(x: NDArray, y: NDArray) -> bool:

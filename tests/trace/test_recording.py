@@ -15,7 +15,8 @@ from graphad.primitives.elementwise import cos, sin
 from graphad.trace.array import Array, snapshot, to_array
 from graphad.trace.bind import Spec, trace_function, type_of
 from graphad.trace.pytree import flatten
-from graphad.trace.recording import NO_EXAMPLE, Trace, state, written_out
+from graphad.trace.recording import NO_EXAMPLE, Trace, state
+from graphad.trace.runs import written_out
 
 GRAPH = """graph @f(%x: f32[3], %y: f32[3]) -> (f32[3], f32[3]) {
   %a: f32[3] = sin %x

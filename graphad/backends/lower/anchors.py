@@ -12,7 +12,6 @@ from typing import Final
 
 from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, compose, identity, linear, row_major
 from graphad.backends.lower.definitions import (
-    Call,
     ConstantValue,
     Definition,
     FlatProgram,
@@ -27,10 +26,13 @@ from graphad.backends.lower.definitions import (
     PiecesValue,
     ReduceValue,
     ReshapeValue,
-    ResultValue,
     ScanValue,
     ScatterValue,
     ViewValue,
+)
+from graphad.backends.lower.region_values import (
+    Call,
+    ResultValue,
 )
 
 #: Maps of at most this cost (in additions, see `scalars`) are recomputed for every reader.

@@ -26,8 +26,16 @@ from graphad.backends.loops.ir import (
     Window,
 )
 from graphad.backends.loops.visit import mapped
-from graphad.backends.lower.definitions import Branches, Call, CountedPart, Part, Statements, Turns, TurnsWhile
 from graphad.backends.lower.plan import Plan, make_plan
+from graphad.backends.lower.region_values import (
+    Branches,
+    Call,
+    CountedPart,
+    Part,
+    Statements,
+    Turns,
+    TurnsWhile,
+)
 from graphad.backends.lower.storage import Storage
 from graphad.ir.loc import Loc
 from graphad.ir.types import b1

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from typing import Literal as OneOf
 
-from graphad.backends.loops.ir import Statement
 from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.scalars import Template
 from graphad.ir.graph import Atom
@@ -254,97 +252,6 @@ class KernelValue(Definition):
     @property
     def operands(self) -> tuple[Atom, ...]:
         return self.inputs
-
-
-@dataclass(slots=True, eq=False)
-class Statements:
-    """A loop or branch of scalar arithmetic, with all that is inside: statements over buffers that stand in for others.
-
-    ``operands`` says which value each of the first lies in; then come results and temporaries, by dtype and size.
-    """
-
-    operands: dict[str, int]
-    results: tuple[str, ...]
-    temporaries: dict[str, tuple[Aval, bool]]  # with whether it is private
-    body: tuple[Statement, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """A region of a loop of steps: a program of its own; where its inputs and outputs lie is said where it is used."""
-
-    flat: FlatProgram
-    inputs: tuple[Place, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """What an input of a `Part` is: a value from outside, a slice of one, or carried value number ``value``."""
-
-    kind: OneOf["whole", "slice", "carried"]
-    value: int
-    offset: int = 0
-    stride: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Turns:
-    """A loop of a known number of turns, made of steps: ``starts`` are the values that it begins with."""
-
-    extent: int
-    reverse: bool
-    starts: tuple[int, ...]
-    body: Part
-
-
-@dataclass(slots=True, eq=False)
-class TurnsWhile:
-    """A loop that ends when its test says so, made of steps; the test takes what is carried."""
-
-    starts: tuple[int, ...]
-    test: Part
-    body: Part
-
-
-@dataclass(slots=True, eq=False)
-class Branches:
-    """Parts of which one runs: that whose value among ``conditions`` holds. All fill the same results."""
-
-    conditions: tuple[int, ...]
-    parts: tuple[Part, ...]
-    results: tuple[tuple[int | None, ...], ...]  # per result: the output of each part that it is, if any
-
-
-@dataclass(slots=True, eq=False)
-class CountedPart:
-    """A region in which `EXTENT` stands for the number ``count``; ``inside`` are its statements or steps."""
-
-    count: int
-    inside: Statements | Part
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """An equation with regions that are not inlined: several values come out of one step.
-
-    ``reads`` are the values that it needs in buffers, ``values`` its results.
-    """
-
-    what: Statements | Turns | TurnsWhile | Branches | CountedPart
-    reads: tuple[int, ...]
-    values: list[int]
-
-
-@dataclass(slots=True, eq=False)
-class ResultValue(Definition):
-    """Result ``number`` of a call."""
-
-    call: Call
-    number: int
-
-    @property
-    def operands(self) -> tuple[Atom, ...]:
-        return self.call.reads
 
 
 @dataclass(slots=True, eq=False)

@@ -78,14 +78,9 @@ def flatten(graph: Graph) -> FlatProgram:
         Where an equation has no lowering, naming it and the user's line.
     """
     flat = FlatProgram()
-    flattener = _Flattener(flat)
     flat.prints_are_calls = prints_are_calls(graph)
-    inputs: list[Value] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
-    in_lanes = whole(flat, graph, inputs)  # type: ignore[arg-type]
-    if in_lanes is not None:
-        flat.outputs = in_lanes
-        return flat
-    flat.outputs = flattener.small.arrays(flattener.inline(graph, inputs))
+    inputs: list[Atom] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
+    flat.outputs = whole(flat, graph, inputs) or _flattened(graph, flat, inputs)
     return flat
 
 
@@ -121,8 +116,8 @@ class _Flattener:
             elif type(lowering) is Inline:
                 results = self.inline(regions[0], operands)
             elif isinstance(lowering, (Repeat, While, Counted, Branch)):
-                outs_of = [avals[o] for o in outs]
-                results = region(self.flat, eqn, lowering, self.small.arrays(operands), outs_of, _flattened, loc)
+                arrays, made = self.small.arrays(operands), [avals[o] for o in outs]
+                results = region(self.flat, eqn, lowering, arrays, made, _flattened, loc)
             elif type(lowering) in _BETWEEN_LOOPS:
                 results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
             elif not outs:
@@ -165,7 +160,7 @@ class _Flattener:
             case Reduce(combine=combine, axes=axes):
                 return self.reduce(combine, axes, operands[0], out, loc)
             case Window():
-                return self.window(lowering, self.value(operands[0], loc), out, loc)
+                return self.window(lowering, self.flat.value(operands[0], loc), out, loc)
             case Scan():
                 return self.scan(lowering, operands, out, loc)
             case Contract():
@@ -191,12 +186,8 @@ class _Flattener:
     def shape(self, atom: Atom) -> Shape:
         return self.flat.values[atom].aval.shape if type(atom) is int else ()
 
-    def value(self, atom: Atom, loc: Loc) -> int:
-        """``atom`` as a value; a literal becomes a constant."""
-        return self.flat.value(atom, loc)
-
     def values(self, atoms: Sequence[Atom], loc: Loc) -> list[int]:
-        return [self.value(a, loc) for a in atoms]
+        return [self.flat.value(a, loc) for a in atoms]
 
     def cast(self, atom: Atom, dtype: DType, loc: Loc) -> Atom:
         """``atom`` converted; itself if it has that dtype."""
@@ -216,7 +207,7 @@ class _Flattener:
                 converted = self.view(whole, view.dims, aval(view.aval.shape, dtype), loc)
             else:
                 converted = self.cast(atom, dtype, loc)
-            found = self.widened[atom, dtype] = self.value(converted, loc)
+            found = self.widened[atom, dtype] = self.flat.value(converted, loc)
         return found
 
     # ---- forms
@@ -251,7 +242,7 @@ class _Flattener:
         return self.flat.add(ViewValue(out, loc, atom, dims))
 
     def reshape(self, atom: Atom, out: Aval, loc: Loc) -> Atom:
-        atom = self.value(atom, loc)
+        atom = self.flat.value(atom, loc)
         if self.shape(atom) == out.shape:
             return atom
         dims = reshape_view(self.shape(atom), out.shape)
@@ -267,7 +258,7 @@ class _Flattener:
     def pieces(self, lowering: Pieces, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         cut: list[CutPiece] = []
         for piece in lowering.pieces:
-            operand = self.value(operands[piece.operand], loc)
+            operand = self.flat.value(operands[piece.operand], loc)
             part = cut_piece(piece, operand, self.shape(operand), out.shape)
             if part is not None:
                 cut.append(part)
@@ -281,16 +272,16 @@ class _Flattener:
                 dims = tuple([AffineDim(lo - at_, ((axis, 1),)) for axis, (lo, at_, _) in enumerate(steps)])
                 return self.view(part.operand, dims, out, loc)
         if not cut and fill is not None:
-            fill = self.value(fill, loc)
+            fill = self.flat.value(fill, loc)
             return self.view(fill, (), out, loc)
         return self.flat.add(PiecesValue(out, loc, tuple(cut), fill))
 
     def reduce(self, combine: str, axes: tuple[int, ...], atom: Atom, out: Aval, loc: Loc) -> Atom:
         if combine in ("argmax", "argmin"):
-            return self.arg_reduce(combine, axes[0], self.value(atom, loc), out, loc)
+            return self.arg_reduce(combine, axes[0], self.flat.value(atom, loc), out, loc)
         if not axes:
             return atom
-        operand = self.value(atom, loc)
+        operand = self.flat.value(atom, loc)
         source = self.flat.values[operand].aval
         if not source.size:
             return self.view(identity_of(combine, out.dtype), (), out, loc)
@@ -328,7 +319,7 @@ class _Flattener:
         dims = tuple([AffineDim(0, ((a, stride), (rank + a, by))) for a, (stride, by) in enumerate(steps)])
         if not out.size:
             return self.view(literal(0, out.dtype), (), out, loc)
-        windows = self.value(self.view(operand, dims, aval(whole, source.dtype), loc), loc)
+        windows = self.flat.value(self.view(operand, dims, aval(whole, source.dtype), loc), loc)
         if not lowering.combine.startswith("arg"):
             return self.reduce(lowering.combine, axes, windows, out, loc)
         numbers = self.flat.add(IotaValue(aval((source.size,), out.dtype), loc, 0))
@@ -338,7 +329,7 @@ class _Flattener:
 
     def scan(self, lowering: Scan, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         wide = ACCUMULATORS.get(out.dtype, out.dtype)
-        inputs = tuple([self.value(self.cast(a, wide, loc), loc) for a in operands])
+        inputs = tuple([self.flat.value(self.cast(a, wide, loc), loc) for a in operands])
         running = ScanValue(aval(out.shape, wide), loc, inputs, lowering.combine, lowering.axis, lowering.reverse)
         return self.cast(self.flat.add(running), out.dtype, loc)
 
@@ -364,7 +355,7 @@ class _Flattener:
         product = aval((groups, features, batch, *places), wide)
         contraction = Contract(summed, ((0,), (0,)))
         result = matmul.contract(
-            self.flat, self.value(filters, loc), self.value(windows, loc), contraction, product, loc
+            self.flat, self.flat.value(filters, loc), self.flat.value(windows, loc), contraction, product, loc
         )
         in_order = axes_view((1, 2, 0, *range(3, 3 + rank)))
         moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
@@ -375,13 +366,13 @@ class _Flattener:
         n, last = out.shape[axis], out.ndim - 1
         if not out.size or n == 1:
             return self.view(literal(0, out.dtype), (), out, loc)
-        keys = self.value(atom, loc)
+        keys = self.flat.value(atom, loc)
         dtype = self.flat.values[keys].aval.dtype
         dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
         order = (*[a for a in range(out.ndim) if a != axis], axis)
         shape = tuple([out.shape[a] for a in order])
         to_last = axes_view([order.index(a) for a in range(out.ndim)])
-        keys = self.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
+        keys = self.flat.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
         scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
         call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
         back = axes_view(order)
@@ -399,10 +390,8 @@ class _Flattener:
 def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:
     """The error for an equation that has no compiled form."""
     name = eqn.primitive.name
-    return LoweringError(
-        at(
-            format_loc(loc),
-            f"{name} has no lowering to compiled code. Call the function without jit, or give the primitive "
-            f"{name!r} a lowering out of those in graphad.ir.lowering.",
-        )
+    message = (
+        f"{name} has no lowering to compiled code. Call the function without jit, or give the primitive {name!r} a "
+        "lowering out of those in graphad.ir.lowering."
     )
+    return LoweringError(at(format_loc(loc), message))

@@ -18,7 +18,6 @@ from graphad.backends.lower.anchors import (
 )
 from graphad.backends.lower.definitions import (
     BarrierItem,
-    Call,
     ConstantValue,
     CutPiece,
     FlatProgram,
@@ -34,12 +33,15 @@ from graphad.backends.lower.definitions import (
     PiecesValue,
     ReduceValue,
     ReshapeValue,
-    ResultValue,
     ScanValue,
     ScatterValue,
     ViewValue,
 )
 from graphad.backends.lower.nests import Anchor, Tree, mark_lanes
+from graphad.backends.lower.region_values import (
+    Call,
+    ResultValue,
+)
 from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
 from graphad.ir.types import Aval

@@ -12,19 +12,21 @@ from typing import Any
 
 from graphad.backends.lower.affine import row_major
 from graphad.backends.lower.definitions import (
-    Branches,
-    Call,
     ConstantValue,
-    CountedPart,
     FlatProgram,
     InputValue,
     IotaValue,
+    ViewValue,
+)
+from graphad.backends.lower.region_values import (
+    Branches,
+    Call,
+    CountedPart,
     Part,
     Place,
     ResultValue,
     Turns,
     TurnsWhile,
-    ViewValue,
 )
 from graphad.backends.lower.registers.arrays import NotScalarError
 from graphad.backends.lower.registers.nest import Nest, spaces

@@ -10,12 +10,14 @@ from graphad.backends.loops.ir import Loop, Operand, Statement
 from graphad.backends.loops.rewrites import without_dead
 from graphad.backends.lower.affine import ZERO, Coordinate, Shape, combine, row_major
 from graphad.backends.lower.definitions import (
-    Call,
     ConstantValue,
-    CountedPart,
     FlatProgram,
     IotaValue,
     MapValue,
+)
+from graphad.backends.lower.region_values import (
+    Call,
+    CountedPart,
     ResultValue,
     Statements,
 )
