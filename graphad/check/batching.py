@@ -43,12 +43,13 @@ def batching_faults(graph: Graph, elements: Sequence[Arrays], mask: Sequence[boo
             continue
         values = [run.operands(eqn) for run in runs]
         out_marks: Sequence[bool] = (True,) * len(eqn.outputs)
+        one = single(eqn, loc, graph, values[0])
         if eqn.regions:
-            yield from batching_faults(eqn.regions[0], values, mapped)
-            out_marks = batched(eqn.regions[0], tuple(mapped), len(elements)).mask
+            if eqn.regions[0].in_avals == tuple([graph.aval_of(a) for a in eqn.inputs]):  # it runs once, on these
+                yield from batching_faults(eqn.regions[0], values, mapped)
+            out_marks = batched(one.graph, tuple([mapped[k] for k in one.positions]), len(elements)).mask
         for o, m in zip(eqn.outputs, out_marks, strict=True):
             marks[o] = m
-        one = single(eqn, loc, graph, values[0])
         found = _fault(one, [[v[k] for k in one.positions] for v in values], [mapped[k] for k in one.positions])
         if found is not None:
             yield found

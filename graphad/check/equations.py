@@ -17,13 +17,15 @@ from graphad.check.compare import (
     index_of,
     reverse_mismatch,
 )
-from graphad.check.origin import Index, Run
+from graphad.check.origin import Index, Run, run_regions
 from graphad.check.widening import widened
 from graphad.errors import DifferentiationError
 from graphad.ir.builder import Builder
+from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Eqn, Graph
 from graphad.ir.loc import Loc
 from graphad.primitives.elementwise import stop_gradient
+from graphad.primitives.while_loop import counted
 from graphad.transforms.linearize import linearized
 from graphad.transforms.transpose import transposed
 
@@ -116,9 +118,22 @@ def singles(graph: Graph, args: Arrays) -> Iterator[Single]:
         for o in eqn.outputs:
             depends[o] = graph.avals[o].is_float
         operands = values.operands(eqn)
-        if eqn.regions:
-            yield from singles(eqn.regions[0], operands)
+        for region, values in _first_runs(eqn, operands):
+            yield from singles(region, values)
         yield single(eqn, loc, graph, operands)
+
+
+def _first_runs(eqn: Eqn, operands: Sequence[NDArray]) -> list[tuple[Graph, list[NDArray]]]:
+    """The regions of an equation, with what each is given when it first runs."""
+    found: dict[int, tuple[Graph, list[NDArray]]] = {}
+
+    def run(region: Graph, values: Sequence[NDArray]) -> list[NDArray]:
+        found.setdefault(id(region), (region, list(values)))
+        return evaluate(region, values)
+
+    if eqn.regions and eqn.primitive is not counted:  # whose region has other lengths in each run
+        run_regions(eqn, operands, run)
+    return list(found.values())
 
 
 def faults(graph: Graph, args: Arrays, order: int = 1) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ knowledge of single primitives is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,6 +16,10 @@ from graphad.ir.evaluate import conform, evaluate
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.types import Literal
+from graphad.primitives.cond import cond
+from graphad.primitives.crossing import Params as ScanParams
+from graphad.primitives.scan import scan
+from graphad.primitives.while_loop import while_
 
 NDArray = np.ndarray[Any, Any]
 Index = tuple[int, ...]
@@ -55,6 +59,17 @@ class Origin(NamedTuple):
         """The first cause: of a nan made of an infinity, the origin of that."""
         cause = self.cause
         return self if cause is None or (cause.eqn is None and cause.input is None) else cause.first
+
+
+#: They run their regions several times, or choose one.
+_LOOPS: Final = (scan, while_, cond)
+
+
+def run_regions(eqn: Eqn, operands: Sequence[Any], run: Callable[[Graph, Sequence[Any]], Any]) -> Sequence[Any]:
+    """The results of an equation with regions, each of which ``run`` evaluates."""
+    rules = eqn.primitive.region_rules
+    assert rules is not None, "it has regions"
+    return rules.evaluate(eqn, operands, run)
 
 
 class Run:
@@ -101,7 +116,7 @@ class Run:
             return [np.zeros(a.shape, a.dtype.numpy) for a in avals]
         results: Any
         if eqn.regions:
-            results = self.inside(eqn, operands).results if self._special else evaluate(eqn.regions[0], operands)
+            results = run_regions(eqn, operands, self._results)
         else:
             results = eqn.primitive.evaluate(tuple(operands), eqn.params)
             results = results if eqn.primitive.multiple else (results,)
@@ -110,6 +125,22 @@ class Run:
     def inside(self, eqn: Eqn, operands: Sequence[Any]) -> Run:
         """A run of the region of ``eqn``, on the operands of the equation."""
         return Run(eqn.regions[0], operands, flush=self.flush, finite=self.finite)
+
+    def _results(self, region: Graph, values: Sequence[Any]) -> list[NDArray]:
+        if not (self.flush or self.finite):
+            return evaluate(region, values)
+        return Run(region, values, flush=self.flush, finite=self.finite).results
+
+    def turns(self, eqn: Eqn, operands: Sequence[Any]) -> list[Run]:
+        """All runs of the regions of ``eqn``, in order."""
+        runs: list[Run] = []
+
+        def run(region: Graph, values: Sequence[Any]) -> list[NDArray]:
+            runs.append(Run(region, values, flush=self.flush, finite=self.finite))
+            return runs[-1].results
+
+        run_regions(eqn, operands, run)
+        return runs
 
     @property
     def _special(self) -> bool:
@@ -143,6 +174,12 @@ def _follow(run: Run, atom: Atom, index: Index) -> Origin:
             return Origin(value, place=index, input=atom)
         number = run.owner[atom]
         eqn, operands = graph.eqns[number], run.operands(graph.eqns[number])
+        if eqn.regions and eqn.primitive in _LOOPS:
+            found = _in_turns(run, eqn, operands, value)
+            if type(found) is Origin:
+                return found
+            atom, index = found
+            continue
         if eqn.regions:
             region = run.inside(eqn, operands)
             found = _outside(_follow(region, eqn.regions[0].outputs[eqn.outputs.index(atom)], index), run, eqn)
@@ -159,6 +196,34 @@ def _follow(run: Run, atom: Atom, index: Index) -> Origin:
         by_infinity = blamed.operand(operands, np.isinf) if np.isnan(value) else None
         cause = None if by_infinity is None else _follow(run, eqn.inputs[by_infinity[0]], by_infinity[1])
         return Origin(value, eqn, graph.locs[number], tuple(operands), index, cause=cause)
+
+
+def _in_turns(run: Run, eqn: Eqn, operands: Sequence[NDArray], value: float) -> Origin | tuple[Atom, Index]:
+    """What made a result of a loop or branch bad: in the first turn that gives something bad, or an operand."""
+    mine = np.isnan if np.isnan(value) else np.isinf
+    for number, turn in enumerate(run.turns(eqn, operands)):
+        for atom, result in zip(turn.graph.outputs, turn.results, strict=True):
+            bad = mine(result) if _is_float(result) else np.zeros(result.shape, np.bool_)
+            if bad.any():
+                found = _follow(turn, atom, first_of(bad))
+                if found.input is None or found.eqn is not None:
+                    return found
+                return _operand_of(eqn, turn.graph, found.input, number, found.place)
+    raise AssertionError("some turn gives what the loop gives")
+
+
+def _operand_of(eqn: Eqn, region: Graph, k: int, number: int, place: Index) -> tuple[Atom, Index]:
+    """The operand, and the place in it, from which input ``k`` of a region comes in run ``number``."""
+    if eqn.primitive is scan:
+        p = ScanParams(*eqn.params)
+        turn = p.length - 1 - number if p.reverse else number
+        return eqn.inputs[k], place if k < p.first_x else (turn, *place)
+    if eqn.primitive is cond:
+        return eqn.inputs[1 + k], place
+    n_test, n_body = eqn.params
+    if region is eqn.regions[0]:
+        return eqn.inputs[k if k < n_test else k + n_body], place
+    return eqn.inputs[n_test + k], place
 
 
 def _outside(found: Origin, run: Run, eqn: Eqn) -> Origin:
