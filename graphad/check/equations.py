@@ -118,8 +118,8 @@ def singles(graph: Graph, args: Arrays) -> Iterator[Single]:
         for o in eqn.outputs:
             depends[o] = graph.avals[o].is_float
         operands = values.operands(eqn)
-        for region, values in _first_runs(eqn, operands):
-            yield from singles(region, values)
+        for region, given in _first_runs(eqn, operands):
+            yield from singles(region, given)
         yield single(eqn, loc, graph, operands)
 
 

@@ -102,11 +102,6 @@ WRONG = {
     # the rest of the library
     "a number for a key": (lambda: graphad.random.normal(0, (3,)), TypeError, r"normal takes a key.*key\(0\)"),
     "a float seed": (lambda: graphad.random.key(0.5), TypeError, "key takes an integer as seed"),
-    "a control structure to come": (
-        lambda: graphad.lax.cond(True, lambda: 1, lambda: 2),
-        AttributeError,
-        r"lax\.cond is not there yet.*Python if",
-    ),
     "a field without a value": (lambda: graphad.debug.print("{x}", 1), TypeError, r"no value for \{x\}.*pass x="),
     "too few values to print": (
         lambda: graphad.jit(lambda x: graphad.debug.print("{} {}", x))(1.0),

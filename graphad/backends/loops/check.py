@@ -129,7 +129,7 @@ class _Checker:
             case Repeat() | RepeatWhile():
                 self.repeated(step, written)
             case LoopNest(body=body):
-                self.names, self.used = {}, set()
+                self.names, self.used, self.pairs = {}, set(), set()
                 for statement in body:
                     self.statement(statement)
             case Gemm():

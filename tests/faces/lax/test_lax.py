@@ -80,12 +80,6 @@ def test_errors_name_the_line(call, message):
     assert str(caught.value).startswith("test_lax.py:")
 
 
-@pytest.mark.parametrize("name", lax._LATER)
-def test_what_is_not_there_yet_says_what_to_write(name):
-    with pytest.raises(AttributeError, match=rf"graphad\.lax\.{name} is not there yet\. [A-Z]"):
-        getattr(lax, name)
-
-
 def test_unknown_names():
     with pytest.raises(AttributeError, match=r"module 'graphad\.lax' has no attribute 'expp'"):
         _ = lax.expp
