@@ -274,6 +274,16 @@ def test_switch_and_loops_in_it():
     close(together, np.stack([graphad.grad(branches[int(k)])(x) for k, x in zip(ks, BATCH, strict=True)]))
 
 
+def test_loops_in_a_branch_that_the_first_member_of_a_batch_does_not_take():
+    def looped(x):  # as many turns for all members
+        return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, gnp.tanh(c[1] * x)), (np.int32(0), x))[1]
+
+    f = lambda k, x: gnp.sin(lax.switch(k, [lambda x: x * 0.5, looped], x))
+    ks = gnp.array([0, 1, 1, 0, 1])
+    together = everywhere(graphad.vmap(graphad.grad(f, 1)), ks, BATCH)
+    close(together, np.stack([graphad.grad(f, 1)(k, x) for k, x in zip(ks, BATCH, strict=True)]))
+
+
 # ---- what is kept, hoisted and pruned
 
 

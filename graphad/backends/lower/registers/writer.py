@@ -252,7 +252,8 @@ class Writer(Positions):
         starts = [self.carried(x, a, loc) for x, a in zip(operands[first:], body.out_avals, strict=True)]
         goes_on = self.small(self.graph(test, [*test_consts, *starts])[0], loc)
         begins = self.one(goes_on)
-        if self.guarded is not None:
+        # A loop that turns as often for all members runs for all: one result stands for those not chosen as well.
+        if self.guarded is not None and goes_on.lanes:
             begins = self.let("and", b1, (begins, self.guarded), loc)
         self.open_loop()
         around, self.guarded = self.guarded, None
