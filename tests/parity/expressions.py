@@ -144,7 +144,8 @@ lax.reduce_window(A, -numpy.inf, lax.max, (2, 2), (1, 2), 'SAME'); lax.conv_tran
 lax.reduce_window(A, numpy.inf, lax.min, (2, 1), (1, 1), 'VALID');
 lax.scan(lambda c, x: (np.sin(c) * x, c + x), s, x)[1]; lax.map(lambda v: v * v.sum(), A);
 lax.fori_loop(0, 3, lambda i, v: np.sin(v) * y, x); lax.associative_scan(lambda a, b: a * b, y);
-lax.while_loop(lambda v: v.sum() < 50, lambda v: v * v, y + 2); lax.cond(n > 0, lambda: x * y, lambda: x); lax.switch(n, [lambda v: v, lambda v: v * v, np.sin], y);
+lax.while_loop(lambda v: v.sum() < 50, lambda v: v * v, y + 2);
+lax.cond(n > 0, lambda: x * y, lambda: x); lax.switch(n, [lambda v: v, lambda v: v * v, np.sin], y);
 lax.conv(C[None], D.reshape(4, 2, 3, 1), (1, 2), 'VALID'); lax.conv(x[None, None], y[None, None, :3], (1,), 'SAME');
 lax.conv_with_general_padding(C[None], D.reshape(4, 2, 3, 1), (2, 1), [(1, 2), (0, 1)], (1, 1), (1, 1));
 lax.conv_general_dilated(C, D, (1,), [(1, 1)], (2,), (1,), ('NWC', 'WIO', 'NWC'));
