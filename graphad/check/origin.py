@@ -176,7 +176,7 @@ def _follow(run: Run, atom: Atom, index: Index) -> Origin:
         eqn, operands = graph.eqns[number], run.operands(graph.eqns[number])
         if eqn.regions and eqn.primitive in _LOOPS:
             found = _in_turns(run, eqn, operands, value)
-            if type(found) is Origin:
+            if isinstance(found, Origin):
                 return found
             atom, index = found
             continue

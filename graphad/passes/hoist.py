@@ -16,7 +16,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval
 from graphad.passes.pipeline import Pass, graph_pass
-from graphad.primitives.control import only
+from graphad.primitives.control import computed
 from graphad.primitives.crossing import Params as ScanParams
 from graphad.primitives.crossing import varying
 from graphad.primitives.layout import broadcast, iota, repeat_leading, reshape, transpose
@@ -80,8 +80,8 @@ def _scan(builder: Builder, eqn: Eqn, inputs: tuple[Atom, ...]) -> list[Atom] | 
     values = _frontier(region, varies, outputs)
     if not (fixed or constant_ys or [v for v in values if v not in consts]):
         return None
-    atoms_of = {k: inputs[k] for k in range(region.n_inputs)}
-    before = _before(builder, region, [*values, *[region.outputs[k] for k in constant_ys]], consts, atoms_of)
+    atoms_of = {k: inputs[k] for k in consts}
+    before = computed(builder, region, [*values, *[region.outputs[k] for k in constant_ys]], atoms_of)
     moved = _after_hoisting(region, values, changing, outputs)
     operands = [*before[: len(values)], *[inputs[k] for k in changing]]
     params = p._replace(n_consts=len(values), n_carry=len(kept))
@@ -106,7 +106,7 @@ def _while(builder: Builder, eqn: Eqn, inputs: tuple[Atom, ...]) -> list[Atom]:
         varies = varying(region, changing)
         values = _frontier(region, varies, region.outputs)
         atoms_of = {k: inputs[first + k] for k in range(n_consts)}
-        before = _before(builder, region, values, list(range(n_consts)), atoms_of)
+        before = computed(builder, region, values, atoms_of)
         parts.append((_after_hoisting(region, values, changing, region.outputs), before))
     (new_test, of_test), (new_body, of_body) = parts
     operands = (*of_test, *of_body, *inputs[p.first_carry :])
@@ -131,14 +131,6 @@ def _frontier(region: Graph, varies: bytearray, outputs: Sequence[Atom]) -> list
         else:
             found[a] = None
     return sorted(found)
-
-
-def _before(
-    builder: Builder, region: Graph, values: Sequence[Atom], consts: list[int], atoms_of: dict[int, Atom]
-) -> list[Atom]:
-    """``values`` computed in front of the loop."""
-    given: list[Atom] = [atoms_of[k] if k in set(consts) else 0 for k in range(region.n_inputs)]
-    return builder.inline(only(region, values), given)
 
 
 def _after_hoisting(region: Graph, values: Sequence[int], changing: Sequence[int], outputs: Sequence[Atom]) -> Graph:

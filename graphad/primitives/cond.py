@@ -33,6 +33,7 @@ from graphad.primitives.control import (
     batched_outputs,
     check_region,
     only,
+    refuse_effects,
     spread,
 )
 from graphad.primitives.layout import instantiate, repeat_leading
@@ -198,6 +199,8 @@ def _batch(
     if marks[0] or operands[0].ndim:  # it chooses for each element: all operands have all batch axes
         mask = [True] * len(mask)
     xs = [repeat_leading(x, size) if m and not was else x for x, m, was in zip(operands, mask, marks, strict=True)]
+    if mask[0]:
+        refuse_effects(builder, eqn, "cond")
     made = [batched(region, tuple(mask[1:]), size) for region in eqn.regions]
     chosen = [mask[0] or any([m.mask[k] for m in made]) for k in range(n_chosen)]
     wanted = [(*chosen, *m.mask[n_chosen:]) for m in made]

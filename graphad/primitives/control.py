@@ -6,10 +6,10 @@ by the caller (`graphad.transforms` is a floor up), and its results are memoised
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from graphad.errors import CallbackError, at
+from graphad.errors import CallbackError, ConcretizationError, at
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import format_loc
@@ -48,6 +48,35 @@ def only(region: Graph, outputs: Sequence[Atom]) -> Graph:
     numbers = [builder.input(a) for a in region.in_avals]
     wanted = Graph(region.avals, region.n_inputs, region.eqns, tuple(outputs), None, region.locs, region.name)
     return builder.close(builder.inline(wanted, numbers), name=region.name)
+
+
+def computed(builder: Builder, region: Graph, values: Sequence[Atom], inputs: Mapping[int, Atom]) -> list[Atom]:
+    """``values`` of ``region``, computed in ``builder`` without effects; ``inputs`` are the inputs that they need."""
+    makers = {o: k for k, eqn in enumerate(region.eqns) for o in eqn.outputs}
+    needed: set[int] = set()
+    stack = [a for a in values if type(a) is int and a not in inputs]
+    while stack:
+        k = makers[stack.pop()]
+        if k not in needed:
+            needed.add(k)
+            stack.extend([a for a in region.eqns[k].inputs if type(a) is int and a not in inputs])
+    known: dict[int, Atom] = dict(inputs)
+    for k in sorted(needed):
+        eqn = region.eqns[k]
+        builder.loc = region.locs[k]
+        atoms = tuple([known[a] if type(a) is int else a for a in eqn.inputs])
+        known.update(zip(eqn.outputs, builder.copy(eqn, atoms, [region.avals[o] for o in eqn.outputs]), strict=True))
+    return [known[a] if type(a) is int else a for a in values]
+
+
+def refuse_effects(builder: Builder, eqn: Eqn, name: str) -> None:
+    """Raise if ``eqn``, which runs for some members of a batch alone, has effects: they would be those of all."""
+    if any([region.effectful for region in eqn.regions]):
+        raise ConcretizationError(
+            f"{format_loc(builder.loc)}: a lax.{name} that goes another way for each element of a vmap prints, or "
+            "calls the host, in a body: all elements would. Take that out of the body, or loop over the elements by "
+            "lax.map."
+        )
 
 
 def batched_outputs(graph: Graph, batched: Sequence[bool], wanted: Sequence[bool], size: int) -> Graph:

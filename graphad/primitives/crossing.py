@@ -9,7 +9,7 @@ from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, aval
-from graphad.primitives.control import only
+from graphad.primitives.control import computed, only
 
 
 class Params(NamedTuple):
@@ -53,7 +53,8 @@ def emit_crossing(
     more |= dict.fromkeys([a for a in wanted if type(a) is int and varies[a] and a >= region.n_inputs and a not in own])
     place = own | {a: n_results + k for k, a in enumerate(more)}
     fixed = list(dict.fromkeys([a for a in wanted if type(a) is int and not varies[a]]))
-    before = dict(zip(fixed, builder.inline(only(region, fixed), atoms[: region.n_inputs]), strict=True))
+    inputs = dict(enumerate(atoms))
+    before = dict(zip(fixed, computed(builder, region, fixed, inputs), strict=True))
     loc = builder.loc
     outs: list[Atom] = [*builder.emit(eqn.primitive, tuple(atoms), eqn.params, (only(region, [*results, *more]),))]
     builder.loc = loc

@@ -35,6 +35,7 @@ from graphad.primitives.control import (
     batched_outputs,
     check_region,
     only,
+    refuse_effects,
     slim_region,
     spread,
     without_effects,
@@ -192,6 +193,8 @@ def _batch(
             break
         mask[p.first_carry :] = grown
     by_element = test_made.mask[0] or bool(test.out_avals[0].shape and any(mask))
+    if by_element:
+        refuse_effects(builder, eqn, "while_loop")
     test_graph = batched_outputs(test_made.graph, test_made.mask, (by_element,), size)
     body_graph = batched_outputs(body_made.graph, body_made.mask, grown, size)
     xs = [repeat_leading(x, size) if m and not was else x for x, m, was in zip(operands, mask, marks, strict=True)]

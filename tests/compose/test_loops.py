@@ -9,6 +9,8 @@ import graphad
 import graphad.numpy as gnp
 from graphad import lax
 from graphad.api.stages import simplify
+from graphad.errors import ConcretizationError
+from graphad.experimental import io_callback
 from graphad.ir.evaluate import evaluate
 from graphad.ir.text import parse_graph
 from tests.compose.tools import close as close_arrays
@@ -345,3 +347,72 @@ def test_no_turns():
     assert carry == 2.0
     assert ys.shape == (0,)
     close(everywhere(graphad.grad(lambda x: f(x)[0]), f64(2.0)), 1.0)
+
+
+# ---- effects
+
+
+def doubled_three_times(x, say):
+    def turn(i, c):
+        say(i, c)
+        return c * 2.0
+
+    return lax.fori_loop(0, 3, turn, x)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_prints_in_every_turn(capfd, compiled):
+    f = lambda x: doubled_three_times(x, lambda i, c: graphad.debug.print("turn {}: {}", i, c))
+    wanted = "turn 0: 1.0\nturn 1: 2.0\nturn 2: 4.0\n"
+    for g, value in ((f, 8.0), (graphad.grad(f), 8.0), (lambda x: graphad.value_and_grad(f)(x)[0], 8.0)):
+        close((graphad.jit(g) if compiled else g)(f64(1.0)), value)
+        assert capfd.readouterr().out == wanted
+
+
+def test_prints_between_loops_and_in_them_are_in_order(capfd):
+    @graphad.jit
+    def f(x):
+        graphad.debug.print("before")
+        y = doubled_three_times(x, lambda i, c: graphad.debug.print("turn {}", i))
+        graphad.debug.print("between {}", y)
+        return lax.cond(y > 5.0, lambda: (graphad.debug.print("large"), y)[1], lambda: y)
+
+    close(f(f64(1.0)), 8.0)
+    assert capfd.readouterr().out.split("\n")[:-1] == ["before", "turn 0", "turn 1", "turn 2", "between 8.0", "large"]
+
+
+@pytest.mark.parametrize("engine", ["llvm", "numba"])
+def test_callbacks_in_loops(engine):
+    seen = []
+
+    def host(c):
+        seen.append(float(c))
+        return np.asarray(c) + 1.0
+
+    shape = graphad.ShapeDtypeStruct((), np.float64)
+
+    def f(x, n):
+        body = lambda i, c: lax.cond(i % 2 == 0, lambda: io_callback(host, shape, c), lambda: c * 2.0)
+        return lax.fori_loop(0, n, body, x)
+
+    with graphad.config.override(engine=engine):
+        close(graphad.jit(f)(f64(1.0), 4), 10.0)
+    assert seen == [1.0, 4.0]
+
+
+def test_an_exception_in_a_turn_ends_the_loop():
+    def host(c):
+        if c > 3.0:
+            raise ValueError("too much")
+        return np.asarray(c) * 2.0
+
+    shape = graphad.ShapeDtypeStruct((), np.float64)
+    f = graphad.jit(lambda x: lax.while_loop(lambda c: c < 100.0, lambda c: graphad.pure_callback(host, shape, c), x))
+    with pytest.raises(ValueError, match="too much"):
+        f(f64(1.0))
+
+
+def test_a_choice_for_each_element_has_no_effects():
+    f = lambda x: lax.cond(x > 0, lambda: (graphad.debug.print("positive"), x)[1], lambda: x)
+    with pytest.raises(ConcretizationError, match=r"test_loops\.py:\d+.*another way for each element.*by lax\.map"):
+        graphad.vmap(f)(BATCH)

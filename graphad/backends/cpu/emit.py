@@ -123,6 +123,7 @@ class _Emitter(Turns):
         self.calls = Calls(self.code)
         self.nests = NestEmitter(self.code, native, self.buffers, self.pointers, comments)
         self.one_blas_thread = one_blas_thread
+        self.blocks: list[str] = []  # allocated where the code now stands
         self.depth = 0  # of steps that run several times
         limited = [s for s in program.steps if one_blas_thread and isinstance(s, Gemm) and threads.needs_one(s)]
         self.to_limit = len(limited)  # products to come that are kept to one thread
@@ -221,12 +222,15 @@ class _Emitter(Turns):
         self.code.start(leave)
         if self.is_limited:
             self.calls.plain(threads.OWN_THREADS)
+        for block in self.blocks:
+            self.code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {block})")
         self.code.do(f"ret i64 {status}")
         self.code.start(stay)
 
     def host(self, call: HostCall) -> None:
         """Call the host: with BLAS's own threads, and with denormals that are no zeros, as Python expects."""
         code, (mode, plain) = self.code, self.modes
+        was_limited = self.is_limited
         self.limit(False)
         for k, name in enumerate((*call.reads, *call.writes)):
             place = code.let(f"getelementptr inbounds ptr, ptr {self.handed}, i64 {k}", "place")
@@ -240,6 +244,8 @@ class _Emitter(Turns):
         if self.flushes:
             code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", mode)])
         self.leave_unless(code.let(f"icmp eq i64 {status}, 0", "holds"), HOST_ERROR)
+        if self.depth:  # the next turn begins as this one did
+            self.limit(was_limited)
 
     def product(self, g: Gemm) -> None:
         if 0 in (g.m, g.n, g.batch):

@@ -23,6 +23,8 @@ class Turns:
     ----------
     pointers
         The pointer of each buffer where the code now stands: buffers that trade places exchange theirs.
+    blocks
+        The memory that `Counted` steps have allocated where the code now stands.
     depth
         Of steps that run several times, one inside the other.
     """
@@ -35,9 +37,14 @@ class Turns:
     one_blas_thread: bool
     to_limit: int
     depth: int
+    blocks: list[str]
 
     def step(self, step: Step) -> None:
         """Emit any step."""
+        raise AssertionError("the emitter of a program does")
+
+    def leave_unless(self, holds: str, status: int) -> None:
+        """Leave the program with ``status`` where the bit ``holds`` is false."""
         raise AssertionError("the emitter of a program does")
 
     def limit(self, one: bool) -> None:
@@ -51,7 +58,6 @@ class Turns:
         own = [self.buffers[name] for name in touched if self.buffers[name].per_turn]
         count = self.nests.access.load_one(place, i64, "count")
         outer, self.nests.count = self.nests.count, count
-        block = ""
         if own:
             sizes = [code.let(f"mul nsw i64 {count}, {memory.buffer_bytes(b) // EXTENT}", "size") for b in own]
             rounded = [code.let(f"and i64 {code.let(f'add nsw i64 {s}, 127', 'size')}, -64", "size") for s in sizes]
@@ -59,12 +65,8 @@ class Turns:
             for size in rounded[1:]:
                 total = code.let(f"add nsw i64 {total}, {size}", "total")
             block = code.let(f"call ptr {self.calls.externals[memory.ALLOCATE]}(i64 {total})", "block")
-            failed = code.let(f"icmp eq ptr {block}, null", "failed")
-            leave, stay = code.fresh("leave"), code.fresh("stay")
-            code.do(f"br i1 {failed}, label %{leave}, label %{stay}")
-            code.start(leave)
-            code.do(f"ret i64 {OUT_OF_MEMORY}")
-            code.start(stay)
+            self.leave_unless(code.let(f"icmp ne ptr {block}, null", "there"), OUT_OF_MEMORY)
+            self.blocks.append(block)
             at = code.let(f"call ptr @llvm.ptrmask.p0.i64(ptr {self._after(block, '63')}, i64 -64)", "start")
             code.declarations["declare ptr @llvm.ptrmask.p0.i64(ptr, i64)"] = None
             for b, size in zip(own, rounded, strict=True):
@@ -77,7 +79,7 @@ class Turns:
         self.nests.scope = scope
         self.leave([], [])
         if own:
-            code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {block})")
+            code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {self.blocks.pop()})")
         self.nests.count = outer
 
     def _after(self, pointer: str, nbytes: str) -> str:

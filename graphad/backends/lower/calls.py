@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from graphad.backends.loops.ir import (
-    Buffer,
     Copy,
     Counted,
     Gemm,
+    HostCall,
     KernelCall,
     Load,
     LoopNest,
@@ -45,6 +45,7 @@ class CallSteps:
     """The steps of the calls in one program; ``generate`` writes a plan, this one's and those of regions."""
 
     def __init__(self, plan: Plan, storage: Storage, generate: Callable[[Plan], Any]) -> None:
+        self.plan = plan
         self.values = plan.flat.values
         self.storage = storage
         self.generate = generate
@@ -79,7 +80,7 @@ class CallSteps:
         names |= {
             name: self.storage.temporary(a.dtype, a.size, private) for name, (a, private) in what.temporaries.items()
         }
-        return [moved(LoopNest(what.body, loc), names)]
+        return [self.moved(LoopNest(what.body, loc), names)]
 
     # ---- loops of steps
 
@@ -98,8 +99,6 @@ class CallSteps:
     def turns(self, what: Turns, call: Call, loc: Loc) -> list[Step]:
         pairs, steps = self.pairs(what.starts, loc)
         windows: list[Window] = []
-        variable = f"turn{self.count}"
-        self.count += 1
         outputs = [b for _, b in pairs]
         for value in call.values[len(pairs) :]:
             a = self.values[value].aval
@@ -112,7 +111,7 @@ class CallSteps:
             windows.append(Window(name, self.where(value), 0, size))
         body = self.part(what.body, [a for a, _ in pairs], outputs, windows)
         swaps = tuple([p for p, v in zip(pairs, what.starts, strict=True) if self.values[v].aval.size])
-        steps.append(Repeat(variable, what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc))
+        steps.append(Repeat(self.variable(), what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc))
         return steps + self.finals(pairs, call, loc)
 
     def turns_while(self, what: TurnsWhile, call: Call, loc: Loc) -> list[Step]:
@@ -134,7 +133,7 @@ class CallSteps:
         steps: list[Step] = []
         for k, (condition, part) in enumerate(zip(what.conditions, what.parts, strict=True)):
             outputs: dict[int, str] = {}
-            for result, value in zip(what.results, call.values, strict=True):
+            for result, value in zip(what.results, call.values, strict=False):
                 at = result[k]
                 if at is not None:
                     outputs[at] = self.where(value)
@@ -147,6 +146,8 @@ class CallSteps:
         """The steps of a region, over buffers of this program; windows that it needs are added."""
         plan = make_plan(part.flat)
         made = self.generate(plan)
+        first_call = len(self.plan.calls)
+        self.plan.calls += plan.calls
         names: dict[str, str] = {}
         for buffer in made.buffers:
             number = int(buffer.name.lstrip("abcdefghijklmnopqrstuvwxyz"))
@@ -165,52 +166,45 @@ class CallSteps:
                 names[buffer.name] = self.storage.window(buffer.dtype, buffer.size)
             else:
                 names[buffer.name] = self.storage.temporary(buffer.dtype, buffer.size, buffer.private)
-        variables = {}
-        return [moved(step, names, self, variables) for step in made.steps]
+        return [self.moved(step, names, first_call) for step in made.steps]
+
+    def moved(self, step: Step, names: Mapping[str, str], first_call: int = 0) -> Step:
+        """``step`` over other buffers; calls of the host are counted from ``first_call`` on."""
+
+        def body(inner: Sequence[Step]) -> tuple[Step, ...]:
+            return tuple([self.moved(s, names, first_call) for s in inner])
+
+        def pairs(swaps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+            return tuple([(names[a], names[b]) for a, b in swaps])
+
+        match step:
+            case LoopNest():
+                return replace(step, body=mapped(step.body, lambda s: _over(s, names)))
+            case Gemm():
+                a, b, c = (replace(m, buffer=names[m.buffer]) for m in (step.a, step.b, step.c))
+                return replace(step, a=a, b=b, c=c)
+            case KernelCall(reads=reads, writes=writes):
+                return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
+            case HostCall(slot=slot, reads=reads, writes=writes):
+                reads, writes = tuple([names[r] for r in reads]), tuple([names[w] for w in writes])
+                return replace(step, slot=slot + first_call, reads=reads, writes=writes)
+            case Copy(target=target, source=source):
+                return replace(step, target=names[target], source=names[source])
+            case Repeat(windows=windows, swaps=swaps):
+                windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in windows])
+                return replace(step, var=self.variable(), windows=windows, swaps=pairs(swaps), body=body(step.body))
+            case Counted(count=count):
+                return replace(step, count=names[count], body=body(step.body))
+            case RepeatWhile(condition=condition, swaps=swaps):
+                return replace(step, condition=names[condition], swaps=pairs(swaps), body=body(step.body))
+            case _:
+                raise AssertionError(f"{step} in a region")
+
+    def variable(self) -> str:
+        """The variable of another loop of steps."""
+        self.count += 1
+        return f"turn{self.count - 1}"
 
 
-def moved(
-    step: Step, names: Mapping[str, str], calls: CallSteps | None = None, variables: dict[str, str] | None = None
-) -> Step:
-    """``step`` over other buffers."""
-    match step:
-        case LoopNest(body=body):
-
-            def one(s: Any) -> Any:
-                return replace(s, buffer=names[s.buffer]) if isinstance(s, (Load, Store)) else s
-
-            return replace(step, body=mapped(body, one))
-        case Gemm(a=a, b=b, c=c):
-            a, b, c = (replace(m, buffer=names[m.buffer]) for m in (a, b, c))
-            return replace(step, a=a, b=b, c=c)
-        case KernelCall(reads=reads, writes=writes):
-            return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
-        case Copy(target=target, source=source):
-            return replace(step, target=names[target], source=names[source])
-        case Repeat():
-            assert calls is not None, "loops of steps lie in parts"
-            windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in step.windows])
-            variable = f"turn{calls.count}"
-            calls.count += 1
-            return replace(
-                step, var=variable, windows=windows, swaps=_pairs(step, names), body=_body(step, names, calls)
-            )
-        case Counted():
-            return replace(step, count=names[step.count], body=_body(step, names, calls))
-        case RepeatWhile():
-            return replace(
-                step, condition=names[step.condition], swaps=_pairs(step, names), body=_body(step, names, calls)
-            )
-        case _:
-            raise AssertionError(f"{step} in a region")
-
-
-def _pairs(step: Repeat | RepeatWhile, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple([(names[a], names[b]) for a, b in step.swaps])
-
-
-def _body(step: Repeat | RepeatWhile | Counted, names: Mapping[str, str], calls: CallSteps | None) -> tuple[Step, ...]:
-    return tuple([moved(s, names, calls) for s in step.body])
-
-
-__all__ = ["Buffer", "CallSteps"]
+def _over(s: Any, names: Mapping[str, str]) -> Any:
+    return replace(s, buffer=names[s.buffer]) if isinstance(s, (Load, Store)) else s

@@ -19,6 +19,7 @@ from graphad.backends.lower.definitions import (
 )
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc
+from graphad.ir.lowering import Inline
 from graphad.ir.types import Aval, aval, b1
 from graphad.ir.verify import effects
 from graphad.primitives.barrier import optimization_barrier
@@ -42,8 +43,14 @@ class PrintFunction:
 
 
 def prints_are_calls(graph: Graph) -> bool:
-    """Whether ``graph`` does something else between its prints."""
-    return graph.effectful and any([eqn.primitive is io_callback for eqn in effects(graph)])
+    """Whether ``graph`` does something else between its prints, or prints in loops and branches."""
+    return graph.effectful and (any([eqn.primitive is io_callback for eqn in effects(graph)]) or _in_regions(graph))
+
+
+def _in_regions(graph: Graph) -> bool:
+    """Whether something with an effect stands in a region that is not inlined."""
+    effectful = [eqn for eqn in graph.eqns if any([r.effectful for r in eqn.regions])]
+    return any([type(e.primitive.lowering) is not Inline or any(map(_in_regions, e.regions)) for e in effectful])
 
 
 def between_loops(flat: FlatProgram, eqn: Eqn, operands: list[Atom], outs: Sequence[Aval], loc: Loc) -> list[Atom]:

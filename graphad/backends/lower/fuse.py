@@ -85,7 +85,7 @@ def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered
         len(graph.outputs),
         tuple([GuardOutput(slot, g.expected, g.loc) for g, slot in guards]),
         tuple([PrintOutput(p.fmt, p.batch_axes, slots, p.loc) for p, slots in prints]),
-        tuple([_slot_of(flat, call) for call in plan.calls]),
+        tuple([_slot_of(inside, call) for inside, call in plan.calls]),
     )
 
 

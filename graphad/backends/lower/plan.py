@@ -108,7 +108,7 @@ class Plan:
     copies
         Slots that must be copied into, from the value given.
     calls
-        The calls of the host, by number.
+        The calls of the host, by number, with the program that each stands in: this one, or a region.
     """
 
     flat: FlatProgram
@@ -119,7 +119,7 @@ class Plan:
     copies: dict[int, int] = field(default_factory=dict)
     guards: list[int] = field(default_factory=list)
     prints: list[tuple[int, ...]] = field(default_factory=list)
-    calls: list[HostCallValue] = field(default_factory=list)
+    calls: list[tuple[FlatProgram, HostCallValue]] = field(default_factory=list)
 
 
 def make_plan(flat: FlatProgram) -> Plan:
@@ -255,7 +255,7 @@ def _place(plan: Plan, value: int) -> None:
         return
     if type(definition) is HostCallValue:
         plan.tree.add_step(HostItem(len(plan.calls), definition), definition.loc, definition.results)
-        plan.calls.append(definition)
+        plan.calls.append((plan.flat, definition))
     if type(definition) is HostResultValue or (not definition.aval.size and type(definition) is not ResultValue):
         return
     shape, loc = definition.aval.shape, definition.loc

@@ -35,7 +35,7 @@ from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import Branch, Counted, Lowering, Repeat, While
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, Literal, aval, i32, i64, literal
+from graphad.ir.types import Aval, Literal, aval, b1, i32, i64, literal
 from graphad.primitives.elementwise import add, eq, select
 from graphad.primitives.layout import broadcast
 from graphad.primitives.reduce import reduce_or
@@ -70,8 +70,10 @@ class _Steps:
 
     def __init__(self, flat: FlatProgram, flatten: Flatten, loc: Loc) -> None:
         self.flat, self.flatten, self.loc = flat, flatten, loc
+        self.effectful = False
 
     def results(self, eqn: Eqn, lowering: Lowering, operands: Sequence[Atom], outs: Sequence[Aval]) -> list[Atom]:
+        self.effectful = any([region.effectful for region in eqn.regions])
         match lowering:
             case Repeat():
                 return self.repeat(lowering, eqn.regions[0], operands, outs)
@@ -88,16 +90,19 @@ class _Steps:
 
     def add(self, what: Any, reads: Sequence[int], outs: Sequence[Aval]) -> list[Atom]:
         call = Call(what, tuple(dict.fromkeys(reads)), [])
-        for k, out in enumerate(outs):
+        # What has an effect is placed for the sake of one more value, without elements.
+        for k, out in enumerate([*outs, aval((0,), b1)] if self.effectful else outs):
             call.values.append(self.flat.add(ResultValue(out, self.loc, call, k)))
-        return list(call.values)
+        if self.effectful:
+            self.flat.effects.append(call.values[-1])
+        return list(call.values[: len(outs)])
 
     def value(self, atom: Atom) -> int:
         return atom if type(atom) is int else self.flat.add(ConstantValue(atom.aval, self.loc, atom))  # type: ignore[union-attr]
 
     def part(self, graph: Graph, places: Sequence[Place | Literal]) -> tuple[Part, list[int]]:
         """A region over inputs that are at ``places``; and the values from outside that it reads."""
-        inner = FlatProgram()
+        inner = FlatProgram(prints_are_calls=True)
         kept: list[Place] = []
         atoms: list[Atom] = []
         reads: list[int] = []

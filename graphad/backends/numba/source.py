@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from graphad.backends.loops.ir import (
     RepeatWhile,
     Step,
 )
-from graphad.backends.loops.steps import buffers_read, buffers_written
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant
@@ -87,8 +87,13 @@ class _Source(NestSource):
     def text(self) -> str:
         """The whole module."""
         name = self.program.name
-        calls = [s for s in self.program.steps if isinstance(s, HostCall)]
-        functions = self.around_calls() if calls else [_COMPILED, self.function()]
+        calls = [s for s in every_step(self.program.steps) if isinstance(s, HostCall)]
+        if not calls:
+            functions = [_COMPILED, self.function(self.parameters())]
+        elif all([s in self.program.steps for s in calls]):
+            functions = self.around_calls()
+        else:  # loops that call the host are Python's
+            functions = [self.function([*self.parameters(), "functions"])]
         head = [
             f'"""{name}: fills its outputs and returns 0, or 1 + the number of the first guard that does not hold.',
             "",
@@ -114,10 +119,9 @@ class _Source(NestSource):
         head += [f'{name} = jitted("{name}")' for name in self.bodies]
         return "\n".join([*head, "", "", *functions])
 
-    def function(self) -> str:
+    def function(self, parameters: Sequence[str]) -> str:
         """The function alone, without decorator and imports."""
         self.lines = []
-        parameters = self.parameters()
         self.temporaries()
         for step in self.program.steps:
             self.step(step, 1)
@@ -207,7 +211,7 @@ class _Source(NestSource):
             case HostCall(slot=slot, reads=reads, writes=writes, loc=loc):
                 call = f"functions[{slot}]({', '.join([self.name(b, 'buffer') for b in reads])})"
                 targets = "".join([f"{self.name(b, 'buffer')}[:], " for b in writes])
-                self.line(1, f"{targets.rstrip()} = {call}" if writes else call, loc)
+                self.line(depth, f"{targets.rstrip()} = {call}" if writes else call, loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
                 seen = f"{self.name(buffer, 'buffer')}[0]"
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)

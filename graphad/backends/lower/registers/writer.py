@@ -84,6 +84,8 @@ class Writer(Positions):
             case forms.Branch():
                 return self.branch(lowering, eqn, operands, loc)
             case _:
+                if len(outs) != 1 or eqn.primitive.effect:
+                    raise NotScalarError(eqn.primitive.name)
                 named = eqn.primitive.named(eqn.params)
                 return [self.array(eqn.primitive.name, lowering, named, operands, outs[0], loc)]
 
