@@ -59,8 +59,8 @@ def scan(
     Examples
     --------
     >>> import graphad.numpy as gnp
-    >>> scan(lambda total, x: (total + x, total), 0.0, gnp.array([1.0, 2.0, 3.0]))
-    (Array(6., dtype=float32, weak_type=True), Array([0., 1., 3.], dtype=float32, weak_type=True))
+    >>> scan(lambda total, x: (total + x, total), gnp.float32(0), gnp.array([1.0, 2.0, 3.0]))
+    (Array(6., dtype=float32), Array([0., 1., 3.], dtype=float32))
     """
     return control_flow.scan(f, init, xs, length, reverse)
 
@@ -109,7 +109,7 @@ def while_loop(cond_fun: Callable[[T], Any], body_fun: Callable[[T], T], init_va
     >>> def newton(a):
     ...     return while_loop(lambda x: abs(x * x - a) > 1e-5, lambda x: 0.5 * (x + a / x), a)
     >>> newton(2.0), graphad.grad(newton)(2.0)
-    (Array(1.4142157, dtype=float32, weak_type=True), Array(0.3535525, dtype=float32, weak_type=True))
+    (Array(1.4142157, dtype=float32, weak_type=True), Array(0.35356593, dtype=float32, weak_type=True))
     """
     return control_flow.while_loop(cond_fun, body_fun, init_val)
 

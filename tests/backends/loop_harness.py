@@ -61,7 +61,7 @@ def run_python(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:
     """The Numba source run by Python itself, element by element: independent of any compiler."""
     outputs = blank(p)
     emitter = emit_numba._Source(p)
-    text = emitter.function()
+    text = emitter.function(emitter.parameters())
     namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
     namespace |= {name: BODIES[name].function for name in emitter.bodies}
     namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
