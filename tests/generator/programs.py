@@ -42,7 +42,7 @@ class Step:
             assert operation.domain is not None
             low, high = operation.domain
             operands = [
-                f"({x} * {0.45 * (high - low):.4g} + {(low + high) / 2:.4g})" if kind == "f" else x
+                f"(xp.shaken({x} * {0.45 * (high - low):.4g}, 2) + {(low + high) / 2:.4g})" if kind == "f" else x
                 for x, kind in zip(operands, operation.kinds, strict=True)
             ]
         result = operation.text.format(*operands, **dict(self.parameters))

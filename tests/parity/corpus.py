@@ -35,6 +35,8 @@ PARAMS = {
 
 #: JAX takes the softmax within in float32, whatever the width of its arguments.
 ROUGH = "dot_product_attention"
+#: JAX has no reverse mode through it.
+FORWARD = "lax.while_loop"
 
 
 class Case(NamedTuple):
@@ -42,6 +44,7 @@ class Case(NamedTuple):
     args: tuple[Any, ...]
     smooth: bool = True
     rough: bool = False  # JAX has few digits
+    reverse: bool = True  # JAX has reverse mode
 
 
 def kinked(function, *args):
@@ -60,7 +63,7 @@ def of_expression(text):
     floats = {name: value for name, value in named.items() if value.dtype == "float64"}
     others = {name: value for name, value in named.items() if name not in floats}
     function = lambda m, floats, others: eval(code, {**vars(m), "numpy": numpy, **floats, **others})
-    return Case(function, (floats, others), rough=ROUGH in text)
+    return Case(function, (floats, others), rough=ROUGH in text, reverse=FORWARD not in text)
 
 
 def arguments(case, bits):

@@ -39,12 +39,14 @@ cases = pytest.mark.parametrize(("theme", "name", "bits"), in_both_widths)
 def everything(m, transforms, case, args):
     """Value, Jacobian by the first argument and, of smooth functions, a second derivative along a direction."""
     f = lambda *args: case.function(m, *args)
-    found = {"value": f(*args), "jacobian": transforms.jacrev(f)(*args)}
+    has_reverse = case.reverse or transforms is not jax
+    jacobian, gradient = (transforms.jacrev, transforms.grad) if has_reverse else (jax.jacfwd, jax.jacfwd)
+    found = {"value": f(*args), "jacobian": jacobian(f)(*args)}
     if case.smooth:
         leaves = transforms.tree.leaves
         weighted = lambda x: sum((y * y).sum() for y in leaves(f(x, *args[1:])))
         direction = transforms.tree.map(lambda x: x * 0.5 + 0.25, args[0])
-        found["second"] = transforms.jvp(transforms.grad(weighted), (args[0],), (direction,))[1]
+        found["second"] = transforms.jvp(gradient(weighted), (args[0],), (direction,))[1]
     return found
 
 

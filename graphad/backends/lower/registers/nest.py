@@ -77,7 +77,7 @@ def spaces(eqn: Eqn, lowering: Lowering, outs: Sequence[Aval]) -> list[Shape]:
                 break
             common = (*common, extents[0])
     few = sum([a.size for a in avals]) <= _FEW
-    batches = [common[:n] for n in range(len(common), 0, -1) if prod(common[:n]) > 1]
+    batches = [common[:n] for n in range(len(common), 0, -1) if common[n - 1] > 1]  # the last axis is that of the lanes
     wide = [b for b in batches if prod(b) >= _LANES]
     return [*wide, (), *[b for b in batches if b not in wide]] if few else [*batches, ()]
 
