@@ -167,7 +167,8 @@ def scan(
     def call(pair: Any) -> Any:
         result = f(*pair)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise TypeError(f"{where()}the body of {name} must return a pair (carry, y), not a {type(result).__name__}")
+            text = f"{where()}lax.{name}: the body must return a pair (carry, y), not a {type(result).__name__}. "
+            raise TypeError(f"{text}Write `return carry, None` if there is nothing to stack.")
         out_trees[:] = [flatten(result[0])[1], flatten(result[1])[1]]
         return tuple(result)
 
@@ -319,7 +320,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], operands: Sequenc
         if k:
             state.forced[:] = forced
         bodies.append(traced_body(lambda args, f=branch: f(*args), types, treedef, name_of(branch), f"lax.{name}"))
-    out_types = _joined_types(bodies, branches, name)
+    roles = ("false_fun", "true_fun") if name == "cond" else [f"branches[{k}]" for k in range(len(branches))]
+    out_types = _joined_types(bodies, roles, name)
     captures, regions = _with_all_captures(bodies, len(leaves), [t.aval for t in out_types])
     builder = Builder()
     builder.loc = user_loc()
@@ -336,9 +338,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], operands: Sequenc
     return unflatten(bodies[0].out_tree, run_on(graph, [index, *leaves, *captures]))
 
 
-def _joined_types(bodies: Sequence[Body], branches: Sequence[Callable[..., Any]], name: str) -> list[Spec]:
+def _joined_types(bodies: Sequence[Body], names: Sequence[str], name: str) -> list[Spec]:
     """The types of the results; weak ones yield to those of other branches."""
-    names = [name_of(b) for b in branches]
     first = bodies[0]
     for body, other in zip(bodies[1:], names[1:], strict=True):
         if body.out_tree != first.out_tree:
@@ -353,9 +354,10 @@ def _joined_types(bodies: Sequence[Body], branches: Sequence[Callable[..., Any]]
             if t.aval.shape != strong.aval.shape or (t.aval is not strong.aval and not t.weak):
                 strong_name = names[candidates.index(strong)]
                 path = path_text(unflatten(first.out_tree, list(range(len(first.out_types)))), k)
+                remedy = "astype(dtype)" if t.aval.shape == strong.aval.shape else "reshape(shape)"
                 raise TypeError(
                     f"{where()}lax.{name}: result{path} is {strong.aval} in {strong_name} and {t.aval} in {which}. "
-                    "Branches must return results of the same types: convert in one of them, as by x.astype(dtype)."
+                    f"Branches must return results of the same types: convert in one of them, as by x.{remedy}."
                 )
         joined.append(strong)
     return joined

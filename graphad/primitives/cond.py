@@ -32,9 +32,11 @@ from graphad.primitives.control import (
     atoms_of,
     batched_outputs,
     check_region,
+    narrowed,
     only,
     refuse_effects,
     spread,
+    values_read,
 )
 from graphad.primitives.layout import instantiate, repeat_leading
 
@@ -220,22 +222,16 @@ def _prune(eqn: Eqn, live: Marks) -> Eqn:
         only(r, [a for a, m in zip(r.outputs, marks, strict=True) if m]) if not all(marks) else r
         for r, marks in zip(eqn.regions, lives, strict=True)
     ]
-    read = {a for r in slims for e in r.eqns for a in e.inputs if type(a) is int}
-    read |= {a for r in slims for a in r.outputs if type(a) is int}
+    read = {a for r in slims for a in values_read(r)}
     n_inputs = eqn.regions[0].n_inputs
     kept = [k for k in range(n_inputs) if k in read]
     if all(live) and len(kept) == n_inputs:
         return eqn
-    regions: list[Graph] = []
-    for slim in slims:
-        builder = Builder()
-        numbers = [builder.input(a) for a in slim.in_avals]
-        outs = builder.inline(slim, numbers)
-        regions.append(builder.close(outs, slim.weak, [numbers[k] for k in kept], slim.name))
+    regions = tuple([narrowed(slim, slim.outputs, kept) for slim in slims])
     atoms = (eqn.inputs[0], *[eqn.inputs[1 + k] for k in kept])
     outputs = tuple([o for o, is_live in zip(eqn.outputs, live, strict=True) if is_live])
     params = (sum(live[:n_chosen]), tuple([sum(marks[n_chosen:]) for marks in lives]))
-    return Eqn(eqn.primitive, atoms, params, outputs, tuple(regions))
+    return Eqn(eqn.primitive, atoms, params, outputs, regions)
 
 
 cond = Primitive(

@@ -44,10 +44,21 @@ def region_type(*operands: OperandType, regions: tuple[Graph, ...], **_params: A
 
 def only(region: Graph, outputs: Sequence[Atom]) -> Graph:
     """``region`` with values of its own as outputs."""
+    return narrowed(region, outputs, range(region.n_inputs))
+
+
+def narrowed(region: Graph, outputs: Sequence[Atom], inputs: Sequence[int]) -> Graph:
+    """``region`` with values of its own as outputs, of some of its inputs, in this order: all that are read."""
     builder = Builder()
     numbers = [builder.input(a) for a in region.in_avals]
     wanted = Graph(region.avals, region.n_inputs, region.eqns, tuple(outputs), None, region.locs, region.name)
-    return builder.close(builder.inline(wanted, numbers), name=region.name)
+    return builder.close(builder.inline(wanted, numbers), None, [numbers[k] for k in inputs], region.name)
+
+
+def values_read(graph: Graph) -> set[int]:
+    """The values that a graph reads or gives."""
+    read = {a for e in graph.eqns for a in e.inputs if type(a) is int}
+    return read | {a for a in graph.outputs if type(a) is int}
 
 
 def computed(builder: Builder, region: Graph, values: Sequence[Atom], inputs: Mapping[int, Atom]) -> list[Atom]:

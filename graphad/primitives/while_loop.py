@@ -34,10 +34,12 @@ from graphad.primitives.control import (
     atoms_of,
     batched_outputs,
     check_region,
+    narrowed,
     only,
     refuse_effects,
     slim_region,
     spread,
+    values_read,
     without_effects,
 )
 from graphad.primitives.elementwise import lt
@@ -218,11 +220,11 @@ def _prune(eqn: Eqn, live: Marks) -> Eqn:
 def _slim(test: Graph, body: Graph, p: Params, live: Marks) -> tuple[list[int], tuple[Graph, Graph]]:
     """The operands that live results and the test need, and regions of these alone."""
     n_carry = len(body.outputs)
-    by_test = _read(test)
+    by_test = values_read(test)
     wanted = [is_live or p.n_test_consts + k in by_test for k, is_live in enumerate(live[:n_carry])]
     while True:
         slim = only(body, [a for a, w in zip(body.outputs, wanted, strict=True) if w])
-        by_body = _read(slim)
+        by_body = values_read(slim)
         grown = [w or p.n_body_consts + k in by_body for k, w in enumerate(wanted)]
         if grown == wanted:
             break
@@ -232,24 +234,11 @@ def _slim(test: Graph, body: Graph, p: Params, live: Marks) -> tuple[list[int], 
     carried = [k for k in range(n_carry) if wanted[k]]
     outs = [body.outputs[k] for k in carried]
     regions = (
-        _narrowed(test, test.outputs, [*test_consts, *[p.n_test_consts + k for k in carried]]),
-        _narrowed(body, outs, [*body_consts, *[p.n_body_consts + k for k in carried]]),
+        narrowed(test, test.outputs, [*test_consts, *[p.n_test_consts + k for k in carried]]),
+        narrowed(body, outs, [*body_consts, *[p.n_body_consts + k for k in carried]]),
     )
     kept = [*test_consts, *[p.n_test_consts + k for k in body_consts], *[p.first_carry + k for k in carried]]
     return kept, regions
-
-
-def _read(graph: Graph) -> set[int]:
-    """The values that a graph reads or gives."""
-    read = {a for e in graph.eqns for a in e.inputs if type(a) is int}
-    return read | {a for a in graph.outputs if type(a) is int}
-
-
-def _narrowed(graph: Graph, outputs: Sequence[Atom], inputs: Sequence[int]) -> Graph:
-    builder = Builder()
-    numbers = [builder.input(a) for a in graph.in_avals]
-    wanted = Graph(graph.avals, graph.n_inputs, graph.eqns, tuple(outputs), None, graph.locs, graph.name)
-    return builder.close(builder.inline(wanted, numbers), None, [numbers[k] for k in inputs], graph.name)
 
 
 while_ = Primitive(

@@ -20,7 +20,7 @@ from graphad.backends.cpu.executable import compile_graph
 from graphad.ir.evaluate import evaluate
 from graphad.trace.bind import trace_function
 from graphad.trace.pytree import flatten
-from tests.generator.checks import STEP, Difference, Spread, _alike, _loss, _outcome, _scale, _smallest
+from tests.generator.checks import STEP, Difference, Spread, _alike, _loss, _outcome, _scale, _smallest, compare_second
 from tests.generator.loop_programs import LoopProgram
 from tests.generator.loop_spaces import LoopJax, LoopReference, Rolled, Unrolled
 from tests.generator.loops import random_loops
@@ -143,26 +143,8 @@ def gradients_of_batches(program: LoopProgram) -> None:
 def second_derivatives(program: LoopProgram) -> None:
     """The Hessian times a direction: forward over reverse, reverse over reverse and differences of gradients."""
     wanted = _floats(program)
-    points, along = _only_floats(program), _directions(program)
     gradient = graphad.jit(_of_floats(program, graphad.grad(_loss(program, Rolled("float64")), wanted)))
-    h = 1e-6
-    above = gradient(*[x + h * v for x, v in zip(points, along, strict=True)])
-    below = gradient(*[x - h * v for x, v in zip(points, along, strict=True)])
-    expected = [(np.asarray(a) - np.asarray(b)) / (2 * h) for a, b in zip(above, below, strict=True)]
-    scale = _scale(expected) + _scale(above)
-
-    def forward(*xs: Any) -> Any:
-        return graphad.jvp(gradient, xs, along)[1]
-
-    def reverse(*xs: Any) -> Any:
-        def slope(*ys: Any) -> Any:
-            return sum((g * v).sum() for g, v in zip(gradient(*ys), along, strict=True))
-
-        return graphad.grad(slope, tuple(range(len(xs))))(*xs)
-
-    found = graphad.jit(forward)(*points)
-    _alike(found, expected, "second derivatives and differences", 1e-5 * scale)
-    _alike(graphad.jit(reverse)(*points), found, "reverse over reverse and forward over reverse", 1e-10 * scale)
+    compare_second(gradient, _only_floats(program), _directions(program), graphad.jit)
 
 
 def with_jax(program: LoopProgram) -> None:

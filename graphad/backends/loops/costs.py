@@ -126,18 +126,12 @@ class Tally:
                 return "loops"
             case Gemm():
                 return self.product(step)
-            case KernelCall(kernel=kernel, reads=reads, writes=writes):
-                for name in reads:
+            case KernelCall() | HostCall():
+                for name in step.reads:
                     self.reads.whole(name)
-                for name in writes:
+                for name in step.writes:
                     self.writes.whole(name)
-                return kernel
-            case HostCall(name=called, reads=reads, writes=writes):
-                for name in reads:
-                    self.reads.whole(name)
-                for name in writes:
-                    self.writes.whole(name)
-                return called
+                return step.kernel if isinstance(step, KernelCall) else step.name
             case Copy(target=target, source=source):
                 self.reads.whole(source)
                 self.writes.whole(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 from graphad.ir.lowering import AffineDim
@@ -27,6 +28,22 @@ def row_major(shape: Shape) -> Shape:
     for axis in range(len(shape) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * shape[axis + 1]
     return tuple(strides)
+
+
+@lru_cache(maxsize=64)
+def places(shape: Shape) -> list[Shape]:
+    """All coordinates of an array of ``shape``, in row-major order."""
+    return list(product(*map(range, shape)))
+
+
+def position_of(at: Sequence[int], shape: Shape) -> int:
+    """The place of the element at ``at`` in row-major order."""
+    return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])
+
+
+def seen(dims: Sequence[AffineDim], at: Shape) -> Shape:
+    """Where in the operand of a view the element at ``at`` of the view lies."""
+    return tuple([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in dims])
 
 
 @lru_cache(maxsize=1024)

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
 from typing import Final
 
-from graphad.backends.lower.affine import Shape, row_major
+from graphad.backends.lower.affine import Shape, places, position_of, seen
 from graphad.backends.lower.definitions import ConstantValue, CutPiece, FlatProgram, MapValue, PiecesValue, ViewValue
 from graphad.backends.lower.scalars import ACCUMULATORS, SCAN_STEPS, Template, identity_of, template
 from graphad.ir.graph import Atom
@@ -54,7 +52,7 @@ class ScalarReplacement:
         while type(value) is int:
             definition = values[value]
             if type(definition) is ViewValue:
-                value, at = definition.operand, _seen(definition.dims, at)
+                value, at = definition.operand, seen(definition.dims, at)
             elif type(definition) is ConstantValue:
                 return definition.literal
             elif not at:
@@ -62,7 +60,7 @@ class ScalarReplacement:
             else:
                 return self._take(value, at, loc)
         if type(value) is Elements:
-            return value.atoms[_position(at, value.aval.shape)]
+            return value.atoms[position_of(at, value.aval.shape)]
         return value  # type: ignore[return-value]
 
     def _take(self, value: int, at: Shape, loc: Loc) -> int:
@@ -87,7 +85,7 @@ class ScalarReplacement:
         flat, whole, loc = self._flat, elements.aval, elements.loc
         one, alone = (1,) * whole.ndim, aval((1,) * whole.ndim, whole.dtype)
         pieces: list[CutPiece] = []
-        for at, atom in zip(_places(whole.shape), elements.atoms, strict=True):
+        for at, atom in zip(places(whole.shape), elements.atoms, strict=True):
             part = ConstantValue(alone, loc, atom) if type(atom) is Literal else ViewValue(alone, loc, atom, ())  # type: ignore[arg-type]
             pieces.append(CutPiece(flat.add(part), one, (0,) * whole.ndim, at, one))
         if whole.size == 1:
@@ -121,10 +119,10 @@ class ScalarReplacement:
             return None
         atoms: dict[int, Atom] = {}
         for piece in lowering.pieces:
-            for at in _places(avals[piece.operand].shape):
+            for at in places(avals[piece.operand].shape):
                 there = tuple([o + s * i for o, s, i in zip(piece.offsets, piece.steps, at, strict=True)])
                 if all([0 <= i < n for i, n in zip(there, out.shape, strict=True)]):
-                    atoms[_position(there, out.shape)] = self.element(operands[piece.operand], at, loc)
+                    atoms[position_of(there, out.shape)] = self.element(operands[piece.operand], at, loc)
         if lowering.fill is not None:
             fill = self.element(operands[lowering.fill], (), loc)
             atoms = {k: atoms.get(k, fill) for k in range(out.size)}
@@ -136,8 +134,7 @@ class ScalarReplacement:
             return None
         add, one = self._flat.add, aval((), out.dtype)
         rows = [
-            x.atoms if type(x) is Elements else [self.element(x, at, loc) for at in _places(out.shape)]
-            for x in operands
+            x.atoms if type(x) is Elements else [self.element(x, at, loc) for at in places(out.shape)] for x in operands
         ]
         if made.instructions:
             atoms: list[Atom] = [add(MapValue(one, loc, made, inputs)) for inputs in zip(*rows, strict=True)]
@@ -150,7 +147,7 @@ class ScalarReplacement:
         if out.size > LIMIT:
             return None
         shape, atoms = elements.aval.shape, elements.atoms
-        chosen = [atoms[_position(_seen(dims, at), shape)] for at in _places(out.shape)]
+        chosen = [atoms[position_of(seen(dims, at), shape)] for at in places(out.shape)]
         return Elements(out, tuple(chosen), loc) if out.shape else chosen[0]
 
     @staticmethod
@@ -164,25 +161,9 @@ class ScalarReplacement:
             return None
         step, one = template(scalar, (dtype, dtype), dtype), aval((), dtype)
         total: dict[int, Atom] = {}
-        for at, atom in zip(_places(elements.aval.shape), elements.atoms, strict=True):
-            to = _position([i for axis, i in enumerate(at) if axis not in axes], out.shape)
+        for at, atom in zip(places(elements.aval.shape), elements.atoms, strict=True):
+            to = position_of([i for axis, i in enumerate(at) if axis not in axes], out.shape)
             running = total.get(to, identity_of(combine, dtype) if combine == "sum" else None)
             total[to] = atom if running is None else self._flat.add(MapValue(one, loc, step, (running, atom)))
         atoms = tuple([total[k] for k in range(out.size)])
         return Elements(out, atoms, loc) if out.shape else atoms[0]
-
-
-@lru_cache(maxsize=64)
-def _places(shape: Shape) -> list[Shape]:
-    """All coordinates of an array of ``shape``, in row-major order."""
-    return list(product(*map(range, shape)))
-
-
-def _seen(dims: Sequence[AffineDim], at: Shape) -> Shape:
-    """Where in a view's operand the element at ``at`` of the view lies."""
-    return tuple([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in dims])
-
-
-def _position(at: Sequence[int], shape: Shape) -> int:
-    """The place of the element at ``at`` in row-major order."""
-    return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])

@@ -118,6 +118,7 @@ def test_errors_name_the_line_and_what_to_do():
     assert "one structure" in text
     text = error(TypeError, lambda: lax.scan(lambda c, x: c + x, 0.0, xs))
     assert "must return a pair (carry, y)" in text
+    assert "return carry, None" in text
     text = error(ValueError, lambda: lax.scan(lambda c, x: (c, x), 0.0, (xs, gnp.ones(4))))
     assert "xs[0] has 3, xs[1] has 4" in text
     text = error(ValueError, lambda: lax.scan(lambda c, x: (c, x), 0.0, xs, length=5))
@@ -129,8 +130,11 @@ def test_errors_name_the_line_and_what_to_do():
     text = error(TypeError, lambda: lax.while_loop(lambda c: c, lambda c: c, 1.0))
     assert "must return one boolean" in text
     text = error(TypeError, lambda: lax.cond(True, lambda: gnp.ones(2), lambda: gnp.ones(3)))
-    assert "f32[2]" in text
-    assert "f32[3]" in text
+    assert "result is f32[3] in false_fun and f32[2] in true_fun" in text
+    assert "x.reshape(shape)" in text
+    text = error(TypeError, lambda: lax.switch(0, [lambda: gnp.float32(1), lambda: gnp.int32(1)]))
+    assert "f32[] in branches[0] and i32[] in branches[1]" in text
+    assert "x.astype(dtype)" in text
     text = error(TypeError, lambda: lax.cond(True, lambda: (1, 2), lambda: 1))
     assert "same structure" in text
     text = error(TypeError, lambda: lax.cond(gnp.ones(2) > 0, lambda: 1, lambda: 2))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import Final
 
 from graphad.backends.loops.ir import Carry, Operand, Statement, Store
-from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, combine, compose, reshape_view, row_major
+from graphad.backends.lower.affine import (
+    ZERO,
+    Coordinate,
+    Coords,
+    Shape,
+    combine,
+    compose,
+    places,
+    position_of,
+    reshape_view,
+    row_major,
+    seen,
+)
 from graphad.backends.lower.scalars import Template, template
 from graphad.backends.lower.scopes import Scope, Scopes, index_of
 from graphad.ir import lowering as forms
@@ -323,18 +334,3 @@ def slice_of(x: Array, t: int) -> Small:
     assert type(x) is Small, "only what is in registers is unrolled"
     size = prod(x.shape[1:])
     return Small(x.shape[1:], x.dtype, x.atoms[t * size : (t + 1) * size], x.lanes)
-
-
-def places(shape: Shape) -> list[Shape]:
-    """All coordinates of an array of ``shape``, in row-major order."""
-    return list(product(*map(range, shape)))
-
-
-def seen(dims: Sequence[AffineDim], at: Shape) -> Shape:
-    """Where in the operand of a view the element at ``at`` of the view lies."""
-    return tuple([d.offset + sum([step * at[axis] for axis, step in d.terms]) for d in dims])
-
-
-def position_of(at: Sequence[int], shape: Shape) -> int:
-    """The place of the element at ``at`` in row-major order."""
-    return sum([i * stride for i, stride in zip(at, row_major(shape), strict=True)])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from graphad.backends.loops.ir import Loop, Operand, Statement
 from graphad.backends.loops.rewrites import without_dead
-from graphad.backends.lower.affine import ZERO, Coordinate, Shape, combine, row_major
+from graphad.backends.lower.affine import ZERO, Coordinate, Shape, combine, places, row_major
 from graphad.backends.lower.definitions import (
     ConstantValue,
     FlatProgram,
@@ -21,7 +21,7 @@ from graphad.backends.lower.region_values import (
     ResultValue,
     Statements,
 )
-from graphad.backends.lower.registers.arrays import InMemory, NotScalarError, Small, Virtual, places
+from graphad.backends.lower.registers.arrays import InMemory, NotScalarError, Small, Virtual
 from graphad.backends.lower.registers.writer import Writer
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from graphad.backends.loops.ir import Operand
+from graphad.backends.lower.affine import position_of
 from graphad.backends.lower.registers.arrays import (
     MOST_ELEMENTS,
     Array,
@@ -15,7 +16,6 @@ from graphad.backends.lower.registers.arrays import (
     NotScalarError,
     Small,
     places,
-    position_of,
 )
 from graphad.backends.lower.registers.reductions import Reductions
 from graphad.ir.loc import Loc

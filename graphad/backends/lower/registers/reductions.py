@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from graphad.backends.loops.ir import Carry, Loop, Operand
-from graphad.backends.lower.affine import Shape
+from graphad.backends.lower.affine import Shape, places, position_of
 from graphad.backends.lower.registers.arrays import (
     MOST_ELEMENTS,
     MOST_PRODUCTS,
@@ -14,8 +14,6 @@ from graphad.backends.lower.registers.arrays import (
     Arrays,
     NotScalarError,
     Small,
-    places,
-    position_of,
 )
 from graphad.backends.lower.scalars import ACCUMULATORS, SCAN_STEPS, identity_of, template
 from graphad.ir import lowering as forms
