@@ -165,7 +165,8 @@ def _run_region(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
         found = compiled(region)
         # What is not finite here is looked for in the results of the whole, from where it can be followed further up.
         return found.executable(*arrays) if isinstance(found, Watched) else found(*arrays)
-    if eqn.primitive in _LOOPS and not config.disable_jit and not config.looks:
+    interpreted = config.disable_jit or config.looks or any([r.effectful for r in eqn.regions])
+    if eqn.primitive in _LOOPS and not interpreted:
         return _run_loop(eqn, loc, values)
     rules = eqn.primitive.region_rules
     assert rules is not None, "it has regions"
@@ -177,10 +178,6 @@ _LOOPS: Final = (scan, while_, counted)
 
 def _run_loop(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
     """A loop outside of compiled functions: compiled as well, once for loops that differ in their numbers alone."""
-    if any([r.effectful for r in eqn.regions]):
-        rules = eqn.primitive.region_rules
-        assert rules is not None, "it has regions"
-        return rules.evaluate(eqn, values, lambda graph, xs: evaluate(graph, xs, _run_region, _on_effect))
     builder = Builder()
     builder.loc = loc
     arrays = [np.asarray(v) for v in values]
