@@ -17,13 +17,14 @@ Sums over the turns are added in another order than turn by turn, and products i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final, NamedTuple
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import user_line
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, literal
 from graphad.passes.all_turns import AllTurns, Over, needed
@@ -45,6 +46,8 @@ _SLOW: Final = frozenset(
     {"div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "pow", "erf", "logistic"}
 )
 
+OnNote = Callable[[str], None]
+
 
 @graph_pass("fission")
 @dataclass(frozen=True)
@@ -55,18 +58,24 @@ class Fission(Pass):
     ----------
     shortest, longest
         Loops of fewer or more turns stay as they are: the arrays over the turns would not pay, or not fit the cache.
+    always
+        Whether to do it where it does not pay, too: for tests.
     """
 
     shortest: int = 64
     longest: int = 65_536
+    always: bool = False
 
-    def run(self, graph: Graph) -> Graph:
-        """The graph; itself if no loop changes."""
-        if not any([self.fits(eqn) for eqn in graph.eqns]):
+    def run(self, graph: Graph, on_note: OnNote | None = None) -> Graph:
+        """The graph, itself if no loop changes; ``on_note`` is told what becomes of each loop."""
+        if not self._changes(graph):
             return graph
-        builder = _Builder(self)
+        builder = _Builder(self, on_note)
         outputs = builder.inline(graph, [builder.input(a) for a in graph.in_avals])
         return builder.close(outputs, graph.weak, name=graph.name)
+
+    def _changes(self, graph: Graph) -> bool:
+        return any([self.fits(eqn) or any([self._changes(region) for region in eqn.regions]) for eqn in graph.eqns])
 
     def fits(self, eqn: Eqn) -> bool:
         """Whether ``eqn`` is a loop over small arrays, of values that can all be computed for all turns."""
@@ -83,19 +92,28 @@ def _is_plain(eqn: Eqn) -> bool:
 class _Builder(Builder):
     """A builder to which loops are copied as several."""
 
-    __slots__ = ("fission",)
+    __slots__ = ("fission", "on_note")
 
-    def __init__(self, fission: Fission) -> None:
+    def __init__(self, fission: Fission, on_note: OnNote | None) -> None:
         super().__init__()
-        self.fission = fission
+        self.fission, self.on_note = fission, on_note
 
     def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[Aval]) -> tuple[int, ...]:
+        if eqn.regions:
+            eqn = eqn._replace(regions=tuple([self.fission.run(region, self.on_note) for region in eqn.regions]))
+        found = self._distributed(eqn, inputs) if self.fission.fits(eqn) else None
+        return super().copy(eqn, inputs, avals) if found is None else found
+
+    def _distributed(self, eqn: Eqn, inputs: tuple[Atom, ...]) -> tuple[int, ...] | None:
         loc = self.loc
-        parts = Parts(eqn) if self.fission.fits(eqn) else None
-        results = _Loops(self, parts, inputs).results() if parts is not None and parts.pays else None
+        loops = _Loops(self, Parts(eqn), inputs)
+        results = loops.results(self.fission.always)
         self.loc = loc
+        if self.on_note is not None:
+            place = user_line(loc)
+            self.on_note(f"loop of {loops.p.length} turns{f' ({place})' if place else ''}: {loops.choice}")
         if results is None:
-            return super().copy(eqn, inputs, avals)
+            return None
         return tuple([ref.atom for ref in results])  # type: ignore[misc]  # literals among them are read as well
 
 
@@ -123,8 +141,10 @@ class Parts:
         Equations that stay in the loop.
     before, behind
         Equations computed for all turns that the loop reads, and others.
-    is_linear
-        Whether the loop may be short enough as a product of matrices.
+    is_narrow
+        Whether a linear body would be a product with a small matrix.
+    is_long
+        Whether such a product takes less time than the body.
     """
 
     def __init__(self, eqn: Eqn) -> None:
@@ -141,18 +161,13 @@ class Parts:
         ends = [a for k, a in enumerate(region.outputs) if k not in self.chain and k not in self.totals]
         ends += [total.term for total in self.totals.values()]
         self.behind = sorted({*needed(region, ends)}.difference(chain))
-        scalars = all([not region.avals[a].shape for a in self.carried])
-        self.is_linear = scalars and len(self.chain) <= _LINEAR and len(chain) > _EQUATIONS * len(self.chain) ** 2
+        self.is_narrow = 0 < len(self.chain) <= _LINEAR and not any([a.shape for a in self.carried_avals])
+        self.is_long = len(chain) > _EQUATIONS * len(self.chain) ** 2
 
     @property
     def is_slow(self) -> bool:
         """Whether slow operations can leave the loop."""
         return any([self.region.eqns[k].primitive.name in _SLOW for k in (*self.before, *self.behind)])
-
-    @property
-    def pays(self) -> bool:
-        """Whether more loops may take less time than one."""
-        return bool(self.chain) and (self.is_linear or self.is_slow)
 
 
 def _total(region: Graph, carry: int, k: int) -> Total | None:
@@ -180,25 +195,32 @@ class _Loops:
     ----------
     turns
         The values of its region over the turns.
+    choice
+        What becomes of the loop, in words.
     """
 
     def __init__(self, builder: Builder, parts: Parts, inputs: tuple[Atom, ...]) -> None:
         self.builder, self.parts, self.inputs = builder, parts, inputs
-        self.p, self.region, self.loc = parts.p, parts.region, builder.loc
+        self.p, self.region, self.loc, self.choice = parts.p, parts.region, builder.loc, ""
         p = self.p
         known = {k: Over(Ref(builder, inputs[k]), k >= p.first_x) for k in range(len(inputs))}
         for k in range(p.n_consts, p.first_x):
             del known[k]
         self.turns = AllTurns(builder, self.region, p.length, known)
 
-    def results(self) -> list[Ref] | None:
-        """The results of the loop; None if it stays as it is."""
+    def results(self, always: bool) -> list[Ref] | None:
+        """The results of the loop; None if it stays as it is, as no other would take less time."""
         parts, p = self.parts, self.p
-        loop = self._linear() if parts.is_linear else None
-        if loop is None:
-            if not parts.is_slow:
-                return None
-            loop = self._chain()
+        n, total = len(parts.chain), len(self.region.eqns)
+        loop = self._linear() if parts.is_narrow and (parts.is_long or always) else None
+        if loop is not None:
+            self.choice = f"linear, {n} x {n} coefficients of {total} equations are computed for all turns at once"
+        elif parts.is_slow or always or not parts.chain:
+            loop = self._chain() if parts.chain else []
+            self.choice = f"{len(parts.inside)} of {total} equations in the loop, the others for all turns at once"
+        else:
+            self.choice = f"all {total} equations turn by turn"
+            return None
         found = dict(zip(parts.chain, loop[: len(parts.chain)], strict=True))
         for a, stack in zip(parts.carried, loop[len(parts.chain) :], strict=True):
             self.turns.known[a] = Over(stack, True)
@@ -239,9 +261,7 @@ class _Loops:
             a = region.outputs[k]
             form = forms[a] if type(a) is int and a in forms else Form({}, self.turns.value(a))
             body.builder.loc = self.loc
-            summands = [
-                mul(Ref(body.builder, body.read(x, aval)), Ref(body.builder, starts[j])) for j, x in form.terms.items()
-            ]
+            summands = [body.product(body.read(x, aval), starts[j]) for j, x in form.terms.items()]
             if form.rest is not None:
                 summands.append(Ref(body.builder, body.read(form.rest, aval)))
             outs.append(reduce(add, summands).atom if summands else literal(0, aval.dtype))
@@ -287,6 +307,11 @@ class _Region:
         if atom not in inputs:
             inputs[atom] = self.builder.input(aval)
         return inputs[atom]
+
+    def product(self, factor: Atom, carried: int) -> Ref:
+        """A coefficient times a carried value."""
+        ref = Ref(self.builder, carried)
+        return ref if factor is literal(1, ref.aval.dtype) else mul(Ref(self.builder, factor), ref)
 
     def close(self, outputs: Sequence[Atom], name: str) -> Graph:
         """The region, with inputs in the order of a ``scan``."""
