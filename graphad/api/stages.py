@@ -8,6 +8,7 @@ evaluated with NumPy, once.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +49,7 @@ NDArray = np.ndarray[Any, Any]
 
 def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
-    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist"
+    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist,fission"
 
 
 def simplify(graph: Graph) -> Graph:
@@ -137,8 +138,11 @@ def explained(graph: Graph, device: Device, architecture: str | None = None) -> 
         message = f"the architecture {architecture!r} is that of a GPU, but this program is of the CPU; ask for 'cuda'"
         raise ValueError(f"{where()}{message}")
     from graphad.backends.cpu.explanation import explain  # late: eager code needs no compiler
+    from graphad.passes import Fission, applied
 
-    return explain(simplify(graph))
+    made, notes = explain(simplify(graph)), list[str]()
+    Fission().run(applied(graph, default_pipeline().removesuffix(",fission")), notes.append)
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def run_graph(graph: Graph, arrays: Sequence[NDArray], answers: Answers = ()) -> list[NDArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphad.passes.fission import Fission as Fission
 from graphad.passes.hoist import Hoist as Hoist
 from graphad.passes.inline import Inline as Inline
 from graphad.passes.pipeline import PASSES as PASSES

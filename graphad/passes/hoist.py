@@ -25,7 +25,7 @@ from graphad.primitives.shape import rev, slice_
 from graphad.primitives.while_loop import Params as WhileParams
 from graphad.primitives.while_loop import while_
 
-#: Views cost nothing where they are read; in front of the loop they would be arrays in memory.
+#: Views cost nothing where they are read; in front of the loop they would be arrays in memory. Numbers are not.
 _VIEWS: Final[tuple[Primitive, ...]] = (broadcast, iota, reshape, rev, slice_, transpose)
 
 
@@ -126,7 +126,8 @@ def _frontier(region: Graph, varies: bytearray, outputs: Sequence[Atom]) -> list
     while stack:
         a = stack.pop()
         eqn = makers.get(a)
-        if eqn is not None and (eqn.primitive in _VIEWS or not any([type(i) is int for i in eqn.inputs])):
+        is_view = eqn is not None and eqn.primitive in _VIEWS and region.avals[a].size > 1
+        if eqn is not None and (is_view or not any([type(i) is int for i in eqn.inputs])):
             stack.extend([i for i in eqn.inputs if type(i) is int])
         else:
             found[a] = None

@@ -18,6 +18,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad.backends.cpu.executable import compile_graph
 from graphad.ir.evaluate import evaluate
+from graphad.passes.pipeline import applied
 from graphad.trace.bind import trace_function
 from graphad.trace.pytree import flatten
 from tests.generator.checks import (
@@ -77,6 +78,17 @@ def engines(program: LoopProgram, *, numba: bool = False) -> None:
     spread.compare("llvm", compile_graph(graph)(*values))
     if numba:
         spread.compare("numba", compile_graph(graph, engine="numba")(*values))
+
+
+def fissions(program: LoopProgram) -> None:
+    """The graph of value and gradient with all loops distributed that can be, however short."""
+    gradient = graphad.value_and_grad(_loss(program, Rolled("float64")), _floats(program))
+    graph, values = _graph(gradient, program.arguments)
+    graph = applied(graph, "inline{custom=True},simplify,hoist")
+    changed = applied(graph, "fission{shortest=1, always=True}")
+    expected = evaluate(graph, values)
+    _alike(evaluate(changed, values), expected, "distributed and not", 1e-11 * _scale(expected))
+    _alike([*compile_graph(changed)(*values)], expected, "llvm and evaluate", 1e-11 * _scale(expected))
 
 
 def engines_of_gradients(program: LoopProgram, *, numba: bool = False) -> None:
@@ -188,6 +200,7 @@ SMOOTH: tuple[Callable[[LoopProgram], None], ...] = (
     gradients_of_batches,
     gradients_of_batches,
     second_derivatives,
+    fissions,
     engines_of_gradients,
     with_jax,
 )
