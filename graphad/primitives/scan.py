@@ -25,6 +25,7 @@ from graphad.ir.params import BOOL, INT
 from graphad.ir.primitive import Primitive, RegionRules
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
+from graphad.primitives.accumulation import accumulate
 from graphad.primitives.control import Marks, Run, Tangents, atoms_of, batched_outputs, check_region, only, spread
 from graphad.primitives.crossing import (
     Crossing,
@@ -35,7 +36,6 @@ from graphad.primitives.crossing import (
     unstacked,
     varying,
 )
-from graphad.primitives.elementwise import add
 from graphad.primitives.layout import instantiate, repeat_leading, transpose, zeros_like_aval
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def _transpose(
     in_ys = body.inputs(unstacked(builder, [c.atom for c in y_cts]))
     found = iter(body.inline(graph, [*in_fixed, *in_slices, *in_carry, *in_ys]))
     by = [next(found) if n else None for n in nonzero]
-    outs = [add(s, by[k]) for s, k in zip(in_sums, summed, strict=True)]
+    outs = [accumulate(s, x) for s, x in zip(in_sums, [x for x in by[: p.n_consts] if x is not None], strict=True)]
     outs += [instantiate(body.builder, by[k], region.avals[k]) for k in carried]
     outs += [x for x in by[p.first_x :] if x is not None]
     starts = [zeros_like_aval(builder, region.avals[k]) for k in summed]

@@ -2,7 +2,8 @@
 
 Where a function reads an array part by part, ``x[0]``, ``x[1]``, ..., each part has a cotangent, padded with zeros to
 the size of the array. Adding those costs the size of the array times the number of parts. Here they become one
-concatenation, with zeros only where nothing was read.
+concatenation, with zeros only where nothing was read. Parts at indices known only at run time come last: each is
+written into the sum of the others.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from graphad.ir.builder import Builder
+from graphad.ir.graph import Eqn
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval, literal
+from graphad.primitives.accumulation import update, updates_zeros
 from graphad.primitives.elementwise import add
 from graphad.primitives.layout import zeros_like_aval
 from graphad.primitives.shape import concatenate, pad
@@ -38,6 +41,7 @@ class Cotangents:
         self._builder = builder
         self._terms: list[list[Ref] | None] = [None] * n_values
         self._parts: dict[int, _Part] = {}  # of the terms that are padded with zeros: what is padded
+        self._updates: dict[int, Eqn] = {}  # of the terms that are zeros with something written into them: how
 
     def add(self, value: int, term: Ref) -> None:
         terms = self._terms[value]
@@ -46,10 +50,11 @@ class Cotangents:
         else:
             terms.append(term)
         if type(term.atom) is int and self._builder.eqns and self._builder.eqns[-1].outputs == (term.atom,):
-            self._note_padding(term.atom)
+            self._note(term.atom, self._builder.eqns[-1])
 
-    def _note_padding(self, atom: int) -> None:
-        eqn = self._builder.eqns[-1]
+    def _note(self, atom: int, eqn: Eqn) -> None:
+        if updates_zeros(self._builder, eqn):
+            self._updates[atom] = eqn
         if eqn.primitive is not pad:
             return
         (x, fill), (low, high, interior) = eqn.inputs, eqn.params
@@ -65,16 +70,21 @@ class Cotangents:
             return None
         if len(terms) > 1:
             summed: Ref | None = None
+            terms.sort(key=lambda term: term.atom in self._updates)
             for padded, group in groupby(terms, lambda term: term.atom in self._parts):
                 run = list(group)
                 if padded and len(run) > 1:
                     whole = self._side_by_side(run)
                     run = run if whole is None else [whole]
                 for term in run:
-                    summed = term if summed is None else add(summed, term)
+                    summed = term if summed is None else self._sum(summed, term)
             assert summed is not None
             terms[:] = [summed]
         return terms[0]
+
+    def _sum(self, total: Ref, term: Ref) -> Ref:
+        eqn = self._updates.get(term.atom)  # type: ignore[arg-type]  # no literal is among them
+        return add(total, term) if eqn is None else update(total, eqn)
 
     def _side_by_side(self, terms: Sequence[Ref]) -> Ref | None:
         """The sum of padded terms that do not overlap; None if some do."""

@@ -46,16 +46,18 @@ _NONE: Final = 0
 class Decisions:
     """What `decide` finds: per value, whether it is live, an anchor, and required in a buffer.
 
-    ``same_buffer`` says that a copy is elided: it takes over the buffer of the value that it copies.
+    ``same_buffer`` says that a copy is elided: it takes over the buffer of the value that it copies. ``overwrites`` has
+    the same for results of loops and branches: what each is in the buffer of.
     """
 
-    __slots__ = ("_budget", "_flat", "_place", "_reader", "anchored", "live", "same_buffer", "stored")
+    __slots__ = ("_budget", "_flat", "_place", "_reader", "anchored", "live", "overwrites", "same_buffer", "stored")
 
     def __init__(self, flat: FlatProgram) -> None:
         n = len(flat.values)
         self._flat = flat
         self.live, self.anchored, self.stored = bytearray(n), bytearray(n), bytearray(n)
         self.same_buffer: dict[int, int] = {}
+        self.overwrites: dict[int, int] = {}
         # Of all readers of a value: the one anchor that it is computed for, at which place in it, and what it may cost.
         self._reader = [_NONE] * n
         self._place = [0] * n
@@ -82,9 +84,12 @@ class Decisions:
         while True:
             value = self.written_by(value)
             definition = self._flat.values[value]
-            if type(definition) is not ScatterValue:
+            if type(definition) is ScatterValue:
+                value = definition.target
+            elif value in self.overwrites:
+                value = self.overwrites[value]
+            else:
                 return value
-            value = definition.target
 
     def written_by(self, value: int) -> int:
         """The anchor after which the buffer of ``value`` holds it."""

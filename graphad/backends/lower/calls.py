@@ -26,7 +26,8 @@ from graphad.backends.loops.ir import (
     Window,
 )
 from graphad.backends.loops.visit import mapped
-from graphad.backends.lower.plan import Plan, make_plan
+from graphad.backends.lower.in_place import carried_by, changed_by
+from graphad.backends.lower.plan import Plan, plan_part
 from graphad.backends.lower.region_values import (
     Branches,
     Call,
@@ -84,20 +85,35 @@ class CallSteps:
 
     # ---- loops of steps
 
-    def pairs(self, starts: Sequence[int], loc: Loc) -> tuple[list[tuple[str, str]], list[Step]]:
-        """Two buffers for each value that is carried, and the steps that put the first ones there."""
+    def pairs(
+        self, starts: Sequence[int], call: Call, body: Plan, loc: Loc
+    ) -> tuple[list[tuple[str, str]], list[Step]]:
+        """Two buffers for each value that is carried, and the steps that put the first ones there.
+
+        What the body updates in place has one buffer, which is both; and that of the result, if it is where the loop
+        begins as well.
+        """
         found: list[tuple[str, str]] = []
         steps: list[Step] = []
-        for value in starts:
+        for k, value in enumerate(starts):
             a = self.values[value].aval
-            pair = self.storage.temporary(a.dtype, a.size), self.storage.temporary(a.dtype, a.size)
-            found.append(pair)
+            if call.values[k] in self.plan.decisions.overwrites:
+                found.append((self.where(value), self.where(value)))
+                continue
+            first = self.storage.temporary(a.dtype, a.size)
+            second = first if k in body.in_place.carries else self.storage.temporary(a.dtype, a.size)
+            found.append((first, second))
             if a.size:
-                steps.append(Copy(pair[0], self.where(value), loc))
+                steps.append(Copy(first, self.where(value), loc))
         return found, steps
 
+    def swaps(self, pairs: Sequence[tuple[str, str]], starts: Sequence[int]) -> tuple[tuple[str, str], ...]:
+        """The pairs of buffers that trade places."""
+        rows = zip(pairs, starts, strict=True)
+        return tuple([(a, b) for (a, b), v in rows if a != b and self.values[v].aval.size])
+
     def turns(self, what: Turns, call: Call, loc: Loc) -> list[Step]:
-        pairs, steps = self.pairs(what.starts, loc)
+        pairs, steps = self.pairs(what.starts, call, plan_part(what.body, carried_by(what.body)), loc)
         windows: list[Window] = []
         outputs = [b for _, b in pairs]
         for value in call.values[len(pairs) :]:
@@ -110,41 +126,61 @@ class CallSteps:
             outputs.append(name)
             windows.append(Window(name, self.where(value), 0, size))
         body = self.part(what.body, [a for a, _ in pairs], outputs, windows)
-        swaps = tuple([p for p, v in zip(pairs, what.starts, strict=True) if self.values[v].aval.size])
+        swaps = self.swaps(pairs, what.starts)
         steps.append(Repeat(self.variable(), what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc))
         return steps + self.finals(pairs, call, loc)
 
     def turns_while(self, what: TurnsWhile, call: Call, loc: Loc) -> list[Step]:
-        pairs, steps = self.pairs(what.starts, loc)
+        pairs, steps = self.pairs(what.starts, call, plan_part(what.body, carried_by(what.body)), loc)
         condition = self.storage.temporary(b1, 1)
         steps += self.part(what.test, [a for a, _ in pairs], [condition], [])
         body = self.part(what.body, [a for a, _ in pairs], [b for _, b in pairs], [])
         body += self.part(what.test, [b for _, b in pairs], [condition], [])
-        swaps = tuple([p for p, v in zip(pairs, what.starts, strict=True) if self.values[v].aval.size])
-        steps.append(RepeatWhile(condition, swaps, tuple(body), loc=loc))
+        steps.append(RepeatWhile(condition, self.swaps(pairs, what.starts), tuple(body), loc=loc))
         return steps + self.finals(pairs, call, loc)
 
     def finals(self, pairs: Sequence[tuple[str, str]], call: Call, loc: Loc) -> list[Step]:
         """What was carried last, put where it is read."""
         rows = zip(pairs, call.values, strict=False)
-        return [Copy(self.where(v), pair[0], loc) for pair, v in rows if self.values[v].aval.size]
+        found = [(self.where(v), pair[0]) for pair, v in rows if self.values[v].aval.size]
+        return [Copy(result, last, loc) for result, last in found if result != last]
 
     def branches(self, what: Branches, call: Call, loc: Loc) -> list[Step]:
         steps: list[Step] = []
         for k, (condition, part) in enumerate(zip(what.conditions, what.parts, strict=True)):
             outputs: dict[int, str] = {}
+            body: list[Step] = []
+            changed: dict[int, str] = {}
             for result, value in zip(what.results, call.values, strict=False):
                 at = result[k]
                 if at is not None:
                     outputs[at] = self.where(value)
-            names = [outputs[i] for i in range(len(outputs))]
-            body = self.part(part, [], names, [])
+                    if at in plan_part(part, {}).in_place.carries and self.values[value].aval.size:
+                        source = changed_by(part)[at]
+                        body += self.brought(part.inputs[source].value, value, loc)
+                        changed[source] = outputs[at]
+            body += self.part(part, [], [outputs[i] for i in range(len(outputs))], [], changed)
             steps.append(RepeatWhile(self.where(condition), (), tuple(body), once=True, loc=loc))
         return steps
 
-    def part(self, part: Part, carried: Sequence[str], outputs: Sequence[str], windows: list[Window]) -> list[Step]:
-        """The steps of a region, over buffers of this program; windows that it needs are added."""
-        plan = make_plan(part.flat)
+    def brought(self, source: int, result: int, loc: Loc) -> list[Step]:
+        """What a branch changes in place, put where its result is."""
+        names = self.where(result), self.where(source)
+        return [] if names[0] == names[1] else [Copy(*names, loc)]
+
+    def part(
+        self,
+        part: Part,
+        carried: Sequence[str],
+        outputs: Sequence[str],
+        windows: list[Window],
+        changed: Mapping[int, str] | None = None,
+    ) -> list[Step]:
+        """The steps of a region, over buffers of this program; windows that it needs are added.
+
+        ``changed`` has the buffers of inputs that the region changes in place.
+        """
+        plan = plan_part(part, {})
         made = self.generate(plan)
         first_call = len(self.plan.calls)
         self.plan.calls += plan.calls
@@ -153,7 +189,9 @@ class CallSteps:
             number = int(buffer.name.lstrip("abcdefghijklmnopqrstuvwxyz"))
             if buffer.role == "input":
                 place = part.inputs[number]
-                if place.kind == "carried":
+                if changed and number in changed:
+                    names[buffer.name] = changed[number]
+                elif place.kind == "carried":
                     names[buffer.name] = carried[place.value]
                 elif place.kind == "whole" or not buffer.size:
                     names[buffer.name] = self.where(place.value)

@@ -281,6 +281,8 @@ class _Generator:
             x.emit(Let(new, dtype, op, (old, update), anchor.loc))
             update = new
         x.emit(Store(buffer, index, update, dynamic, None if definition.clip else valid, anchor.loc))
+        if anchor.value in self.plan.in_place.before:
+            x.forget(buffer)
 
 
 def _first_loc(items: list[Any]) -> Loc:

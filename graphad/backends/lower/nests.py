@@ -162,12 +162,12 @@ class Tree:
     # ---- anchors
 
     def place(self, anchor: Anchor, after: Sequence[Anchor] = ()) -> None:
-        """Give ``anchor`` its loops; it depends on what it reads, and on ``after``."""
-        dependencies: list[Dependency] = [(a, None) for a in after]
+        """Give ``anchor`` its loops, behind those of what it reads, and those of ``after``."""
+        dependencies: list[Dependency] = []
         for read in anchor.reads:
             for writer in self.writers.get(read.value, ()):
                 dependencies.append((writer, read.coords))  # noqa: PERF401
-        node, depth, active = self.root, 0, dependencies
+        node, depth, active = self.root, 0, [*dependencies, *[(a, None) for a in after]]
         while len(anchor.node_of) < len(anchor.kept) + len(anchor.reduced):
             node, axis = self._next(node, depth, active, anchor)
             node.touched |= anchor.touched

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphad.backends.lower.affine import Coords, Shape, identity, reshape_view, row_major
@@ -37,9 +37,11 @@ from graphad.backends.lower.definitions import (
     ScatterValue,
     ViewValue,
 )
+from graphad.backends.lower.in_place import InPlace, update_in_place
 from graphad.backends.lower.nests import Anchor, Tree, mark_lanes
 from graphad.backends.lower.region_values import (
     Call,
+    Part,
     ResultValue,
 )
 from graphad.ir.graph import Atom
@@ -109,6 +111,10 @@ class Plan:
         Slots that must be copied into, from the value given.
     calls
         The calls of the host, by number, with the program that each stands in: this one, or a region.
+    in_place
+        Which scatters change an array that a loop carries, without a copy.
+    order
+        All values, in the order in which they are placed.
     """
 
     flat: FlatProgram
@@ -120,18 +126,24 @@ class Plan:
     guards: list[int] = field(default_factory=list)
     prints: list[tuple[int, ...]] = field(default_factory=list)
     calls: list[tuple[FlatProgram, HostCallValue]] = field(default_factory=list)
+    in_place: InPlace = field(default_factory=InPlace)
+    order: Sequence[int] = ()
 
 
-def make_plan(flat: FlatProgram) -> Plan:
-    """Place all that ``flat`` computes."""
+def make_plan(flat: FlatProgram, carried: Mapping[int, int] | None = None) -> Plan:
+    """Place all that ``flat`` computes; for the body of a loop, ``carried`` has the input value of each output."""
     returned = [_memory_of(flat, a, None) for a in flat.outputs]
     guarded = [_memory_of(flat, g.predicate, g.loc) for g in flat.guards]
     printed = [[_memory_of(flat, a, p.loc) for a in p.operands] for p in flat.prints]
     wanted = [*returned, *guarded, *(v for values in printed for v in values)]
     wanted += [v for e in flat.effects if not isinstance(e, Guard) for v in _needs_of(e)]
     plan = Plan(flat, decide(flat, [v for v in wanted if type(flat.values[v]) is not InputValue]))
+    plan.in_place = update_in_place(flat, plan.decisions, carried or {}, wanted, plan_part)
+    plan.order = plan.in_place.order(flat)
     for value, atom in zip(returned, flat.outputs, strict=True):
         _new_slot(plan, value, _aval_of(flat, atom))
+    for number in plan.in_place.carries:
+        plan.copies.pop(number, None)
     plan.guards = [_slot(plan, value) for value in guarded]
     plan.prints = [
         tuple([_slot(plan, v, _aval_of(flat, a)) for v, a in zip(values, p.operands, strict=True)])
@@ -140,6 +152,13 @@ def make_plan(flat: FlatProgram) -> Plan:
     _place_all(plan, guarded)
     mark_lanes(plan.tree.root)
     return plan
+
+
+def plan_part(part: Part, carried: Mapping[int, int]) -> Plan:
+    """The plan of a region, of which there is one."""
+    if part.plan is None:
+        part.plan = make_plan(part.flat, carried)
+    return part.plan
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -205,7 +224,7 @@ def _place_all(plan: Plan, guarded: list[int]) -> None:
             _place_needed(plan, _needs_of(effect), placed)
         if not isinstance(effect, int):
             plan.tree.shut()
-    for value in range(len(placed)):
+    for value in plan.order:
         if not placed[value]:
             _place(plan, value)
     for slot in list(plan.copies):
@@ -218,11 +237,11 @@ def _needs_of(effect: BarrierItem | int) -> Sequence[int]:
 
 
 def _place_needed(plan: Plan, values: Iterable[int], placed: bytearray) -> None:
-    for needed in _needed(plan.flat, values, placed):
+    for needed in _needed(plan, values, placed):
         _place(plan, needed)
 
 
-def _needed(flat: FlatProgram, values: Iterable[int], placed: bytearray) -> Iterable[int]:
+def _needed(plan: Plan, values: Iterable[int], placed: bytearray) -> Iterable[int]:
     """The unplaced values that ``values`` depend on, in order; marks them."""
     found: list[int] = []
     stack = [*values]
@@ -231,8 +250,12 @@ def _needed(flat: FlatProgram, values: Iterable[int], placed: bytearray) -> Iter
         if not placed[v]:
             placed[v] = 1
             found.append(v)
-            stack.extend([a for a in flat.values[v].operands if type(a) is int])
-    return sorted(found)
+            stack.extend([a for a in plan.flat.values[v].operands if type(a) is int])
+            stack.extend(plan.in_place.before.get(v, ()))
+    if not plan.in_place.before:
+        return sorted(found)
+    wanted = set(found)
+    return [v for v in plan.order if v in wanted]
 
 
 def _copy_into(plan: Plan, slot: int) -> None:
@@ -364,4 +387,5 @@ def _place_scatter(plan: Plan, value: int, definition: ScatterValue) -> None:
     anchor.part = len(extents) - definition.window  # the axes from here on go side by side
     anchor.reads.append(Read(plan.decisions.written_by(definition.target), None, None))
     coords = identity(extents)
-    _finish(plan, anchor, [(definition.updates, coords), *gather_operands(definition, coords)])
+    readers = [writer for v in plan.in_place.before.get(value, ()) for writer in plan.tree.writers.get(v, ())]
+    _finish(plan, anchor, [(definition.updates, coords), *gather_operands(definition, coords)], readers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from typing import Literal as OneOf
 
 from graphad.backends.loops.ir import Statement
@@ -26,10 +27,14 @@ class Statements:
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """A region of a loop of steps: a program of its own; where its inputs and outputs lie is said where it is used."""
+    """A region of a loop of steps: a program of its own; where its inputs and outputs lie is said where it is used.
+
+    ``plan`` is its `Plan` once there is one.
+    """
 
     flat: FlatProgram
     inputs: tuple[Place, ...]
+    plan: Any = None
 
 
 @dataclass(slots=True, eq=False)

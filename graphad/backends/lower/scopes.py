@@ -123,6 +123,13 @@ class Scopes:
             self.know(key, found, depth)
         return found
 
+    def forget(self, buffer: str) -> None:
+        """Load elements of ``buffer`` anew from here on: they have changed."""
+        for scope_keys in [scope.keys for scope in self.scopes[1:]]:
+            scope_keys[:] = [key for key in scope_keys if key[:2] != ("load", buffer)]
+        for key in [key for key in self.known if key[:2] == ("load", buffer)]:
+            del self.known[key]
+
     def load(self, buffer: str, index: Index, dynamic: str | None, depth: int, loc: Loc) -> Operand:
         """An element of a buffer, loaded in the scope at ``depth`` unless it is known."""
         key = ("load", buffer, index, dynamic)
