@@ -190,6 +190,31 @@ def chains(size):
     return made
 
 
+def tridiagonal(size):
+    """Thomas's algorithm for ``size`` equations, which writes its arrays element by element."""
+
+    def made(lib, np_):
+        def f(diagonal, right):
+            def down(i, arrays):
+                c, x = arrays
+                pivot = 1.0 / (diagonal[i] + c[i - 1])
+                return c.at[i].set(-pivot), x.at[i].set((right[i] + x[i - 1]) * pivot)
+
+            def up(k, x):
+                i = size - 2 - k
+                return x.at[i].add(-c[i] * x[i + 1])
+
+            c, x = np_.zeros_like(right), np_.zeros_like(right)
+            start = c.at[0].set(-1.0 / diagonal[0]), x.at[0].set(right[0] / diagonal[0])
+            c, x = lib.lax.fori_loop(1, size, down, start)
+            return (lib.lax.fori_loop(0, size - 1, up, x) ** 2).sum()
+
+        return f, (RNG.uniform(2.5, 3.0, size), RNG.normal(size=size))
+
+    made.__name__ = f"tridiagonal_{size}"
+    return made
+
+
 def batch(lib, np_):
     """A thousand fits of predators at once: values and gradients."""
     f, (p,) = predators(lib, np_)
@@ -197,7 +222,8 @@ def batch(lib, np_):
 
 
 PROGRAMS = (
-    predators, predators_in_python, lorenz, garch, kalman, gru, lstm, chains(1000), chains(10_000), batch
+    predators, predators_in_python, lorenz, garch, kalman, gru, lstm, chains(1000), chains(10_000), batch,
+    tridiagonal(1000), tridiagonal(10_000),
 )  # fmt: skip
 
 

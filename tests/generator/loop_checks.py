@@ -17,7 +17,10 @@ import numpy as np
 import graphad
 import graphad.numpy as gnp
 from graphad.backends.cpu.executable import compile_graph
+from graphad.backends.loops.text import format_program
+from graphad.backends.lower.fuse import lower
 from graphad.ir.evaluate import evaluate
+from graphad.ir.graph import Graph
 from graphad.passes.pipeline import applied
 from graphad.trace.bind import trace_function
 from graphad.trace.pytree import flatten
@@ -76,8 +79,13 @@ def engines(program: LoopProgram, *, numba: bool = False) -> None:
     graph, values = _graph(program.function(Rolled(program.dtype)), program.arguments)
     spread.compare("evaluate", evaluate(graph, values))
     spread.compare("llvm", compile_graph(graph)(*values))
-    if numba:
+    if numba and _fits_numba(graph):
         spread.compare("numba", compile_graph(graph, engine="numba")(*values))
+
+
+def _fits_numba(graph: Graph) -> bool:
+    """Whether Numba compiles the program in seconds: of 5,000 lines it takes minutes."""
+    return format_program(lower(graph).program).count("\n") < 1500
 
 
 def fissions(program: LoopProgram) -> None:
@@ -98,7 +106,7 @@ def engines_of_gradients(program: LoopProgram, *, numba: bool = False) -> None:
     expected = evaluate(graph, values)
     scale = _scale(expected)
     _alike([*compile_graph(graph)(*values)], expected, "llvm and evaluate", 1e-11 * scale)
-    if numba:
+    if numba and _fits_numba(graph):
         _alike([*compile_graph(graph, engine="numba")(*values)], expected, "numba and evaluate", 1e-11 * scale)
 
 
