@@ -49,7 +49,9 @@ NDArray = np.ndarray[Any, Any]
 
 def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
-    return f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist,fission"
+    return (
+        f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist,gather_products,fission"
+    )
 
 
 def simplify(graph: Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphad.passes.fission import Fission as Fission
+from graphad.passes.gather_products import GatherProducts as GatherProducts
 from graphad.passes.hoist import Hoist as Hoist
 from graphad.passes.inline import Inline as Inline
 from graphad.passes.pipeline import PASSES as PASSES

@@ -9,6 +9,7 @@ from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
+from graphad.primitives.elementwise import add, sub
 from graphad.primitives.layout import broadcast, repeat_leading, reshape
 from graphad.primitives.reduce import reduce_sum
 from graphad.primitives.shape import concatenate
@@ -85,3 +86,24 @@ def needed(region: Graph, values: Sequence[Atom], known: Collection[int] = ()) -
             found.add(k)
             left.extend([a for a in region.eqns[k].inputs if type(a) is int and a not in known])
     return sorted(found)
+
+
+class Total(NamedTuple):
+    """A carried value that is a sum: what each turn adds to it, or subtracts."""
+
+    term: Atom
+    negative: bool
+
+
+def total_of(region: Graph, carry: int, k: int) -> Total | None:
+    """How carried value ``carry``, the ``k``-th, is a sum over the turns; None if it is not, or something reads it."""
+    out = region.outputs[k]
+    uses = [eqn for eqn in region.eqns if carry in eqn.inputs]
+    if len(uses) != 1 or uses[0].outputs[0] != out or carry in region.outputs:
+        return None
+    if region.outputs.count(out) != 1 or any([out in eqn.inputs for eqn in region.eqns]):
+        return None
+    a, b = uses[0].inputs if uses[0].primitive in (add, sub) else (carry, carry)
+    if a == b or (uses[0].primitive is sub and b == carry):
+        return None
+    return Total(b if a == carry else a, uses[0].primitive is sub)

@@ -20,18 +20,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final, NamedTuple
+from typing import Final
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import user_line
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, literal
-from graphad.passes.all_turns import AllTurns, Over, needed
+from graphad.passes.all_turns import AllTurns, Over, needed, total_of
 from graphad.passes.linear_forms import Form, linear_forms
 from graphad.passes.pipeline import Pass, graph_pass
 from graphad.primitives.crossing import Params, varying
 from graphad.primitives.elementwise import add, mul, sub
+from graphad.primitives.layout import broadcast
 from graphad.primitives.scan import scan
 
 #: In bodies with larger arrays there are lanes already, or matrix products.
@@ -121,13 +122,6 @@ class _Builder(Builder):
 # What is where
 
 
-class Total(NamedTuple):
-    """A carried value that is a sum: what each turn adds to it, or subtracts."""
-
-    term: Atom
-    negative: bool
-
-
 class Parts:
     """Which parts of a loop go where. Carried values are numbered from 0, equations by their position.
 
@@ -150,7 +144,7 @@ class Parts:
     def __init__(self, eqn: Eqn) -> None:
         self.eqn, self.p, self.region = eqn, Params(*eqn.params), eqn.regions[0]
         p, region = self.p, self.region
-        self.totals = {k: t for k in range(p.n_carry) if (t := _total(region, p.n_consts + k, k)) is not None}
+        self.totals = {k: t for k in range(p.n_carry) if (t := total_of(region, p.n_consts + k, k)) is not None}
         self.chain = [k for k in range(p.n_carry) if k not in self.totals]
         self.carried = [p.n_consts + k for k in self.chain]
         self.carried_avals = [region.avals[a] for a in self.carried]
@@ -168,20 +162,6 @@ class Parts:
     def is_slow(self) -> bool:
         """Whether slow operations can leave the loop."""
         return any([self.region.eqns[k].primitive.name in _SLOW for k in (*self.before, *self.behind)])
-
-
-def _total(region: Graph, carry: int, k: int) -> Total | None:
-    """How carried value ``carry``, the ``k``-th, is a sum over the turns; None if it is not, or something reads it."""
-    out = region.outputs[k]
-    uses = [eqn for eqn in region.eqns if carry in eqn.inputs]
-    if len(uses) != 1 or uses[0].outputs[0] != out or carry in region.outputs:
-        return None
-    if region.outputs.count(out) != 1 or any([out in eqn.inputs for eqn in region.eqns]):
-        return None
-    a, b = uses[0].inputs if uses[0].primitive in (add, sub) else (carry, carry)
-    if a == b or (uses[0].primitive is sub and b == carry):
-        return None
-    return Total(b if a == carry else a, uses[0].primitive is sub)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -226,6 +206,8 @@ class _Loops:
             self.turns.known[a] = Over(stack, True)
         for k, (term, negative) in parts.totals.items():
             start, total = Ref(self.builder, self.inputs[p.n_consts + k]), self.turns.total(term)
+            if total.shape != start.shape:  # the term is a number
+                total = broadcast(total, shape=start.shape, dims=())
             found[k] = sub(start, total) if negative else add(start, total)
         for k, a in enumerate(self.region.outputs):
             if k not in found:

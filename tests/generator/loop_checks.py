@@ -89,11 +89,11 @@ def _fits_numba(graph: Graph) -> bool:
 
 
 def fissions(program: LoopProgram) -> None:
-    """The graph of value and gradient with all loops distributed that can be, however short."""
+    """The graph of value and gradient with all that can leave a loop outside, however short the loop is."""
     gradient = graphad.value_and_grad(_loss(program, Rolled("float64")), _floats(program))
     graph, values = _graph(gradient, program.arguments)
     graph = applied(graph, "inline{custom=True},simplify,hoist")
-    changed = applied(graph, "fission{shortest=1, always=True}")
+    changed = applied(graph, "gather_products{smallest=1},fission{shortest=1, always=True}")
     expected = evaluate(graph, values)
     _alike(evaluate(changed, values), expected, "distributed and not", 1e-11 * _scale(expected))
     _alike([*compile_graph(changed)(*values)], expected, "llvm and evaluate", 1e-11 * _scale(expected))

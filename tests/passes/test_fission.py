@@ -65,6 +65,14 @@ def test_what_waits_for_nothing_is_computed_before_and_what_nothing_waits_for_be
     assert sorted(in_loop(after)) == ["add", "mul"]
 
 
+def test_numbers_are_added_to_arrays():
+    def f(start: Any, x: Any) -> Any:
+        return lax.scan(lambda c, x: ((c[0] + 0.5, c[1] - 0.25), gnp.exp(x)), (start, start[0, 0]), x)
+
+    _, after = distributed(f, np.ones((2, 3)), xs())
+    assert not in_loop(after)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_sums_and_differences_of_what_is_carried_leave_the_loop(reverse):
     def f(x: Any) -> Any:
