@@ -366,27 +366,24 @@ def _joined_types(bodies: Sequence[Body], names: Sequence[str], name: str) -> li
 
 def with_all_captures(bodies: Sequence[Body], n_arguments: Sequence[int]) -> tuple[list[Any], list[Graph]]:
     """What any of the bodies closes over, and the bodies as graphs that take all of it behind their arguments."""
-    known: dict[Any, int] = {}
-    captures: list[Any] = []
-    avals: list[Aval] = []
+    known: dict[Any, tuple[Any, Aval]] = {}
     for body, n in zip(bodies, n_arguments, strict=True):
         for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True):
-            if _identity(x) not in known:
-                known[_identity(x)] = len(captures)
-                captures.append(x)
-                avals.append(a)
+            known.setdefault(_identity(x, a), (x, a))
     graphs: list[Graph] = []
     for body, n in zip(bodies, n_arguments, strict=True):
         builder = Builder()
         arguments = [builder.input(a) for a in body.graph.in_avals[:n]]
-        inputs = [builder.input(a) for a in avals]
-        found = builder.inline(body.graph, [*arguments, *[inputs[known[_identity(x)]] for x in body.captures]])
+        inputs = {key: builder.input(a) for key, (_, a) in known.items()}
+        own = [inputs[_identity(x, a)] for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True)]
+        found = builder.inline(body.graph, [*arguments, *own])
         graphs.append(builder.close(found, body.graph.weak, name=body.graph.name))
-    return captures, graphs
+    return [x for x, _ in known.values()], graphs
 
 
-def _identity(captured: Any) -> Any:
-    return (captured.builder, captured.atom) if isinstance(captured, Ref) else id(captured)
+def _identity(captured: Any, a: Aval) -> Any:
+    """Of a captured value as one of type ``a``: bodies may take a Python float in different dtypes."""
+    return ((captured.builder, captured.atom) if isinstance(captured, Ref) else id(captured), a)
 
 
 def scalar_predicate(pred: Any, name: str) -> Any:
