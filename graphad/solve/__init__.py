@@ -14,6 +14,7 @@ differentiated: the derivatives are those of what the solution fulfils. Names an
 from __future__ import annotations
 
 from graphad.api.names import listing as _listing
+from graphad.solve._fixed_point import fixed_point as fixed_point
 from graphad.solve._root import root as root
 from graphad.solve._solution import Solution as Solution
 from graphad.solve._solution import Status as Status

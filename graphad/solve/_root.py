@@ -62,7 +62,8 @@ def root(
     maxiter
         The most steps; by default 100 of Brent's method, 50 of Newton's.
     throw
-        Raise if no root is found. Where values are traced (in `jit`, `grad`, `vmap`) nothing is raised: look at ``status``.
+        Raise if no root is found. Where values are traced (in `jit`, `grad`, `vmap`) nothing is raised: look at
+        ``status``.
 
     Returns
     -------
