@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from graphad.api.names import listing as _listing
 from graphad.solve._fixed_point import fixed_point as fixed_point
+from graphad.solve._minimize import minimize as minimize
 from graphad.solve._root import root as root
 from graphad.solve._solution import Solution as Solution
 from graphad.solve._solution import Status as Status

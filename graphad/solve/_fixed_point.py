@@ -11,10 +11,10 @@ from graphad import numpy as gnp
 from graphad.api.abstract import eval_shape
 from graphad.api.implicit import custom_linear_solve, custom_root
 from graphad.flatten_util import ravel_pytree
-from graphad.ir.types import dtype_of
 from graphad.solve._anderson import Map, iterated
 from graphad.solve._solution import Solution, Status, checked
-from graphad.trace.pytree import Tree, flatten, structure_text, tree_map
+from graphad.solve._start import started
+from graphad.trace.pytree import Tree, flatten, structure_text, unflatten
 from graphad.trace.semantics import as_operand
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
@@ -142,12 +142,4 @@ def _start(f: Callable[[Any], Tree], x0: Tree) -> Tree:
         raise TypeError(
             f"{where()}solve.fixed_point: x0 has shapes {shapes[0]}, but f gives {shapes[1]}: they must be equal."
         )
-    dtypes = iter([_joined(x, dtype_of(np.dtype(y.dtype))) for x, y in zip(leaves, results, strict=True)])
-    return tree_map(lambda x: gnp.astype(as_operand(x, "solve.fixed_point"), next(dtypes)), x0)
-
-
-def _joined(x: Any, of_result: Any) -> Any:
-    if of_result.is_float and x.weak_type:
-        return of_result.numpy
-    found = gnp.promote_types(x.dtype, of_result.numpy)
-    return found if dtype_of(found).is_float else float
+    return unflatten(treedef, [started(x, y, "solve.fixed_point") for x, y in zip(given, results, strict=True)])

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphad import numpy as gnp
-from graphad.api.abstract import eval_shape
 from graphad.api.control_flow import while_loop
 from graphad.api.implicit import custom_root
 from graphad.api.linear_maps import jvp
-from graphad.ir.types import aval, dtype_of
 from graphad.solve._solution import Solution, Status, checked
+from graphad.solve._start import number_type, started
 from graphad.trace.bind import type_of
-from graphad.trace.pytree import flatten
 from graphad.trace.semantics import as_operand, result_type
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
@@ -132,21 +130,15 @@ def _method(method: str | None, x0: Any, bracket: Sequence[Any] | None) -> str:
 
 def _problem(f: Function, given: list[Any]) -> tuple[list[Any], Function]:
     """The starts, and the function of a number of their dtype, which gives a number of that dtype."""
-    starts = [as_operand(x, "solve.root") for x in given]
-    for x in starts:
-        if x.shape:
+    for x in given:
+        if as_operand(x, "solve.root").shape:
             raise TypeError(
                 f"{where()}solve.root is about functions of a number, but starts from {type_of(x).aval}. For many "
                 "roots at once vmap it; for vectors use solve.fixed_point or solve.minimize."
             )
-    starts = [x if type_of(x).aval.is_float else gnp.astype(x, float) for x in starts]
-    values = flatten(eval_shape(f, starts[0]))[0]
-    if len(values) != 1 or values[0].shape:
-        text = ", ".join([repr(aval(v.shape, dtype_of(v.dtype))) for v in values]) or "nothing"
-        raise TypeError(f"{where()}solve.root: f must give one number, but it gives {text}.")
-    of_start, weak = result_type(*starts)
-    of_value = dtype_of(np.dtype(values[0].dtype))
-    dtype = of_value if weak and of_value.is_float else gnp.promote_types(of_start.numpy, of_value.numpy)
+    of_value = number_type(f, given[0], "solve.root")
+    starts = [started(x, of_value, "solve.root") for x in given]
+    dtype = result_type(*starts)[0].numpy
     return [gnp.astype(x, dtype) for x in starts], lambda x: gnp.astype(f(x), dtype)
 
 
