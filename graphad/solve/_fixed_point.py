@@ -69,6 +69,8 @@ def fixed_point(
         The steps did not suffice, or a value is nan or infinite.
     TypeError
         ``f`` gives another structure or other shapes than those of ``x0``.
+    ValueError
+        ``memory`` is negative.
 
     References
     ----------
@@ -84,6 +86,8 @@ def fixed_point(
     >>> graphad.grad(lambda a: fixed_point(lambda x: gnp.cos(a * x), 1.0).x)(1.0).round(4)
     Array(-0.2975, dtype=float32, weak_type=True)
     """
+    if memory < 0:
+        raise ValueError(f"{where()}solve.fixed_point: memory is a number of steps, or 0 for none, not {memory}.")
     start, unravel = ravel_pytree(_start(lambda x: f(x, *args), x0))
     eps = float(gnp.finfo(start.dtype).eps)
     xtol, rtol = eps ** (2 / 3) if xtol is None else xtol, eps ** (2 / 3) if rtol is None else rtol

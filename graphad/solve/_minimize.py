@@ -71,7 +71,7 @@ def minimize(
     ConvergenceError
         The steps did not suffice, no step makes the value less, or a value is nan or infinite.
     ValueError
-        The method is unknown.
+        The method is unknown, or ``maxcor`` is less than 1.
     TypeError
         ``f`` gives something else than one number.
 
@@ -93,12 +93,14 @@ def minimize(
     """
     if method not in ("bfgs", "l-bfgs"):
         raise ValueError(f"{where()}solve.minimize: method is 'bfgs' or 'l-bfgs', not {method!r}.")
+    if maxcor < 1:
+        raise ValueError(f"{where()}solve.minimize: 'l-bfgs' keeps one step or more, but maxcor is {maxcor}.")
     of_value = number_type(lambda x: f(x, *args), x0, "solve.minimize")
     start, unravel = ravel_pytree(tree_map(lambda x: started(x, of_value, "solve.minimize"), x0))
     n = start.shape[0]
     gtol = max(1e-5, float(gnp.finfo(start.dtype).eps) ** 0.5) if gtol is None else gtol
     limit = 200 * n if maxiter is None else maxiter
-    model: _Model = _Dense.of(n, start.dtype) if method == "bfgs" else _Limited.of(min(maxcor, n), n, start.dtype)
+    model: _Model = _Dense.of(n, start.dtype) if method == "bfgs" else _Limited.of(maxcor, n, start.dtype)
 
     def value(x: Any) -> Any:
         return f(unravel(x), *args)

@@ -149,12 +149,17 @@ def test_what_is_no_solution():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: fixed_point(lambda x: (x, x), 1.0), "x0 is .*, but f gives .*one structure"),
-        (lambda: fixed_point(lambda x: x[:1], gnp.ones(2)), r"x0 has shapes \[\(2,\)\], but f gives \[\(1,\)\]"),
+        (lambda: fixed_point(lambda x: (x, x), 1.0), TypeError, "x0 is .*, but f gives .*one structure"),
+        (
+            lambda: fixed_point(lambda x: x[:1], gnp.ones(2)),
+            TypeError,
+            r"x0 has shapes \[\(2,\)\], but f gives \[\(1,\)\]",
+        ),
+        (lambda: fixed_point(lambda x: x, 1.0, memory=-1), ValueError, "or 0 for none, not -1"),
     ],
 )
-def test_wrong_uses(call, message):
-    with pytest.raises(TypeError, match=message):
+def test_wrong_uses(call, error, message):
+    with pytest.raises(error, match=message):
         call()

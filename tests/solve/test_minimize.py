@@ -153,7 +153,8 @@ def test_containers_and_types():
     assert found.jac["w"].shape == (2, 2)
     assert minimize(lambda x: (x - 2) ** 2, 0).x.dtype == np.float32
     assert minimize(lambda x: (x - f64(2.0)) ** 2, 0.0).x.dtype == np.float64
-    assert minimize(lambda x: gnp.sum(x), gnp.zeros(0)).success
+    for method in ("bfgs", "l-bfgs"):
+        assert minimize(lambda x: gnp.sum(x), gnp.zeros(0), method=method).success
 
 
 @methods
@@ -206,6 +207,7 @@ def test_what_is_no_solution(name, method):
     ("call", "error", "message"),
     [
         (lambda: minimize(rosenbrock, np.ones(2), method="cg"), ValueError, "'bfgs' or 'l-bfgs', not 'cg'"),
+        (lambda: minimize(rosenbrock, np.ones(2), maxcor=0), ValueError, "maxcor is 0"),
         (lambda: minimize(lambda x: x, np.ones(2)), TypeError, r"f must give one number, but it gives f64\[2\]"),
         (lambda: minimize(lambda x: (x, x), 1.0), TypeError, "one number"),
     ],
