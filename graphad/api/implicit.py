@@ -50,7 +50,8 @@ def custom_root(
     initial_guess
         Where the search begins: an array of floats, or a container of such. It has no influence on derivatives.
     solve
-        ``solve(f, initial_guess) -> x``. It is traced, and may use `while_loop`; it is never differentiated.
+        ``solve(f, initial_guess) -> x``. It is traced, and may use `while_loop`; it is never differentiated. What it
+        prints is printed once, by the call itself: solves for derivatives print nothing.
     tangent_solve
         ``tangent_solve(g, y) -> x`` with ``g(x) == y``, where ``g`` is linear: the derivative of ``f`` at the root. For
         a scalar that is ``y / g(1.0)``; for vectors `custom_linear_solve` or `graphad.scipy.sparse.linalg.cg`. In
@@ -125,7 +126,8 @@ def custom_linear_solve(
     b
         The right side: an array of floats, or a container of such.
     solve
-        ``solve(matvec, b) -> x``. It is traced, and may use `while_loop`; it is never differentiated.
+        ``solve(matvec, b) -> x``. It is traced, and may use `while_loop`; it is never differentiated. What it prints
+        is printed once, by the call itself: solves for derivatives print nothing.
     transpose_solve
         ``transpose_solve(vecmat, b) -> x``, for the transpose of ``matvec``: what reverse mode needs.
     symmetric

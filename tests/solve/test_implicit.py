@@ -239,6 +239,48 @@ def test_prints_happen_once(capsys):
         assert capsys.readouterr().out == "at 1.0\n"
 
 
+def test_prints_of_a_linear_solve_are_those_of_the_call(capsys):
+    """Its derivatives solve again, and in reverse the transpose; what they solve is nobody's call."""
+
+    def f(a):
+        def solve(matvec, b):
+            graphad.debug.print("solves for {}", b)
+            return b / matvec(1.0)
+
+        return lax.custom_linear_solve(lambda x: a * x, 3.0, solve, solve)
+
+    for run in (f, graphad.grad(f), lambda a: graphad.jvp(f, (a,), (1.0,)), graphad.jit(graphad.grad(f))):
+        run(2.0)
+        assert capsys.readouterr().out == "solves for 3.0\n"
+
+
+def test_the_transpose_prints_nothing(capsys):
+    def solve(matvec, b):
+        graphad.debug.print("forward {}", b)
+        return b / matvec(1.0)
+
+    def back(vecmat, b):
+        graphad.debug.print("back {}", b)
+        return b / vecmat(1.0)
+
+    f = lambda b: lax.custom_linear_solve(lambda x: 4 * x, b, solve, back)
+    transposed = lambda c: graphad.linear_transpose(f, 1.0)(c)[0]
+    for run in (transposed, graphad.jit(transposed)):
+        assert run(2.0) == 0.5
+        assert not capsys.readouterr().out
+
+
+def test_batched_where_the_solution_does_not_depend_on_the_batch():
+    def f(a, solve=lambda f, x: gnp.full_like(x, 2.0)):
+        return lax.custom_root(lambda x: a * (x - 2), f64(1.0), solve, lambda g, y: y / g(1.0))
+
+    batch = f64([1.0, 3.0])
+    close(graphad.vmap(f)(batch), f64([2.0, 2.0]))
+    close(graphad.vmap(graphad.grad(f))(batch), f64([0.0, 0.0]))
+    of_b = lambda a: lax.custom_linear_solve(lambda x: x, a * 0 + 1, lambda f, b: gnp.ones_like(b), symmetric=True)
+    close(graphad.grad(lambda a: gnp.sum(graphad.vmap(of_b)(a)))(batch), f64([0.0, 0.0]))
+
+
 def test_python_branches_on_what_is_closed_over():
     """They become guards around the equation."""
 
