@@ -54,7 +54,7 @@ REASONS = (
     (r"(u?int|float)\d+(_\w+)?", "types of few bits"),
     (r"u?int_?|float_", "an alias whose width depends on a switch: write int or float"),
     (r"unique.*|intersect1d|set\w+1d|union1d|trim_zeros", "the shape of the result depends on values"),
-    (r"poly(fit|gamma)|roots|linalg|custom_(root|linear_solve)", "linear algebra and solvers come later"),
+    (r"poly(fit|gamma)|roots|linalg", "linear algebra and solvers come later"),
     (r"i0|kaiser|bessel.*|betainc|\w*gammac?|igamma.*|random_gamma_grad|zeta", "special functions come later"),
     (r"cond|scan|while_loop|fori_loop|switch|map|associative_scan", "structured control flow comes later"),
     (r"all_gather\w*|all_to_all\w*|ragged_all.*|axis_\w+|with_sharding_constraint", "several devices"),

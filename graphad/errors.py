@@ -128,6 +128,23 @@ class NonFiniteError(GraphadError, FloatingPointError):
         self.step, self.params, self.batch = step, params, batch
 
 
+class ConvergenceError(GraphadError, RuntimeError):
+    """A solver of `graphad.solve` has stopped without a solution.
+
+    Remedy: named in the message; mostly more steps, another start or bracket, or a wider tolerance. ``throw=False``
+    returns what has been found, with its ``status``.
+
+    Attributes
+    ----------
+    solution
+        What had been found, as ``throw=False`` returns it.
+    """
+
+    def __init__(self, message: str, solution: Any = None) -> None:
+        super().__init__(message)
+        self.solution = solution
+
+
 class CallbackError(GraphadError, ValueError):
     """A callback to the host was transformed in a way that nobody has defined for it.
 

@@ -32,6 +32,7 @@ def test_errors_say_the_remedy(cls):
         (errors.DeletedArrayError, RuntimeError),
         (errors.LoweringError, RuntimeError),
         (errors.DeviceError, RuntimeError),
+        (errors.ConvergenceError, RuntimeError),
         (errors.CallbackError, ValueError),
         (errors.RuleError, RuntimeError),
         (errors.NonFiniteError, ArithmeticError),

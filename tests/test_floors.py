@@ -194,7 +194,8 @@ def test_import_graphad_is_cheap():
     loaded = {name.split(".")[0] for name in modules}
     assert "graphad" in loaded
     assert not loaded & (set(HEAVY) | NEVER)
-    late = [name for name in ("debug", "flatten_util", "lax", "nn", "optim", "random", "train") if name in names]
-    assert len(late) == 7
+    faces = ("debug", "flatten_util", "lax", "nn", "optim", "random", "scipy", "solve", "train")
+    late = [name for name in faces if name in names]
+    assert len(late) == 9
     assert not {f"graphad.{name}" for name in late} & set(modules)
     assert not [name for name in modules if name.startswith(("graphad.backends.cuda", "graphad.passes"))]

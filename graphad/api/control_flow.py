@@ -322,7 +322,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], operands: Sequenc
         bodies.append(traced_body(lambda args, f=branch: f(*args), types, treedef, name_of(branch), f"lax.{name}"))
     roles = ("false_fun", "true_fun") if name == "cond" else [f"branches[{k}]" for k in range(len(branches))]
     out_types = _joined_types(bodies, roles, name)
-    captures, regions = _with_all_captures(bodies, len(leaves), [t.aval for t in out_types])
+    captures, graphs = with_all_captures(bodies, [len(leaves)] * len(bodies))
+    regions = [cast_to(graph, [t.aval for t in out_types]) for graph in graphs]
     builder = Builder()
     builder.loc = user_loc()
     chooser = Ref(builder, builder.input(type_of(index).aval))
@@ -363,29 +364,26 @@ def _joined_types(bodies: Sequence[Body], names: Sequence[str], name: str) -> li
     return joined
 
 
-def _with_all_captures(bodies: Sequence[Body], n_arguments: int, outs: Sequence[Aval]) -> tuple[list[Any], list[Graph]]:
-    """What any of the branches closes over, and the branches as graphs that take all of it."""
-    known: dict[Any, int] = {}
-    captures: list[Any] = []
-    for body in bodies:
-        for x in body.captures:
-            key = (x.builder, x.atom) if isinstance(x, Ref) else id(x)
-            if key not in known:
-                known[key] = len(captures)
-                captures.append(x)
-    avals: dict[int, Aval] = {}
-    for body in bodies:
-        for x, a in zip(body.captures, body.graph.in_avals[n_arguments:], strict=True):
-            avals[known[(x.builder, x.atom) if isinstance(x, Ref) else id(x)]] = a
+def with_all_captures(bodies: Sequence[Body], n_arguments: Sequence[int]) -> tuple[list[Any], list[Graph]]:
+    """What any of the bodies closes over, and the bodies as graphs that take all of it behind their arguments."""
+    known: dict[Any, tuple[Any, Aval]] = {}
+    for body, n in zip(bodies, n_arguments, strict=True):
+        for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True):
+            known.setdefault(_identity(x, a), (x, a))
     graphs: list[Graph] = []
-    for body in bodies:
+    for body, n in zip(bodies, n_arguments, strict=True):
         builder = Builder()
-        arguments = [builder.input(a) for a in body.graph.in_avals[:n_arguments]]
-        inputs = [builder.input(avals[k]) for k in range(len(captures))]
-        own = [inputs[known[(x.builder, x.atom) if isinstance(x, Ref) else id(x)]] for x in body.captures]
+        arguments = [builder.input(a) for a in body.graph.in_avals[:n]]
+        inputs = {key: builder.input(a) for key, (_, a) in known.items()}
+        own = [inputs[_identity(x, a)] for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True)]
         found = builder.inline(body.graph, [*arguments, *own])
-        graphs.append(cast_to(builder.close(found, body.graph.weak, name=body.graph.name), outs))
-    return captures, graphs
+        graphs.append(builder.close(found, body.graph.weak, name=body.graph.name))
+    return [x for x, _ in known.values()], graphs
+
+
+def _identity(captured: Any, a: Aval) -> Any:
+    """Of a captured value as one of type ``a``: bodies may take a Python float in different dtypes."""
+    return ((captured.builder, captured.atom) if isinstance(captured, Ref) else id(captured), a)
 
 
 def scalar_predicate(pred: Any, name: str) -> Any:

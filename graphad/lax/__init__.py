@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from graphad.api.implicit import custom_linear_solve as custom_linear_solve
+from graphad.api.implicit import custom_root as custom_root
 from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
 from graphad.lax._collectives import all_gather as all_gather

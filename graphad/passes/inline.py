@@ -13,9 +13,10 @@ from graphad.passes.pipeline import Pass, graph_pass
 from graphad.primitives.control import jit
 from graphad.primitives.custom import custom_jvp, custom_vjp
 from graphad.primitives.elementwise import stop_gradient
+from graphad.primitives.implicit import custom_linear_solve, custom_root
 
 _CALLS: Final[tuple[Primitive, ...]] = (jit,)
-_CUSTOM: Final[tuple[Primitive, ...]] = (custom_jvp, custom_vjp, stop_gradient)
+_CUSTOM: Final[tuple[Primitive, ...]] = (custom_jvp, custom_vjp, custom_root, custom_linear_solve, stop_gradient)
 
 
 @graph_pass("inline")

@@ -23,6 +23,7 @@ from graphad.primitives import custom as custom
 from graphad.primitives import dynamic as dynamic
 from graphad.primitives import effects as effects
 from graphad.primitives import hyperbolic as hyperbolic
+from graphad.primitives import implicit as implicit
 from graphad.primitives import indexing as indexing
 from graphad.primitives import layout as layout
 from graphad.primitives import random as random

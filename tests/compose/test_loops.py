@@ -416,3 +416,14 @@ def test_a_choice_for_each_element_has_no_effects():
     f = lambda x: lax.cond(x > 0, lambda: (graphad.debug.print("positive"), x)[1], lambda: x)
     with pytest.raises(ConcretizationError, match=r"test_loops\.py:\d+.*another way for each element.*by lax\.map"):
         graphad.vmap(f)(BATCH)
+
+
+def test_branches_take_a_python_float_in_dtypes_of_their_own():
+    x32, x64 = np.float32([1.0, 2.0]), f64([3.0, 4.0])
+
+    def f(a, p):
+        return lax.cond(p, lambda: a * x32, lambda: gnp.astype(a * x64, np.float32)).sum()
+
+    for p, slope in ((True, 3.0), (False, 7.0)):
+        for g in (graphad.value_and_grad(f), graphad.jit(graphad.value_and_grad(f))):
+            close(g(2.0, p), (np.float32(2 * slope), slope))

@@ -146,6 +146,8 @@ lax.scan(lambda c, x: (np.sin(c) * x, c + x), s, x)[1]; lax.map(lambda v: v * v.
 lax.fori_loop(0, 3, lambda i, v: np.sin(v) * y, x); lax.associative_scan(lambda a, b: a * b, y);
 lax.while_loop(lambda v: v.sum() < 50, lambda v: v * v, y + 2);
 lax.cond(n > 0, lambda: x * y, lambda: x); lax.switch(n, [lambda v: v, lambda v: v * v, np.sin], y);
+lax.custom_root(lambda v: v * y - x, x, lambda f, v: v - f(v) / y, lambda g, w: w / g(np.ones_like(w)));
+lax.custom_linear_solve(lambda v: y * v, x, lambda f, w: w / f(np.ones_like(w)), symmetric=True);
 lax.conv(C[None], D.reshape(4, 2, 3, 1), (1, 2), 'VALID'); lax.conv(x[None, None], y[None, None, :3], (1,), 'SAME');
 lax.conv_with_general_padding(C[None], D.reshape(4, 2, 3, 1), (2, 1), [(1, 2), (0, 1)], (1, 1), (1, 1));
 lax.conv_general_dilated(C, D, (1,), [(1, 1)], (2,), (1,), ('NWC', 'WIO', 'NWC'));
