@@ -64,12 +64,13 @@ if _t.TYPE_CHECKING:
     from graphad import nn as nn
     from graphad import optim as optim
     from graphad import random as random
+    from graphad import solve as solve
     from graphad import train as train
 
 _install()
 
 #: Imported when first used: start-up time.
-_LATER = ("debug", "dtypes", "experimental", "flatten_util", "lax", "nn", "optim", "random", "train")
+_LATER = ("debug", "dtypes", "experimental", "flatten_util", "lax", "nn", "optim", "random", "solve", "train")
 
 
 if not _t.TYPE_CHECKING:  # it would give every misspelt name a type

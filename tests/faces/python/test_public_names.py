@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 FACES = [
     "graphad", "graphad.numpy", "graphad.numpy.linalg", "graphad.lax", "graphad.nn", "graphad.nn.initializers",
     "graphad.random", "graphad.optim", "graphad.train", "graphad.tree", "graphad.tree_util", "graphad.flatten_util",
-    "graphad.debug", "graphad.dtypes", "graphad.experimental",
+    "graphad.debug", "graphad.dtypes", "graphad.solve", "graphad.experimental", "graphad.experimental.ode",
 ]  # fmt: skip
 
 
