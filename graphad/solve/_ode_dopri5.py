@@ -212,7 +212,8 @@ def _mean_square(state: State, scale: Sequence[Any]) -> Any:
 
 def _next_size(h: Any, log_error: Any, at: Progress, accepted: Any, tolerance: Tolerance) -> Any:
     """The size of the step to try next ([2], IV.2)."""
-    log_factor = _PROPORTIONAL * log_error - gnp.where(accepted, _INTEGRAL, 0.0) * at.log_error - np.log(_SAFETY)
+    integral = gnp.where(accepted, _INTEGRAL * at.log_error, 0.0)
+    log_factor = _PROPORTIONAL * log_error - integral - np.log(_SAFETY)
     least = gnp.where(accepted & ~at.rejected, -np.log(_GROW), 0.0)  # it does not grow right after a rejection
     log_factor = gnp.where(log_error < np.inf, gnp.clip(log_factor, least, -np.log(_SHRINK)), -np.log(_SHRINK))
     size = h * gnp.exp(-log_factor)
