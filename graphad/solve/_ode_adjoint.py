@@ -56,9 +56,9 @@ def _pulled_back(
         it = iter(parameters)
         return [next(it) if m else x for x, m in zip(captures, marks, strict=True)]
 
-    def augmented_rate(augmented: State, time: Any, captures: Sequence[Any]) -> State:
+    def augmented_rate(augmented: State, time: Any, captures: Sequence[Any], _: bool) -> State:
         def rate(state: State, parameters: Sequence[Any]) -> State:
-            return problem.rate(state, time, all_captures(parameters))
+            return problem.rate(state, time, all_captures(parameters), True)
 
         parameters = [x for x, m in zip(captures, marks, strict=True) if m]
         rates, pull = vjp(rate, augmented[:n], parameters)
@@ -68,7 +68,7 @@ def _pulled_back(
     def turn(carried: tuple[State, State], at_time: Any) -> tuple[tuple[State, State], Any]:
         adjoint, sums = carried
         start, end, state, jump = at_time  # `start` is the later one
-        by_time = _inner(jump, problem.rate(state, start, captures), times)
+        by_time = _inner(jump, problem.rate(state, start, captures, True), times)
         adjoint = [a + j for a, j in zip(adjoint, jump, strict=True)]
         augmented = [*state, *adjoint, *sums]
         found, _ = integrated(augmented_rate, captures, augmented, gnp.stack([start, end]), options)
@@ -79,7 +79,7 @@ def _pulled_back(
     behind = ([y[1:] for y in states], [c[1:] for c in cotangents])
     (adjoint, sums), by_times = lax.scan(turn, carried, (times[1:], times[:-1], *behind), reverse=True)
     # The solution from a later start, with the same state, is at all times what it was a little earlier.
-    first = problem.rate([y[0] for y in states], times[0], captures)
+    first = problem.rate([y[0] for y in states], times[0], captures, True)
     by_times = gnp.concatenate([-_inner(adjoint, first, times)[None], by_times])
     adjoint = [a + c[0] for a, c in zip(adjoint, cotangents, strict=True)]
     found = iter(sums)

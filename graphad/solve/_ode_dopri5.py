@@ -22,7 +22,7 @@ from graphad.api.stop_gradient import stop_gradient
 from graphad.trace.pytree import tree_map
 
 State = list[Any]
-Rate = Callable[[State, Any, Sequence[Any]], State]
+Rate = Callable[[State, Any, Sequence[Any], bool], State]
 
 # Where in the step, and of which rates, each stage is computed ([1]; [2], table II.5.2). The last is the new state.
 _NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
@@ -60,17 +60,19 @@ class Tolerance(NamedTuple):
 
 
 class Field(NamedTuple):
-    """The right side of the equation, ``rate(state, time, constants)``; called, as a function of state and time.
+    """The right side of the equation, ``rate(state, time, constants, again)``; called, as a function of state and time.
 
     ``shift`` is zero, with the derivative of the time at which the integration begins: all its times move with that.
+    Where the rate is computed ``again``, it prints nothing.
     """
 
     rate: Rate
     shift: Any
     constants: Sequence[Any]
+    again: bool = False
 
     def __call__(self, state: State, time: Any) -> State:
-        return self.rate(state, time + self.shift, self.constants)
+        return self.rate(state, time + self.shift, self.constants, self.again)
 
 
 class Piece(NamedTuple):
@@ -133,8 +135,8 @@ def advanced(field: Field, at: Progress, end: Any, tolerance: Tolerance) -> Prog
         return gnp.where(accepted, x, stop_gradient(x))
 
     reached = at._replace(piece=tree_map(if_accepted, at.piece))
-    inputs = field._replace(shift=if_accepted(field.shift), constants=[if_accepted(c) for c in field.constants])
-    piece, _ = _step(inputs, reached, h, tolerance)
+    constants = [if_accepted(c) for c in field.constants]
+    piece, _ = _step(Field(field.rate, if_accepted(field.shift), constants, again=True), reached, h, tolerance)
     log_error = 0.5 * gnp.log(error)
     size = _next_size(h, log_error, at, accepted, tolerance)
     time = gnp.where(accepted, gnp.where(last, end, at.time + h), at.time)

@@ -11,6 +11,7 @@ from graphad.api.functions import name_of
 from graphad.api.stages import run_on
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval, DType, aval, f32, f64
+from graphad.primitives.control import without_effects
 from graphad.trace.bind import Spec, type_of
 from graphad.trace.pytree import Tree, TreeDef, flatten, path_text, structure_text, tree_map, unflatten
 from graphad.trace.recording import state as trace_state
@@ -41,9 +42,9 @@ class Problem(NamedTuple):
     state: list[Any]
     times: Any
 
-    def rate(self, state: list[Any], time: Any, captures: Sequence[Any]) -> list[Any]:
-        """The derivative of the state."""
-        return run_on(self.graph, [*state, time, *captures])
+    def rate(self, state: list[Any], time: Any, captures: Sequence[Any], again: bool) -> list[Any]:
+        """The derivative of the state; without its prints where it is computed ``again``."""
+        return run_on(without_effects(self.graph) if again else self.graph, [*state, time, *captures])
 
 
 def posed(func: Callable[..., Any], y0: Tree, t: Any, args: Sequence[Any]) -> Problem:

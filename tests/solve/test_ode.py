@@ -234,3 +234,20 @@ def test_batches(options, compiled, rng):
         np.testing.assert_allclose(found[k], solve(starts[k], rates[k], ends[k]), rtol=1e-9, atol=1e-12)
     over_starts = graphad.vmap(solve, in_axes=(0, None, None))(starts, 2.0, 3.0)
     np.testing.assert_allclose(over_starts[2], solve(starts[2], 2.0, 3.0), rtol=1e-9, atol=1e-12)
+
+
+def test_func_prints_as_often_as_it_is_evaluated(capfd):
+    def func(y, t):
+        graphad.debug.print("at {}", t)
+        return -y
+
+    info = odeint(func, 1.0, np.array([0.0, 0.5]), rtol=1e-2, atol=1e-2, full_output=True)[1]
+    assert capfd.readouterr().out.count("at ") == int(info.nfev)
+
+
+def test_func_may_not_branch_on_the_time():
+    with pytest.raises(graphad.errors.TracerBoolError, match="a body of odeint"):
+        odeint(lambda y, t: y if t > 1 else -y, 1.0, T)
+    np.testing.assert_allclose(
+        graphad.jit(lambda k: odeint(lambda y, t: k * y if k > 0 else 0 * y, 1.0, T))(-1.0), np.ones_like(T)
+    )

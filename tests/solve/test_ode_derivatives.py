@@ -209,7 +209,9 @@ def test_step_sizes_are_constants():
 
     a = np.float64(1.3)
     assert graphad.grad(solve)(a) == pytest.approx(-2 * np.exp(-2.6), rel=2e-2)
-    assert graphad.grad(lambda r: odeint(lambda y, t: -y, 1.0, np.array([0.0, 2.0]), rtol=r)[-1])(1e-3) == 0
+    for name, value in (("rtol", 1e-3), ("atol", 1e-3), ("hmax", 0.1)):
+        by = graphad.grad(lambda x: odeint(lambda y, t: -y, 1.0, np.array([0.0, 2.0]), **{name: x})[-1])
+        assert by(value) == 0
 
 
 def test_derivatives_of_results_before_a_failure():
@@ -224,3 +226,44 @@ def test_derivatives_of_results_before_a_failure():
     assert value == pytest.approx(2.0)
     assert np.isnan(states[2])
     assert slope == pytest.approx(0.5 / 0.5**2, rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments and times of all kinds
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_integers_keys_and_numbers_among_the_arguments(options):
+    def func(y, t, n, key, scale):
+        return -scale * y**n + graphad.random.normal(key, dtype=np.float64)
+
+    def loss(scale, n=np.int32(2)):
+        return odeint(func, np.float64(1.0), np.array([0.0, 0.5, 1.0]), n, graphad.random.key(3), scale, **options)[-1]
+
+    slope = (8 * (loss(0.101) - loss(0.099)) - (loss(0.102) - loss(0.098))) / 0.012
+    assert graphad.jit(graphad.grad(loss))(0.1) == pytest.approx(float(slope), rel=1e-6)
+    assert graphad.grad(loss)(np.float64(0.1)) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_one_time_and_equal_times(options):
+    def loss(y0, a, times):
+        return gnp.sum(odeint(lambda y, t: -a * y, y0, times, **options) * gnp.arange(1.0, 1.0 + len(times)))
+
+    y0, a = np.float64(2.0), np.float64(0.7)
+    np.testing.assert_array_equal(graphad.grad(loss, (0, 1))(y0, a, np.array([1.0])), [1, 0])
+    times = np.array([1.0, 1.0, 2.0, 2.0])
+    e = np.exp(-0.7)
+    np.testing.assert_allclose(graphad.grad(loss, (0, 1))(y0, a, times), [3 + 7 * e, -7 * 2 * e], rtol=1e-7)
+    by_times = graphad.grad(loss, 2)(y0, a, times)
+    rate = -0.7 * 2 * np.array([1.0, e])
+    np.testing.assert_allclose(by_times, [-2 * rate[0] - 7 * rate[1], 2 * rate[0], 3 * rate[1], 4 * rate[1]], rtol=1e-7)
+
+
+def test_a_list_of_times_that_are_traced():
+    def last(t1):
+        return odeint(lambda y, t: -y, np.float64(1.0), [0.0, t1], **FINE)[-1]
+
+    value, slope = graphad.jit(graphad.value_and_grad(last))(0.1)
+    assert value == pytest.approx(np.exp(-0.1), rel=1e-10)
+    assert float(slope) == pytest.approx(-np.exp(-0.1), rel=1e-7)
