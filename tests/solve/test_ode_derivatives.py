@@ -267,3 +267,20 @@ def test_a_list_of_times_that_are_traced():
     value, slope = graphad.jit(graphad.value_and_grad(last))(0.1)
     assert value == pytest.approx(np.exp(-0.1), rel=1e-10)
     assert float(slope) == pytest.approx(-np.exp(-0.1), rel=1e-7)
+
+
+@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("n", [3, 70])
+def test_states_of_many_elements(options, n):
+    """The heat equation on a ring: a wave of length n decays at a rate that is known, and so does its derivative."""
+    x = 2 * np.pi * np.arange(n) / n
+    rate = 2 - 2 * np.cos(2 * np.pi / n)
+
+    def last(c, amplitude):
+        start = amplitude * gnp.cos(x)
+        change = lambda u, t: c * (gnp.roll(u, 1) - 2.0 * u + gnp.roll(u, -1))
+        return odeint(change, start, np.array([0.0, 0.3, 1.0]), **options)[-1, 0]
+
+    value, by = graphad.jit(graphad.value_and_grad(last, (0, 1)))(np.float64(2.0), np.float64(3.0))
+    decay = np.exp(-2.0 * rate)
+    np.testing.assert_allclose([value, *by], [3 * decay, -3 * rate * decay, decay], rtol=1e-6)
