@@ -105,7 +105,7 @@ def errors_of_a_step(h):
     def exact(t):
         return 1 / (1 + (1 / y0 - 1) * np.exp(-(t - t0)))
 
-    field = Field(lambda y, t, _: [y[0] * (1.0 - y[0])], 0.0, [])
+    field = Field(lambda y, t, _, again: [y[0] * (1.0 - y[0])], 0.0, [])
     tolerance = Tolerance(0.0, 1.0, np.inf)
     at = initial(field, [gnp.asarray(np.array(y0))], gnp.asarray(np.array(t0)), gnp.asarray(np.array(9.0)), tolerance)
     piece, square = _step(field, at, gnp.asarray(np.array(h)), tolerance)
