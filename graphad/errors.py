@@ -166,6 +166,13 @@ class ParseError(GraphadError, ValueError):
     """
 
 
+class IntegrationError(GraphadError, RuntimeError):
+    """A differential equation could not be integrated to the last of the times.
+
+    Remedy: named in the message; mostly a wider tolerance, more steps, or an equation that stays finite.
+    """
+
+
 class GraphadWarning(UserWarning):
     """Base of all warnings that graphad gives."""
 

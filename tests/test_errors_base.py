@@ -35,6 +35,7 @@ def test_errors_say_the_remedy(cls):
         (errors.ConvergenceError, RuntimeError),
         (errors.CallbackError, ValueError),
         (errors.RuleError, RuntimeError),
+        (errors.IntegrationError, RuntimeError),
         (errors.NonFiniteError, ArithmeticError),
         (errors.VerifyError, ValueError),
         (errors.ParseError, ValueError),

@@ -209,6 +209,21 @@ def test_a_while_loop_of_vectors():
     )
 
 
+def test_what_a_while_loop_repeats_for_each_turn_is_as_long_as_the_loop():
+    """Simplified, what the backward loop reads is a constant in every turn and element: two loops that are one product.
+
+    One of them is of a length known only when it runs, so they may not become one loop.
+    """
+    chosen = lambda u, c: gnp.where(u < 5.0, c, graphad.stop_gradient(c))
+
+    def loss(c, n):
+        step = lambda s: (s[0] + 1, s[1] * chosen(s[1], c))
+        return gnp.sum(lax.while_loop(lambda s: s[0] < n, step, (np.int32(0), gnp.ones(65)))[1])
+
+    value, slope = graphad.jit(graphad.value_and_grad(loss))(0.5, 3)
+    np.testing.assert_allclose([value, slope], [65 * 0.5**3, 65 * 3 * 0.5**2], rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_a_bound_known_when_it_runs(n):
     f = lambda x, n: lax.fori_loop(0, n, lambda i, x: gnp.cos(x) * (i + 1), x)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from graphad.backends.loops.ir import Carry, Index, Load, Loop, Position, Store, stride_of
 from graphad.backends.loops.rewrites import mapped_indices
 from graphad.backends.loops.visit import walk
+from graphad.ir.types import EXTENT
 
 
 def coalesce(loop: Loop) -> Loop:
-    """``loop``, merged with the loop that is its whole body if that gives the same program.
+    """``loop``, merged with the loop that is its whole body if that gives the same program, of turns known beforehand.
 
     >>> x = Load("t0", "x", Index(0, (("i", 3), ("j", 1))))
     >>> inner = Loop("j", 3, (x, Store("y", Index(0, (("i", 3), ("j", 1))), "t0")), vector=True)
@@ -21,7 +22,7 @@ def coalesce(loop: Loop) -> Loop:
     if len(loop.body) != 1 or loop.vector or loop.reverse:
         return loop
     (inner,) = loop.body
-    if not isinstance(inner, Loop) or inner.reverse:
+    if not isinstance(inner, Loop) or inner.reverse or EXTENT in (loop.extent, inner.extent):
         return loop
     carries = _carries(loop, inner)
     if carries is None:

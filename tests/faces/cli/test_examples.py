@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy.integrate import solve_ivp
+from scipy.optimize import least_squares
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
@@ -27,6 +29,7 @@ QUICK = {
     "harmonic_motion": ["--particles", "3", "--steps", "20"],
     "lenet": ["--epochs", "1"],
     "logistic_regression": [],
+    "lynx_and_hare": [],
     "many_clicks": ["--rows", "3000", "--batch", "300"],
     "natural_gradient": ["--samples", "10"],
     "plot_derivatives": ["--order", "1", "--points", "20"],
@@ -129,6 +132,25 @@ def test_the_densities_of_the_mixture(example, rng):
         expected = np.log(0.5) + 0.5 * np.log(np.linalg.det(precision / (2 * np.pi)))
         expected = expected - 0.5 * np.einsum("ni,ij,nj->n", offset, precision, offset)
         np.testing.assert_allclose(module.log_densities(params, x)[:, k], expected, rtol=1e-10)
+
+
+def test_lynxes_and_hares_are_as_others_have_found_them(example, tmp_path):
+    """Against the means of the case study of Stan, and a fit with SciPy's integrator and differences."""
+    module = example("lynx_and_hare")
+    p = module.main([])
+    assert [p["alpha"], p["beta"], p["gamma"], p["delta"]] == pytest.approx([0.55, 0.028, 0.80, 0.024], rel=0.05)
+
+    def residuals(log_p):
+        *args, hares, lynxes = np.exp(log_p)
+        found = solve_ivp(
+            lambda t, y: module.rates(y, t, *args), (0, 20), (hares, lynxes), "LSODA", np.arange(21), rtol=1e-9
+        )
+        return (np.log(found.y) - np.log(module.PELTS)).ravel()
+
+    fit = least_squares(residuals, np.log(module.START))
+    assert list(p.values()) == pytest.approx(np.exp(fit.x), rel=1e-4)
+    height, width, _ = imread(tmp_path / "lynx_and_hare.png").shape
+    assert min(height, width) > 400
 
 
 def test_the_convolutional_network_learns(example):
