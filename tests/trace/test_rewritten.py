@@ -351,11 +351,14 @@ def test_what_is_in_the_way_of_a_branch_is_said(body: str, says: str) -> None:
 
 
 def test_an_elif_is_a_branch_in_the_other_one() -> None:
-    sides = "if x > 1:\n    y = x\n    x = 3\nelif x < -1:\n    y = -x\nelse:\n    y = 0"
+    sides = "if x > 1:\n    y = x\n    x = 3\n# far down\nelif x < -1:\n    y = -x\nelse:\n    y = 0"
     body = textwrap.indent(f"{sides}\nreturn x + y\n", "    ")
     code, _ = compiled(f"import graphad\ndef f(x):\n{body}")
     shown = code_in(rewritten_branch(loc_of(code, 3)))
-    assert "def if_false(x):\n    if x < -1:\n        y = -x\n    else:\n        y = 0\n    return x, y" in shown
+    assert (
+        "def if_false(x):\n    # far down\n    if x < -1:\n        y = -x\n    else:\n        y = 0\n    return x, y"
+        in shown
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ WRONG = {
     "branch in the body of a loop": (
         lambda: lax.scan(lambda c, x: (c * 2 if c > x else x, None), 0.0, V),
         TracerBoolError,
-        r"body of lax\.scan.*The `if` of line \d+ as one equation:\n    lax\.cond\(c > x, lambda: c \* 2, lambda: x\)\nOr",
+        r"body of lax\.scan.*The `if` of line \d+ as one equation:\n    lax\.cond\(c > x, lambda: c \* 2, lambda: x\)",
     ),
     "loop in the body of a loop": (
         lambda: lax.map(halved, V),

@@ -119,4 +119,8 @@ def _as_functions(source: UserSource, branch: ast.If, path: Sequence[Place]) -> 
 def _lines(source: UserSource, block: Sequence[ast.stmt]) -> list[str]:
     """The lines of a side; an ``elif`` is an ``if`` there."""
     lines = source.block(block, _TAB) if block else []
-    return [lines[0].replace("elif", "if", 1), *lines[1:]] if lines and lines[0].lstrip().startswith("elif") else lines
+    at = next((k for k, line in enumerate(lines) if line.lstrip()[:1] not in ("", "#")), 0)
+    return [
+        line.replace("elif", "if", 1) if k == at and line.lstrip().startswith("elif") else line
+        for k, line in enumerate(lines)
+    ]
