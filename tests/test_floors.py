@@ -44,6 +44,8 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/api/check_vmap.py", "graphad.check.report"): "start-up time: only a batch that differs needs it",
     ("graphad/api/finite.py", "graphad.check.results"): "start-up time: only a result that is not finite needs it",
     ("graphad/api/path.py", "graphad.backends.cpu.entry.make"): "start-up time: eager code needs no compiler",
+    ("graphad/trace/trace_limits.py", "graphad.trace.rewritten.loops"): "start-up time: only endless loops need it",
+    ("graphad/trace/guards.py", "graphad.trace.rewritten.branches"): "start-up time: only wrong branches need it",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",
     ("graphad/api/tracing.py", "graphad.passes"): "start-up time: short functions need no passes",
     ("graphad/api/stages.py", "graphad.backends.cpu.executable"): "start-up time: eager code needs no compiler",

@@ -7,142 +7,37 @@ trace or, where there is none, run. The public functions are in `graphad.lax`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from graphad.api.branching import Predicates, without_predicates
 from graphad.api.functions import name_of
+from graphad.api.loop_bodies import (
+    Body,
+    cast_to,
+    check_carry,
+    common_dtype,
+    guard,
+    reordered,
+    settled_types,
+    traced_body,
+    types_of,
+    with_all_captures,
+)
 from graphad.api.stages import run_on
-from graphad.api.tracing import trace_with_loops
 from graphad.ir.builder import Builder
-from graphad.ir.graph import Graph
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, aval, b1, i32
+from graphad.ir.types import aval, b1, i32
 from graphad.primitives.cast import convert
 from graphad.primitives.cond import cond as cond_primitive
 from graphad.primitives.elementwise import add, maximum, minimum
 from graphad.primitives.layout import positions
 from graphad.primitives.scan import scan as scan_primitive
 from graphad.primitives.while_loop import while_ as while_primitive
-from graphad.trace.bind import Spec, Traced, any_tracer, type_of
+from graphad.trace.bind import Spec, any_tracer, type_of
 from graphad.trace.pytree import TreeDef, flatten, path_text, structure_text, unflatten
-from graphad.trace.recording import current, state
+from graphad.trace.recording import state
 from graphad.trace.source import user_loc, where
-
-
-class Body(NamedTuple):
-    """A traced body.
-
-    Attributes
-    ----------
-    graph
-        Arguments, then captures -> results.
-    captures
-        What the body closes over.
-    out_tree
-        The structure of its results.
-    out_types
-        The types of its results.
-    predicates
-        Observations of values that it closes over, to be guarded before the equation.
-    """
-
-    graph: Graph
-    captures: list[Any]
-    out_tree: TreeDef
-    out_types: list[Spec]
-    predicates: Predicates | None
-
-
-def traced_body(call: Callable[[Any], Any], types: Sequence[Spec], treedef: TreeDef, name: str, loop: str) -> Body:
-    """Trace ``call``, which takes the arguments as one pytree. ``loop`` is what it is the body of, for messages."""
-    traced: Traced = trace_with_loops(call, types, treedef, name=name, region=True, loop=loop)
-    graph, predicates = without_predicates(traced, [None] * len(types) + traced.captures)
-    out_types = [Spec(a, w) for a, w in zip(graph.out_avals, graph.weak, strict=True)]
-    return Body(graph, traced.captures, traced.out_tree, out_types, predicates)
-
-
-def types_of(leaves: Sequence[Any]) -> list[Spec]:
-    """The types that leaves have inside a body: Python floats are numbers of the default dtype there."""
-    return [type_of(x)._replace(exact=False) for x in leaves]
-
-
-def guard(bodies: Sequence[Body]) -> None:
-    """Guard what the bodies have observed of the values that they close over, which is the same in every turn."""
-    trace = current()
-    for body in bodies:
-        if body.predicates is not None and trace is not None:
-            body.predicates.guard(trace)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Carried values
-
-
-def settled_types(
-    given: list[Spec], trace: Callable[[list[Spec]], Body], n_carry: int, name: str
-) -> tuple[list[Spec], Body]:
-    """The types of carried values, and the body traced with them: weak ones take the type that it makes of them."""
-    forced = list(state.forced)
-    types = given
-    while True:
-        body = trace(types)
-        grown = [_promoted(a, b) for a, b in zip(types, body.out_types[:n_carry], strict=False)]
-        if grown == types or len(body.out_types) < n_carry:
-            return types, body
-        types = grown
-        state.forced[:] = forced  # the body is traced once more, and observes the same
-
-
-def _promoted(a: Spec, b: Spec) -> Spec:
-    """What a carried value of type ``a`` starts as, if the body makes ``b`` of it."""
-    return b if a.weak and a.aval.shape == b.aval.shape and (not b.weak or a.aval is not b.aval) else a
-
-
-def check_carry(types: Sequence[Spec], treedef: TreeDef, body: Body, out_tree: TreeDef, name: str) -> None:
-    """Raise unless the body gives values of the types and the structure that it carries."""
-    if out_tree != treedef:
-        raise TypeError(
-            f"{where()}{name} carries {structure_text(treedef)}, but its body returns {structure_text(out_tree)}: a "
-            "loop carries values of one structure from turn to turn."
-        )
-    wrong = [
-        f"{path_text(unflatten(treedef, list(range(len(types)))), k) or 'the carried value'} goes in as {a.aval} and "
-        f"comes out as {b.aval}"
-        for k, (a, b) in enumerate(zip(types, body.out_types, strict=False))
-        if a.aval is not b.aval
-    ]
-    if wrong:
-        raise TypeError(
-            f"{where()}{name}: {'; '.join(wrong)}. A loop carries values of one type from turn to turn: start with a "
-            "value of the type that comes out, or convert in the body, as by x.astype(carry.dtype)."
-        )
-
-
-def cast_to(graph: Graph, avals: Sequence[Aval]) -> Graph:
-    """``graph`` with its first outputs converted to the dtypes of ``avals``."""
-    if all([o is a for o, a in zip(graph.out_avals, avals, strict=False)]):
-        return graph
-    builder = Builder()
-    outs = [Ref(builder, a) for a in builder.inline(graph, [builder.input(a) for a in graph.in_avals])]
-    for k, a in enumerate(avals):
-        if outs[k].aval is not a:
-            outs[k] = convert(outs[k], dtype=a.dtype)
-    return builder.close([x.atom for x in outs], graph.weak, name=graph.name)
-
-
-def reordered(graph: Graph, n_arguments: int) -> Graph:
-    """``graph`` with its captures first, the arguments behind them."""
-    if n_arguments in (0, graph.n_inputs):
-        return graph
-    builder = Builder()
-    avals = graph.in_avals
-    captures = [builder.input(a) for a in avals[n_arguments:]]
-    arguments = [builder.input(a) for a in avals[:n_arguments]]
-    outs = builder.inline(graph, [*arguments, *captures])
-    return builder.close(outs, graph.weak, name=graph.name)
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # scan
@@ -186,8 +81,7 @@ def scan(
     numbers = builder.emit(
         scan_primitive, (*consts, *starts, *arrays), (n, bool(reverse), len(consts), len(starts)), (region,)
     )
-    weak = [*[t.weak for t in given], *region.weak[len(given) :]]
-    graph = builder.close(numbers, weak, name=name_of(f))
+    graph = builder.close(numbers, region.weak, name=name_of(f))
     guard([body])
     results = run_on(graph, [*body.captures, *carry, *slices])
     return unflatten(carry_tree, results[: len(carry)]), unflatten(out_trees[1], results[len(carry) :])
@@ -246,7 +140,7 @@ def while_loop(
     numbers = builder.emit(
         while_primitive, tuple([builder.input(a) for a in avals]), (len(test.captures), len(body.captures)), regions
     )
-    graph = builder.close(numbers[:-1], [t.weak for t in given], name=name_of(body_fun))
+    graph = builder.close(numbers[:-1], [t.weak for t in body.out_types], name=name_of(body_fun))
     guard([test, body])
     return unflatten(treedef, run_on(graph, [*captures, *carry]))
 
@@ -254,6 +148,10 @@ def while_loop(
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init: Any) -> Any:
     """See `graphad.lax.fori_loop`."""
     bounds = (lower, upper)
+    for bound in bounds:
+        kind = type_of(bound).aval
+        if kind.shape or not kind.dtype.is_integer:
+            raise TypeError(f"{where()}lax.fori_loop counts between integers without axes, not to {kind}.")
     if not any_tracer(bounds):
         first, stop = [int(np.asarray(b)[()]) for b in bounds]
         return _counted_loop(first, max(stop - first, 0), body_fun, init)
@@ -301,7 +199,7 @@ def _counted_loop(first: int, n: int, body_fun: Callable[[Any, Any], Any], init:
     results = builder.emit(
         scan_primitive, (*consts, *starts, numbers.atom), (n, False, len(consts), len(starts)), (region,)
     )
-    graph = builder.close(results, [t.weak for t in given], name=name_of(body_fun))
+    graph = builder.close(results, [t.weak for t in body.out_types], name=name_of(body_fun))
     guard([body])
     return unflatten(treedef, run_on(graph, [*body.captures, *carry]))
 
@@ -340,7 +238,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], operands: Sequenc
 
 
 def _joined_types(bodies: Sequence[Body], names: Sequence[str], name: str) -> list[Spec]:
-    """The types of the results; weak ones yield to those of other branches."""
+    """The types of the results; weak ones yield to those of other branches, where these hold their values."""
     first = bodies[0]
     for body, other in zip(bodies[1:], names[1:], strict=True):
         if body.out_tree != first.out_tree:
@@ -350,40 +248,21 @@ def _joined_types(bodies: Sequence[Body], names: Sequence[str], name: str) -> li
             )
     joined: list[Spec] = []
     for k, candidates in enumerate(zip(*[b.out_types for b in bodies], strict=True)):
-        strong = next((t for t in candidates if not t.weak), candidates[0])
+        at = next((n for n, t in enumerate(candidates) if not t.weak), 0)
+        strong = candidates[at]
+        if strong.weak:
+            strong = strong._replace(aval=aval(strong.aval.shape, common_dtype(*candidates)))
         for t, which in zip(candidates, names, strict=True):
-            if t.aval.shape != strong.aval.shape or (t.aval is not strong.aval and not t.weak):
-                strong_name = names[candidates.index(strong)]
+            yields = t.weak and common_dtype(strong, t) is strong.aval.dtype
+            if t.aval.shape != strong.aval.shape or (t.aval is not strong.aval and not yields):
                 path = path_text(unflatten(first.out_tree, list(range(len(first.out_types)))), k)
                 remedy = "astype(dtype)" if t.aval.shape == strong.aval.shape else "reshape(shape)"
                 raise TypeError(
-                    f"{where()}lax.{name}: result{path} is {strong.aval} in {strong_name} and {t.aval} in {which}. "
+                    f"{where()}lax.{name}: result{path} is {strong.aval} in {names[at]} and {t.aval} in {which}. "
                     f"Branches must return results of the same types: convert in one of them, as by x.{remedy}."
                 )
         joined.append(strong)
     return joined
-
-
-def with_all_captures(bodies: Sequence[Body], n_arguments: Sequence[int]) -> tuple[list[Any], list[Graph]]:
-    """What any of the bodies closes over, and the bodies as graphs that take all of it behind their arguments."""
-    known: dict[Any, tuple[Any, Aval]] = {}
-    for body, n in zip(bodies, n_arguments, strict=True):
-        for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True):
-            known.setdefault(_identity(x, a), (x, a))
-    graphs: list[Graph] = []
-    for body, n in zip(bodies, n_arguments, strict=True):
-        builder = Builder()
-        arguments = [builder.input(a) for a in body.graph.in_avals[:n]]
-        inputs = {key: builder.input(a) for key, (_, a) in known.items()}
-        own = [inputs[_identity(x, a)] for x, a in zip(body.captures, body.graph.in_avals[n:], strict=True)]
-        found = builder.inline(body.graph, [*arguments, *own])
-        graphs.append(builder.close(found, body.graph.weak, name=body.graph.name))
-    return [x for x, _ in known.values()], graphs
-
-
-def _identity(captured: Any, a: Aval) -> Any:
-    """Of a captured value as one of type ``a``: bodies may take a Python float in different dtypes."""
-    return ((captured.builder, captured.atom) if isinstance(captured, Ref) else id(captured), a)
 
 
 def scalar_predicate(pred: Any, name: str) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from graphad.api.control_flow import Body, guard, reordered, settled_types, traced_body, types_of, with_all_captures
 from graphad.api.functions import check_callable, name_of
 from graphad.api.linear_maps import linearize
+from graphad.api.loop_bodies import Body, guard, reordered, settled_types, traced_body, types_of, with_all_captures
 from graphad.api.stages import run_on
 from graphad.api.tangents import check_tangents, zeros
 from graphad.ir.builder import Builder

@@ -267,4 +267,5 @@ def _interleaved(even: Any, odd: Any) -> Any:
     """``even[0], odd[0], even[1], ...``; ``even`` has as many elements as ``odd``, or one more."""
     n = odd.shape[0]
     both = concatenate([even[:n, None], odd[:, None]], axis=1).reshape(2 * n, *odd.shape[1:])
-    return both if even.shape[0] == n else concatenate([both, even[n:]])
+    whole = both if even.shape[0] == n else concatenate([both, even[n:]])
+    return whole.astype(whole.dtype)  # never weak, as in JAX

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from graphad.errors import GuardError, TracerBoolError
 from graphad.ir.graph import Atom
-from graphad.ir.loc import format_loc
+from graphad.ir.loc import Loc, format_loc
 from graphad.ir.ref import Ref
 from graphad.ir.types import Literal, b1, dtype_of, literal
 from graphad.primitives.cast import convert
@@ -105,14 +105,22 @@ def _no_example(x: Ref, kind: type) -> TracerBoolError:
     what, remedy = _REMEDIES[kind]
     loop = next((t.loop for t in reversed(state.stack) if t.loop), "")
     if loop:
-        instead = "lambda: a, lambda: b) in place of `if condition: a; else: b`"
         return TracerBoolError(
             f"{where(loc)}Python {what} a value of type {x.aval} in a body of {loop}, where it is not known: the "
-            f"body is traced once, and runs with other values in each turn or call.{quoted(loc)}Write "
-            f"graphad.lax.cond(condition, {instead}, or graphad.numpy.where(condition, a, b)."
+            f"body is traced once, and runs with other values in each turn or call.{quoted(loc)}{_as_equation(loc)}"
         )
     return TracerBoolError(
         f"{where(loc)}Python {what} a value of type {x.aval} that is not known here: it differs along the batch axis "
         f"of a vmap or between the uses of a custom rule, an io_callback gives it, or its type alone was given."
         f"{quoted(loc)}{remedy}"
+    )
+
+
+def _as_equation(loc: Loc) -> str:
+    """What to write in a body of a loop, in place of the branch at ``loc``."""
+    from graphad.trace.rewritten.branches import rewritten_branch
+
+    return rewritten_branch(loc) or (
+        "Write graphad.lax.cond(condition, lambda: a, lambda: b) in place of `if condition: a; else: b`, or "
+        "graphad.numpy.where(condition, a, b), which computes both and chooses."
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import optree
 
 from graphad.ir.bounded import BoundedDict
-from graphad.ir.loc import Loc, format_loc, line_text, source_of
+from graphad.ir.loc import Loc, format_loc, innermost, line_text, source_of
 from graphad.trace.tracebacks import hide_in_pytest
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -40,15 +40,36 @@ def user_loc(depth: int = 1) -> Loc:
         code = frame.f_code
         known = ours.get(code)
         if known is None:
-            is_entry_point = code in _entry_points
-            hide_in_pytest(frame)
-            known = ours[code] = (
-                _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY, _OPTREE))
-            )
+            known = _classified(frame)
         if not known:
             return (code, frame.f_lasti) if known is False else None
         frame = frame.f_back
     return None
+
+
+def _classified(frame: FrameType) -> bool | int:
+    """Whether the code of ``frame`` is ours, looked up and remembered."""
+    code = frame.f_code
+    is_entry_point = code in _entry_points
+    hide_in_pytest(frame)
+    known = _is_ours[code] = (
+        _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY, _OPTREE))
+    )
+    return known
+
+
+def user_frames(loc: Loc) -> list[tuple[CodeType, int]]:
+    """The user's code at ``loc`` and, where that is running, what has called it, up to a call of graphad."""
+    at = innermost(loc)
+    if not (isinstance(at, tuple) and isinstance(at[0], CodeType) and isinstance(at[1], int)):
+        return []
+    frames = [(at[0], at[1])]
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code is not at[0]:
+        frame = frame.f_back
+    while frame is not None and (frame := frame.f_back) is not None and _classified(frame) is False:
+        frames.append((frame.f_code, frame.f_lasti))
+    return frames
 
 
 def where(loc: Loc = None) -> str:

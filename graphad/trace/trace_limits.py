@@ -40,12 +40,12 @@ def grown(trace: Trace, count: int) -> int:
     if count >= limit:
         raise EndlessTraceError(
             f"{_report(trace)}The limit is config.max_equations = {limit:,}; raise it with "
-            "config.update('max_equations', ...) if the program is meant to be that long."
+            f"config.update('max_equations', ...) if the program is meant to be that long.{_instead(trace)}"
         )
     if trace.next_warning < limit:  # once a trace
         trace.next_warning = limit
         place = source_of(user_loc(2)) or ("<unknown>", 1)
-        warnings.warn_explicit(_report(trace), GrowthWarning, *place)
+        warnings.warn_explicit(f"{_report(trace).rstrip()}{_instead(trace)}", GrowthWarning, *place)
     return limit
 
 
@@ -63,6 +63,15 @@ def _report(trace: Trace) -> str:
             "rounding error. Compare with a wider tolerance, limit the number of turns, or use float64. "
         )
     return f"{text}Limit the number of turns. "
+
+
+def _instead(trace: Trace) -> str:
+    """The loop as it may be written instead."""
+    from graphad.trace.rewritten.loops import rewritten_loop
+
+    loc, turns = _longest_loop(trace)
+    text = rewritten_loop(user_loc(2) if turns is None else loc, turns is not None)
+    return text and f"\n{text.rstrip()}"
 
 
 def _compared(trace: Trace, atom: Atom) -> list[DType]:

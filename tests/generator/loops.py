@@ -254,6 +254,9 @@ class _Grower:
         starts, xs = self.carried(scope), self.slices(scope, depth) if self.chance(0.8) else []
         n = len(scope[xs[0]]) if xs else self.rng.choice(TURNS[: 9 - 2 * depth])
         container, carried, state = self.state(scope, starts)
+        total = self.name("t") if self.chance(0.3) else ""  # a sum that nothing else in the loop reads
+        if total:
+            state = (f"{state[0]}, {total}", state[1])
         slices, sliced = self.container(len(xs)) if xs else "None", self.new(xs)
         rows = [scope[k][0] if n else np.zeros(np.shape(scope[k])[1:], np.longdouble) for k in xs]
         row = (self.unpack(slices, sliced), dict(zip(sliced, rows, strict=True)))
@@ -261,18 +264,24 @@ class _Grower:
 
         def ends(inner: Scope, indented: str, own: list[str]) -> str:
             outs = [self.like(inner, k, indented, own) for k in carried]
+            last = container.format(*outs)
+            if total:
+                term = f"xp.shaken({self.like(inner, carried[0], indented, own)} * 0.05, 1)"
+                last = f"({last}, xp.shaken({total} {self.rng.choice('+-')} {term}, 16))"
             kinds = "f" if self.chance(0.8) else "fib"
             ready = self.values(inner, kinds, lambda x: np.size(x) <= 49)
             ready = ([k for k in ready if k in own] if self.chance(0.8) else ready) or ready
             ys.extend([self.late(ready) for _ in range(self.rng.choice((0, 1, 1, 2)))])
             ys.insert(0, self.container(len(ys)) if ys else "None")
-            return f"{container.format(*outs)}, {ys[0].format(*ys[1:])}"
+            return f"{last}, {ys[0].format(*ys[1:])}"
 
         f = self.function(scope, indent, depth, {self.name("c"): state, self.name("x"): row}, ends)
         over = slices.format(*xs)
         length = "None" if xs and self.chance(0.8) else n
-        targets = f"{self.unpack(container, self.new(starts))}, {self.unpack(ys[0], self.new(ys[1:]))}"
-        init = container.format(*starts)
+        target, init = self.unpack(container, self.new(starts)), container.format(*starts)
+        if total:
+            target, init = f"({target}, {self.name()})", f"({init}, {starts[0]} * 0.1)"
+        targets = f"{target}, {self.unpack(ys[0], self.new(ys[1:]))}"
         self.add(scope, [f"{indent}{targets} = xp.scan({f}, {init}, {over}, {length}, {self.chance(0.4)})"])
 
     def map(self, scope: Scope, indent: str, depth: int) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 import graphad
 import graphad.numpy as gnp
+from graphad import lax
 from graphad.config import config
-from graphad.errors import ConcretizationError, TooManyPathsError, TracerBoolError, TracerLeakError
+from graphad.errors import ConcretizationError, EndlessTraceError, TooManyPathsError, TracerBoolError, TracerLeakError
 
 V = gnp.array([1.0, 2.0, 3.0])
 M = gnp.ones((2, 3))
@@ -25,6 +26,23 @@ def leak():
     kept = []
     graphad.grad(lambda x: kept.append(x * 2.0) or x)(1.0)
     return kept[0] + 1.0
+
+
+def halved(x):
+    while x > 1:
+        x = x / 2
+    return x
+
+
+def endless(f):
+    with config.override(max_equations=500):
+        graphad.jit(f)(gnp.float32(np.inf))
+
+
+def powers(_i, x):
+    for _ in range(x):
+        x = x + 1
+    return x
 
 
 def many_paths():
@@ -107,6 +125,26 @@ WRONG = {
         lambda: graphad.eval_shape(lambda x: x if x > 0 else -x, 1.0),
         TracerBoolError,
         "its type alone was given",
+    ),
+    "branch in the body of a loop": (
+        lambda: lax.scan(lambda c, x: (c * 2 if c > x else x, None), 0.0, V),
+        TracerBoolError,
+        r"body of lax\.scan.*The `if` of line \d+ as one equation:\n    lax\.cond\(c > x, lambda: c \* 2, lambda: x\)",
+    ),
+    "loop in the body of a loop": (
+        lambda: lax.map(halved, V),
+        TracerBoolError,
+        r"as one equation.*def goes_on\(x\):\n        return x > 1\n.*    x = lax\.while_loop\(goes_on, turn, x\)",
+    ),
+    "a loop without end": (
+        lambda: endless(halved),
+        EndlessTraceError,
+        r"max_equations = 500.*The `while` of line \d+ as one equation, for any number of turns:\n    def goes_on\(x\)",
+    ),
+    "turns by a traced number in the body of a loop": (
+        lambda: lax.fori_loop(0, 3, powers, gnp.int32(1)),
+        TracerBoolError,
+        r"needs the integer behind.*def turn\(_, x\):\n        x = x \+ 1\n.*x = lax\.fori_loop\(0, x, turn, x\)",
     ),
     "truth of an array": (lambda: bool(V > 0), ValueError, r"shape \(3,\) is ambiguous. Use x\.any\(\) or x\.all\(\)"),
     "truth of a traced array": (
