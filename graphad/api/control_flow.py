@@ -7,7 +7,7 @@ trace or, where there is none, run. The public functions are in `graphad.lax`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from graphad.api.loop_bodies import (
 )
 from graphad.api.stages import run_on
 from graphad.ir.builder import Builder
+from graphad.ir.graph import Graph
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval, b1, i32
 from graphad.primitives.cast import convert
@@ -43,15 +44,35 @@ from graphad.trace.source import user_loc, where
 # scan
 
 
-def scan(
-    f: Callable[..., Any],
-    init: Any,
-    xs: Any = None,
-    length: int | None = None,
-    reverse: bool = False,
-    name: str = "scan",
-) -> tuple[Any, Any]:
-    """See `graphad.lax.scan`."""
+class TracedScan(NamedTuple):
+    """A loop to be: its traced body, and what it starts with.
+
+    Attributes
+    ----------
+    region
+        What the body closes over, carried values, slices -> carried values, and what is stacked.
+    given
+        The types of the carried values.
+    carry, slices
+        The leaves that it starts with, and those that it runs over.
+    length
+        The number of turns.
+    carry_tree, y_tree
+        The structures of the results.
+    """
+
+    body: Body
+    region: Graph
+    given: list[Spec]
+    carry: list[Any]
+    slices: list[Any]
+    length: int
+    carry_tree: TreeDef
+    y_tree: TreeDef
+
+
+def traced_scan(f: Callable[..., Any], init: Any, xs: Any, length: int | None, name: str) -> TracedScan:
+    """Trace the body of a scan."""
     carry, carry_tree = flatten(init)
     slices, x_tree = flatten(xs)
     n = _length(slices, x_tree, length, name)
@@ -73,18 +94,33 @@ def scan(
     given, body = settled_types(types_of(carry), trace, len(carry), name)
     check_carry(given, carry_tree, body, out_trees[0], f"lax.{name}")
     region = reordered(body.graph, len(carry) + len(slices))
+    return TracedScan(body, region, given, carry, slices, n, carry_tree, out_trees[1])
+
+
+def scan(
+    f: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    name: str = "scan",
+) -> tuple[Any, Any]:
+    """See `graphad.lax.scan`."""
+    t = traced_scan(f, init, xs, length, name)
     builder = Builder()
     builder.loc = user_loc()
-    consts = [builder.input(a) for a in region.in_avals[: len(body.captures)]]
-    starts = [builder.input(t.aval) for t in given]
-    arrays = [builder.input(aval((n, *t.aval.shape), t.aval.dtype)) for t in types]
-    numbers = builder.emit(
-        scan_primitive, (*consts, *starts, *arrays), (n, bool(reverse), len(consts), len(starts)), (region,)
-    )
-    graph = builder.close(numbers, region.weak, name=name_of(f))
-    guard([body])
-    results = run_on(graph, [*body.captures, *carry, *slices])
-    return unflatten(carry_tree, results[: len(carry)]), unflatten(out_trees[1], results[len(carry) :])
+    consts = [builder.input(a) for a in t.region.in_avals[: len(t.body.captures)]]
+    starts = [builder.input(g.aval) for g in t.given]
+    arrays = [
+        builder.input(aval((t.length, *x.shape), x.dtype)) for x in t.region.in_avals[len(consts) + len(starts) :]
+    ]
+    params = (t.length, bool(reverse), len(consts), len(starts))
+    numbers = builder.emit(scan_primitive, (*consts, *starts, *arrays), params, (t.region,))
+    graph = builder.close(numbers, t.region.weak, name=name_of(f))
+    guard([t.body])
+    results = run_on(graph, [*t.body.captures, *t.carry, *t.slices])
+    n = len(t.carry)
+    return unflatten(t.carry_tree, results[:n]), unflatten(t.y_tree, results[n:])
 
 
 def _length(slices: Sequence[Any], treedef: TreeDef, length: int | None, name: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from graphad.api import control_flow
 from graphad.api.vmap import vmap
+from graphad.lax._checkpointed import scan_with_checkpoints
 from graphad.numpy import concatenate, moveaxis
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
@@ -30,6 +31,8 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     _split_transpose: bool = False,
+    *,
+    checkpoint: int | str | None = None,
 ) -> tuple[Carry, Y]:
     """Run ``f`` over slices of ``xs``, carrying values from turn to turn; the results are stacked.
 
@@ -50,11 +53,20 @@ def scan(
         From the last slice to the first; the results keep the places of their slices.
     unroll
         Has no effect on results; the compiler decides.
+    checkpoint
+        How many states of the carry reverse mode may store: the turns between them are run again, as often as it takes
+        (twice or three times in all for a million turns with 1,420 or 180 states). ``"sqrt"`` for about half the square
+        root of the number of turns, which are run twice. None stores what the derivative of each turn reads.
+        A loop with checkpoints has no forward mode. [1]_
 
     Returns
     -------
     tuple
         The last carry, and the ``y`` of all turns, stacked along a first axis.
+
+    References
+    ----------
+    .. [1] A. Griewank, A. Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26(1), 2000.
 
     Examples
     --------
@@ -62,6 +74,8 @@ def scan(
     >>> scan(lambda total, x: (total + x, total), gnp.float32(0), gnp.array([1.0, 2.0, 3.0]))
     (Array(6., dtype=float32), Array([0., 1., 3.], dtype=float32))
     """
+    if checkpoint is not None:
+        return scan_with_checkpoints(f, init, xs, length, reverse, checkpoint)
     return control_flow.scan(f, init, xs, length, reverse)
 
 

@@ -1,0 +1,307 @@
+"""Loops whose reverse mode stores few states: checkpoints by binomial schedules.
+
+Reverse mode of a loop reads what its turns computed, in reverse. To store all of it takes memory in proportion to the
+number of turns. Here ``s`` states are stored, and turns are run again from the nearest one; ``r`` sweeps over
+``C(s + r - 1, r)`` blocks of turns are enough [1]_. States within a block of turns are stored while it is reversed.
+
+A *segment* of blocks is reversed with ``s`` slots, of which the first holds the state at its start, in ``r`` sweeps.
+One puts states into the slots, such that what begins at the ``k``-th can be reversed with the slots from there on in
+``r - 1`` sweeps; then these parts are reversed from the last to the first. Of one sweep each part is a block.
+
+Walk of one example: six blocks with three slots are reversed in two sweeps, as ``C(4, 2)`` is six. States 0, 3 and 5
+are stored by the first, which is the loop itself. The part from 5 is one block. That from 3 has the slots of 3 and 5: a
+sweep stores 4 where 5 was. Last comes the part from 0, with all three slots.
+
+.. [1] A. Griewank, A. Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26(1), 2000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import comb, factorial
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from graphad.api.control_flow import fori_loop, scan, traced_scan, while_loop
+from graphad.api.custom import custom_vjp
+from graphad.api.linear_maps import vjp
+from graphad.api.loop_bodies import guard
+from graphad.api.stages import run_on
+from graphad.lax._slicing import (
+    dynamic_index_in_dim,
+    dynamic_slice_in_dim,
+    dynamic_update_index_in_dim,
+    dynamic_update_slice_in_dim,
+)
+from graphad.numpy import asarray, concatenate, flip, minimum, where, zeros, zeros_like
+from graphad.trace import source
+from graphad.trace.bind import type_of
+from graphad.trace.float0 import float0, is_float0
+from graphad.trace.pytree import unflatten
+
+Step = Callable[[list[Any], list[Any], list[Any]], tuple[list[Any], list[Any]]]
+
+#: Turns of a block.
+BLOCK: Final = 8
+#: A program for more sweeps would be long: each is a loop in the one before.
+_MOST_SWEEPS: Final = 6
+
+
+class Schedule(NamedTuple):
+    """How ``blocks`` blocks are reversed: with ``slots`` states, in ``sweeps`` sweeps."""
+
+    blocks: int
+    slots: int
+    sweeps: int
+
+
+def schedule(turns: int, checkpoint: int | str) -> Schedule:
+    """The schedule of a loop.
+
+    >>> schedule(1_000_000, 180)
+    Schedule(blocks=125000, slots=180, sweeps=3)
+    >>> schedule(1_000_000, "sqrt")
+    Schedule(blocks=125000, slots=500, sweeps=2)
+    """
+    blocks = turns // BLOCK
+    if checkpoint == "sqrt":
+        slots = 1
+        while comb(slots + 1, 2) < blocks:
+            slots += 1
+        return Schedule(blocks, slots, 2)
+    if type(checkpoint) is not int or checkpoint < 1:
+        text = f"{source.where()}lax.scan: checkpoint is a number of states to store, or 'sqrt', not {checkpoint!r}."
+        raise ValueError(text)
+    sweeps = 1
+    while _reach(checkpoint, sweeps) < blocks and sweeps <= _MOST_SWEEPS:
+        sweeps += 1
+    if sweeps > _MOST_SWEEPS:
+        least = checkpoint
+        while _reach(least, _MOST_SWEEPS) < blocks:
+            least += 1
+        text = f"{source.where()}lax.scan: {turns:,} turns cannot be reversed with checkpoint={checkpoint}. "
+        raise ValueError(f"{text}Store {least} states at least.")
+    return Schedule(blocks, min(checkpoint, max(blocks, 1)), sweeps)
+
+
+def _reach(slots: Any, sweeps: int) -> Any:
+    """How many blocks can be reversed, for a number of slots known now or when the program runs."""
+    if isinstance(slots, int):
+        return comb(slots + sweeps - 1, sweeps)
+    product = slots
+    for k in range(1, sweeps):
+        product = product * (slots + k)
+    return product // factorial(sweeps)
+
+
+def scan_with_checkpoints(
+    f: Callable[..., Any], init: Any, xs: Any, length: int | None, reverse: bool, checkpoint: int | str
+) -> tuple[Any, Any]:
+    """`graphad.lax.scan` with few stored states; turns that make no whole block come last."""
+    t = traced_scan(f, init, xs, length, "scan")
+    guard([t.body])
+    n = len(t.carry)
+
+    def step(consts: list[Any], carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+        made = run_on(t.region, [*consts, *carry, *slices])
+        return made[:n], made[n:]
+
+    consts = [asarray(c) for c in t.body.captures]
+    carry = [asarray(c, g.aval.dtype.numpy) for c, g in zip(t.carry, t.given, strict=True)]
+    slices = [flip(x, 0) if reverse else asarray(x) for x in t.slices]
+    loop = Checkpointed(step, schedule(t.length, checkpoint))
+    whole = loop.plan.blocks * BLOCK
+    carry, ys = loop.call(consts, carry, [x[:whole] for x in slices]) if whole else (carry, None)
+    if ys is None or whole < t.length:
+        carry, rest = scan(lambda c, x: step(consts, c, x), carry, [x[whole:] for x in slices], t.length - whole)
+        ys = rest if ys is None else [concatenate([y, r]) for y, r in zip(ys, rest, strict=True)]
+    ys = [flip(y, 0) for y in ys] if reverse else ys
+    return unflatten(t.carry_tree, carry), unflatten(t.y_tree, ys)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lists of arrays, of which floats have cotangents
+
+
+def _is_float(x: Any) -> bool:
+    return type_of(x).aval.dtype.is_float
+
+
+def _floats(xs: Sequence[Any]) -> list[Any]:
+    return [x for x in xs if _is_float(x)]
+
+
+def _with_floats(xs: Sequence[Any], floats: Sequence[Any]) -> list[Any]:
+    """``xs`` with other floats."""
+    found = iter(floats)
+    return [next(found) if _is_float(x) else x for x in xs]
+
+
+def _number(n: int) -> Any:
+    """A number of blocks or slots."""
+    return asarray(n, np.int64)
+
+
+def _put(x: Any, element: Any, k: Any) -> Any:
+    return dynamic_update_index_in_dim(x, element, k, 0)
+
+
+def _at(x: Any, k: Any) -> Any:
+    return dynamic_index_in_dim(x, k, 0, keepdims=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop
+
+
+class _Segment(NamedTuple):
+    """Blocks from ``start`` to ``stop``; ``slots`` slots from ``first`` on, which has the state at ``start``."""
+
+    start: Any
+    stop: Any
+    first: Any
+    slots: Any
+
+
+class _Reversed(NamedTuple):
+    """What goes from block to block in reverse: the stored states, and cotangents of floats."""
+
+    stored: list[Any]
+    carry: list[Any]
+    consts: list[Any]
+    xs: list[Any]
+
+
+class Checkpointed:
+    """A loop over whole blocks of turns that stores few states.
+
+    Parameters
+    ----------
+    step
+        One turn: constants, carried values, slices -> carried values, and what is stacked; all lists of arrays.
+    plan
+        The schedule.
+    """
+
+    def __init__(self, step: Step, plan: Schedule) -> None:
+        self.step, self.plan = step, plan
+        self.call = custom_vjp(self._run)
+        self.call.defvjp(self._forward, self._backward)
+
+    def turns(self, consts: list[Any], carry: list[Any], slices: list[Any], n: int) -> tuple[list[Any], list[Any]]:
+        carry, ys = scan(lambda c, x: self.step(consts, c, x), carry, slices, n)
+        return carry, ys
+
+    def _run(self, consts: list[Any], carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
+        return self.turns(consts, carry, xs, self.plan.blocks * BLOCK)
+
+    def slices(self, xs: list[Any], b: Any) -> list[Any]:
+        """What block ``b`` reads of arrays over the turns."""
+        return [dynamic_slice_in_dim(x, b * BLOCK, BLOCK) for x in xs]
+
+    # ---- forward: the first sweep
+
+    def _forward(self, consts: list[Any], carry: list[Any], xs: list[Any]) -> tuple[Any, Any]:
+        blocks, slots, sweeps = self.plan
+
+        def block(state: Any, _: Any) -> Any:
+            carry, stored, b, k, following = state
+            is_first = b == following
+            k = k + is_first
+            following = where(is_first, _reach(slots, sweeps) - _reach(slots - 1 - k, sweeps), following)
+            stored = [_put(s, where(is_first, c, _at(s, k)), k) for s, c in zip(stored, carry, strict=True)]
+            carry, ys = self.turns(consts, carry, self.slices(xs, b), BLOCK)
+            return (carry, stored, b + 1, k, following), ys
+
+        stored = [zeros((slots, *c.shape), c.dtype) for c in carry]
+        numbers = [_number(n) for n in (0, -1, 0)]
+        (carry, stored, *_), ys = scan(block, (carry, stored, *numbers), None, blocks)
+        ys = [y.reshape((blocks * BLOCK, *y.shape[2:])) for y in ys]
+        return (carry, ys), (consts, xs, stored)
+
+    # ---- backward
+
+    def _backward(self, residuals: Any, cts: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        consts, xs, stored = residuals
+        ct_carry, ct_ys = ([c for c in cs if not is_float0(c)] for cs in cts)
+        nothing = _Reversed(stored, ct_carry, *[[zeros_like(x) for x in _floats(xs_)] for xs_ in (consts, xs)])
+        whole = _Segment(_number(0), _number(self.plan.blocks), _number(0), self.plan.slots)
+        reverse = _Reverse(self, consts, xs, ct_ys)
+        found = reverse.parts(nothing, whole, self.plan.sweeps, reverse.count(whole, self.plan.sweeps))
+        given = (consts, [_at(s, 0) for s in stored], xs)
+        found = zip(given, (found.consts, found.carry, found.xs), strict=True)
+        return tuple([_of_all(g, cotangents) for g, cotangents in found])  # type: ignore[return-value]
+
+
+def _of_all(given: list[Any], cotangents: list[Any]) -> list[Any]:
+    """Cotangents of floats, among those of what has none."""
+    found = iter(cotangents)
+    return [next(found) if _is_float(x) else np.zeros(x.shape, float0) for x in given]
+
+
+class _Reverse:
+    """The reverse of a loop: its constants, slices, and cotangents of what it stacks."""
+
+    def __init__(self, loop: Checkpointed, consts: list[Any], xs: list[Any], ct_ys: list[Any]) -> None:
+        self.loop, self.consts, self.xs, self.ct_ys = loop, consts, xs, ct_ys
+
+    def segment(self, found: _Reversed, segment: _Segment, sweeps: int) -> _Reversed:
+        """Reverse a segment in so many sweeps."""
+        if not sweeps:
+            return self.block(found, segment)
+        stored, count = self.sweep(found.stored, segment, sweeps)
+        return self.parts(found._replace(stored=stored), segment, sweeps, count)
+
+    def start_of(self, k: Any, segment: _Segment, sweeps: int) -> Any:
+        """Where part ``k`` of a segment begins."""
+        return segment.start + _reach(segment.slots, sweeps) - _reach(segment.slots - k, sweeps)
+
+    def count(self, segment: _Segment, sweeps: int) -> Any:
+        """How many parts a segment has."""
+        return while_loop(lambda k: self.start_of(k, segment, sweeps) < segment.stop, lambda k: k + 1, _number(1))
+
+    def sweep(self, stored: list[Any], segment: _Segment, sweeps: int) -> tuple[list[Any], Any]:
+        """Store the states at which the parts of a segment begin; and how many parts there are."""
+        count = self.count(segment, sweeps)
+
+        def part(k: Any, stored: list[Any]) -> list[Any]:
+            carry = [_at(s, segment.first + k - 1) for s in stored]
+            begins, ends = (self.start_of(j, segment, sweeps) for j in (k - 1, k))
+            carry = fori_loop(begins, ends, self._advance, carry)
+            return [_put(s, c, segment.first + k) for s, c in zip(stored, carry, strict=True)]
+
+        return fori_loop(_number(1), count, part, stored), count
+
+    def _advance(self, b: Any, carry: list[Any]) -> list[Any]:
+        return self.loop.turns(self.consts, carry, self.loop.slices(self.xs, b), BLOCK)[0]
+
+    def parts(self, found: _Reversed, segment: _Segment, sweeps: int, count: Any) -> _Reversed:
+        """Reverse the parts of a segment, from the last to the first; their first states are stored."""
+
+        def part(done: Any, found: _Reversed) -> _Reversed:
+            k = count - 1 - done
+            begins = self.start_of(k, segment, sweeps)
+            ends = minimum(self.start_of(k + 1, segment, sweeps), segment.stop)
+            return self.segment(found, _Segment(begins, ends, segment.first + k, segment.slots - k), sweeps - 1)
+
+        return fori_loop(_number(0), count, part, found)
+
+    def block(self, found: _Reversed, segment: _Segment) -> _Reversed:
+        """Reverse one block."""
+        b, consts, loop = segment.start, self.consts, self.loop
+        carry, slices = [_at(s, segment.first) for s in found.stored], loop.slices(self.xs, b)
+
+        def floats(consts_: list[Any], carry_: list[Any], slices_: list[Any]) -> Any:
+            carry_, slices_ = _with_floats(carry, carry_), _with_floats(slices, slices_)
+            carry_, ys = loop.turns(_with_floats(consts, consts_), carry_, slices_, BLOCK)
+            return _floats(carry_), _floats(ys)
+
+        _, pullback = vjp(floats, _floats(consts), _floats(carry), _floats(slices))
+        ct_consts, ct_carry, ct_slices = pullback((found.carry, loop.slices(self.ct_ys, b)))
+        return _Reversed(
+            found.stored,
+            ct_carry,
+            [a + c for a, c in zip(found.consts, ct_consts, strict=True)],
+            [dynamic_update_slice_in_dim(x, c, b * BLOCK, 0) for x, c in zip(found.xs, ct_slices, strict=True)],
+        )
