@@ -37,7 +37,6 @@ from graphad.primitives.scan import scan as scan_primitive
 from graphad.primitives.while_loop import while_ as while_primitive
 from graphad.trace.bind import Spec, any_tracer, type_of
 from graphad.trace.pytree import TreeDef, flatten, path_text, structure_text, unflatten
-from graphad.trace.recording import state
 from graphad.trace.source import user_loc, where
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -248,12 +247,10 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], operands: Sequenc
     """See `graphad.lax.switch`; ``index`` is a scalar of i32 or bool."""
     leaves, treedef = flatten(tuple(operands))
     types = types_of(leaves)
-    forced = list(state.forced)
-    bodies = []
-    for k, branch in enumerate(branches):
-        if k:
-            state.forced[:] = forced
-        bodies.append(traced_body(lambda args, f=branch: f(*args), types, treedef, name_of(branch), f"lax.{name}"))
+    bodies = [
+        traced_body(lambda args, f=branch: f(*args), types, treedef, name_of(branch), f"lax.{name}")
+        for branch in branches
+    ]
     roles = ("false_fun", "true_fun") if name == "cond" else [f"branches[{k}]" for k in range(len(branches))]
     out_types = _joined_types(bodies, roles, name)
     captures, graphs = with_all_captures(bodies, [len(leaves)] * len(bodies))

@@ -291,6 +291,24 @@ def test_switch_and_loops_in_it():
     close(together, np.stack([graphad.grad(branches[int(k)])(x) for k, x in zip(ks, BATCH, strict=True)]))
 
 
+def test_branches_that_look_at_different_values_outside():
+    def function(i, a, b):
+        def one(x):
+            return x + 1 if a > 0 else x + 2
+
+        def two(x):
+            y = x * 10 if b > 0 else x * 20
+            return y + (100 if a > 5 else 200)
+
+        return lax.switch(i, [one, two], 1.0)
+
+    compiled = graphad.jit(function)
+    for a in (-1.0, 1.0, 6.0):
+        for b in (-1.0, 1.0):
+            wanted = (2.0 if a > 0 else 3.0), (10.0 if b > 0 else 20.0) + (100 if a > 5 else 200)
+            assert (compiled(0, a, b), compiled(1, a, b)) == wanted
+
+
 def test_loops_in_a_branch_that_the_first_member_of_a_batch_does_not_take():
     def looped(x):  # as many turns for all members
         return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, gnp.tanh(c[1] * x)), (np.int32(0), x))[1]
