@@ -176,7 +176,7 @@ def while_loop(
         while_primitive, tuple([builder.input(a) for a in avals]), (len(test.captures), len(body.captures)), regions
     )
     graph = builder.close(numbers[:-1], [t.weak for t in body.out_types], name=name_of(body_fun))
-    guard([test, body])
+    guard([body, test])
     return unflatten(treedef, run_on(graph, [*captures, *carry]))
 
 

@@ -309,6 +309,17 @@ def test_branches_that_look_at_different_values_outside():
             assert (compiled(0, a, b), compiled(1, a, b)) == wanted
 
 
+def test_a_test_and_a_body_that_look_at_different_values_outside():
+    def function(a, b):
+        return lax.while_loop(
+            lambda s: s < (10.0 if a > 0 else 20.0), lambda s: s + 1.0 if b > 0 else s + 3.0, gnp.float32(0.0)
+        )
+
+    compiled = graphad.jit(function)
+    found = [float(compiled(a, b)) for a in (-1.0, 1.0) for b in (1.0, -1.0)]
+    assert found == [20.0, 21.0, 10.0, 12.0]
+
+
 def test_loops_in_a_branch_that_the_first_member_of_a_batch_does_not_take():
     def looped(x):  # as many turns for all members
         return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, gnp.tanh(c[1] * x)), (np.int32(0), x))[1]
