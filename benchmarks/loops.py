@@ -190,6 +190,22 @@ def chains(size):
     return made
 
 
+def adaptive(lib, np_):
+    """Lotka-Volterra by `odeint` at tolerances of 1e-8, at 100 times."""
+    if lib is jax:
+        from jax.experimental.ode import odeint
+    else:
+        from graphad.solve import odeint
+
+    def rate(y, t, p):
+        return np_.stack(slopes(y[0], y[1], p))
+
+    def f(p):
+        return (odeint(rate, np.ones(2), np.linspace(0.0, 10.0, 100), p, rtol=1e-8, atol=1e-8) ** 2).sum()
+
+    return f, (PARAMETERS,)
+
+
 def tridiagonal(size):
     """Thomas's algorithm for ``size`` equations, which writes its arrays element by element."""
 
@@ -223,7 +239,7 @@ def batch(lib, np_):
 
 PROGRAMS = (
     predators, predators_in_python, lorenz, garch, kalman, gru, lstm, chains(1000), chains(10_000), batch,
-    tridiagonal(1000), tridiagonal(10_000),
+    tridiagonal(1000), tridiagonal(10_000), adaptive,
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from graphad.train import make_step
 from tests.cuda.programs import lowered, programs
 from tests.primitives.cases import case_id, cases, pure
 from tests.primitives.test_engines import all_samples
+from tests.thinned import every
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
@@ -131,7 +132,9 @@ def test_training_steps_of_the_examples_assemble(name, architecture):
 
 @assembler
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
-@pytest.mark.parametrize(("name", "precision"), [("mlp", "float16"), ("mlp", "bfloat16"), ("lenet", "bfloat16")])
+@pytest.mark.parametrize(
+    ("name", "precision"), every(2, [("mlp", "float16"), ("mlp", "bfloat16"), ("lenet", "bfloat16")], several=True)
+)
 def test_training_steps_in_16_bits_assemble(name, precision, architecture):
     step = training_step(name, precision)
     assert {s.dtype.bits for s in step.steps if isinstance(s, Gemm)} == {16}

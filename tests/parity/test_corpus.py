@@ -20,7 +20,7 @@ ROUGH = 5e-4
 #: Even so each function takes a tenth of a second: the default run has those of some themes, in 64 bits. It leaves the
 #: derivatives of others to `tests.faces.python.test_check_grads`, which holds them against differences, and their
 #: values to the tests of each face, which compare them with JAX's.
-ALWAYS = {"by hand", "programs"}
+ALWAYS = {"by hand"}
 
 
 def is_slow(theme, bits):

@@ -49,6 +49,7 @@ def solved(m, solver, a, b, **options):
     return solver(lambda x: A @ x, b, tol=1e-12, **options)[0]
 
 
+@pytest.mark.slow
 def test_derivatives_as_jax():
     jnp = jax.numpy
     a, d = f64(RNG.normal(size=6)), f64(RNG.normal(size=6))

@@ -67,6 +67,7 @@ def value(W, b):
     return fixed_point(layer, gnp.zeros(8, b.dtype), (W, b)).x
 
 
+@pytest.mark.slow
 def test_derivatives():
     weight = f64(RNG.normal(size=8))
     f = lambda W, b: gnp.sum(weight * value(W, b))

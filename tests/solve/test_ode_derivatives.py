@@ -13,6 +13,7 @@ import graphad.numpy as gnp
 from graphad.errors import DifferentiationError
 from graphad.solve import odeint
 from tests.solve.problems import LV, LV_START, differences, forced_pendulum, lotka_volterra, scipy_solution
+from tests.thinned import every
 
 T = np.linspace(0.0, 3.0, 7)
 FINE = {"rtol": 1e-11, "atol": 1e-11}
@@ -64,7 +65,7 @@ def test_times_and_what_depends_on_them(options, direction):
     np.testing.assert_allclose(graphad.grad(loss)(x), differences(exact, x), rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 def test_containers_and_what_is_closed_over(options):
     def solve(p, y0):
         def func(y, t):
@@ -87,6 +88,7 @@ def test_containers_and_what_is_closed_over(options):
     np.testing.assert_allclose(found, differences(reference, [3.0, 0.3, 0.5, 0.5, 0.1]), rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_jax():
     def of_jax(p):
         y = jax_odeint(lambda y, t, *p: jnp.array(lotka_volterra(y, t, *p)), p[:2], T, *p[2:], rtol=1e-10, atol=1e-10)
@@ -129,7 +131,7 @@ def second_derivatives(a, y0, t=2.0):
     return np.array([[2 * y0**3 * t**2 / n**3, mixed], [mixed, -2 * a * t / n**3]])
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 def test_gradient_of_a_gradient(options):
     p = np.array([0.6, 1.4])
 
@@ -141,7 +143,7 @@ def test_gradient_of_a_gradient(options):
         np.testing.assert_allclose(found, second_derivatives(*p) @ v, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", DISCRETE)
+@pytest.mark.parametrize("options", every(2, DISCRETE[::-1]))
 def test_forward_mode_and_mixtures(options):
     p = np.array([0.6, 1.4])
 
@@ -158,7 +160,7 @@ def test_the_continuous_adjoint_refuses_forward_mode():
         graphad.jvp(lambda p: final(p, adjoint="continuous"), (np.array([0.6, 1.4]),), (np.ones(2),))
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 def test_batches_of_gradients(options, rng):
     points = np.array([0.6, 1.4]) * rng.uniform(0.8, 1.2, (4, 2))
     gradient = graphad.grad(lambda p: final(p, **options))
@@ -232,7 +234,7 @@ def test_derivatives_of_results_before_a_failure():
 # Arguments and times of all kinds
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 def test_integers_keys_and_numbers_among_the_arguments(options):
     def func(y, t, n, key, scale):
         return -scale * y**n + graphad.random.normal(key, dtype=np.float64)
@@ -245,7 +247,7 @@ def test_integers_keys_and_numbers_among_the_arguments(options):
     assert graphad.grad(loss)(np.float64(0.1)) == pytest.approx(float(slope), rel=1e-6)
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 def test_one_time_and_equal_times(options):
     def loss(y0, a, times):
         return gnp.sum(odeint(lambda y, t: -a * y, y0, times, **options) * gnp.arange(1.0, 1.0 + len(times)))
@@ -269,7 +271,7 @@ def test_a_list_of_times_that_are_traced():
     assert float(slope) == pytest.approx(-np.exp(-0.1), rel=1e-7)
 
 
-@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("options", every(3, WAYS))
 @pytest.mark.parametrize("n", [3, 70])
 def test_states_of_many_elements(options, n):
     """The heat equation on a ring: a wave of length n decays at a rate that is known, and so does its derivative."""

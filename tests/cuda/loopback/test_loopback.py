@@ -48,6 +48,7 @@ def test_what_all_devices_do():
     run("tests/devices", "-k", "cuda:0")
 
 
+@pytest.mark.slow
 def test_programs_and_training():
     run("tests/cuda/test_programs.py", "tests/cuda/test_training.py", "-k", "cuda:0")
 

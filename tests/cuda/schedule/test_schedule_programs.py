@@ -16,10 +16,11 @@ from graphad.backends.loops.visit import walk
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.programs import lowered, programs
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY
+from tests.thinned import every
 
 
 @pytest.mark.parametrize("limits", [LIMITS, TINY, JOINED], ids=["usual", "tiny", "joined"])
-@pytest.mark.parametrize("name", programs())
+@pytest.mark.parametrize("name", every(2, programs()))
 def test_schedule_keeps_the_program(name, limits):
     program, args = lowered(name)
     device = schedule(program, limits=limits)

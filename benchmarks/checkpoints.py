@@ -1,0 +1,60 @@
+"""Time and memory of reverse mode with few stored states: a million steps of RK4, value and gradient.
+
+``limit`` is what the sweeps and one reversal take, ``(sweeps - 1) * value + plain``, with what the plain program and
+its value took in the same run.
+"""
+
+from __future__ import annotations
+
+from loops import PARAMETERS, STEP, rk4, slopes  # before NumPy, as `timing`
+from timing import interleaved, versions
+
+import numpy as np
+
+import graphad
+import graphad.numpy as gnp
+from graphad import lax
+from graphad.api.stages import simplify
+from graphad.backends.loops.memory import plan
+from graphad.backends.lower.fuse import lower
+from graphad.lax._checkpointed import schedule
+
+TURNS = 1_000_000
+
+
+def loss(checkpoint):
+    def f(p):
+        def step(state, _):
+            return rk4(lambda x, y: slopes(x, y, p), state, STEP), None
+
+        (x, y), _ = lax.scan(step, (gnp.float64(1.0), gnp.float64(1.0)), None, TURNS, checkpoint=checkpoint)
+        return x * x + y
+
+    return f
+
+
+def megabytes(f, *args):
+    """The temporaries of a compiled function."""
+    return plan(lower(simplify(f.graph(*args))).program).size / 1e6
+
+
+def main():
+    print(versions("numpy", "llvmlite", "graphad"))
+    checkpoints = (None, "sqrt", 1420, 180, 40)
+    programs = {c: graphad.jit(graphad.value_and_grad(loss(c))) for c in checkpoints}
+    value = graphad.jit(loss(None))
+    p = gnp.asarray(PARAMETERS)
+    for f in programs.values():
+        np.testing.assert_allclose(f(p)[1], programs[None](p)[1], rtol=1e-9)
+    calls = {c: lambda f=f: f(p) for c, f in programs.items()} | {"value": lambda: value(p)}
+    seconds = interleaved(calls, repeat=5, number=1)
+    plain, forward = seconds[None], seconds["value"]
+    print(f"{'checkpoint':>12} {'sweeps':>7} {'of the plain time':>18} {'limit':>6} {'MB':>8}")
+    for c, f in programs.items():
+        sweeps = 1 if c is None else schedule(TURNS, c).sweeps
+        limit = ((sweeps - 1) * forward + plain) / plain
+        print(f"{c!s:>12} {sweeps:7} {seconds[c] / plain:18.2f} {limit:6.2f} {megabytes(f, p):8.3f}")
+
+
+if __name__ == "__main__":
+    main()
