@@ -74,19 +74,26 @@ class _Values:
         """Whether ``s`` rounds a value to ``dtype``."""
         return isinstance(s, Let) and s.op == "cast" and s.dtype is self.dtype
 
+    def exact(self, buffers: set[str]) -> set[str]:
+        """Names of the values that ``dtype`` holds exactly, provided that it holds all elements of ``buffers``."""
+        found: set[str] = set()
+        for s in self.made.values():
+            match s:
+                case Load(buffer=buffer):
+                    holds = buffer in buffers
+                case Let(op="select", args=(_, *chosen)):
+                    holds = all([self.is_exact(x, found) for x in chosen])
+                case _:
+                    holds = self.widens(s)
+            if holds:
+                found.add(s.name)
+        return found
+
     def is_exact(self, value: Operand, exact: set[str]) -> bool:
-        """Whether ``dtype`` holds ``value`` exactly, provided that it holds all elements of the buffers ``exact``."""
+        """Whether ``dtype`` holds ``value`` exactly, given the names of the values that it does."""
         if isinstance(value, Literal):
             return value is literal(literal(value.item(), self.dtype).item(), value.dtype)
-        match self.made.get(value):
-            case Load(buffer=buffer):
-                return buffer in exact
-            case Let(op="select", args=(_, first, second)):
-                return self.is_exact(first, exact) and self.is_exact(second, exact)
-            case Let() as made:
-                return self.widens(made)
-            case None:
-                return False
+        return value in exact
 
     def not_only_rounded(self) -> set[str]:
         """The buffers with a load whose value is used other than by rounding it."""
@@ -104,14 +111,15 @@ def _narrow(program: KernelProgram, dtype: DType) -> set[str]:
     others = [s for s in program.steps if not isinstance(s, (Gemm, LoopNest))]
     wide = {b.name for b in program.buffers if b.role == "temporary" and b.dtype is f32}
     wide = wide.difference(*[reads(s) | writes(s) for s in others])
-    stores = [(n, s) for n in nests for s in n.statements if isinstance(s, Store)]
+    stores = [(k, s) for k, n in enumerate(nests) for s in n.statements if isinstance(s, Store)]
     made = {g.c.buffer for g in products}
     widened = {s.buffer for _, s in stores if not isinstance(s.value, Literal)}
     exact = (wide & widened) - made
     results = (wide & made) - {s.buffer for _, s in stores}
     results = results.difference(*[n.not_only_rounded() for n in nests])
     while True:
-        lossy = {s.buffer for n, s in stores if not n.is_exact(s.value, exact)}
+        names = [n.exact(exact) for n in nests]
+        lossy = {s.buffer for k, s in stores if not nests[k].is_exact(s.value, names[k])}
         mixed = [g for g in products if g.a.buffer not in exact or g.b.buffer not in exact]
         lossy |= {m.buffer for g in mixed for m in (g.a, g.b, g.c)}
         if lossy.isdisjoint(exact | results):
@@ -147,6 +155,7 @@ class _Rewriter:
     def __init__(self, values: _Values, narrow: set[str], names: Names) -> None:
         self.values = values
         self.narrow = narrow
+        self.exact = values.exact(narrow)
         self.names = names
         self.origin: dict[str, str] = {}  # of values in f32: the 16-bit value that they were widened from
         self.instead: dict[str, str] = {}  # of values that were widened and rounded again: what they were before
@@ -168,24 +177,17 @@ class _Rewriter:
                 self.instead[s.name] = self.origin[str(s.args[0])]
                 return ()
             case Store() if s.buffer in self.narrow:
-                value, before = self._half(s.value)
-                return (*before, replace(s, value=value))
+                return (replace(s, value=self._half(s.value)),)
+            case Let(op="select", args=(condition, *chosen)) if s.name in self.exact:
+                half = self.origin[s.name] = self.names.fresh("half")
+                args = (condition, *[self._half(x) for x in chosen])
+                return (s, Let(half, self.values.dtype, "select", args, s.loc))
             case _:
                 return (s,)
 
-    def _half(self, value: Operand) -> tuple[Operand, list[Statement]]:
-        """An exact value in 16 bits, and the statements that compute it."""
-        dtype = self.values.dtype
-        if isinstance(value, Literal):
-            return literal(value.item(), dtype), []
-        if value in self.origin:
-            return self.origin[value], []
-        made = self.values.made[value]
-        assert isinstance(made, Let), "an exact value was widened, or chosen among such"
-        first, before = self._half(made.args[1])
-        second, more = self._half(made.args[2])
-        name = self.names.fresh("half")
-        return name, [*before, *more, Let(name, dtype, "select", (made.args[0], first, second), made.loc)]
+    def _half(self, value: Operand) -> Operand:
+        """An exact value in 16 bits."""
+        return literal(value.item(), self.values.dtype) if isinstance(value, Literal) else self.origin[value]
 
 
 def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple[Statement, ...]:

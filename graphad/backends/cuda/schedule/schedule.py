@@ -49,7 +49,16 @@ from graphad.backends.loops.ir import (
     Store,
     While,
 )
-from graphad.backends.loops.rewrites import Names, forward, is_pure, loops_of, names_of, with_unique_variables
+from graphad.backends.loops.rewrites import (
+    Names,
+    copied,
+    defined,
+    forward,
+    is_pure,
+    loops_of,
+    names_of,
+    with_unique_variables,
+)
 from graphad.backends.loops.steps import every_step
 from graphad.backends.loops.visit import walk
 from graphad.config import config
@@ -119,6 +128,7 @@ class _Scheduler:
         self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
         nests = [s for s in program.steps if isinstance(s, LoopNest)]
         self.names = Names([*self.buffers, *[n for s in nests for n in names_of(s.body)]])
+        self.values: set[str] = set()  # of the nests so far
         self.splitter = Splitter(self.names, self.buffers, limits)
         self.steps: list[DeviceStep] = []
 
@@ -147,17 +157,26 @@ class _Scheduler:
     # ---- before threads are assigned
 
     def _prepared(self, step: Step) -> list[Step]:
-        """``step`` with every loop over a variable of its own, scatters and calls replaced."""
+        """``step`` with names that no other step has, for nests to be fused; scatters and calls replaced."""
         if isinstance(step, KernelCall):
             return self._sorted(step)
         if not isinstance(step, LoopNest):
             return [step]
-        body = with_unique_variables(step.body, self.names)
+        body = with_unique_variables(self._with_own_values(step.body), self.names)
         body = tuple([t for s in body for t in (independent_loops(s, self.names) if isinstance(s, Loop) else [s])])
         body = tuple([with_atomics(s) if isinstance(s, Loop) and self._in_order(s) else s for s in body])
         pieces = [p for piece in independent_pieces(body, self.names) for p in self._pieces(piece)]
         pieces = [p for piece in pieces for p in independent_pieces(piece, self.names)]
         return [t for piece in pieces for t in self._scattered(LoopNest(piece, step.loc))]
+
+    def _with_own_values(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        """``body``, with fresh names for its values if an earlier nest has one of them: that of a region may."""
+        own = {name for s in walk(body) for name in defined(s)}
+        if not own.isdisjoint(self.values):
+            body, _ = copied(body, self.names)
+            own = {name for s in walk(body) for name in defined(s)}
+        self.values |= own
+        return body
 
     def _sorted(self, call: KernelCall) -> list[Step]:
         """A sort of short rows as a nest, which may be fused with others; one of longer rows as it is."""

@@ -106,6 +106,7 @@ class Arrays(Scopes):
         self.space_variables: list[str] = []
         self.temporary = temporary
         self.written = 0
+        self.on_the_way: dict[tuple[Virtual, Coords], Operand] | None = None  # of the element that is being computed
         self.guarded: Operand | None = None  # in lanes: which of them run here, of a branch
         self.open_nest()
 
@@ -148,7 +149,7 @@ class Arrays(Scopes):
     def read(self, x: Array, at: Coords, loc: Loc, dynamic: str | None = None) -> Operand:
         """The element of an array that is not in registers, at coordinates in loop variables."""
         if type(x) is Virtual:
-            return x.element(at)
+            return self.computed(x, at)
         assert type(x) is InMemory, "what is in registers has no coordinates"
         offset, _ = where = combine(x.start[0], [((0, x.start[1]), 1), *zip(at, x.strides, strict=True)])
         del offset
@@ -156,6 +157,15 @@ class Arrays(Scopes):
         if dynamic is not None:
             depth = max(depth, self.depth_of[dynamic])
         return self.load(x.buffer, index_of(where), dynamic, depth, loc)
+
+    def computed(self, x: Virtual, at: Coords) -> Operand:
+        """An element; what others on the way to it share is computed once."""
+        around = self.on_the_way
+        seen = self.on_the_way = {} if around is None else around
+        if (x, at) not in seen:
+            seen[x, at] = x.element(at)
+        self.on_the_way = around
+        return seen[x, at]
 
     def small(self, x: Array, loc: Loc) -> Small:
         """``x`` in registers."""

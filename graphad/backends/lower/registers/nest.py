@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
 from graphad.backends.loops.ir import Loop, Operand, Statement
 from graphad.backends.loops.rewrites import without_dead
-from graphad.backends.lower.affine import ZERO, Coordinate, Shape, combine, places, row_major
+from graphad.backends.lower.affine import ZERO, Coords, Shape, combine, places, row_major
 from graphad.backends.lower.definitions import (
     ConstantValue,
     FlatProgram,
@@ -218,29 +218,42 @@ class Nest:
         return Small(shape, value.dtype, (value,) * prod(shape), False)
 
     def counted(self, value: int) -> Virtual | None:
-        """``value`` as a function of its position along its one axis, if it is made of an iota and numbers alone."""
+        """``value`` as a function of its position along its one axis, if it is made of iotas and numbers alone."""
         definition = self.flat.values[value]
-        if definition.aval.ndim != 1:
+        made_of = self.made_of(value) if definition.aval.ndim == 1 else None
+        if made_of is None:
             return None
-        element = self._by_position(value)
-        return (
-            None
-            if element is None
-            else Virtual(definition.aval.shape, definition.aval.dtype, lambda at: element(at[0]))
-        )
 
-    def _by_position(self, value: int) -> Callable[[Coordinate], Operand] | None:
-        definition = self.flat.values[value]
-        match definition:
-            case IotaValue():
-                return lambda at: self.writer.position(definition.aval.dtype, at, definition.loc)
-            case MapValue(inputs=inputs):
-                parts = [self._by_position(a) if type(a) is int else (lambda _, x=a: x) for a in inputs]
-                if any([p is None for p in parts]) or not any([type(a) is int for a in inputs]):
+        def element(at: Coords) -> Operand:
+            found: dict[int, Operand] = {}
+            for k in made_of:
+                match self.flat.values[k]:
+                    case MapValue(inputs=inputs, template=template, loc=loc):
+                        row: list[Operand] = [found[a] if type(a) is int else a for a in inputs]  # type: ignore[misc]
+                        found[k] = self.writer.expand(template, row, loc)
+                    case iota:
+                        found[k] = self.writer.position(iota.aval.dtype, at[0], iota.loc)
+            return found[value]
+
+        return Virtual(definition.aval.shape, definition.aval.dtype, element)
+
+    def made_of(self, value: int) -> list[int] | None:
+        """The iotas and maps that lead to ``value``, each once and in order; None if there are others."""
+        seen: set[int] = set()
+        ahead = [value]
+        while ahead:
+            k = ahead.pop()
+            if k in seen:
+                continue
+            seen.add(k)
+            match self.flat.values[k]:
+                case IotaValue():
+                    continue
+                case MapValue(inputs=inputs) if any([type(a) is int for a in inputs]):
+                    ahead += [a for a in inputs if type(a) is int]
+                case _:
                     return None
-                return lambda at: self.writer.expand(definition.template, [p(at) for p in parts], definition.loc)  # type: ignore[misc]
-            case _:
-                return None
+        return sorted(seen)
 
     # ---- results
 
