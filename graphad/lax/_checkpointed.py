@@ -186,14 +186,14 @@ class Checkpointed:
 
     def __init__(self, step: Step, plan: Schedule) -> None:
         self.step, self.plan = step, plan
-        self.call = custom_vjp(self._run)
+        self.call = custom_vjp(self.scan_with_checkpoint)
         self.call.defvjp(self._forward, self._backward)
 
     def turns(self, consts: list[Any], carry: list[Any], slices: list[Any], n: int) -> tuple[list[Any], list[Any]]:
         carry, ys = scan(lambda c, x: self.step(consts, c, x), carry, slices, n)
         return carry, ys
 
-    def _run(self, consts: list[Any], carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
+    def scan_with_checkpoint(self, consts: list[Any], carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
         return self.turns(consts, carry, xs, self.plan.blocks * BLOCK)
 
     def slices(self, xs: list[Any], b: Any) -> list[Any]:

@@ -57,7 +57,7 @@ def scan(
         How many states of the carry reverse mode may store: the turns between them are run again, as often as it takes
         (twice or three times in all for a million turns with 1,420 or 180 states). ``"sqrt"`` for about half the square
         root of the number of turns, which are run twice. None stores what the derivative of each turn reads.
-        A loop with checkpoints has no forward mode. [1]_
+        A loop with checkpoints has no forward mode; turns that run again print, and call the host, again. [1]_
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -342,6 +343,22 @@ def test_turns_in_two_ways():
 
     _, made = rolled(f, VECTOR)
     assert len(scans(made)) >= 1
+
+
+def test_the_text_of_a_loop(golden: Callable[[str, str], None]):
+    """What Python unrolls of an explicit method, with parameters, times and a result in each step."""
+
+    def f(p: Any, y: Any) -> Any:
+        path = []
+        for k in range(12):
+            slope = p[0] * gnp.sin(y + 0.25 * k) - p[1] * y
+            y = y + 0.1 * slope
+            path.append(gnp.sum(y))
+        return gnp.stack(path)
+
+    graph, made = rolled(f, VECTOR[:2], VECTOR[:3])
+    assert len(graph.eqns) > 5 * len(made.eqns)
+    golden("reroll.txt", re.sub(" +; .*", "", str(made)))
 
 
 def test_notes_say_what_became_a_loop():

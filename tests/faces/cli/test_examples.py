@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from scipy.integrate import solve_ivp
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, minimize
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
@@ -25,14 +25,18 @@ import graphad.numpy as gnp
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 QUICK = {
+    "eight_schools": ["--draws", "100"],
     "gaussian_mixture": ["--components", "2"],
+    "gru_text": ["--epochs", "1", "--units", "8"],
     "harmonic_motion": ["--particles", "3", "--steps", "20"],
     "lenet": ["--epochs", "1"],
     "logistic_regression": [],
     "lynx_and_hare": [],
     "many_clicks": ["--rows", "3000", "--batch", "300"],
     "natural_gradient": ["--samples", "10"],
+    "nile": [],
     "plot_derivatives": ["--order", "1", "--points", "20"],
+    "volatility": [],
 }
 
 
@@ -151,6 +155,39 @@ def test_lynxes_and_hares_are_as_others_have_found_them(example, tmp_path):
     assert list(p.values()) == pytest.approx(np.exp(fit.x), rel=1e-4)
     height, width, _ = imread(tmp_path / "lynx_and_hare.png").shape
     assert min(height, width) > 400
+
+
+def test_the_level_of_the_nile_has_the_variances_of_the_literature(example):
+    noise, drift = example("nile").main([])
+    assert (round(noise), round(drift)) == (15099, 1469)
+
+
+def test_volatility_is_what_differences_of_numpy_find(example):
+    module = example("volatility")
+    p = module.main([])
+
+    def loss(q):
+        v, total = np.var(module.RETURNS), 0.0
+        for r in module.RETURNS:
+            total += np.log(2 * np.pi * v) + r * r / v
+            v = q[0] + q[1] * r * r + q[2] * v
+        return 0.5 * total / module.RETURNS.size
+
+    found = list(p.values())
+    fit = minimize(loss, np.multiply(found, 1.1), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-12})
+    assert found == pytest.approx(fit.x, rel=1e-3)
+    assert loss(found) <= fit.fun + 1e-10
+
+
+def test_the_effects_of_coaching_are_those_of_the_reference_posterior(example):
+    """Its means, of 10,000 draws by Stan, are 4.4 and 3.6, and the deviations 3.3 and 3.2."""
+    p = example("eight_schools").main([])
+    assert (p["mu"], p["tau"]) == (pytest.approx(4.4, abs=0.15), pytest.approx(3.6, abs=0.15))
+
+
+@pytest.mark.slow
+def test_the_network_learns_to_write(example):
+    assert example("gru_text").main(["--epochs", "20"]) < 2.6
 
 
 def test_the_convolutional_network_learns(example):
