@@ -20,6 +20,7 @@ import numpy as np
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import Loc
 from graphad.ir.lowering import Counted, While
 from graphad.ir.params import INT
 from graphad.ir.primitive import Primitive, RegionRules
@@ -114,7 +115,10 @@ def _linearize(
     p, (test, body) = Params(*eqn.params), eqn.regions
     outs: list[Atom] = [*builder.emit(eqn.primitive, atoms, eqn.params, eqn.regions)]
     turns = Ref(builder, outs[-1])
-    again = body.memoize(("again", p.n_body_consts, test.out_avals), lambda: _again(body, p, test.out_avals[0]))
+    loc = builder.loc
+    again = body.memoize(
+        ("again", p.n_body_consts, test.out_avals, loc), lambda: _again(body, p, test.out_avals[0], loc)
+    )
     operands = [turns, *[Ref(builder, a) for a in atoms[p.n_test_consts :]]]
     most = reduce_max(turns, axes=tuple(range(turns.ndim))) if turns.ndim else turns
     builder.loc = ("jvp", builder.loc)
@@ -122,9 +126,10 @@ def _linearize(
     return outs, [*found, None]
 
 
-def _again(body: Graph, p: Params, answer: Aval) -> Graph:
+def _again(body: Graph, p: Params, answer: Aval, loc: Loc) -> Graph:
     """The loop as a region of ``counted``: the turns of each element, the constants of the body, initial values."""
     builder = Builder()
+    builder.loc = loc
     turns = builder.input(aval(answer.shape, i64))
     numbers = [builder.input(a) for a in body.in_avals]
     n_carry = body.n_inputs - p.n_body_consts

@@ -11,7 +11,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from graphad import inspection, nn
+from graphad import inspection, lax, nn
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.loops.explanation import format_bytes, format_count
@@ -322,3 +322,46 @@ def test_numbers_with_units():
         "0 B", "999 B", "1 kB", "999 kB", "1 MB", "1.1 TB",
     ]  # fmt: skip
     assert [format_count(n) for n in (0, 12_345, 7 * 10**12)] == ["0", "12.3 k", "7 T"]
+
+
+# --- loops of steps
+
+
+def test_a_loop_of_known_length():
+    w, x = np.full((64, 64), 0.01), np.ones(64)
+    forward = graphad.jit(lambda x: lax.scan(lambda h, t: (gnp.tanh(w @ h + t), None), x, np.arange(100.0))[0])
+    found = forward.explain(x)
+    (loop,) = [s for s in found.steps if s.inside]
+    assert (loop.kind, loop.name) == ("loop", "of 100 turns")
+    assert loop.operations == 100 * sum(s.operations for s in loop.inside) >= 100 * 2 * 64 * 64
+    assert loop.lines
+    rows = str(found).splitlines()
+    (at,) = [k for k, row in enumerate(rows) if row.startswith("  loop of 100 turns")]
+    assert rows[at + 1].startswith("    loop nest")
+
+
+def test_a_loop_of_unknown_length():
+    w, x = np.full((64, 64), 0.01), np.ones(64)
+
+    def f(x):
+        return lax.while_loop(lambda s: gnp.sum(s * s) > 1.0, lambda s: gnp.sin(w @ s), x).sum()
+
+    found = graphad.jit(graphad.grad(f)).explain(x)
+    (loop,) = [s for s in found.steps if s.kind == "loop"]
+    (sized,) = [s for s in found.steps if s.kind == "run-time size"]
+    assert loop.inside
+    assert not loop.name
+    assert [s.kind for s in sized.inside].count("loop") == 2
+    assert 0 < sized.operations == sum(s.operations for s in sized.inside)  # of one turn
+    assert sized.written_bytes < 100 * x.nbytes
+    assert all([s.lines for s in (loop, sized, *loop.inside, *sized.inside)])
+
+
+def test_branches():
+    def f(p, x):
+        return lax.cond(p, lambda x: (x @ x).sum(), lambda x: gnp.cumsum(x)[-1], x)
+
+    found = graphad.jit(f).explain(True, np.ones((64, 64)))
+    assert found.count("branch") == 2
+    assert "2 branches" in found.headline
+    assert all([s.inside for s in found.steps if s.kind == "branch"])

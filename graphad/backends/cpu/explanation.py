@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphad.backends.llvm.library import host
 from graphad.backends.loops import memory
-from graphad.backends.loops.costs import StepCost, costs
+from graphad.backends.loops.costs import StepCost, Tally, costs, total_cost
 from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
-from graphad.backends.loops.ir import Copy, GuardStep, LoopNest
+from graphad.backends.loops.ir import Buffer, Copy, Counted, GuardStep, LoopNest, Repeat, RepeatWhile
 from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.ir.graph import Graph
@@ -18,15 +19,25 @@ def explain(graph: Graph) -> Explanation:
     """What the program of a simplified graph does on the CPU."""
     program = lower(graph, graph.name, fma=host().fma).program
     cost = costs(program)
-    steps = tuple([_explained(s, c) for s, c in zip(program.steps, cost.steps, strict=True)])
+    steps = _explained(program.steps, cost.steps, program.buffers)
     temporaries = sum(b.role == "temporary" for b in program.buffers)
     scratch = memory.plan(program).size
     return Explanation(steps, cost.minimum_bytes, program.name, "the CPU", temporaries, scratch)
 
 
-def _explained(step: Any, cost: StepCost) -> StepExplanation:
+def _explained(
+    steps: Sequence[Any], found: Sequence[StepCost], buffers: Sequence[Buffer]
+) -> tuple[StepExplanation, ...]:
+    return tuple([_step(step, cost, buffers) for step, cost in zip(steps, found, strict=True)])
+
+
+def _step(step: Any, cost: StepCost, buffers: Sequence[Buffer]) -> StepExplanation:
     body = walk(step.body) if isinstance(step, LoopNest) else ()
-    kind = KINDS[type(step)]
+    kind = "branch" if isinstance(step, RepeatWhile) and step.once else KINDS[type(step)]
     name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
+    inside: tuple[StepExplanation, ...] = ()
+    if isinstance(step, (Repeat, RepeatWhile, Counted)):
+        one_turn = total_cost(buffers, [(s, Tally(buffers)) for s in step.body])
+        inside = _explained(step.body, one_turn.steps, buffers)
     lines = lines_of([step.loc, *[s.loc for s in body]])
-    return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines)
+    return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines, inside)

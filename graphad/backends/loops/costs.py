@@ -7,7 +7,7 @@ cache or a register as a rule.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,7 @@ from graphad.backends.loops.ir import (
     While,
 )
 from graphad.backends.loops.memory import buffer_bytes
+from graphad.ir.types import EXTENT
 
 NDArray = np.ndarray[Any, Any]
 
@@ -48,7 +49,8 @@ class StepCost:
     Attributes
     ----------
     name
-        Of a kernel or hand-written routine; the sizes of a matrix product.
+        Of a kernel or hand-written routine; the sizes of a matrix product; the turns of a loop, if their number is
+        known.
     read_bytes, written_bytes
         Of the program's buffers; each element counts once.
     operations
@@ -140,14 +142,14 @@ class Tally:
                 self.reads.add(buffer, Index(), {})
                 return "guard"
             case Repeat(extent=extent):
-                self.repeated(step, extent, {w.name: w.buffer for w in step.windows})
-                return f"repeat {extent}"
+                self.repeated(step, _turns(extent), {w.name: w.buffer for w in step.windows})
+                return "" if extent == EXTENT else f"of {extent} turns"
             case Counted():
                 self.repeated(step, 1, {})
-                return "counted"
+                return ""
             case RepeatWhile():
                 self.repeated(step, 1, {})
-                return "if" if step.once else "while"
+                return ""
             case _:
                 raise AssertionError(f"no step of a program: {step}")
 
@@ -170,7 +172,7 @@ class Tally:
         """Count one statement, with those in it."""
         match s:
             case Loop(var=var, extent=extent, carries=carries, body=body):
-                self.loop(carries, body, {**extents, var: extent})
+                self.loop(carries, body, {**extents, var: _turns(extent)})
             case While(body=body):  # as if it ran once: nobody knows how often it does
                 self.statements(body, extents)
             case Load(buffer=buffer, index=index, dynamic=dynamic):
@@ -236,7 +238,7 @@ class Touched:
     """The elements that are touched of each of some buffers; accesses to others do not count."""
 
     def __init__(self, buffers: Iterable[Buffer]) -> None:
-        self._buffers = {b.name: b for b in buffers}
+        self._buffers = {b.name: replace(b, size=b.per_turn) if b.per_turn else b for b in buffers}
         self._anywhere: dict[str, int] = {}
         self._lattices: dict[str, set[Lattice]] = {}
 
@@ -286,6 +288,11 @@ class Touched:
                 seen |= _marked(each, buffer.size)
             count = int(seen.sum())
         return min(buffer.size, count + self._anywhere.get(buffer.name, 0))
+
+
+def _turns(extent: int) -> int:
+    """As often as the costs say that a loop turns: once, if that is known at run time alone."""
+    return 1 if extent == EXTENT else extent
 
 
 def _marked(elements: Lattice, size: int) -> NDArray:

@@ -10,7 +10,17 @@ from itertools import groupby
 from typing import Any, Final
 
 from graphad.backends.loops.costs import Cost, StepCost
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall, KernelCall, LoopNest
+from graphad.backends.loops.ir import (
+    Copy,
+    Counted,
+    Gemm,
+    GuardStep,
+    HostCall,
+    KernelCall,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+)
 from graphad.ir.loc import Loc, format_loc
 
 #: Lines of the user's that a table shows of one step.
@@ -21,7 +31,7 @@ _PLACE: Final = re.compile(r"([^()]+):(\d+)\)*$")
 #: What steps are called.
 KINDS: Final[dict[type, str]] = {
     LoopNest: "loop nest", Gemm: "matrix product", KernelCall: "call", Copy: "copy", GuardStep: "guard",
-    HostCall: "callback",
+    HostCall: "callback", Repeat: "loop", RepeatWhile: "loop", Counted: "run-time size",
 }  # fmt: skip
 
 #: A title, and what stands below it for a step.
@@ -35,13 +45,18 @@ class StepExplanation(StepCost):
     Attributes
     ----------
     kind
-        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``, ``"callback"``.
+        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``, ``"callback"``; of
+        those with others inside, ``"loop"``, ``"branch"``, ``"run-time size"``.
     lines
         Of the user's that it comes from, such as ``"model.py:14"``.
+    inside
+        The steps of a loop or branch, each with its cost in one turn. That of all turns is the loop's own, if it is
+        known how many there are; else that of one.
     """
 
     kind: str = ""
     lines: tuple[str, ...] = ()
+    inside: tuple[StepExplanation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,7 +116,9 @@ class Explanation(Cost):
 
     def table(self) -> list[list[str]]:
         """The titles and then a row for each step; columns with nothing to say are left out, and long repetitions."""
-        columns = [(title, [text(s) for s in self.steps]) for title, text in self.columns()]
+        steps = list(_with_depths(self.steps))
+        columns = [(title, [text(s) for _, s in steps]) for title, text in self.columns()]
+        columns[0] = columns[0][0], ["  " * depth + cell for (depth, _), cell in zip(steps, columns[0][1], strict=True)]
         said = [(title, cells) for title, cells in columns if any(cells)]
         rows = [list(row) for row in zip(*[cells for _, cells in said], strict=True)]
         return [[title for title, _ in said], *_without_repetitions(rows)]
@@ -128,6 +145,13 @@ def lines_of(locs: Iterable[Loc]) -> tuple[str, ...]:
     found = {_PLACE.search(text) for text in {format_loc(loc) for loc in locs}}
     places = sorted({(m[1], int(m[2])) for m in found if m is not None})
     return tuple([f"{file}:{number}" for file, number in places])
+
+
+def _with_depths(steps: Iterable[StepExplanation], depth: int = 0) -> Iterator[tuple[int, StepExplanation]]:
+    """All steps, each with the number of those that it is in."""
+    for step in steps:
+        yield depth, step
+        yield from _with_depths(step.inside, depth + 1)
 
 
 # ---- how it is written
@@ -161,7 +185,7 @@ def _scaled(count: int, units: Sequence[str]) -> str:
 
 
 def _many(count: int, what: str) -> str:
-    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}{'es' if what.endswith('ch') else 's'}"
     return f"{count} {what if count == 1 else plural}"
 
 
