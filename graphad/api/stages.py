@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -32,6 +33,7 @@ from graphad.primitives.effects import debug_print, guard, printed_lines
 from graphad.primitives.scan import scan
 from graphad.primitives.while_loop import counted, while_
 from graphad.trace.bind import replay
+from graphad.trace.recording import set_region_runner
 from graphad.trace.source import where
 from graphad.transforms.lift_constants import lift_constants
 from graphad.transforms.linearize import jvp_graph
@@ -180,6 +182,31 @@ def _run_region(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
 
 
 _LOOPS: Final = (scan, while_, counted)
+
+
+#: A loop that runs fewer equations than this is interpreted sooner than it is compiled.
+_SHORT: Final = 20_000
+
+
+def _run_example(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
+    """An equation with regions for the examples of a trace: nothing in it has an effect, and long loops run compiled."""
+    effectful = any([r.effectful for r in eqn.regions])
+    if eqn.primitive in _LOOPS and not config.disable_jit and not effectful and _equations_run(eqn) >= _SHORT:
+        return _run_loop(eqn, loc, values)
+    rules = eqn.primitive.region_rules
+    assert rules is not None, "it has regions"
+    return rules.evaluate(eqn, values, lambda graph, xs: evaluate(graph, xs, _run_example))
+
+
+def _equations_run(eqn: Eqn) -> float:
+    """How many equations run in ``eqn``; of a loop that ends when its test says so, any number."""
+    inside = sum([_equations_run(e) for region in eqn.regions for e in region.eqns])
+    if eqn.primitive is scan:
+        return eqn.params[0] * inside
+    return inf if eqn.primitive in _LOOPS else 1 + inside
+
+
+set_region_runner(_run_example)
 
 
 def _run_loop(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:

@@ -7,7 +7,7 @@ examples, computed on demand, by which Python's own branches are decided (`graph
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 from graphad.config import config
 from graphad.errors import TracerLeakError
 from graphad.ir.builder import Builder
-from graphad.ir.evaluate import conform, evaluate
+from graphad.ir.evaluate import conform
 from graphad.ir.graph import Atom, Eqn, Graph, is_effectful
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.primitive import Primitive
@@ -318,9 +318,7 @@ class Trace(Builder):
             return
         varies = any([self.varying[a] for a in inputs if type(a) is int])
         if regions:
-            rules = primitive.region_rules
-            assert rules is not None, "it has regions"
-            results: Any = rules.evaluate(self.eqns[k], [np.asarray(v) for v in values], evaluate)
+            results: Any = _region_runner[0](self.eqns[k], self.locs[k], [np.asarray(v) for v in values])
         else:
             with np.errstate(all="ignore"):
                 results = primitive.evaluate(tuple(values), params)
@@ -332,6 +330,16 @@ class Trace(Builder):
 
     def __repr__(self) -> str:
         return f"<trace of {self.name}, {len(self.eqns)} equations>"
+
+
+RegionRunner = Callable[[Eqn, Loc, list[Any]], Sequence[Any]]
+
+_region_runner: list[RegionRunner] = []
+
+
+def set_region_runner(run: RegionRunner) -> None:
+    """Register how an equation with regions is evaluated for an example: without effects, and long loops compiled."""
+    _region_runner[:] = [run]
 
 
 def _answered_by_effects(eqn: Eqn) -> bool:
