@@ -184,12 +184,12 @@ def _run_region(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
 _LOOPS: Final = (scan, while_, counted)
 
 
-#: A loop that runs fewer equations than this is interpreted sooner than it is compiled.
+#: A loop in which fewer equations run is interpreted sooner than it is compiled.
 _SHORT: Final = 20_000
 
 
 def _run_example(eqn: Eqn, loc: Loc, values: list[Any]) -> Sequence[Any]:
-    """An equation with regions for the examples of a trace: nothing in it has an effect, and long loops run compiled."""
+    """An equation with regions, for the example of a trace: without effects, and long loops compiled."""
     effectful = any([r.effectful for r in eqn.regions])
     if eqn.primitive in _LOOPS and not config.disable_jit and not effectful and _equations_run(eqn) >= _SHORT:
         return _run_loop(eqn, loc, values)

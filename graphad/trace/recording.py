@@ -333,12 +333,11 @@ class Trace(Builder):
 
 
 RegionRunner = Callable[[Eqn, Loc, list[Any]], Sequence[Any]]
-
 _region_runner: list[RegionRunner] = []
 
 
 def set_region_runner(run: RegionRunner) -> None:
-    """Register how an equation with regions is evaluated for an example: without effects, and long loops compiled."""
+    """Register how equations with regions are evaluated for examples: a higher floor compiles long loops."""
     _region_runner[:] = [run]
 
 

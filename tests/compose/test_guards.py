@@ -7,6 +7,8 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
+from graphad import lax
+from graphad.api import stages
 from graphad.errors import TracerBoolError
 from graphad.ir.primitive import PRIMITIVES
 from graphad.trace import tracer
@@ -212,3 +214,32 @@ def test_deep_straight_programs_do_not_recurse():
         return x if x > 0 else -x
 
     close(graphad.grad(deep)(f64(1.0)), 1.0001**20000, 1e-9)
+
+
+def test_long_loops_run_compiled_for_examples(monkeypatch):
+    compiled = []
+    run_loop = stages._run_loop
+
+    def counted(*args):
+        compiled.append(args)
+        return run_loop(*args)
+
+    monkeypatch.setattr(stages, "_run_loop", counted)
+
+    def f(x, turns):
+        def outer(k, c):
+            return lax.fori_loop(0, turns, lambda _, c: gnp.sin(c) * 0.5 + x, c)
+
+        total = lax.fori_loop(0, 10, outer, x)
+        return total * total if total > 0.3 else -total
+
+    def slope_of(x, turns):
+        total, slope = x, 1.0
+        for _ in range(10 * turns):
+            total, slope = np.sin(total) * 0.5 + x, np.cos(total) * 0.5 * slope + 1.0
+        return 2 * total * slope if total > 0.3 else -slope
+
+    for turns, times in ((5, 0), (2000, 1)):
+        compiled.clear()
+        close(graphad.jit(graphad.grad(f), static_argnums=1)(f64(0.7), turns), slope_of(0.7, turns))
+        assert len(compiled) == times
