@@ -17,12 +17,14 @@ from graphad.ir.types import Aval, Literal
 
 #: The status of a program in which a function of the host has raised.
 HOST_ERROR: Final = -1
+#: The status of a program that has met a signal whose handler has raised.
+INTERRUPTED: Final = -2
+#: The status of a program that could not allocate what its first `Counted` step needs; of the next it is one less.
+OUT_OF_MEMORY: Final = -3
+
+
 #: The results of calls of the host, in order.
 Answers = tuple[Sequence[np.ndarray[Any, Any]], ...]
-
-
-#: The status of a program that could not allocate what it needs.
-OUT_OF_MEMORY: Final = -2
 
 
 class GuardFailure(NamedTuple):

@@ -9,16 +9,24 @@ from graphad.backends.artifact import Artifact
 from graphad.backends.cpu.emit import Emitted, emit
 from graphad.backends.llvm import native
 from graphad.backends.llvm.library import host
-from graphad.backends.loops.ir import KernelProgram
+from graphad.backends.loops.ir import Counted, KernelProgram
+from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.fuse import Lowered, lower
 from graphad.backends.numba import source
 from graphad.ir.graph import Graph
+from graphad.ir.loc import Loc
 from graphad.passes import applied
 
 
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
     return lower(applied(graph, passes), name, fma=host().fma)
+
+
+def sized_lines(graph: Graph, passes: str, name: str) -> list[Loc]:
+    """The user's lines of the steps whose size is known at run time, in order."""
+    steps = every_step(lowered(graph, passes, name).program.steps)
+    return [s.loc for s in steps if isinstance(s, Counted)]
 
 
 def emitted(program: KernelProgram, *, comments: bool, one_blas_thread: bool) -> Emitted:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from graphad.backends import artifact
+from graphad.backends.cpu import signals
 from graphad.backends.cpu.entry.spec import FLUSH_BITS
 from graphad.backends.cpu.turns import Turns
 from graphad.backends.llvm.access import Place
@@ -28,15 +29,17 @@ from graphad.backends.loops.ir import (
     HostCall,
     KernelCall,
     KernelProgram,
+    Loop,
     LoopNest,
     Repeat,
     RepeatWhile,
     Step,
+    While,
 )
 from graphad.backends.loops.steps import every_step, mapped_steps
 from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
-from graphad.backends.outcome import HOST_ERROR
+from graphad.backends.outcome import HOST_ERROR, INTERRUPTED
 from graphad.backends.routines import threads
 from graphad.backends.routines.bodies import symbol_of
 from graphad.backends.routines.host import HOST_CALL
@@ -129,6 +132,8 @@ class _Emitter(Turns):
         self.to_limit = len(limited)  # products to come that are kept to one thread
         self.is_limited = False  # whether BLAS is kept to one thread here
         self.handed = ""  # the table of buffers for the host
+        self.sized = 0  # `Counted` steps behind the code so far
+        self.worked = ""  # where the operations since the last look for signals are counted
         self.modes = "", ""  # where the CPU's mode is kept: ours, and that for the host
 
     def run(self) -> Emitted:
@@ -163,8 +168,15 @@ class _Emitter(Turns):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         if any([isinstance(s, Counted) for s in steps]):
             routines |= dict.fromkeys((memory.ALLOCATE, memory.RELEASE))
+        looks = signals.look(self.program.steps)
+        if looks:
+            routines |= dict.fromkeys((signals.TAKE, signals.HANDLE, signals.GIVE))
+            self.nests.on_turn = self.look_within
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
+        if looks:
+            self.worked = self.code.let("alloca i64", "worked")
+            self.code.do(f"store i64 0, ptr {self.worked}")
         calls = [s for s in steps if isinstance(s, HostCall)]
         if calls:
             most = max([len(s.reads) + len(s.writes) for s in calls])
@@ -226,6 +238,37 @@ class _Emitter(Turns):
             self.code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {block})")
         self.code.do(f"ret i64 {status}")
         self.code.start(stay)
+
+    # ---- signals
+
+    def look_within(self, loop: Loop | While) -> None:
+        """Look for signals in a turn of a loop of statements, if it may be long and it is time."""
+        if signals.look_within(loop):
+            self.look(signals.operations(loop.body))
+
+    def look_after(self, step: Repeat | RepeatWhile) -> None:
+        if signals.each_turn_looks(step):
+            self.look(signals.operations(step.body))
+
+    def look(self, operations: int) -> None:
+        """Count operations, and look for signals if there are many since the last time."""
+        code, at = self.code, self.worked
+        late, after = code.fresh("late"), code.fresh("on")
+        count = code.let(f"add nsw i64 {code.let(f'load i64, ptr {at}', 'count')}, {operations}", "count")
+        code.do(f"store i64 {count}, ptr {at}")
+        is_late = code.let(f"icmp sgt i64 {count}, {signals.OFTEN}", "late")
+        code.do(f"br i1 {is_late}, label %{late}, label %{after}")
+        code.start(late)
+        code.do(f"store i64 0, ptr {at}")
+        take, handle, give = (self.calls.externals[name] for name in (signals.TAKE, signals.HANDLE, signals.GIVE))
+        state = code.let(f"call i32 {take}()", "state")
+        raised = code.let(f"call i32 {handle}()", "raised")
+        code.do(f"call void {give}(i32 {state})")
+        self.leave_unless(code.let(f"icmp eq i32 {raised}, 0", "holds"), INTERRUPTED)
+        code.do(f"br label %{after}")
+        code.start(after)
+
+    # ---- calls
 
     def host(self, call: HostCall) -> None:
         """Call the host: with BLAS's own threads, and with denormals that are no zeros, as Python expects."""

@@ -32,10 +32,11 @@ from graphad.backends.outcome import (
 from graphad.backends.routines import addresses
 from graphad.backends.routines.host import HostRun, answers_so_far, flat_function
 from graphad.config import config
-from graphad.errors import LoweringError
+from graphad.errors import LoweringError, at
 from graphad.ir.digest import encode
 from graphad.ir.forks import compiling
 from graphad.ir.graph import Graph
+from graphad.ir.loc import Loc, user_line
 from graphad.ir.types import Aval, literal
 from graphad.primitives import OWN
 from graphad.primitives.callbacks import calls_the_host
@@ -137,7 +138,7 @@ class Executable:
         made = self.artifact
         if made.prints or self._code.loaded is None or (made.guards and on_guard is None):
             return None
-        observe = _observer(made.guards)
+        observe = _observer(made.guards, self._sizes())
 
         def leave(status: int, seen: tuple[NDArray, ...], *_args: Any) -> Any:
             failure = observe(status, seen)
@@ -247,7 +248,7 @@ class Executable:
         # The entry and what it falls back to know each other; neither knows the executable, which may go before.
         entries: list[Callable[..., Any]] = []
         accept = _acceptor(self.name, self.graph.in_avals)
-        observe = _observer(self.artifact.guards)
+        observe = _observer(self.artifact.guards, self._sizes())
 
         def fallback(*args: Any) -> Any:
             return entries[0](*accept(args))
@@ -262,7 +263,12 @@ class Executable:
         assert self._code.run is not None, "this engine has a function to call"
         functions = [flat_function(number) for number in range(len(self._slots))]
         status = self._code.run([*arrays, *outputs], functions)
-        return _observer(self.artifact.guards)(status, outputs) if status else outputs
+        return _observer(self.artifact.guards, self._sizes())(status, outputs) if status else outputs
+
+    def _sizes(self) -> Callable[[], list[Loc]]:
+        """The user's lines of the steps whose size is known at run time; the function does not keep the executable."""
+        graph, passes, name = self.graph, self.passes, self.name
+        return lambda: _compiler().sized_lines(graph, passes, name)
 
 
 def _calling_the_host(entry: Callable[..., Any], slots: Sequence[HostSlot]) -> Callable[..., Any]:
@@ -299,12 +305,13 @@ def _acceptor(name: str, avals: tuple[Aval, ...]) -> Callable[[Sequence[Any]], l
     return accept
 
 
-def _observer(guards: Sequence[GuardOutput]) -> Callable[..., Any]:
+def _observer(guards: Sequence[GuardOutput], sizes: Callable[[], list[Loc]]) -> Callable[..., Any]:
     """The outcome of a run that failed a guard; nothing if it is the host that failed, whose run has the error."""
 
     def observe(status: int, outputs: tuple[NDArray, ...], *_args: Any) -> GuardFailure | None:
-        if status == OUT_OF_MEMORY:
-            raise MemoryError("a loop has more turns than there is memory for what its derivative reads of each")
+        if status <= OUT_OF_MEMORY:
+            where = user_line(sizes()[OUT_OF_MEMORY - status])
+            raise MemoryError(at(where, "the loop has more turns than there is memory for what its derivative reads"))
         if status == HOST_ERROR:
             return None
         failed = guards[status - 1]

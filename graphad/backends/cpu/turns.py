@@ -27,6 +27,8 @@ class Turns:
         The memory that `Counted` steps have allocated where the code now stands.
     depth
         Of steps that run several times, one inside the other.
+    sized
+        How many `Counted` steps are behind the code so far.
     """
 
     buffers: dict[str, Buffer]
@@ -38,6 +40,7 @@ class Turns:
     to_limit: int
     depth: int
     blocks: list[str]
+    sized: int
 
     def step(self, step: Step) -> None:
         """Emit any step."""
@@ -45,6 +48,10 @@ class Turns:
 
     def leave_unless(self, holds: str, status: int) -> None:
         """Leave the program with ``status`` where the bit ``holds`` is false."""
+        raise AssertionError("the emitter of a program does")
+
+    def look_after(self, step: Repeat | RepeatWhile) -> None:
+        """Look for signals in a turn of ``step``, if it is time."""
         raise AssertionError("the emitter of a program does")
 
     def limit(self, one: bool) -> None:
@@ -65,13 +72,14 @@ class Turns:
             for size in rounded[1:]:
                 total = code.let(f"add nsw i64 {total}, {size}", "total")
             block = code.let(f"call ptr {self.calls.externals[memory.ALLOCATE]}(i64 {total})", "block")
-            self.leave_unless(code.let(f"icmp ne ptr {block}, null", "there"), OUT_OF_MEMORY)
+            self.leave_unless(code.let(f"icmp ne ptr {block}, null", "there"), OUT_OF_MEMORY - self.sized)
             self.blocks.append(block)
             at = code.let(f"call ptr @llvm.ptrmask.p0.i64(ptr {self._after(block, '63')}, i64 -64)", "start")
             code.declarations["declare ptr @llvm.ptrmask.p0.i64(ptr, i64)"] = None
             for b, size in zip(own, rounded, strict=True):
                 self.pointers[b.name] = at
                 at = self._after(at, size)
+        self.sized += 1
         self.enter(step)
         scope, self.nests.scope = self.nests.scope, dict(self.nests.scope)
         for inner in step.body:
@@ -122,6 +130,7 @@ class Turns:
         def body(at: str, carried: list[str]) -> list[str]:
             if step.reverse:
                 at = self.code.let(f"sub nsw i64 {last_turn}, {at}", "back")
+            self.look_after(step)
             self.pointers.update(zip(names, carried, strict=True))
             for w in step.windows:
                 size = self.buffers[w.name].dtype.bits // 8
@@ -146,6 +155,7 @@ class Turns:
         seen = self.nests.access.load_one(Place(self.pointers[step.condition], "0", 0), b1, "seen")
         code.do(f"br i1 {seen}, label %{inside}, label %{after}")
         code.start(inside)
+        self.look_after(step)
         initial = [self.pointers[name] for name in names]
         following = self.turn(step, names, carried)
         code.do(f"br label %{after if step.once else head}")

@@ -83,6 +83,7 @@ class NestEmitter(Rounds):
         self.count = ""  # what `EXTENT` stands for
         self.bounds: dict[str, int] = {}  # vector loops whose lanes are masked from here on
         self.line = ""
+        self.on_turn: Callable[[Loop | While], None] = lambda _: None
 
     def note(self, loc: Loc) -> None:
         """Note the user's line that the next instructions come from."""
@@ -353,6 +354,7 @@ class NestEmitter(Rounds):
             elif loop.extent > 1:
                 at = self.code.let(f"sub nsw {self.index_type} {loop.extent - 1}, {at}", "back")
         self.vars[loop.var] = at
+        self.on_turn(loop)
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
         outer, self.scope = self.scope, dict(self.scope)

@@ -19,6 +19,8 @@ class Rounds:
         Indices and splats computed where the code now stands.
     count
         What `EXTENT` stands for.
+    on_turn
+        Is told of each turn of a loop that may be long, where its code begins.
     """
 
     code: Code
@@ -26,6 +28,7 @@ class Rounds:
     scope: dict[object, str]
     lanes: Lanes
     count: str
+    on_turn: Callable[[Loop | While], None]
 
     @property
     def index_type(self) -> str:
@@ -109,6 +112,7 @@ class Rounds:
         names = ["%" + code.fresh("carried") for _ in kinds]
         code.do(f"br i1 {self.any(names[at], lanes)}, label %{inside}, label %{after}")
         code.start(inside)
+        self.on_turn(loop)
         outer, self.scope = self.scope, dict(self.scope)
         for c, name in zip(loop.carries, names, strict=True):
             self.values[c.name] = Val(name, c.dtype, lanes)

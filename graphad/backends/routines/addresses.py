@@ -1,4 +1,6 @@
-"""Addresses of the routines that programs call: BLAS, its threads, the bodies of `graphad_kernels`, and the host."""
+"""Addresses of the routines that programs call: BLAS, its threads, the bodies of `graphad_kernels`, the host, and
+CPython.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ from typing import Final
 
 from graphad_kernels.cpu import library
 
-from graphad.backends.loops import memory
 from graphad.backends.routines import bodies, host, threads
 from graphad.errors import LoweringError
 
@@ -20,7 +21,7 @@ def routine(symbol: str) -> int:
     """Address of an external routine of a program, for the life of the process."""
     if symbol in (threads.ONE_THREAD, threads.OWN_THREADS):
         return threads.address(symbol)
-    if symbol in (memory.ALLOCATE, memory.RELEASE):
+    if symbol.startswith("Py"):
         return ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value or 0
     if symbol == host.HOST_CALL:
         return host.address()

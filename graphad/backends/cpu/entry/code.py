@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FLUSH_BITS, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
 from graphad.backends.cpu.entry.writer import CodeWriter
+from graphad.backends.outcome import INTERRUPTED
 
 # struct PyObject and struct PyArrayObject_fields (numpy/ndarraytypes.h), both part of their ABI.
 HEADER: Final = object.__basicsize__
@@ -304,8 +305,11 @@ def _make_tuple(w: CodeWriter, objects: Any, count: Any) -> Any:
 
 
 def _report_guard(w: CodeWriter, spec: Any, status: Any, given: Any, count: Any, results: Any, outputs: Any) -> None:
-    """Return ``on_guard(status, outputs, *args)`` from the entry."""
+    """Return ``on_guard(status, outputs, *args)`` from the entry, or the error of a handler of signals."""
     builder = w.builder
+    with builder.if_then(w.same(status, w.number(INTERRUPTED))):
+        w.release_all(results, outputs)
+        builder.ret(w.null)
     outcome = _make_tuple(w, results, outputs)
     number = w.call("PyLong_FromLongLong", status)
     with builder.if_then(w.is_null(number)):

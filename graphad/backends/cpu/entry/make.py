@@ -155,7 +155,8 @@ def make_entry(program: Program) -> Callable[..., Any]:
 def call_through_ctypes(program: Program) -> Callable[..., Any]:
     """The callable of `make_entry` in Python: the same checks and results, slower, denormals not flushed."""
     _check(program)
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(program.address)
+    # It keeps the GIL, and raises what a handler of signals has raised.
+    function = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(program.address)
     on_guard = program.on_guard or _unexpected_guard(program.name)
 
     bound = [x.bound for x in program.inputs if x.bound is not None]
