@@ -8,7 +8,7 @@ derivatives, too: a rule that only preserved values could not run before differe
 
 from __future__ import annotations
 
-from math import frexp
+from math import frexp, inf
 from typing import Any, Final
 
 from graphad.ir.types import DType, Literal, b1, bf16, f16, f32, f64
@@ -122,6 +122,8 @@ LOGIC = RuleSet(
         rule("select-identity", select(p, True, False), p),
         rule("max-self", maximum(x, x), x),
         rule("min-self", minimum(x, x), x),
+        rule("max-least", maximum(f, -inf), f),
+        rule("min-most", minimum(f, inf), f),
         rule("not-not", not_(not_(x)), x),
         rule("not-eq", not_(eq(x, y)), ne(x, y)),
         rule("not-ne", not_(ne(x, y)), eq(x, y)),

@@ -82,7 +82,7 @@ def _gather_jvp(t: Ref, _x: Ref, indices: Ref, _out: Ref, *, axes: Shape, batch:
 
 def _gather_transpose(ct: Ref, x: Aval, indices: Ref, *, axes: Shape, batch: int, mode: str) -> Ref:
     mode = "clip" if mode == "clip" else "drop"
-    if x.dtype.bits < 32:  # an element may be read any number of times: its cotangents are added up in f32
+    if x.dtype.bits < 32 and prod(indices.shape[batch:-1]) > 1:  # cotangents of an element are added up in f32
         onto, ct = zeros_like_aval(ct.builder, aval(x.shape, f32)), convert(ct, dtype=f32)
         return convert(scatter_add(onto, indices, ct, axes=axes, batch=batch, mode=mode), dtype=x.dtype)
     return scatter_add(zeros_like_aval(ct.builder, x), indices, ct, axes=axes, batch=batch, mode=mode)

@@ -140,11 +140,14 @@ def test_values_and_derivatives(body):
     np.testing.assert_allclose(f(XS), unrolled, rtol=1e-13, atol=1e-13)
 
 
-def test_the_cotangent_of_what_is_read_by_element_is_written_by_element():
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_cotangent_of_what_is_read_by_element_is_written_by_element(dtype):
     def f(xs):
-        return lax.fori_loop(0, N, lambda i, c: gnp.sin(c + xs[i]) + lax.dynamic_slice(xs, (i,), (2,))[1], 0.0)
+        return lax.fori_loop(
+            0, N, lambda i, c: gnp.sin(c + xs[i]) + lax.dynamic_slice(xs, (i,), (2,))[1], gnp.zeros((), xs.dtype)
+        )
 
-    text = lowered(graphad.grad(f), gnp.ones(5000))
+    text = lowered(graphad.grad(f), gnp.ones(5000, dtype))
     body = text[text.rindex("repeat") :]
     assert "<->" not in body.split("\n", 1)[1]
     assert "for i in 5000" not in body
