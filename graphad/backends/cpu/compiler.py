@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from graphad.backends.artifact import Artifact
+from graphad.backends.cpu.blocks import in_blocks
 from graphad.backends.cpu.emit import Emitted, emit
 from graphad.backends.llvm import native
 from graphad.backends.llvm.library import host
+from graphad.backends.loops.check import check_program
 from graphad.backends.loops.ir import Counted, KernelProgram
 from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.fuse import Lowered, lower
 from graphad.backends.numba import source
+from graphad.config import config
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
 from graphad.passes import applied
@@ -20,7 +23,11 @@ from graphad.passes import applied
 
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
-    return lower(applied(graph, passes), name, fma=host().fma)
+    made = lower(applied(graph, passes), name, fma=host().fma)
+    program = in_blocks(made.program)
+    if config.verify >= 2:
+        check_program(program)
+    return replace(made, program=program)
 
 
 def sized_lines(graph: Graph, passes: str, name: str) -> list[Loc]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphad.backends.llvm.library import host
+from graphad.backends.cpu.compiler import lowered
 from graphad.backends.loops import memory
 from graphad.backends.loops.costs import StepCost, Tally, costs, total_cost
 from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
 from graphad.backends.loops.ir import Buffer, Copy, Counted, GuardStep, LoopNest, Repeat, RepeatWhile
 from graphad.backends.loops.visit import walk
-from graphad.backends.lower.fuse import lower
 from graphad.ir.graph import Graph
 
 
 def explain(graph: Graph) -> Explanation:
     """What the program of a simplified graph does on the CPU."""
-    program = lower(graph, graph.name, fma=host().fma).program
+    program = lowered(graph, "", graph.name).program
     cost = costs(program)
     steps = _explained(program.steps, cost.steps, program.buffers)
     temporaries = sum(b.role == "temporary" for b in program.buffers)
