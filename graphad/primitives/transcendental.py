@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphad.ir.types import literal
-from graphad.primitives.arithmetic import add, clamp, div, mul, neg, sub
+from graphad.primitives.arithmetic import add, clamp, div, mul, neg, scaled_by_reciprocal, sub
 from graphad.primitives.comparison import and_, eq, select
 from graphad.primitives.families import elementwise, literal_of
 from graphad.primitives.reference import kernel
@@ -146,7 +146,7 @@ log = elementwise(
     doc="The natural logarithm; -inf at 0, nan below.",
     numpy=np.log,
     scalar="log({0})",
-    jvp=(lambda t, x, y: div(t, x),),
+    jvp=(lambda t, x, y: scaled_by_reciprocal(t, x),),
     domain=(0.5, 3.0),
 )
 
@@ -155,7 +155,7 @@ log1p = elementwise(
     doc="log(1 + x), exact near 0.",
     numpy=np.log1p,
     scalar="log1p({0})",
-    jvp=(lambda t, x, y: div(t, add(x, 1)),),
+    jvp=(lambda t, x, y: scaled_by_reciprocal(t, add(x, 1)),),
     domain=(-0.5, 3.0),
 )
 
@@ -191,7 +191,7 @@ asin = elementwise(
     doc="The angle in [-pi/2, pi/2] of this sine; nan outside [-1, 1].",
     numpy=np.arcsin,
     scalar="asin({0})",
-    jvp=(lambda t, x, y: div(t, sqrt(one_minus_square(x))),),
+    jvp=(lambda t, x, y: scaled_by_reciprocal(t, sqrt(one_minus_square(x))),),
     domain=(-0.9, 0.9),
 )
 
@@ -200,7 +200,7 @@ acos = elementwise(
     doc="The angle in [0, pi] of this cosine; nan outside [-1, 1].",
     numpy=np.arccos,
     scalar="acos({0})",
-    jvp=(lambda t, x, y: div(t, neg(sqrt(one_minus_square(x)))),),
+    jvp=(lambda t, x, y: scaled_by_reciprocal(t, neg(sqrt(one_minus_square(x)))),),
     domain=(-0.9, 0.9),
 )
 
