@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 
+import first_call
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,15 +77,29 @@ def recurrence(lib, np_):
 # Seconds to compile
 
 
-def compile_seconds(lib, turns, *, is_scan=True):
+def compile_seconds(lib, f):
     """Seconds of CPU from the function to machine code of its value and gradient."""
-    f = lib.jit(lib.value_and_grad(runge_kutta(lib, turns, 1 + random.random(), is_scan=is_scan)))
+    f = lib.jit(lib.value_and_grad(f))
     start = time.process_time()
     if lib is jax:
         f.lower(PARAMETERS).compile()
     else:
         compiled(f.trace(PARAMETERS).graph)
     return time.process_time() - start
+
+
+def scanned(lib, turns):
+    return compile_seconds(lib, runge_kutta(lib, turns, 1 + random.random()))
+
+
+def unrolled(lib, turns):
+    return compile_seconds(lib, runge_kutta(lib, turns, 1 + random.random(), is_scan=False))
+
+
+def unrolled_arrays(lib, turns):
+    """Of a state that is an array, whose elements are read and stacked in every turn."""
+    f, factor = first_call.runge_kutta(turns), random.random()
+    return compile_seconds(lib, lambda p: factor * f(p))
 
 
 def unrolled_by_jax(turns):
@@ -98,19 +113,24 @@ def unrolled_by_jax(turns):
 
 @config.override(cache_dir=None)
 def compilation():
-    compile_seconds(graphad, 20), compile_seconds(graphad, 20, is_scan=False), compile_seconds(jax, 20)
-    print(f"\n{'to compile':12} {'turns':>9} {'graphad s':>10} {'jax s':>8}")
+    for seconds in (scanned, unrolled, unrolled_arrays):
+        seconds(graphad, 20)
+    scanned(jax, 20)
+    print(f"\n{'to compile':22} {'turns':>9} {'graphad s':>10} {'jax s':>8}")
     for turns in UNROLLED:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", graphad.errors.GrowthWarning)
-            ours = statistics.median([compile_seconds(graphad, turns, is_scan=False) for _ in range(ROUNDS)])
         theirs = unrolled_by_jax(turns)
-        shown = f"over {LIMIT}" if theirs is None else f"{theirs:.2f}"
-        print(f"{'Python loop':12} {turns:9} {ours:10.3f} {shown:>8}", flush=True)
+        show_compilation("Python loop", turns, unrolled, f"over {LIMIT}" if theirs is None else f"{theirs:.3f}")
+        show_compilation("Python loop of arrays", turns, unrolled_arrays, "")
     for turns in SCANNED:
-        rounds = [(compile_seconds(graphad, turns), compile_seconds(jax, turns)) for _ in range(ROUNDS)]
-        ours, theirs = [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
-        print(f"{'scan':12} {turns:9} {ours:10.3f} {theirs:8.3f}", flush=True)
+        theirs = statistics.median([scanned(jax, turns) for _ in range(ROUNDS)])
+        show_compilation("scan", turns, scanned, f"{theirs:.3f}")
+
+
+def show_compilation(what, turns, seconds, theirs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", graphad.errors.GrowthWarning)
+        ours = statistics.median([seconds(graphad, turns) for _ in range(ROUNDS)])
+    print(f"{what:22} {turns:9} {ours:10.3f} {theirs:>8}", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -162,7 +182,7 @@ def elements():
 def main(*names):
     jax.config.update("jax_enable_x64", True)
     if names[:1] == ("unrolled_by_jax",):
-        print(compile_seconds(jax, int(names[1]), is_scan=False))
+        print(unrolled(jax, int(names[1])))
         return
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     for part in (compilation, turns, elements):
