@@ -33,9 +33,9 @@ def loss(checkpoint):
     return f
 
 
-def megabytes(f, *args):
-    """The temporaries of a compiled function."""
-    return plan(lower(simplify(f.graph(*args))).program).size / 1e6
+def temporaries(f, *args):
+    """How many bytes the temporaries of a compiled function take."""
+    return plan(lower(simplify(f.graph(*args))).program).size
 
 
 def main():
@@ -53,7 +53,7 @@ def main():
     for c, f in programs.items():
         sweeps = 1 if c is None else schedule(TURNS, c).sweeps
         limit = ((sweeps - 1) * forward + plain) / plain
-        print(f"{c!s:>12} {sweeps:7} {seconds[c] / plain:18.2f} {limit:6.2f} {megabytes(f, p):8.3f}")
+        print(f"{c!s:>12} {sweeps:7} {seconds[c] / plain:18.2f} {limit:6.2f} {temporaries(f, p) / 1e6:8.3f}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import numpy as np
 import graphad
 import graphad.numpy as gnp
 
-jax.config.update("jax_enable_x64", True)
 RNG = np.random.default_rng(0)
 PARAMETERS = np.array([1.5, 1.0, 3.0, 1.0])
 STEP, TURNS = 0.01, 1000
@@ -269,11 +268,12 @@ def measured(program):
     return {name: 1e6 * seconds for name, seconds in interleaved(calls, repeat=15, number=5).items()}, first
 
 
-def main():
+def main(*names):
+    jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "llvmlite", "numba", "jax", "graphad"))
     print(f"{'value and gradient of':22} {'graphad us':>11} {'jax us':>11} {'ratio':>6}  {'first call s':>12}  peers")
     for program in PROGRAMS:
-        if sys.argv[1:] and program.__name__ not in sys.argv[1:]:
+        if names and program.__name__ not in names:
             continue
         us, first = measured(program)
         mine, their = us.pop("graphad"), us.pop("jax")
@@ -284,4 +284,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -142,10 +142,11 @@ def explained(graph: Graph, device: Device, architecture: str | None = None) -> 
         message = f"the architecture {architecture!r} is that of a GPU, but this program is of the CPU; ask for 'cuda'"
         raise ValueError(f"{where()}{message}")
     from graphad.backends.cpu.explanation import explain  # late: eager code needs no compiler
-    from graphad.passes import Fission, applied
+    from graphad.passes import Fission, GatherProducts, applied
 
     made, notes = explain(simplify(graph)), list[str]()
-    Fission().run(applied(graph, default_pipeline().removesuffix(",fission")), notes.append)
+    for p in (GatherProducts(), Fission()):
+        p.run(applied(graph, default_pipeline().partition(f",{p.name}")[0]), notes.append)
     return replace(made, notes=(*made.notes, *notes))
 
 

@@ -17,19 +17,19 @@ Sums over the turns are added in another order than turn by turn, and products i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
-from graphad.ir.loc import user_line
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, literal
 from graphad.passes.all_turns import AllTurns, Over, needed, total_of
 from graphad.passes.linear_forms import Form, linear_forms
-from graphad.passes.pipeline import Pass, graph_pass
+from graphad.passes.loop_pass import LoopPass
+from graphad.passes.pipeline import graph_pass
 from graphad.primitives.crossing import Params, varying
 from graphad.primitives.elementwise import add, mul, sub
 from graphad.primitives.layout import broadcast
@@ -47,12 +47,10 @@ _SLOW: Final = frozenset(
     {"div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "pow", "erf", "logistic"}
 )
 
-OnNote = Callable[[str], None]
-
 
 @graph_pass("fission")
 @dataclass(frozen=True)
-class Fission(Pass):
+class Fission(LoopPass):
     """Take out of loops over small arrays what can be computed for all turns at once.
 
     Attributes
@@ -67,17 +65,6 @@ class Fission(Pass):
     longest: int = 65_536
     always: bool = False
 
-    def run(self, graph: Graph, on_note: OnNote | None = None) -> Graph:
-        """The graph, itself if no loop changes; ``on_note`` is told what becomes of each loop."""
-        if not self._changes(graph):
-            return graph
-        builder = _Builder(self, on_note)
-        outputs = builder.inline(graph, [builder.input(a) for a in graph.in_avals])
-        return builder.close(outputs, graph.weak, name=graph.name)
-
-    def _changes(self, graph: Graph) -> bool:
-        return any([self.fits(eqn) or any([self._changes(region) for region in eqn.regions]) for eqn in graph.eqns])
-
     def fits(self, eqn: Eqn) -> bool:
         """Whether ``eqn`` is a loop over small arrays, of values that can all be computed for all turns."""
         if eqn.primitive is not scan or not self.shortest <= eqn.params[0] <= self.longest:
@@ -85,37 +72,14 @@ class Fission(Pass):
         (region,) = eqn.regions
         return all([a.size <= _ELEMENTS for a in region.avals]) and all([_is_plain(e) for e in region.eqns])
 
+    def replaced(self, builder: Builder, eqn: Eqn, inputs: tuple[Atom, ...]) -> tuple[list[Ref] | None, str]:
+        """The results of the loops that take the place of one, None where no others take less time; and which."""
+        loops = _Loops(builder, Parts(eqn), inputs)
+        return loops.results(self.always), loops.choice
+
 
 def _is_plain(eqn: Eqn) -> bool:
     return not (eqn.regions or eqn.primitive.effect or len(eqn.outputs) > 1 or eqn.primitive.batch is None)
-
-
-class _Builder(Builder):
-    """A builder to which loops are copied as several."""
-
-    __slots__ = ("fission", "on_note")
-
-    def __init__(self, fission: Fission, on_note: OnNote | None) -> None:
-        super().__init__()
-        self.fission, self.on_note = fission, on_note
-
-    def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[Aval]) -> tuple[int, ...]:
-        if eqn.regions:
-            eqn = eqn._replace(regions=tuple([self.fission.run(region, self.on_note) for region in eqn.regions]))
-        found = self._distributed(eqn, inputs) if self.fission.fits(eqn) else None
-        return super().copy(eqn, inputs, avals) if found is None else found
-
-    def _distributed(self, eqn: Eqn, inputs: tuple[Atom, ...]) -> tuple[int, ...] | None:
-        loc = self.loc
-        loops = _Loops(self, Parts(eqn), inputs)
-        results = loops.results(self.fission.always)
-        self.loc = loc
-        if self.on_note is not None:
-            place = user_line(loc)
-            self.on_note(f"loop of {loops.p.length} turns{f' ({place})' if place else ''}: {loops.choice}")
-        if results is None:
-            return None
-        return tuple([ref.atom for ref in results])  # type: ignore[misc]  # literals among them are read as well
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from typing import Final
 
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.loc import Loc
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval
 from graphad.passes.all_turns import Total, needed, total_of
-from graphad.passes.pipeline import Pass, graph_pass
+from graphad.passes.loop_pass import LoopPass, in_brackets
+from graphad.passes.pipeline import graph_pass
 from graphad.primitives.contract import dot_general
 from graphad.primitives.crossing import Params, varying
 from graphad.primitives.elementwise import add, sub
@@ -31,7 +32,7 @@ _OUTER: Final = (((), ()), ((), ()))
 
 @graph_pass("gather_products")
 @dataclass(frozen=True)
-class GatherProducts(Pass):
+class GatherProducts(LoopPass):
     """Take sums of outer products out of loops.
 
     Attributes
@@ -45,16 +46,9 @@ class GatherProducts(Pass):
     smallest: int = 64
     most: int = 2**24
 
-    def run(self, graph: Graph) -> Graph:
-        """The graph, itself if no loop changes."""
-        if not self._changes(graph):
-            return graph
-        builder = _Builder(self)
-        outputs = builder.inline(graph, [builder.input(a) for a in graph.in_avals])
-        return builder.close(outputs, graph.weak, name=graph.name)
-
-    def _changes(self, graph: Graph) -> bool:
-        return any([bool(self.parts(e)) or any([self._changes(r) for r in e.regions]) for e in graph.eqns])
+    def fits(self, eqn: Eqn) -> bool:
+        """Whether ``eqn`` is a loop that something leaves."""
+        return self.parts(eqn) is not None
 
     def parts(self, eqn: Eqn) -> Parts | None:
         """What leaves ``eqn``, if it is a loop that something leaves."""
@@ -63,6 +57,12 @@ class GatherProducts(Pass):
         parts = Parts(eqn, self.smallest)
         return parts if parts.products and parts.stacked_size <= self.most else None
 
+    def replaced(self, builder: Builder, eqn: Eqn, inputs: tuple[Atom, ...]) -> tuple[list[Ref], str]:
+        """The results of the loop without its sums of products, and of these; and which they are."""
+        parts = self.parts(eqn)
+        assert parts is not None, "it fits"
+        return _apart(builder, parts, inputs), parts.words
+
 
 class Parts:
     """Which sums leave a loop.
@@ -70,7 +70,7 @@ class Parts:
     Attributes
     ----------
     products
-        By the number of the carried value: the sum, and the equation of the product.
+        By the number of the carried value: the sum, the equation of the product, and its place.
     sums
         The sums of what is stacked for the products.
     rows
@@ -80,22 +80,32 @@ class Parts:
     def __init__(self, eqn: Eqn, smallest: int) -> None:
         self.eqn, self.p, self.region = eqn, Params(*eqn.params), eqn.regions[0]
         p, region = self.p, self.region
-        makers = {o: e for e in region.eqns if e.primitive is dot_general for o in e.outputs}
+        equations = zip(region.eqns, region.locs, strict=True)
+        makers: dict[Atom, tuple[Eqn, Loc]]
+        makers = {o: (e, loc) for e, loc in equations if e.primitive is dot_general for o in e.outputs}
         totals = {k: t for k in range(p.n_carry) if (t := total_of(region, p.n_consts + k, k)) is not None}
         self.varies = varying(region, range(p.n_consts, region.n_inputs))
-        self.products: dict[int, tuple[Total, Eqn]] = {}
+        self.products: dict[int, tuple[Total, Eqn, Loc]] = {}
         for k, total in totals.items():
-            product = makers.get(total.term) if type(total.term) is int else None
-            if product is not None and product.params == _OUTER and self._is_made_of_rows(product):
-                if region.avals[p.n_consts + k].size >= smallest:
-                    self.products[k] = total, product
-        factors = [a for _, product in self.products.values() for a in product.inputs]
+            if total.term not in makers or region.avals[p.n_consts + k].size < smallest:
+                continue
+            product, loc = makers[total.term]
+            if product.params == _OUTER and self._is_made_of_rows(product):
+                self.products[k] = total, product, loc
+        factors = [a for _, product, _ in self.products.values() for a in product.inputs]
         self.rows = list(dict.fromkeys([a for a in factors if type(a) is int]))
         self.sums = {k: t for k, t in totals.items() if k not in self.products and t.term in self.rows}
 
     def _is_made_of_rows(self, product: Eqn) -> bool:
         """Whether both factors change from turn to turn."""
         return all([type(a) is int and self.varies[a] for a in product.inputs])
+
+    @property
+    def words(self) -> str:
+        """Which products leave the loop, and from which lines."""
+        found = [(self.region.avals[product.outputs[0]].shape, loc) for _, product, loc in self.products.values()]
+        listed = ", ".join([f"{' x '.join(map(str, shape))}{in_brackets(loc)}" for shape, loc in found])
+        return f"the outer products that it adds up, {listed}, are products of matrices behind it"
 
     @property
     def stacked_size(self) -> int:
@@ -105,43 +115,27 @@ class Parts:
         return self.p.length * sum([region.avals[a].size for a in new])
 
 
-class _Builder(Builder):
-    """A builder to which loops are copied without the sums of their products."""
-
-    __slots__ = ("gather",)
-
-    def __init__(self, gather: GatherProducts) -> None:
-        super().__init__()
-        self.gather = gather
-
-    def copy(self, eqn: Eqn, inputs: tuple[Atom, ...], avals: Sequence[Aval]) -> tuple[int, ...]:
-        if eqn.regions:
-            eqn = eqn._replace(regions=tuple([self.gather.run(region) for region in eqn.regions]))
-        parts = self.gather.parts(eqn)
-        return super().copy(eqn, inputs, avals) if parts is None else self._apart(parts, inputs)
-
-    def _apart(self, parts: Parts, inputs: tuple[Atom, ...]) -> tuple[int, ...]:
-        p, loc = parts.p, self.loc
-        out = {*parts.products, *parts.sums}
-        kept = [k for k in range(len(parts.region.outputs)) if k not in out]
-        stacked = [a for a in parts.rows if not p.first_x <= a < parts.region.n_inputs]
-        region = _without(parts, kept, stacked)
-        operands = tuple([a for k, a in enumerate(inputs) if k - p.n_consts not in out])
-        params = p._replace(n_carry=p.n_carry - len(out))
-        numbers = self.emit(scan, operands, tuple(params), (region,))
-        found = {k: Ref(self, n) for k, n in zip(kept, numbers, strict=False)}
-        rows = {a: Ref(self, n) for a, n in zip(stacked, numbers[len(kept) :], strict=True)}
-        rows |= {a: Ref(self, inputs[a]) for a in parts.rows if a not in rows}
-        for k, (total, product) in parts.products.items():
-            left, right = [rows[a] for a in product.inputs]  # type: ignore[index]  # no literals are among them
-            self.loc = parts.region.locs[parts.region.eqns.index(product)]
-            added = dot_general(left, right, contract=((0,), (0,)), batch=((), ()))
-            found[k] = _sum(Ref(self, inputs[p.n_consts + k]), added, total)
-        for k, total in parts.sums.items():
-            added = reduce_sum(rows[total.term], axes=(0,))  # type: ignore[index]
-            found[k] = _sum(Ref(self, inputs[p.n_consts + k]), added, total)
-        self.loc = loc
-        return tuple([found[k].atom for k in range(len(found))])  # type: ignore[misc]  # literals are read as well
+def _apart(builder: Builder, parts: Parts, inputs: tuple[Atom, ...]) -> list[Ref]:
+    """The results of the loop: what stays in it, and the sums, behind it."""
+    p = parts.p
+    out = {*parts.products, *parts.sums}
+    kept = [k for k in range(len(parts.region.outputs)) if k not in out]
+    stacked = [a for a in parts.rows if not p.first_x <= a < parts.region.n_inputs]
+    region = _without(parts, kept, stacked)
+    operands = tuple([a for k, a in enumerate(inputs) if k - p.n_consts not in out])
+    params = p._replace(n_carry=p.n_carry - len(out))
+    numbers = builder.emit(scan, operands, tuple(params), (region,))
+    found = {k: Ref(builder, n) for k, n in zip(kept, numbers, strict=False)}
+    rows = {a: Ref(builder, n) for a, n in zip(stacked, numbers[len(kept) :], strict=True)}
+    rows |= {a: Ref(builder, inputs[a]) for a in parts.rows if a not in rows}
+    for k, (total, product, builder.loc) in parts.products.items():
+        left, right = [rows[a] for a in product.inputs]  # type: ignore[index]  # no literals are among them
+        added = dot_general(left, right, contract=((0,), (0,)), batch=((), ()))
+        found[k] = _sum(Ref(builder, inputs[p.n_consts + k]), added, total)
+    for k, total in parts.sums.items():
+        added = reduce_sum(rows[total.term], axes=(0,))  # type: ignore[index]
+        found[k] = _sum(Ref(builder, inputs[p.n_consts + k]), added, total)
+    return [found[k] for k in range(len(found))]
 
 
 def _sum(start: Ref, added: Ref, total: Total) -> Ref:

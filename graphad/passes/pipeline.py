@@ -25,6 +25,8 @@ from graphad.primitives.callbacks import calls_the_host
 
 Pipeline = tuple["Pass", ...]
 OnStep = Callable[["Pass", Graph, Graph], None]
+#: Told, by passes over loops, what becomes of each loop, or what was in the way.
+OnNote = Callable[[str], None]
 
 PASSES: Final[dict[str, type[Pass]]] = {}
 P = TypeVar("P", bound="Pass")

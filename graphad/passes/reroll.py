@@ -10,7 +10,7 @@ found first, and then the inner one in its body.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import user_line
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, aval, i32, literal
-from graphad.passes.pipeline import Pass, graph_pass
+from graphad.passes.pipeline import OnNote, Pass, graph_pass
 from graphad.passes.repeats import LITERALS, OUTSIDE, SAME, Run, Table, regular, runs, table_of
 from graphad.passes.stacking import joined, stacked, stacked_literals, stacked_slices
 from graphad.passes.turns import Loop, Stopped, column_of, planned
@@ -29,9 +29,6 @@ from graphad.primitives.dynamic import dynamic_slice
 from graphad.primitives.layout import broadcast, reshape
 from graphad.primitives.scan import scan
 from graphad.primitives.shape import concatenate, slice_, slice_axis
-
-#: Told what became a loop, and what did not and why.
-OnNote = Callable[[str], None]
 
 
 @graph_pass("reroll")

@@ -226,8 +226,17 @@ def _layout(entries: list[Any], has_arrays: bool) -> tuple[int, ...]:
 
 def read(x: Any, index: Index, mode: str = "clip") -> Array:
     """``x[index]``. Where index arrays reach out of range: ``clip`` reads the nearest element, ``fill`` nan."""
-    weak = x.weak_type
+    weak, shape = x.weak_type, index.shape
     x = _sliced(x, index)
+    if index.has_arrays:
+        x = _gathered(x, index, mode)
+    if x.shape != shape:
+        x = reshape(x, shape=shape)
+    return with_weak(x, weak)
+
+
+def _gathered(x: Any, index: Index, mode: str) -> Any:
+    """What the arrays of the index read of ``x``, which is cut to the rest of it."""
     constant = [type(a) is int for a in index.axes]
     if any(constant):
         x = reshape(x, shape=tuple([n for n, c in zip(x.shape, constant, strict=True) if not c]))
@@ -238,13 +247,11 @@ def read(x: Any, index: Index, mode: str = "clip") -> Array:
         x = gather(x, _coordinates([index.axes[k] for k in indexed]), axes=tuple([number[k] for k in indexed]),
                    batch=0, mode=mode)  # fmt: skip
         x = _ordered(x, index)
-    if 0 in index.array_shape and x.size:  # False without index arrays
+    if 0 in index.array_shape and x.size:
         x = slice_(
             reshape(x, shape=(1, *x.shape)), start=(0,) * (x.ndim + 1), stop=(0, *x.shape), step=(1,) * (x.ndim + 1)
         )
-    if x.shape != index.shape:
-        x = reshape(x, shape=index.shape)
-    return with_weak(x, weak)
+    return x
 
 
 def _sliced(x: Any, index: Index) -> Any:

@@ -20,29 +20,35 @@ _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) +
 _NUMPY: Final = os.path.dirname(os.path.realpath(np.__file__)) + os.sep
 _OPTREE: Final = os.path.dirname(os.path.realpath(optree.__file__)) + os.sep
 _ENTRY_POINT: Final = 0  # neither ours nor the user's: no user's code lies beyond
-_entry_points: Final[set[CodeType]] = set()
-_is_ours: Final[BoundedDict[CodeType, bool | int]] = BoundedDict(8192)
+_entry_points: Final[dict[CodeType, str]] = {}  # and their modules
+#: By the address of the code, which is kept with the answer: the hash of a code object is computed anew each time, of
+#: all that it holds.
+_is_ours: Final[BoundedDict[int, tuple[CodeType, bool | int]]] = BoundedDict(8192)
+#: The globals of modules of ours, by their names. They are looked at first: to read the code of a frame, or an address,
+#: is an event that audit hooks are told of, and many a process has one (filelock's, which comes with JAX and PyTorch).
+_our_modules: Final[dict[str, dict[str, Any]]] = {}
 
 F = TypeVar("F", bound=FunctionType)
 
 
 def entry_point(function: F) -> F:
     """Mark a function of ours as an entry point of the process: its callers are no user code."""
-    _entry_points.add(function.__code__)
+    _entry_points[function.__code__] = function.__module__
     return function
 
 
 def user_loc(depth: int = 1) -> Loc:
     """Where the user's code called into graphad: ``(code, instruction offset)`` of the innermost frame not ours."""
     frame = sys._getframe(depth)
-    ours = _is_ours
+    modules, ours = _our_modules, _is_ours
     while frame is not None:
-        code = frame.f_code
-        known = ours.get(code)
-        if known is None:
-            known = _classified(frame)
-        if not known:
-            return (code, frame.f_lasti) if known is False else None
+        names = frame.f_globals
+        if modules.get(names.get("__name__", "")) is not names:  # a copy of them is that of a doctest
+            code = frame.f_code
+            found = ours.get(id(code))
+            known = _classified(frame) if found is None else found[1]
+            if not known:
+                return (code, frame.f_lasti) if known is False else None
         frame = frame.f_back
     return None
 
@@ -52,9 +58,11 @@ def _classified(frame: FrameType) -> bool | int:
     code = frame.f_code
     is_entry_point = code in _entry_points
     hide_in_pytest(frame)
-    known = _is_ours[code] = (
-        _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY, _OPTREE))
-    )
+    known = _ENTRY_POINT if is_entry_point else code.co_filename.startswith((_PACKAGE, _NUMPY, _OPTREE))
+    _is_ours[id(code)] = code, known
+    module = frame.f_globals.get("__name__", "")
+    if known and module.startswith("graphad.") and module not in _entry_points.values():
+        _our_modules[module] = frame.f_globals
     return known
 
 

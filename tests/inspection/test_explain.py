@@ -277,6 +277,32 @@ def test_the_text_of_a_program_of_the_cpu():
     ]
 
 
+def recurrent(w, xs):
+    """Its adjoint adds up an outer product in every turn."""
+
+    def step(h, x):
+        return gnp.tanh(h @ w + x), None
+
+    return gnp.sum(lax.scan(step, xs[0], xs)[0])
+
+
+def test_products_that_leave_a_loop():
+    xs, first = np.ones((5, 9)), recurrent.__code__.co_firstlineno
+    (note,) = graphad.jit(graphad.grad(recurrent)).explain(np.eye(9), xs).notes
+    loop, product = f"test_explain.py:{first + 6}", f"test_explain.py:{first + 4}"
+    what = f"the outer products that it adds up, 9 x 9 ({product}), are products of matrices behind it"
+    assert note == f"loop of 5 turns ({loop}): {what}"
+    assert graphad.jit(recurrent).explain(np.eye(9), xs).notes == (), "its value adds up none"
+
+
+def test_notes_of_a_loop_stand_in_the_order_of_the_passes():
+    def both(w, xs, x):
+        return recurrent(w, xs) + lax.scan(lambda c, _: (c * x / (c + x), None), x, None, 64)[0]
+
+    notes = graphad.jit(graphad.grad(both, (0, 2))).explain(np.eye(9), np.ones((5, 9)), np.float64(1.0)).notes
+    assert [note.partition(" turns")[0] for note in notes] == ["loop of 5", "loop of 64", "loop of 64"]
+
+
 def test_columns_are_aligned_and_never_empty():
     found = explained("mlp_gradient")
     titles, *rows = found.table()

@@ -51,6 +51,17 @@ def arguments(n=9, turns=13, dtype=np.float64):
     return tuple([RNG.normal(size=s).astype(dtype) * 0.3 for s in ((n, n), (n,), (turns, n))])
 
 
+def test_the_note_says_which_products_leave_which_loop():
+    graph, _ = graph_of(graphad.grad(recurrent, (0, 1, 2)), *arguments())
+    notes: list[str] = []
+    GatherProducts().run(graph, notes.append)
+    line = f"test_gather_products.py:{recurrent.__code__.co_firstlineno + 1}"
+    what = f"the outer products that it adds up, 9 x 9 ({line}), are products of matrices behind it"
+    assert notes == [f"loop of 13 turns ({line}): {what}"]
+    GatherProducts(smallest=100).run(graph, notes.append)
+    assert len(notes) == 1, "none leaves"
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_gradient_of_a_recurrent_network(reverse):
     graph, changed = gathered(graphad.grad(lambda *args: recurrent(*args, reverse), (0, 1, 2)), *arguments())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 
 import graphad
 import graphad.numpy as gnp
 from graphad.ir.loc import format_loc, source_of
+from graphad.trace import tracer
 from graphad.trace.source import quoted, user_loc, where
 
 
@@ -22,6 +26,35 @@ def test_where_is_the_line_that_calls():
     path, line = source_of(user_loc())
     assert path == __file__
     assert line == test_where_is_the_line_that_calls.__code__.co_firstlineno + 3
+
+
+def test_code_in_a_copy_of_our_names_is_the_users():
+    """As doctests run it."""
+    names = dict(vars(tracer))
+    exec(compile("def f(x):\n    return x * 2.0", "cell.py", "exec"), names)
+    assert {*lines_of(graphad.make_graph(names["f"])(1.0))} == {"cell.py:2"}
+
+
+def test_an_audit_hook_is_told_of_few_frames():
+    code = """
+        import sys
+        import numpy as np
+        import graphad
+
+        def f(x):
+            for _ in range(2):
+                told.clear()
+                for _ in range(100):
+                    x = x[::-1]
+            print(told.count("sys._getframe"), told.count("object.__getattr__"))
+            return x
+
+        told = []
+        sys.addaudithook(lambda event, args: told.append(event))
+        graphad.make_graph(f)(np.ones(4))
+        """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["100", "100"], "the frame that asks, and the code of the user's"
 
 
 def test_each_equation_has_its_line():
