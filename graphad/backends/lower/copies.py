@@ -1,0 +1,86 @@
+"""Copies of what nobody reads afterwards: source and target become one buffer.
+
+A loop copies what it starts with into the buffers that it carries, and these into its results. Where the source is not
+read behind such a copy, nor the target touched before it, both are one buffer, and the copy is gone::
+
+    tmp0[i] = 0.0                          tmp0[i] = 0.0
+    copy tmp1 = tmp0                       repeat turn0 in 10: ... tmp0 ...
+    repeat turn0 in 10: ... tmp1 ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from graphad.backends.loops.ir import Buffer, Copy, Counted, Repeat, RepeatWhile, Step
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step, over
+
+
+def without_copies(buffers: Sequence[Buffer], steps: Sequence[Step]) -> tuple[tuple[Buffer, ...], tuple[Step, ...]]:
+    """The program with as few temporaries and copies."""
+    if not any([type(s) is Copy for s in every_step(steps)]):
+        return tuple(buffers), tuple(steps)
+    kinds = {b.name: (b.dtype, b.size) for b in buffers if b.role == "temporary" and not b.private}
+    for step in every_step(steps):
+        if isinstance(step, (Repeat, RepeatWhile)):
+            for pair in step.swaps:  # the memory of either may be that of the other behind the loop
+                for name in pair:
+                    kinds.pop(name, None)
+    joined = _Joined(kinds)
+    joined.look(steps, lambda _: True)
+    names = {b.name: joined.name(b.name) for b in buffers}
+    return tuple([b for b in buffers if names[b.name] == b.name]), _renamed(steps, names)
+
+
+class _Joined:
+    """Which temporaries are one; ``kinds`` are the types of those that may be."""
+
+    def __init__(self, kinds: Mapping[str, object]) -> None:
+        self.kinds = kinds
+        self.names: dict[str, str] = {}
+
+    def name(self, buffer: str) -> str:
+        while buffer in self.names:
+            buffer = self.names[buffer]
+        return buffer
+
+    def look(self, steps: Sequence[Step], is_local: Callable[[str], bool]) -> None:
+        """Join what the copies among ``steps`` allow; ``is_local`` says whether a buffer is known here alone."""
+        touched = [buffers_read(s) | buffers_written(s) for s in steps]
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for at, names in enumerate(touched):
+            for name in names:
+                first.setdefault(name, at)
+                last[name] = at
+        for at, step in enumerate(steps):
+            if type(step) is Copy and self._are_alike(step.target, step.source):
+                source = self.name(step.source)
+                if is_local(source) and is_local(step.target) and first[step.target] == last[source] == at:
+                    self.names[step.target] = source
+                    last[source] = last[step.target]
+            elif isinstance(step, (Repeat, RepeatWhile, Counted)):
+                own = _named_by(step)
+                self.look(
+                    step.body, lambda n, at=at, own=own: n not in own and first[n] == last[n] == at and is_local(n)
+                )
+
+    def _are_alike(self, a: str, b: str) -> bool:
+        return a in self.kinds and b in self.kinds and self.kinds[a] == self.kinds[b]
+
+
+def _named_by(step: Repeat | RepeatWhile | Counted) -> set[str]:
+    """What a step that holds others reads and writes itself."""
+    match step:
+        case Repeat(windows=windows):
+            return {w.buffer for w in windows}
+        case RepeatWhile(condition=condition):
+            return {condition}
+        case Counted(count=count):
+            return {count}
+
+
+def _renamed(steps: Sequence[Step], names: dict[str, str]) -> tuple[Step, ...]:
+    """The steps over the joined buffers."""
+    kept = [s for s in steps if not (type(s) is Copy and names[s.target] == names[s.source])]
+    return tuple([over(s, names, lambda body: _renamed(body, names)) for s in kept])
