@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from graphad.api import control_flow
+from graphad.api.checkpointed_loops import scan_with_checkpoints
 from graphad.api.vmap import vmap
-from graphad.lax._checkpointed import scan_with_checkpoints
 from graphad.numpy import concatenate, moveaxis
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten

@@ -28,17 +28,20 @@ from graphad.api.custom import custom_vjp
 from graphad.api.linear_maps import vjp
 from graphad.api.loop_bodies import guard
 from graphad.api.stages import run_on
-from graphad.lax._slicing import (
-    dynamic_index_in_dim,
-    dynamic_slice_in_dim,
-    dynamic_update_index_in_dim,
-    dynamic_update_slice_in_dim,
-)
-from graphad.numpy import asarray, concatenate, flip, minimum, where, zeros, zeros_like
+from graphad.ir.graph import Graph
+from graphad.ir.types import i32, literal
+from graphad.primitives.arithmetic import minimum, quo
+from graphad.primitives.comparison import select
+from graphad.primitives.crossing import Params
+from graphad.primitives.dynamic import dynamic_slice, dynamic_update_slice
+from graphad.primitives.layout import broadcast, reshape
+from graphad.primitives.shape import concatenate, rev, slice_axis
 from graphad.trace import source
+from graphad.trace.array import Array
 from graphad.trace.bind import type_of
 from graphad.trace.float0 import float0, is_float0
 from graphad.trace.pytree import unflatten
+from graphad.trace.semantics import as_operand, cast
 
 Step = Callable[[list[Any], list[Any], list[Any]], tuple[list[Any], list[Any]]]
 
@@ -92,32 +95,45 @@ def _reach(slots: Any, sweeps: int) -> Any:
     product = slots
     for k in range(1, sweeps):
         product = product * (slots + k)
-    return product // factorial(sweeps)
+    return quo(product, factorial(sweeps)) if sweeps > 1 else product
 
 
 def scan_with_checkpoints(
     f: Callable[..., Any], init: Any, xs: Any, length: int | None, reverse: bool, checkpoint: int | str
 ) -> tuple[Any, Any]:
-    """`graphad.lax.scan` with few stored states; turns that make no whole block come last."""
+    """`graphad.lax.scan` with few stored states."""
     t = traced_scan(f, init, xs, length, "scan")
     guard([t.body])
     n = len(t.carry)
+    carry = [cast(c, g.aval.dtype) for c, g in zip(t.carry, t.given, strict=True)]
+    params = Params(t.length, bool(reverse), len(t.body.captures), n)
+    operands = [*t.body.captures, *carry, *t.slices]
+    results = loop_with_checkpoints(t.region, params, schedule(t.length, checkpoint), operands)
+    return unflatten(t.carry_tree, results[:n]), unflatten(t.y_tree, results[n:])
+
+
+def loop_with_checkpoints(region: Graph, params: Params, plan: Schedule, operands: Sequence[Any]) -> list[Any]:
+    """The results of a ``scan`` equation; turns that make no whole block come last."""
+    length, reverse, n_consts, n = params
 
     def step(consts: list[Any], carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
-        made = run_on(t.region, [*consts, *carry, *slices])
+        made = run_on(region, [*consts, *carry, *slices])
         return made[:n], made[n:]
 
-    consts = [asarray(c) for c in t.body.captures]
-    carry = [asarray(c, g.aval.dtype.numpy) for c, g in zip(t.carry, t.given, strict=True)]
-    slices = [flip(x, 0) if reverse else asarray(x) for x in t.slices]
-    loop = Checkpointed(step, schedule(t.length, checkpoint))
-    whole = loop.plan.blocks * BLOCK
-    carry, ys = loop.call(consts, carry, [x[:whole] for x in slices]) if whole else (carry, None)
-    if ys is None or whole < t.length:
-        carry, rest = scan(lambda c, x: step(consts, c, x), carry, [x[whole:] for x in slices], t.length - whole)
-        ys = rest if ys is None else [concatenate([y, r]) for y, r in zip(ys, rest, strict=True)]
-    ys = [flip(y, 0) for y in ys] if reverse else ys
-    return unflatten(t.carry_tree, carry), unflatten(t.y_tree, ys)
+    operands = [as_operand(x) for x in operands]
+    consts, carry, slices = operands[:n_consts], operands[n_consts : params.first_x], operands[params.first_x :]
+    slices = [rev(x, axes=(0,)) if reverse else x for x in slices]
+    whole = plan.blocks * BLOCK
+    parts: list[list[Any]] = []
+    if whole:
+        carry, ys = Checkpointed(step, plan).call(consts, carry, [slice_axis(x, 0, 0, whole) for x in slices])
+        parts.append(ys)
+    if whole < length or not length:
+        last = [slice_axis(x, 0, whole, length) for x in slices]
+        carry, ys = scan(lambda c, x: step(consts, c, x), carry, last, length - whole)
+        parts.append(ys)
+    ys = [concatenate(*y, axis=0) if len(parts) > 1 else y[0] for y in map(list, zip(*parts, strict=True))]
+    return [*carry, *[rev(y, axes=(0,)) if reverse else y for y in ys]]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,15 +156,39 @@ def _with_floats(xs: Sequence[Any], floats: Sequence[Any]) -> list[Any]:
 
 def _number(n: int) -> Any:
     """A number of blocks or slots."""
-    return asarray(n, np.int64)
+    return Array(np.asarray(n, np.int64))
 
 
 def _put(x: Any, element: Any, k: Any) -> Any:
-    return dynamic_update_index_in_dim(x, element, k, 0)
+    """``x`` with another element at ``k`` of its first axis."""
+    return _put_block(x, reshape(element, shape=(1, *element.shape)), k)
+
+
+def _put_block(x: Any, block: Any, start: Any) -> Any:
+    return dynamic_update_slice(x, block, start, *_zeros(x), batch=0)
 
 
 def _at(x: Any, k: Any) -> Any:
-    return dynamic_index_in_dim(x, k, 0, keepdims=False)
+    """The element at ``k`` of the first axis."""
+    return reshape(_block(x, k, 1), shape=x.shape[1:])
+
+
+def _block(x: Any, start: Any, size: int) -> Any:
+    return dynamic_slice(x, start, *_zeros(x), sizes=(size, *x.shape[1:]), batch=0)
+
+
+def _zeros(x: Any) -> list[Any]:
+    """Starts along all axes but the first."""
+    return [literal(0, i32)] * (x.ndim - 1)
+
+
+def _chosen(predicate: Any, x: Any, y: Any) -> Any:
+    return select(broadcast(predicate, shape=x.shape, dims=()) if x.ndim else predicate, x, y)
+
+
+def _empty(x: Any, *leading: int) -> Any:
+    """Zeros of the type of ``x``, or of so many of it, stacked."""
+    return Array(np.broadcast_to(np.zeros((), x.dtype), (*leading, *x.shape)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -198,7 +238,7 @@ class Checkpointed:
 
     def slices(self, xs: list[Any], b: Any) -> list[Any]:
         """What block ``b`` reads of arrays over the turns."""
-        return [dynamic_slice_in_dim(x, b * BLOCK, BLOCK) for x in xs]
+        return [_block(x, b * BLOCK, BLOCK) for x in xs]
 
     # ---- forward: the first sweep
 
@@ -209,15 +249,15 @@ class Checkpointed:
             carry, stored, b, k, following = state
             is_first = b == following
             k = k + is_first
-            following = where(is_first, _reach(slots, sweeps) - _reach(slots - 1 - k, sweeps), following)
-            stored = [_put(s, where(is_first, c, _at(s, k)), k) for s, c in zip(stored, carry, strict=True)]
+            following = select(is_first, _reach(slots, sweeps) - _reach(slots - 1 - k, sweeps), following)
+            stored = [_put(s, _chosen(is_first, c, _at(s, k)), k) for s, c in zip(stored, carry, strict=True)]
             carry, ys = self.turns(consts, carry, self.slices(xs, b), BLOCK)
             return (carry, stored, b + 1, k, following), ys
 
-        stored = [zeros((slots, *c.shape), c.dtype) for c in carry]
+        stored = [_empty(c, slots) for c in carry]
         numbers = [_number(n) for n in (0, -1, 0)]
         (carry, stored, *_), ys = scan(block, (carry, stored, *numbers), None, blocks)
-        ys = [y.reshape((blocks * BLOCK, *y.shape[2:])) for y in ys]
+        ys = [reshape(y, shape=(blocks * BLOCK, *y.shape[2:])) for y in ys]
         return (carry, ys), (consts, xs, stored)
 
     # ---- backward
@@ -225,11 +265,11 @@ class Checkpointed:
     def _backward(self, residuals: Any, cts: Any) -> tuple[list[Any], list[Any], list[Any]]:
         consts, xs, stored = residuals
         ct_carry, ct_ys = ([c for c in cs if not is_float0(c)] for cs in cts)
-        nothing = _Reversed(stored, ct_carry, *[[zeros_like(x) for x in _floats(xs_)] for xs_ in (consts, xs)])
+        nothing = _Reversed(stored, ct_carry, *[[_empty(x) for x in _floats(xs_)] for xs_ in (consts, xs)])
         whole = _Segment(_number(0), _number(self.plan.blocks), _number(0), self.plan.slots)
         reverse = _Reverse(self, consts, xs, ct_ys)
         found = reverse.parts(nothing, whole, self.plan.sweeps, reverse.count(whole, self.plan.sweeps))
-        given = (consts, [_at(s, 0) for s in stored], xs)
+        given = (consts, [_at(s, _number(0)) for s in stored], xs)
         found = zip(given, (found.consts, found.carry, found.xs), strict=True)
         return tuple([_of_all(g, cotangents) for g, cotangents in found])  # type: ignore[return-value]
 
@@ -303,5 +343,5 @@ class _Reverse:
             found.stored,
             ct_carry,
             [a + c for a, c in zip(found.consts, ct_consts, strict=True)],
-            [dynamic_update_slice_in_dim(x, c, b * BLOCK, 0) for x, c in zip(found.xs, ct_slices, strict=True)],
+            [_put_block(x, c, b * BLOCK) for x, c in zip(found.xs, ct_slices, strict=True)],
         )
