@@ -58,6 +58,7 @@ def scan(
         (twice or three times in all for a million turns with 1,420 or 180 states). ``"sqrt"`` for about half the square
         root of the number of turns, which are run twice. None stores what the derivative of each turn reads.
         A loop with checkpoints has no forward mode; turns that run again print, and call the host, again. [1]_
+        `graphad.grad` with ``max_residual_bytes`` chooses the loops, and the numbers, itself.
 
     Returns
     -------

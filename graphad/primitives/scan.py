@@ -33,6 +33,7 @@ from graphad.primitives.crossing import (
     RegionBuilder,
     avals_of,
     emit_crossing,
+    to_stack,
     unstacked,
     varying,
 )
@@ -120,17 +121,29 @@ def _linear_loop(
     return _Linear(params, closed, consts, carry, xs)
 
 
+def linear_parts(eqn: Eqn, marks: Sequence[bool], linearized: Callable[..., Any]) -> tuple[Any, list[bool]]:
+    """The region, linearized along the marked operands and carried values that get a tangent; and which those are."""
+    p, mask = Params(*eqn.params), list(marks)
+    while True:
+        split = linearized(eqn.regions[0], tuple(mask))
+        grown = [m or n for m, n in zip(mask[p.n_consts : p.first_x], split.nonzero, strict=False)]
+        if grown == mask[p.n_consts : p.first_x]:
+            return split, mask
+        mask[p.n_consts : p.first_x] = grown
+
+
+def residual_avals(eqn: Eqn, marks: Sequence[bool], linearized: Callable[..., Any]) -> list[Aval]:
+    """The types of what reverse mode by the marked operands reads of each turn, and the loop has to stack."""
+    primal = linear_parts(eqn, marks, linearized)[0].primal
+    found = to_stack(primal, Params(*eqn.params), len(eqn.regions[0].outputs))
+    return [primal.aval_of(a) for a in found]
+
+
 def _linearize(
     builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], tangents: Tangents, linearized: Callable[..., Any], _: Any
 ) -> tuple[list[Atom], list[Ref | None]]:
     p, region = Params(*eqn.params), eqn.regions[0]
-    mask = [t is not None for t in tangents]
-    while True:
-        primal, linear, _n, nonzero = linearized(region, tuple(mask))
-        grown = [m or n for m, n in zip(mask[p.n_consts : p.first_x], nonzero, strict=False)]
-        if grown == mask[p.n_consts : p.first_x]:
-            break
-        mask[p.n_consts : p.first_x] = grown
+    (primal, linear, _n, nonzero), mask = linear_parts(eqn, [t is not None for t in tangents], linearized)
     loc = builder.loc
     outs, crossing = emit_crossing(builder, eqn, atoms, primal, len(region.outputs))
     builder.loc = ("jvp", loc)
