@@ -26,7 +26,6 @@ import numpy as np
 
 from graphad.api.control_flow import fori_loop, scan, traced_scan, while_loop
 from graphad.api.custom import custom_vjp
-from graphad.api.linear_maps import vjp
 from graphad.api.loop_bodies import guard
 from graphad.api.stages import run_on
 from graphad.ir.graph import Graph
@@ -43,6 +42,7 @@ from graphad.trace.bind import type_of
 from graphad.trace.float0 import float0, is_float0
 from graphad.trace.pytree import unflatten
 from graphad.trace.semantics import as_operand, cast
+from graphad.transforms.loop_adjoint import loop_adjoint
 
 #: Turns of a block.
 BLOCK: Final = 8
@@ -128,12 +128,6 @@ def _is_float(x: Any) -> bool:
 
 def _floats(xs: Sequence[Any]) -> list[Any]:
     return [x for x in xs if _is_float(x)]
-
-
-def _with_floats(xs: Sequence[Any], floats: Sequence[Any]) -> list[Any]:
-    """``xs`` with other floats."""
-    found = iter(floats)
-    return [next(found) if _is_float(x) else x for x in xs]
 
 
 def _number(n: int) -> Any:
@@ -329,18 +323,13 @@ class _Reverse:
 
     def turns(self, found: _Reversed, carry: list[Any], start: Any, n: int) -> _Reversed:
         """Reverse ``n`` turns in a row, which begin with ``carry`` and have their slices from ``start`` on."""
-        consts, loop, slices = self.consts, self.loop, _blocks(self.xs, start, n)
-
-        def floats(consts_: list[Any], carry_: list[Any], slices_: list[Any]) -> Any:
-            carry_, slices_ = _with_floats(carry, carry_), _with_floats(slices, slices_)
-            carry_, ys = loop.turns(_with_floats(consts, consts_), carry_, slices_, n)
-            return _floats(carry_), _floats(ys)
-
-        _, pullback = vjp(floats, _floats(consts), _floats(carry), _floats(slices))
-        ct_consts, ct_carry, ct_slices = pullback((found.carry, _blocks(self.ct_ys, start, n)))
+        adjoint = loop_adjoint(self.loop.region, self.loop.params._replace(length=n))
+        operands = [*self.consts, *carry, *_blocks(self.xs, start, n)]
+        cts = [*found.carry, *_blocks(self.ct_ys, start, n)]
+        made = iter(run_on(adjoint, [*operands, *cts, *found.consts]))
         return _Reversed(
             found.stored,
-            ct_carry,
-            [a + c for a, c in zip(found.consts, ct_consts, strict=True)],
-            [_put_block(x, c, start) for x, c in zip(found.xs, ct_slices, strict=True)],
+            consts=[next(made) for _ in found.consts],
+            carry=[next(made) for _ in found.carry],
+            xs=[_put_block(x, next(made), start) for x in found.xs],
         )
