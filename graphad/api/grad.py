@@ -115,10 +115,11 @@ def grad(
         How many bytes loops may store for reverse mode, all together. Loops that would store more get checkpoints, as
         many as fit, and run turns again, as with the ``checkpoint`` of `graphad.lax.scan`, the largest loops first;
         those that store little are left as they are. The limit is for one call, under `vmap` for one element of the
-        batch. It is on what turns store, not on what else ``fun`` computes, and for loops whose number of turns is
-        known when they are traced: `graphad.lax.scan`, `graphad.lax.map`, `graphad.lax.fori_loop`, and loops of Python
-        that became such. A `graphad.lax.while_loop` stores what all its turns need, and so do loops in rules of custom
-        derivatives. None is no limit. ``explain`` of compiled functions says what was done.
+        batch, and for loops whose number of turns is known when they are traced: `graphad.lax.scan`, `graphad.lax.map`,
+        `graphad.lax.fori_loop`, and loops of Python that became such. A `graphad.lax.while_loop` stores what all its
+        turns need, and so do loops in rules of custom derivatives. What else the program computes is not counted: what
+        loops carry, and what the compiler computes for all turns of a short loop at once, which may be as much again.
+        None is no limit. ``explain`` of compiled functions says what was done.
 
     Returns
     -------

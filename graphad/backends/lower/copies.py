@@ -1,7 +1,8 @@
 """Copies of what nobody reads afterwards: source and target become one buffer.
 
 A loop copies what it starts with into the buffers that it carries, and these into its results. Where the source is not
-read behind such a copy, nor the target touched before it, both are one buffer, and the copy is gone::
+read behind such a copy, nor the target touched before it, both are one buffer, and the copy is gone. The target may be
+an output of the program::
 
     tmp0[i] = 0.0                          tmp0[i] = 0.0
     copy tmp1 = tmp0                       repeat turn0 in 10: ... tmp0 ...
@@ -17,26 +18,29 @@ from graphad.backends.loops.steps import buffers_read, buffers_written, every_st
 
 
 def without_copies(buffers: Sequence[Buffer], steps: Sequence[Step]) -> tuple[tuple[Buffer, ...], tuple[Step, ...]]:
-    """The program with as few temporaries and copies."""
+    """The program with fewer temporaries and copies."""
     if not any([type(s) is Copy for s in every_step(steps)]):
         return tuple(buffers), tuple(steps)
-    kinds = {b.name: (b.dtype, b.size) for b in buffers if b.role == "temporary" and not b.private}
+    temporaries, outputs = (
+        {b.name: (b.dtype, b.size) for b in buffers if b.role == role and not b.private}
+        for role in ("temporary", "output")
+    )
     for step in every_step(steps):
         if isinstance(step, (Repeat, RepeatWhile)):
             for pair in step.swaps:  # the memory of either may be that of the other behind the loop
                 for name in pair:
-                    kinds.pop(name, None)
-    joined = _Joined(kinds)
+                    temporaries.pop(name, None)
+    joined = _Joined(temporaries, outputs)
     joined.look(steps, lambda _: True)
     names = {b.name: joined.name(b.name) for b in buffers}
     return tuple([b for b in buffers if names[b.name] == b.name]), _renamed(steps, names)
 
 
 class _Joined:
-    """Which temporaries are one; ``kinds`` are the types of those that may be."""
+    """Which buffers are one, of those that may be, by their types."""
 
-    def __init__(self, kinds: Mapping[str, object]) -> None:
-        self.kinds = kinds
+    def __init__(self, temporaries: Mapping[str, object], outputs: Mapping[str, object]) -> None:
+        self.temporaries, self.outputs = temporaries, outputs
         self.names: dict[str, str] = {}
 
     def name(self, buffer: str) -> str:
@@ -54,19 +58,20 @@ class _Joined:
                 first.setdefault(name, at)
                 last[name] = at
         for at, step in enumerate(steps):
-            if type(step) is Copy and self._are_alike(step.target, step.source):
-                source = self.name(step.source)
-                if is_local(source) and is_local(step.target) and first[step.target] == last[source] == at:
-                    self.names[step.target] = source
-                    last[source] = last[step.target]
+            if type(step) is Copy:
+                source, target = self.name(step.source), step.target
+                kind = self.temporaries.get(source)
+                may = kind is not None and kind in (self.temporaries.get(target), self.outputs.get(target))
+                if may and first[target] == last[source] == at and is_local(source) and is_local(target):
+                    if target in self.outputs:
+                        self.names[source] = target
+                    else:
+                        self.names[target], last[source] = source, last[target]
             elif isinstance(step, (Repeat, RepeatWhile, Counted)):
                 own = _named_by(step)
                 self.look(
                     step.body, lambda n, at=at, own=own: n not in own and first[n] == last[n] == at and is_local(n)
                 )
-
-    def _are_alike(self, a: str, b: str) -> bool:
-        return a in self.kinds and b in self.kinds and self.kinds[a] == self.kinds[b]
 
 
 def _named_by(step: Repeat | RepeatWhile | Counted) -> set[str]:

@@ -47,12 +47,27 @@ def test_so_do_those_that_a_loop_alone_knows():
     assert step.body == (written("A"), read("A"), read("W"))
 
 
+def test_an_output_is_the_place_of_what_is_copied_there():
+    buffers, steps = run(written("A"), Copy("B", "A"), Copy("out0", "B"))
+    assert (buffers, steps) == ((IN, OUT, C), (written("out0"),))
+    second = Buffer("out1", f64, 8, "output")
+    buffers, steps = run(written("A"), Copy("out0", "A"), Copy("out1", "A"), buffers=(IN, OUT, second, A))
+    assert (buffers, steps) == ((IN, OUT, second), (written("out1"), Copy("out0", "out1")))
+
+
 CONDITION = Buffer("P", b1, 1, "temporary")
 STAY = {
     "the source is read again": (written("A"), Copy("B", "A"), read("B"), read("A")),
     "the target was read before": (written("A"), read("B"), Copy("B", "A"), read("B")),
     "an input": (Copy("A", "in0"), read("A")),
-    "an output": (written("A"), Copy("out0", "A")),
+    "an output that is written before": (written("A"), written("out0"), Copy("out0", "A")),
+    "a source of an output that is read again": (
+        written("A"),
+        Copy("out0", "A"),
+        Copy("B", "A"),
+        read("B"),
+        written("A"),
+    ),
     "a loop exchanges the target": (
         written("A"),
         Copy("B", "A"),
@@ -102,3 +117,24 @@ def test_an_array_that_loops_change_one_after_the_other_lies_in_one_place():
 
 def program_size(program, name):
     return next(b.size for b in program.buffers if b.name == name)
+
+
+def test_what_is_stacked_by_an_inner_loop_goes_to_its_place():
+    """A window is no buffer of its own."""
+
+    def f(x):
+        def outer(c, _):
+            d, ys = lax.scan(lambda d, _: (gnp.sin(d), d * d), c, None, 12)
+            return d, (ys, ys[::5])
+
+        return lax.scan(outer, x, None, 9)
+
+    x = np.linspace(-1, 1, 200)
+    c, (all_of, some) = graphad.jit(f)(x)
+    plain = x
+    for k in range(9):
+        for j in range(12):
+            np.testing.assert_allclose(all_of[k, j], plain**2, rtol=1e-12, atol=1e-12)
+            plain = np.sin(plain)
+    np.testing.assert_allclose(c, plain, rtol=1e-12)
+    np.testing.assert_array_equal(some, np.asarray(all_of)[:, ::5])
