@@ -130,7 +130,7 @@ class _Search:
         rule = eqn.primitive.jvp
         if not isinstance(rule, tuple):
             return everything
-        return [any([m and r is not None for m, r in zip(given, rule, strict=True)])]
+        return [any([rule[i] is not None for i, m in enumerate(given) if m])]
 
     def _region(self, k: int, number: int, eqn: Eqn, given: list[bool]) -> list[bool]:
         """Look into a region that runs once, at most; its inputs are the last operands."""
@@ -241,7 +241,7 @@ def _chosen(loops: Mapping[Path, _Loop], limit: int, name: str) -> dict[Path, _O
     plain = {path: menus[path][0] for path in order}
     if _total([*plain.values()]) <= limit:
         return {}
-    candidates: list[dict[Path, _Option]] = []
+    candidates = [plain]
     for sweeps in _levels(menus.values()):
         choice = dict(plain)
         for path in order:

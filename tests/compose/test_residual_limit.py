@@ -72,8 +72,8 @@ def two_loops(w, start, xs):
 
 
 def in_regions(w, start, xs):
-    """Loops in compiled functions, in a branch, and in what is computed again."""
-    inner = graphad.jit(lambda c: lax.fori_loop(0, 150, lambda _, c: gnp.sin(w @ c), c))
+    """Loops in compiled functions, in a branch, and in what is computed again; and other equations."""
+    inner = graphad.jit(lambda c: lax.fori_loop(0, 150, lambda _, c: gnp.sin(w @ c), c[gnp.array([2, 0, 1])]))
     c = graphad.checkpoint(lambda c: lax.scan(lambda c, x: (gnp.cos(w @ c) * x, None), c, xs)[0])(inner(start))
     loops = [lambda c, f=f: lax.fori_loop(0, 160, lambda _, c: f(w @ c), c) for f in (gnp.sin, gnp.cos)]
     return lax.cond(c[0] > 0, *loops, c).sum()
@@ -297,6 +297,16 @@ def test_too_little_says_how_much_works(f):
         graphad.grad(f, max_residual_bytes=least - 1)(W, START, XS)
 
 
+def test_loops_too_short_for_checkpoints_store_all():
+    def f(a):
+        return lax.fori_loop(0, 9, lambda _, c: gnp.sin(c) * a, a)
+
+    least = plain_bytes(f, np.float64(0.3))
+    assert graphad.grad(f, max_residual_bytes=least)(0.3) == graphad.grad(f)(0.3)
+    with pytest.raises(ValueError, match=f"Allow {least} bytes at least"):
+        graphad.grad(f, max_residual_bytes=0)(np.float64(0.3))
+
+
 @pytest.mark.parametrize("limit", [-1, 1.5, "1 MB", True])
 def test_what_is_no_number_of_bytes(limit):
     for transform in (graphad.grad, graphad.value_and_grad, graphad.compile_grad):
@@ -309,6 +319,7 @@ def test_a_bounded_loop_is_an_equation_with_a_rule_at_the_line_of_the_loop():
     assert custom_vjp in [e.primitive for e in graph.eqns]
     with pytest.raises(DifferentiationError, match="scan_with_checkpoint"):
         linearized(linearized(graph, (True,) * 3).linear, (True,) * 3)
-    inside = bounded(graphad.make_graph(in_regions)(W, START, XS), (True,) * 3, 4000, "f")
+    graph = graphad.make_graph(in_regions)(W, START, XS)
+    inside = bounded(graph, (True,) * 3 + (False,) * (graph.n_inputs - 3), 4000, "f")
     assert jit_equation in [e.primitive for e in inside.eqns]
     assert scan not in [e.primitive for e in inside.eqns]
