@@ -62,7 +62,8 @@ class _Joined:
                 source, target = self.name(step.source), step.target
                 kind = self.temporaries.get(source)
                 may = kind is not None and kind in (self.temporaries.get(target), self.outputs.get(target))
-                if may and first[target] == last[source] == at and is_local(source) and is_local(target):
+                # A source that is joined with one further outside is not touched here by that name.
+                if may and first[target] == last.get(source) == at and is_local(source) and is_local(target):
                     if target in self.outputs:
                         self.names[source] = target
                     else:
@@ -70,7 +71,8 @@ class _Joined:
             elif isinstance(step, (Repeat, RepeatWhile, Counted)):
                 own = _named_by(step)
                 self.look(
-                    step.body, lambda n, at=at, own=own: n not in own and first[n] == last[n] == at and is_local(n)
+                    step.body,
+                    lambda n, at=at, own=own: n not in own and first.get(n) == last.get(n) == at and is_local(n),
                 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,12 @@ def test_so_do_those_that_a_loop_alone_knows():
     buffers, (step,) = run(Repeat("i", 5, (window,), (), inner), buffers=(IN, OUT, A, B, Buffer("W", f64, 1, "window")))
     assert [b.name for b in buffers] == ["in0", "out0", "A", "W"]
     assert step.body == (written("A"), read("A"), read("W"))
+
+
+def test_a_copy_further_inside_stays_where_its_source_is_known_outside():
+    inner = Repeat("j", 3, (), (), (Copy("C", "B"), read("C")))
+    _, (step,) = run(Repeat("i", 5, (), (), (written("A"), Copy("B", "A"), inner)))
+    assert step.body == (written("A"), replace(inner, body=(Copy("C", "A"), read("C"))))
 
 
 def test_an_output_is_the_place_of_what_is_copied_there():
