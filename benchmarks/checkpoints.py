@@ -14,10 +14,10 @@ import numpy as np
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
+from graphad.api.checkpointed_loops import schedule
 from graphad.api.stages import simplify
 from graphad.backends.loops.memory import plan
 from graphad.backends.lower.fuse import lower
-from graphad.lax._checkpointed import schedule
 
 TURNS = 1_000_000
 

@@ -41,6 +41,7 @@ class CompiledGrad(Generic[P, G]):
         has_aux: bool,
         with_value: bool,
         static_argnums: int | Sequence[int],
+        max_residual_bytes: int | None = None,
         **settings: Any,
     ) -> None:
         check_callable(fun, "compile_grad")
@@ -48,10 +49,11 @@ class CompiledGrad(Generic[P, G]):
         self.fun = fun
         self.name = name_of(fun)
         self._options = {"argnums": argnums, "has_aux": has_aux, "with_value": with_value} | settings
-        self._options["static_argnums"] = static_argnums
+        self._options |= {"static_argnums": static_argnums, "max_residual_bytes": max_residual_bytes}
         self._value = Jit(fun, static_argnums, **settings)
-        self._grad = Jit(grad(fun, argnums, has_aux), static_argnums, **settings)
-        self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux), static_argnums, **settings)
+        limit: dict[str, Any] = {"max_residual_bytes": max_residual_bytes}
+        self._grad = Jit(grad(fun, argnums, has_aux, **limit), static_argnums, **settings)
+        self.value_and_grad = Jit(value_and_grad(fun, argnums, has_aux, **limit), static_argnums, **settings)
         self._main: Jit[P, Any] = self.value_and_grad if with_value else self._grad
 
     @boundary
@@ -112,6 +114,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
     fast_math: bool | None = ...,
+    max_residual_bytes: int | None = ...,
 ) -> CompiledGrad[P, Any]: ...
 @overload
 def compile_grad(
@@ -123,6 +126,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
     fast_math: bool | None = ...,
+    max_residual_bytes: int | None = ...,
 ) -> CompiledGrad[P, tuple[R, Any]]: ...
 @overload
 def compile_grad(
@@ -134,6 +138,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
     fast_math: bool | None = ...,
+    max_residual_bytes: int | None = ...,
 ) -> CompiledGrad[P, Any]: ...
 @overload
 def compile_grad(
@@ -145,6 +150,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
     fast_math: bool | None = ...,
+    max_residual_bytes: int | None = ...,
 ) -> _Decorator: ...
 @overload
 def compile_grad(
@@ -156,6 +162,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = ...,
     device: str | Device | None = ...,
     fast_math: bool | None = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[[Callable[P, Any]], CompiledGrad[P, Any]]: ...
 @boundary
 def compile_grad(
@@ -167,6 +174,7 @@ def compile_grad(
     static_argnums: int | Sequence[int] = (),
     device: str | Device | None = None,
     fast_math: bool | None = None,
+    max_residual_bytes: int | None = None,
 ) -> Any:
     """Compile the gradient of a scalar function into one program per signature. Use it as a decorator.
 
@@ -186,6 +194,8 @@ def compile_grad(
         Where it runs, as for `jit`.
     fast_math
         Allow rewrites that change rounding; the default is ``config.fast_math``.
+    max_residual_bytes
+        How much loops may store for reverse mode, as for `grad`.
 
     Examples
     --------
@@ -199,6 +209,6 @@ def compile_grad(
     settings: dict[str, Any] = {"default_device": device and named(device).name, "fast_math": fast_math}
 
     def wrap(f: Function) -> CompiledGrad[..., Any]:
-        return CompiledGrad(f, argnums, has_aux, with_value, static_argnums, **settings)
+        return CompiledGrad(f, argnums, has_aux, with_value, static_argnums, max_residual_bytes, **settings)
 
     return wrap if fun is None else wrap(fun)

@@ -18,6 +18,7 @@ from graphad.api.functions import (
     trace_floats,
     with_chosen,
 )
+from graphad.api.residual_limit import bounded
 from graphad.api.stages import gradient, run_on
 from graphad.api.tangents import derivative_types, zeros
 from graphad.api.transformed import Transformed
@@ -36,31 +37,66 @@ A = TypeVar("A")
 
 @overload
 def grad(
-    fun: Callable[P, Any], argnums: int = ..., has_aux: Literal[False] = ..., *, allow_int: bool = ...
+    fun: Callable[P, Any],
+    argnums: int = ...,
+    has_aux: Literal[False] = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, Any]: ...
 @overload
 def grad(
-    fun: Callable[P, Any], argnums: Sequence[int], has_aux: Literal[False] = ..., *, allow_int: bool = ...
+    fun: Callable[P, Any],
+    argnums: Sequence[int],
+    has_aux: Literal[False] = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[Any, ...]]: ...
 @overload
 def grad(
-    fun: Callable[P, tuple[Any, A]], argnums: int = ..., *, has_aux: Literal[True], allow_int: bool = ...
+    fun: Callable[P, tuple[Any, A]],
+    argnums: int = ...,
+    *,
+    has_aux: Literal[True],
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[Any, A]]: ...
 @overload
 def grad(
-    fun: Callable[P, tuple[Any, A]], argnums: int, has_aux: Literal[True], *, allow_int: bool = ...
+    fun: Callable[P, tuple[Any, A]],
+    argnums: int,
+    has_aux: Literal[True],
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[Any, A]]: ...
 @overload
 def grad(
-    fun: Callable[P, tuple[Any, A]], argnums: Sequence[int], has_aux: Literal[True], *, allow_int: bool = ...
+    fun: Callable[P, tuple[Any, A]],
+    argnums: Sequence[int],
+    has_aux: Literal[True],
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[tuple[Any, ...], A]]: ...
 @overload
 def grad(
-    fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: bool = ..., *, allow_int: bool = ...
+    fun: Callable[P, Any],
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, Any]: ...
 @boundary
 def grad(
-    fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_int: bool = False
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    allow_int: bool = False,
+    max_residual_bytes: int | None = None,
 ) -> Callable[..., Any]:
     """The gradient of a scalar function.
 
@@ -75,6 +111,15 @@ def grad(
         ``fun`` returns ``(value, aux)``; so does the gradient: ``(gradient, aux)``. ``aux`` may hold any objects.
     allow_int
         Integer inputs are allowed; their derivative has dtype ``float0``.
+    max_residual_bytes
+        How many bytes loops may store for reverse mode, all together. Loops that would store more get checkpoints, as
+        many as fit, and run turns again, as with the ``checkpoint`` of `graphad.lax.scan`, the largest loops first;
+        those that store little are left as they are. The limit is for one call, under `vmap` for one element of the
+        batch, and for loops whose number of turns is known when they are traced: `graphad.lax.scan`, `graphad.lax.map`,
+        `graphad.lax.fori_loop`, and loops of Python that became such. A `graphad.lax.while_loop` stores what all its
+        turns need, and so do loops in rules of custom derivatives. What else the program computes is not counted: what
+        loops carry, and what the compiler computes for all turns of a short loop at once, which may be as much again.
+        None is no limit. ``explain`` of compiled functions says what was done.
 
     Returns
     -------
@@ -86,56 +131,102 @@ def grad(
     ------
     TypeError
         For integer inputs (write ``2.0`` for ``2``) and results that are not scalar (use `jacobian`).
+    ValueError
+        If ``max_residual_bytes`` is too little; the message says how much works.
 
     Examples
     --------
     >>> import graphad
     >>> graphad.grad(lambda x: x**2)(3.0)
     Array(6., dtype=float32, weak_type=True)
+
+    The plain gradient of this loop stores about 800 kB:
+
+    >>> from graphad import lax
+    >>> def loss(a):
+    ...     return lax.fori_loop(0, 100_000, lambda _, x: x + 1e-3 * a * (1.0 - x), 0.0)
+    >>> graphad.grad(loss, max_residual_bytes=10_000)(0.05)
+    Array(0.67383933, dtype=float32, weak_type=True)
     """
     check_callable(fun, "grad")
-    both = _value_and_gradient(fun, argnums, has_aux, allow_int)
+    both = _value_and_gradient(fun, argnums, has_aux, allow_int, max_residual_bytes)
 
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
 
-    return Transformed(gradient_of, fun, grad, "grad", argnums=argnums, has_aux=has_aux, allow_int=allow_int)
+    options: dict[str, Any] = {"argnums": argnums, "has_aux": has_aux, "allow_int": allow_int}
+    return Transformed(gradient_of, fun, grad, "grad", **options, max_residual_bytes=max_residual_bytes)
 
 
 @overload
 def value_and_grad(
-    fun: Callable[P, R], argnums: int = ..., has_aux: Literal[False] = ..., *, allow_int: bool = ...
+    fun: Callable[P, R],
+    argnums: int = ...,
+    has_aux: Literal[False] = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[R, Any]]: ...
 @overload
 def value_and_grad(
-    fun: Callable[P, R], argnums: Sequence[int], has_aux: Literal[False] = ..., *, allow_int: bool = ...
+    fun: Callable[P, R],
+    argnums: Sequence[int],
+    has_aux: Literal[False] = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[R, tuple[Any, ...]]]: ...
 @overload
 def value_and_grad(
-    fun: Callable[P, tuple[R, A]], argnums: int = ..., *, has_aux: Literal[True], allow_int: bool = ...
+    fun: Callable[P, tuple[R, A]],
+    argnums: int = ...,
+    *,
+    has_aux: Literal[True],
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[tuple[R, A], Any]]: ...
 @overload
 def value_and_grad(
-    fun: Callable[P, tuple[R, A]], argnums: int, has_aux: Literal[True], *, allow_int: bool = ...
+    fun: Callable[P, tuple[R, A]],
+    argnums: int,
+    has_aux: Literal[True],
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[tuple[R, A], Any]]: ...
 @overload
 def value_and_grad(
-    fun: Callable[P, tuple[R, A]], argnums: Sequence[int], has_aux: Literal[True], *, allow_int: bool = ...
+    fun: Callable[P, tuple[R, A]],
+    argnums: Sequence[int],
+    has_aux: Literal[True],
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, tuple[tuple[R, A], tuple[Any, ...]]]: ...
 @overload
 def value_and_grad(
-    fun: Callable[P, Any], argnums: int | Sequence[int] = ..., has_aux: bool = ..., *, allow_int: bool = ...
+    fun: Callable[P, Any],
+    argnums: int | Sequence[int] = ...,
+    has_aux: bool = ...,
+    *,
+    allow_int: bool = ...,
+    max_residual_bytes: int | None = ...,
 ) -> Callable[P, Any]: ...
 @boundary
 def value_and_grad(
-    fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_int: bool = False
+    fun: Function,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    allow_int: bool = False,
+    max_residual_bytes: int | None = None,
 ) -> Callable[..., Any]:
     """The value and the gradient of a scalar function, computed together.
 
     Parameters
     ----------
-    fun, argnums, has_aux, allow_int
+    fun, argnums, has_aux, allow_int, max_residual_bytes
         As for `grad`.
 
     Returns
@@ -145,7 +236,7 @@ def value_and_grad(
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         As `grad`.
 
     Examples
@@ -155,15 +246,17 @@ def value_and_grad(
     (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
     check_callable(fun, "value_and_grad")
-    both = _value_and_gradient(fun, argnums, has_aux, allow_int)
+    both = _value_and_gradient(fun, argnums, has_aux, allow_int, max_residual_bytes)
     options: dict[str, Any] = {"argnums": argnums, "has_aux": has_aux, "allow_int": allow_int}
-    return Transformed(both, fun, value_and_grad, "value_and_grad", **options)
+    return Transformed(both, fun, value_and_grad, "value_and_grad", **options, max_residual_bytes=max_residual_bytes)
 
 
 def _value_and_gradient(
-    fun: Function, argnums: int | Sequence[int], has_aux: bool, allow_int: bool
+    fun: Function, argnums: int | Sequence[int], has_aux: bool, allow_int: bool, limit: int | None
 ) -> Callable[..., tuple[Any, Any]]:
     name = name_of(fun)
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ValueError(f"{where()}grad({name}): max_residual_bytes is a number of bytes or None, not {limit!r}.")
 
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         wanted = as_argnums(argnums, len(args), "grad", name)
@@ -178,7 +271,7 @@ def _value_and_gradient(
             aux = Aux("grad", name) if has_aux else None
             traced = trace_floats(call, arguments, name, aux, beside)
             _check_scalar(traced, has_aux, name)
-            return aux, traced, _adjoint(traced)
+            return aux, traced, _adjoint(traced, limit, name)
 
         aux, traced, adjoint = differentiated(take)
         outputs, leaves = _outputs_and_gradient(traced, adjoint, arguments)
@@ -190,9 +283,10 @@ def _value_and_gradient(
     return value_and_gradient_of
 
 
-def _adjoint(traced: Traced) -> Transposed:
+def _adjoint(traced: Traced, limit: int | None, name: str) -> Transposed:
     n_captures = len(traced.captures)
-    return gradient(traced.graph, (True,) * (traced.graph.n_inputs - n_captures) + (False,) * n_captures)
+    mask = (True,) * (traced.graph.n_inputs - n_captures) + (False,) * n_captures
+    return gradient(traced.graph if limit is None else bounded(traced.graph, mask, limit, name), mask)
 
 
 def _outputs_and_gradient(traced: Traced, adjoint: Transposed, arguments: Arguments) -> tuple[list[Any], list[Any]]:

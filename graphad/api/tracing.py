@@ -53,6 +53,13 @@ def note_loops(graph: Graph) -> None:
         Reroll().run(graph, notes.append)
 
 
+def note(text: str) -> None:
+    """Tell who listens something of a loop."""
+    notes = _listening.get()
+    if notes is not None:
+        notes.append(text)
+
+
 @contextmanager
 def loop_notes() -> Generator[list[str]]:
     """What is said of loops while functions are traced: those that were made, and what was in the way of others."""

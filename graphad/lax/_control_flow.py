@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from graphad.api import control_flow
+from graphad.api.checkpointed_loops import scan_with_checkpoints
 from graphad.api.vmap import vmap
-from graphad.lax._checkpointed import scan_with_checkpoints
 from graphad.numpy import concatenate, moveaxis
 from graphad.trace.bind import type_of
 from graphad.trace.pytree import flatten, tree_map, unflatten
@@ -58,6 +58,10 @@ def scan(
         (twice or three times in all for a million turns with 1,420 or 180 states). ``"sqrt"`` for about half the square
         root of the number of turns, which are run twice. None stores what the derivative of each turn reads.
         A loop with checkpoints has no forward mode; turns that run again print, and call the host, again. [1]_
+        They compute the same states to the last bit, and cotangents are added in the order of the turns, so gradients
+        are those of the plain loop to the last bit, unless the compiler adds up the terms of the plain loop in another
+        order: what is a sum over scalars of 64 to 65,536 turns, or over products of a matrix of weights with vectors.
+        `graphad.grad` with ``max_residual_bytes`` chooses the loops, and the numbers, itself.
 
     Returns
     -------

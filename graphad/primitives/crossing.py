@@ -25,6 +25,11 @@ class Params(NamedTuple):
         """The position of the first of the ``xs`` among the operands."""
         return self.n_consts + self.n_carry
 
+    @property
+    def parts(self) -> tuple[slice, slice, slice]:
+        """Which operands are constants, initial values, and the ``xs``."""
+        return slice(self.n_consts), slice(self.n_consts, self.first_x), slice(self.first_x, None)
+
 
 class Crossing(NamedTuple):
     """Values of a region that another loop over the same turns reads.
@@ -49,8 +54,7 @@ def emit_crossing(
     results, wanted = region.outputs[:n_results], region.outputs[n_results:]
     varies = varying(region, range(p.n_consts, region.n_inputs))
     own = {a: k for k, a in enumerate(results) if k >= p.n_carry}  # stacked already
-    more = dict.fromkeys([a for a in wanted if type(a) is int and varies[a] and a < p.first_x])
-    more |= dict.fromkeys([a for a in wanted if type(a) is int and varies[a] and a >= region.n_inputs and a not in own])
+    more = [a for a in to_stack(region, p, n_results) if a not in own]
     place = own | {a: n_results + k for k, a in enumerate(more)}
     fixed = list(dict.fromkeys([a for a in wanted if type(a) is int and not varies[a]]))
     inputs = dict(enumerate(atoms))
@@ -72,6 +76,16 @@ def emit_crossing(
         (xs if is_stacked else consts)[atom] = None
     at = {(False, a): k for k, a in enumerate(consts)} | {(True, a): len(consts) + k for k, a in enumerate(xs)}
     return outs[:n_results], Crossing(list(consts), list(xs), [at[key] for key in found])
+
+
+def to_stack(region: Graph, p: Params, n_results: int) -> list[Atom]:
+    """Which of the outputs of a region from ``n_results`` on have to be stacked for another loop that reads them.
+
+    Slices that the loop is given are stacked already, and what does not change from turn to turn need not be.
+    """
+    varies = varying(region, range(p.n_consts, region.n_inputs))
+    found = dict.fromkeys([a for a in region.outputs[n_results:] if type(a) is int and varies[a]])
+    return [*[a for a in found if a < p.first_x], *[a for a in found if a >= region.n_inputs]]
 
 
 def varying(region: Graph, inputs: Sequence[int]) -> bytearray:

@@ -13,7 +13,7 @@ of the tangents round: cotangents of carried values are carried, those of consta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from graphad.primitives.crossing import (
     RegionBuilder,
     avals_of,
     emit_crossing,
+    to_stack,
     unstacked,
     varying,
 )
@@ -120,17 +121,29 @@ def _linear_loop(
     return _Linear(params, closed, consts, carry, xs)
 
 
+def linear_parts(eqn: Eqn, marks: Sequence[bool], linearized: Callable[..., Any]) -> tuple[Any, list[bool]]:
+    """The region, linearized along the marked operands and carried values that get a tangent; and which those are."""
+    p, mask = Params(*eqn.params), list(marks)
+    while True:
+        split = linearized(eqn.regions[0], tuple(mask))
+        grown = [m or n for m, n in zip(mask[p.n_consts : p.first_x], split.nonzero, strict=False)]
+        if grown == mask[p.n_consts : p.first_x]:
+            return split, mask
+        mask[p.n_consts : p.first_x] = grown
+
+
+def residual_avals(eqn: Eqn, marks: Sequence[bool], linearized: Callable[..., Any]) -> list[Aval]:
+    """The types of what reverse mode by the marked operands reads of each turn, and the loop has to stack."""
+    primal = linear_parts(eqn, marks, linearized)[0].primal
+    found = to_stack(primal, Params(*eqn.params), len(eqn.regions[0].outputs))
+    return [primal.aval_of(a) for a in found]
+
+
 def _linearize(
     builder: Builder, eqn: Eqn, atoms: tuple[Atom, ...], tangents: Tangents, linearized: Callable[..., Any], _: Any
 ) -> tuple[list[Atom], list[Ref | None]]:
     p, region = Params(*eqn.params), eqn.regions[0]
-    mask = [t is not None for t in tangents]
-    while True:
-        primal, linear, _n, nonzero = linearized(region, tuple(mask))
-        grown = [m or n for m, n in zip(mask[p.n_consts : p.first_x], nonzero, strict=False)]
-        if grown == mask[p.n_consts : p.first_x]:
-            break
-        mask[p.n_consts : p.first_x] = grown
+    (primal, linear, _n, nonzero), mask = linear_parts(eqn, [t is not None for t in tangents], linearized)
     loc = builder.loc
     outs, crossing = emit_crossing(builder, eqn, atoms, primal, len(region.outputs))
     builder.loc = ("jvp", loc)
@@ -160,7 +173,24 @@ def _transpose(
     linear = _linear_inputs(eqn, [type(x) is Aval for x in operands])
     if not all(linear[p.n_consts : p.first_x]):
         return _transpose_mixed(builder, eqn, operands, cts, linear, transposed, parted)
-    region = eqn.regions[0]
+    return transposed_loop(builder, eqn, operands, cts, {}, transposed)
+
+
+def transposed_loop(
+    builder: Builder,
+    eqn: Eqn,
+    operands: Sequence[Ref | Aval],
+    cts: Tangents,
+    sums: Mapping[int, Ref],
+    transposed: Callable[..., Any],
+) -> list[Ref | None]:
+    """The cotangents of linear operands, all that is carried among them.
+
+    Those of constants begin as ``sums``, by the number of the operand, or zeros. They are None where no turn adds to
+    them.
+    """
+    p, region = Params(*eqn.params), eqn.regions[0]
+    linear = _linear_inputs(eqn, [type(x) is Aval for x in operands])
     graph, nonzero, seeded = _transposed_region(eqn, linear, cts, transposed)
     fixed = [x for x in operands[: p.n_consts] if type(x) is Ref]
     slices = [x for x in operands[p.first_x :] if type(x) is Ref]
@@ -178,7 +208,7 @@ def _transpose(
     outs = [accumulate(s, x) for s, x in zip(in_sums, [x for x in by[: p.n_consts] if x is not None], strict=True)]
     outs += [instantiate(body.builder, by[k], region.avals[k]) for k in carried]
     outs += [x for x in by[p.first_x :] if x is not None]
-    starts = [zeros_like_aval(builder, region.avals[k]) for k in summed]
+    starts = [sums[k] if k in sums else zeros_like_aval(builder, region.avals[k]) for k in summed]
     starts += [instantiate(builder, cts[k - p.n_consts], region.avals[k]) for k in carried]
     params = Params(p.length, not p.reverse, len(fixed), len(starts))
     numbers = builder.emit(

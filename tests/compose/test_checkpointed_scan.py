@@ -10,11 +10,11 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
+from graphad.api.checkpointed_loops import BLOCK, schedule
 from graphad.api.stages import simplify
 from graphad.backends.loops.memory import plan
 from graphad.backends.lower.fuse import lower
 from graphad.errors import DifferentiationError
-from graphad.lax._checkpointed import BLOCK, schedule
 
 RNG = np.random.default_rng(0)
 

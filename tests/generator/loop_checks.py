@@ -6,6 +6,7 @@ Derivatives are compared with those of the same program unrolled, with differenc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -36,7 +37,7 @@ from tests.generator.checks import (
     compare_second,
 )
 from tests.generator.loop_programs import LoopProgram
-from tests.generator.loop_spaces import LoopJax, LoopReference, Rolled, Unrolled
+from tests.generator.loop_spaces import Checkpointed, LoopJax, LoopReference, Rolled, Unrolled
 from tests.generator.loops import random_loops
 
 Function = Callable[..., Any]
@@ -130,6 +131,32 @@ def gradients(program: LoopProgram) -> None:
     _alike(found, slope, "grad and differences", 1e-6 * scale)
 
 
+def checkpoints(program: LoopProgram) -> None:
+    """Gradients with checkpoints, asked for and in as few bytes as it takes: to the last bit, but for compiled sums."""
+    wanted = _floats(program)
+    plain = _loss(program, Rolled("float64"))
+    for name, gradient in (
+        ("checkpoint=2", graphad.value_and_grad(_loss(program, Checkpointed("float64")), wanted)),
+        ("max_residual_bytes", graphad.value_and_grad(plain, wanted, max_residual_bytes=_least_bytes(program, plain))),
+    ):
+        graph, values = _graph(gradient, program.arguments)
+        expected = evaluate(*_graph(graphad.value_and_grad(plain, wanted), program.arguments))
+        _alike(evaluate(graph, values), expected, f"{name} and the plain gradient", 0.0)
+        _alike([*compile_graph(graph)(*values)], expected, f"{name}, llvm and evaluate", 1e-11 * _scale(expected))
+
+
+def _least_bytes(program: LoopProgram, loss: Function) -> int:
+    """The least that loops of a program can store."""
+    try:
+        _graph(graphad.grad(loss, _floats(program), max_residual_bytes=0), program.arguments)
+    except ValueError as error:
+        least = re.search(r"Allow ([\d,]+) bytes", str(error))
+        if least is None:
+            raise
+        return int(least[1].replace(",", ""))
+    return 0
+
+
 def gradients_in_float32(program: LoopProgram) -> None:
     """Gradients in float32 against those in float64, compiled."""
     wanted = _floats(program)
@@ -209,6 +236,8 @@ SMOOTH: tuple[Callable[[LoopProgram], None], ...] = (
     gradients_of_batches,
     second_derivatives,
     fissions,
+    checkpoints,
+    checkpoints,
     engines_of_gradients,
     with_jax,
 )

@@ -77,6 +77,13 @@ class Rolled(Graphad):
         return lax.map(f, xs, batch_size=batch_size)
 
 
+class Checkpointed(Rolled):
+    """The loops of graphad, of which scans store two states."""
+
+    def scan(self, f: Function, carry: Any, xs: Any, length: int | None, reverse: bool) -> tuple[Any, Any]:
+        return lax.scan(f, carry, xs, length, reverse, checkpoint=2)
+
+
 class Unrolled(_InPython, Graphad):
     """graphad with the loops of Python."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from graphad.api import stages
+from graphad.api.checkpointed_loops import _Reverse
 from graphad.backends.cpu import executable
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.ir.builder import Builder
@@ -134,6 +135,16 @@ def _of_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NestEmitter, "_next", wrong)
 
 
+def _of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns that run again begin with no sums of cotangents, in place of those of the turns behind them."""
+    right = _Reverse.turns
+
+    def wrong(self: _Reverse, found: Any, *args: Any) -> Any:
+        return right(self, found._replace(consts=[0 * c for c in found.consts]), *args)
+
+    monkeypatch.setattr(_Reverse, "turns", wrong)
+
+
 #: name -> the fault, what finds it, whether programs are smooth, and what they must have.
 FAULTS: dict[str, tuple[Plant, Callable[[LoopProgram], None], bool, str]] = {
     "a transposed loop runs forwards": (_of_transposed_order, loop_checks.gradients, True, "scan("),
@@ -143,6 +154,7 @@ FAULTS: dict[str, tuple[Plant, Callable[[LoopProgram], None], bool, str]] = {
     "the other branch's tangent": (_of_chosen_tangents, loop_checks.gradients_of_batches, True, " = xp.cond("),
     "hoisting of what varies": (_of_hoisting, loop_checks.gradients, True, "scan("),
     "the sign of a total": (_of_fission, loop_checks.fissions, True, " - xp.shaken("),
+    "sums of the last turns": (_of_blocks, loop_checks.checkpoints, True, "scan("),
     "a carried value of the turn before": (_of_carries, loop_checks.gradients, True, "scan("),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from graphad.backends.loops.ir import (
@@ -16,10 +16,11 @@ from graphad.backends.loops.ir import (
     LoopNest,
     Repeat,
     RepeatWhile,
+    Statement,
     Step,
     Store,
 )
-from graphad.backends.loops.visit import walk
+from graphad.backends.loops.visit import mapped, walk
 
 
 def every_step(steps: Iterable[Step]) -> Iterator[Step]:
@@ -40,6 +41,37 @@ def mapped_steps(steps: Iterable[Step], change: Callable[[Step], Step]) -> tuple
             for s in steps
         ]
     )
+
+
+def over(step: Step, names: Mapping[str, str], body: Callable[[Sequence[Step]], tuple[Step, ...]]) -> Step:
+    """``step`` over other buffers; ``body`` does the same for the steps inside."""
+
+    def pairs(swaps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return tuple([(names[a], names[b]) for a, b in swaps])
+
+    match step:
+        case LoopNest(body=statements):
+            return replace(step, body=mapped(statements, lambda s: _access_over(s, names)))
+        case Gemm():
+            a, b, c = (replace(m, buffer=names[m.buffer]) for m in (step.a, step.b, step.c))
+            return replace(step, a=a, b=b, c=c)
+        case KernelCall(reads=reads, writes=writes) | HostCall(reads=reads, writes=writes):
+            return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
+        case Copy(target=target, source=source):
+            return replace(step, target=names[target], source=names[source])
+        case GuardStep(buffer=buffer):
+            return replace(step, buffer=names[buffer])
+        case Repeat(windows=windows, swaps=swaps):
+            windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in windows])
+            return replace(step, windows=windows, swaps=pairs(swaps), body=body(step.body))
+        case Counted(count=count):
+            return replace(step, count=names[count], body=body(step.body))
+        case RepeatWhile(condition=condition, swaps=swaps):
+            return replace(step, condition=names[condition], swaps=pairs(swaps), body=body(step.body))
+
+
+def _access_over(s: Statement, names: Mapping[str, str]) -> Statement:
+    return replace(s, buffer=names[s.buffer]) if isinstance(s, (Load, Store)) else s
 
 
 def buffers_read(step: Step) -> set[str]:

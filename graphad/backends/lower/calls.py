@@ -14,18 +14,14 @@ from typing import Any
 from graphad.backends.loops.ir import (
     Copy,
     Counted,
-    Gemm,
     HostCall,
-    KernelCall,
-    Load,
     LoopNest,
     Repeat,
     RepeatWhile,
     Step,
-    Store,
     Window,
 )
-from graphad.backends.loops.visit import mapped
+from graphad.backends.loops.steps import over
 from graphad.backends.lower.in_place import carried_by, changed_by
 from graphad.backends.lower.plan import Plan, plan_part
 from graphad.backends.lower.region_values import (
@@ -208,41 +204,14 @@ class CallSteps:
 
     def moved(self, step: Step, names: Mapping[str, str], first_call: int = 0) -> Step:
         """``step`` over other buffers; calls of the host are counted from ``first_call`` on."""
-
-        def body(inner: Sequence[Step]) -> tuple[Step, ...]:
-            return tuple([self.moved(s, names, first_call) for s in inner])
-
-        def pairs(swaps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-            return tuple([(names[a], names[b]) for a, b in swaps])
-
-        match step:
-            case LoopNest():
-                return replace(step, body=mapped(step.body, lambda s: _over(s, names)))
-            case Gemm():
-                a, b, c = (replace(m, buffer=names[m.buffer]) for m in (step.a, step.b, step.c))
-                return replace(step, a=a, b=b, c=c)
-            case KernelCall(reads=reads, writes=writes):
-                return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
-            case HostCall(slot=slot, reads=reads, writes=writes):
-                reads, writes = tuple([names[r] for r in reads]), tuple([names[w] for w in writes])
-                return replace(step, slot=slot + first_call, reads=reads, writes=writes)
-            case Copy(target=target, source=source):
-                return replace(step, target=names[target], source=names[source])
-            case Repeat(windows=windows, swaps=swaps):
-                windows = tuple([replace(w, name=names[w.name], buffer=names[w.buffer]) for w in windows])
-                return replace(step, var=self.variable(), windows=windows, swaps=pairs(swaps), body=body(step.body))
-            case Counted(count=count):
-                return replace(step, count=names[count], body=body(step.body))
-            case RepeatWhile(condition=condition, swaps=swaps):
-                return replace(step, condition=names[condition], swaps=pairs(swaps), body=body(step.body))
-            case _:
-                raise AssertionError(f"{step} in a region")
+        # Numbered before the steps inside, as a person reads them.
+        if isinstance(step, Repeat):
+            step = replace(step, var=self.variable())
+        elif isinstance(step, HostCall):
+            step = replace(step, slot=step.slot + first_call)
+        return over(step, names, lambda body: tuple([self.moved(s, names, first_call) for s in body]))
 
     def variable(self) -> str:
         """The variable of another loop of steps."""
         self.count += 1
         return f"turn{self.count - 1}"
-
-
-def _over(s: Any, names: Mapping[str, str]) -> Any:
-    return replace(s, buffer=names[s.buffer]) if isinstance(s, (Load, Store)) else s

@@ -1,8 +1,8 @@
 """``Graph -> KernelProgram``: loop fusion, buffers, and the order of steps.
 
 The stages, each plain data to the next: `flatten` (one definition per value), `anchors` (which values are roots of
-fusion), `plan` and `nests` (the loops they share), `generate` (the statements). Then products and sums become one
-operation wherever `loops.contraction` says, the same for every target.
+fusion), `plan` and `nests` (the loops they share), `generate` (the statements). Then buffers that need no copy become
+one (`copies`), and products and sums one operation wherever `loops.contraction` says, the same for every target.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from graphad.backends.loops.ir import (
     LoopNest,
 )
 from graphad.backends.loops.steps import mapped_steps
+from graphad.backends.lower.copies import without_copies
 from graphad.backends.lower.definitions import FlatProgram, HostCallValue
 from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate
@@ -71,10 +72,10 @@ def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered
     flat = flatten(graph)
     plan = make_plan(flat)
     generated = generate(plan)
-    steps = generated.steps
+    buffers, steps = without_copies(generated.buffers, generated.steps)
     if fma:
         steps = mapped_steps(steps, lambda s: contracted(s) if isinstance(s, LoopNest) else s)
-    program = KernelProgram(_identifier(name or graph.name), generated.buffers, steps)
+    program = KernelProgram(_identifier(name or graph.name), buffers, steps)
     if config.verify >= 2:
         check_program(program)
     guards = zip(flat.guards, plan.guards, strict=True)

@@ -34,8 +34,10 @@ MOST_ELEMENTS: Final = 64
 MOST_STATEMENTS: Final = 6000
 #: A product of matrices of more multiplications is left to BLAS.
 MOST_PRODUCTS: Final = 256
-#: Loops of at most so many turns inside a loop are unrolled where what they run over is in registers.
-UNROLLED: Final = 8
+#: Loops of at most so many turns inside a loop are unrolled where what they run over is in registers. They are shorter
+#: than what runs again between checkpoints: unrolled, a sum may become one operation with a product of the turn before,
+#: and the bits would be others.
+UNROLLED: Final = 7
 
 _CAST: Final = parse_scalar("cast({0})")
 

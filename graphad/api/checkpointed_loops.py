@@ -17,6 +17,7 @@ sweep stores 4 where 5 was. Last comes the part from 0, with all three slots.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from math import comb, factorial
 from typing import Any, Final, NamedTuple
@@ -25,27 +26,28 @@ import numpy as np
 
 from graphad.api.control_flow import fori_loop, scan, traced_scan, while_loop
 from graphad.api.custom import custom_vjp
-from graphad.api.linear_maps import vjp
 from graphad.api.loop_bodies import guard
 from graphad.api.stages import run_on
-from graphad.lax._slicing import (
-    dynamic_index_in_dim,
-    dynamic_slice_in_dim,
-    dynamic_update_index_in_dim,
-    dynamic_update_slice_in_dim,
-)
-from graphad.numpy import asarray, concatenate, flip, minimum, where, zeros, zeros_like
+from graphad.ir.graph import Graph
+from graphad.ir.types import i32, literal
+from graphad.primitives.arithmetic import minimum, quo
+from graphad.primitives.comparison import select
+from graphad.primitives.crossing import Params
+from graphad.primitives.dynamic import dynamic_slice, dynamic_update_slice
+from graphad.primitives.layout import broadcast, reshape
+from graphad.primitives.shape import concatenate
 from graphad.trace import source
+from graphad.trace.array import Array
 from graphad.trace.bind import type_of
 from graphad.trace.float0 import float0, is_float0
 from graphad.trace.pytree import unflatten
-
-Step = Callable[[list[Any], list[Any], list[Any]], tuple[list[Any], list[Any]]]
+from graphad.trace.semantics import as_operand, cast
+from graphad.transforms.loop_adjoint import loop_adjoint
 
 #: Turns of a block.
 BLOCK: Final = 8
 #: A program for more sweeps would be long: each is a loop in the one before.
-_MOST_SWEEPS: Final = 6
+MOST_SWEEPS: Final = 6
 
 
 class Schedule(NamedTuple):
@@ -66,23 +68,20 @@ def schedule(turns: int, checkpoint: int | str) -> Schedule:
     """
     blocks = turns // BLOCK
     if checkpoint == "sqrt":
-        slots = 1
-        while comb(slots + 1, 2) < blocks:
-            slots += 1
-        return Schedule(blocks, slots, 2)
+        return Schedule(blocks, least_slots(blocks, 2), 2)
     if type(checkpoint) is not int or checkpoint < 1:
         text = f"{source.where()}lax.scan: checkpoint is a number of states to store, or 'sqrt', not {checkpoint!r}."
         raise ValueError(text)
-    sweeps = 1
-    while _reach(checkpoint, sweeps) < blocks and sweeps <= _MOST_SWEEPS:
-        sweeps += 1
-    if sweeps > _MOST_SWEEPS:
-        least = checkpoint
-        while _reach(least, _MOST_SWEEPS) < blocks:
-            least += 1
-        text = f"{source.where()}lax.scan: {turns:,} turns cannot be reversed with checkpoint={checkpoint}. "
-        raise ValueError(f"{text}Store {least} states at least.")
-    return Schedule(blocks, min(checkpoint, max(blocks, 1)), sweeps)
+    for sweeps in range(1, MOST_SWEEPS + 1):
+        if _reach(checkpoint, sweeps) >= blocks:
+            return Schedule(blocks, min(checkpoint, max(blocks, 1)), sweeps)
+    text = f"{source.where()}lax.scan: {turns:,} turns cannot be reversed with checkpoint={checkpoint}. "
+    raise ValueError(f"{text}Store {least_slots(blocks, MOST_SWEEPS)} states at least.")
+
+
+def least_slots(blocks: int, sweeps: int) -> int:
+    """The least number of slots with which so many sweeps reverse ``blocks`` blocks."""
+    return bisect_left(range(1, blocks), blocks, key=lambda slots: _reach(slots, sweeps)) + 1
 
 
 def _reach(slots: Any, sweeps: int) -> Any:
@@ -92,32 +91,31 @@ def _reach(slots: Any, sweeps: int) -> Any:
     product = slots
     for k in range(1, sweeps):
         product = product * (slots + k)
-    return product // factorial(sweeps)
+    return quo(product, factorial(sweeps)) if sweeps > 1 else product
 
 
 def scan_with_checkpoints(
     f: Callable[..., Any], init: Any, xs: Any, length: int | None, reverse: bool, checkpoint: int | str
 ) -> tuple[Any, Any]:
-    """`graphad.lax.scan` with few stored states; turns that make no whole block come last."""
+    """`graphad.lax.scan` with few stored states."""
     t = traced_scan(f, init, xs, length, "scan")
     guard([t.body])
     n = len(t.carry)
+    carry = [cast(c, g.aval.dtype) for c, g in zip(t.carry, t.given, strict=True)]
+    params = Params(t.length, bool(reverse), len(t.body.captures), n)
+    operands = [*t.body.captures, *carry, *t.slices]
+    results = loop_with_checkpoints(t.region, params, schedule(t.length, checkpoint), operands)
+    return unflatten(t.carry_tree, results[:n]), unflatten(t.y_tree, results[n:])
 
-    def step(consts: list[Any], carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
-        made = run_on(t.region, [*consts, *carry, *slices])
-        return made[:n], made[n:]
 
-    consts = [asarray(c) for c in t.body.captures]
-    carry = [asarray(c, g.aval.dtype.numpy) for c, g in zip(t.carry, t.given, strict=True)]
-    slices = [flip(x, 0) if reverse else asarray(x) for x in t.slices]
-    loop = Checkpointed(step, schedule(t.length, checkpoint))
-    whole = loop.plan.blocks * BLOCK
-    carry, ys = loop.call(consts, carry, [x[:whole] for x in slices]) if whole else (carry, None)
-    if ys is None or whole < t.length:
-        carry, rest = scan(lambda c, x: step(consts, c, x), carry, [x[whole:] for x in slices], t.length - whole)
-        ys = rest if ys is None else [concatenate([y, r]) for y, r in zip(ys, rest, strict=True)]
-    ys = [flip(y, 0) for y in ys] if reverse else ys
-    return unflatten(t.carry_tree, carry), unflatten(t.y_tree, ys)
+def loop_with_checkpoints(region: Graph, params: Params, plan: Schedule, operands: Sequence[Any]) -> list[Any]:
+    """The results of a ``scan`` equation."""
+    operands = [as_operand(x) for x in operands]
+    consts, carry, xs = (operands[part] for part in params.parts)
+    loop = Checkpointed(region, params, plan)
+    run = loop.call if plan.blocks else loop.scan_with_checkpoint
+    carry, ys = run(consts, carry, xs)
+    return [*carry, *ys]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -132,23 +130,42 @@ def _floats(xs: Sequence[Any]) -> list[Any]:
     return [x for x in xs if _is_float(x)]
 
 
-def _with_floats(xs: Sequence[Any], floats: Sequence[Any]) -> list[Any]:
-    """``xs`` with other floats."""
-    found = iter(floats)
-    return [next(found) if _is_float(x) else x for x in xs]
-
-
 def _number(n: int) -> Any:
     """A number of blocks or slots."""
-    return asarray(n, np.int64)
+    return Array(np.asarray(n, np.int64))
 
 
 def _put(x: Any, element: Any, k: Any) -> Any:
-    return dynamic_update_index_in_dim(x, element, k, 0)
+    """``x`` with another element at ``k`` of its first axis."""
+    return _put_block(x, reshape(element, shape=(1, *element.shape)), k)
+
+
+def _put_block(x: Any, block: Any, start: Any) -> Any:
+    return dynamic_update_slice(x, block, start, *_zeros(x), batch=0)
 
 
 def _at(x: Any, k: Any) -> Any:
-    return dynamic_index_in_dim(x, k, 0, keepdims=False)
+    """The element at ``k`` of the first axis."""
+    return reshape(_blocks([x], k, 1)[0], shape=x.shape[1:])
+
+
+def _blocks(xs: list[Any], start: Any, size: int) -> list[Any]:
+    """``size`` elements of each array from ``start`` on."""
+    return [dynamic_slice(x, start, *_zeros(x), sizes=(size, *x.shape[1:]), batch=0) for x in xs]
+
+
+def _zeros(x: Any) -> list[Any]:
+    """Starts along all axes but the first."""
+    return [literal(0, i32)] * (x.ndim - 1)
+
+
+def _chosen(predicate: Any, x: Any, y: Any) -> Any:
+    return select(broadcast(predicate, shape=x.shape, dims=()) if x.ndim else predicate, x, y)
+
+
+def _empty(x: Any, *leading: int) -> Any:
+    """Zeros of the type of ``x``, or of so many of it, stacked."""
+    return Array(np.broadcast_to(np.zeros((), x.dtype), (*leading, *x.shape)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -174,31 +191,42 @@ class _Reversed(NamedTuple):
 
 
 class Checkpointed:
-    """A loop over whole blocks of turns that stores few states.
+    """A loop that stores few states; turns that make no whole block come last.
 
     Parameters
     ----------
-    step
-        One turn: constants, carried values, slices -> carried values, and what is stacked; all lists of arrays.
+    region, params
+        Of the ``scan`` equation.
     plan
         The schedule.
     """
 
-    def __init__(self, step: Step, plan: Schedule) -> None:
-        self.step, self.plan = step, plan
+    def __init__(self, region: Graph, params: Params, plan: Schedule) -> None:
+        self.region, self.params, self.plan = region, params, plan
+        self.rest = params.length - plan.blocks * BLOCK
         self.call = custom_vjp(self.scan_with_checkpoint)
         self.call.defvjp(self._forward, self._backward)
 
-    def turns(self, consts: list[Any], carry: list[Any], slices: list[Any], n: int) -> tuple[list[Any], list[Any]]:
-        carry, ys = scan(lambda c, x: self.step(consts, c, x), carry, slices, n)
-        return carry, ys
-
     def scan_with_checkpoint(self, consts: list[Any], carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
-        return self.turns(consts, carry, xs, self.plan.blocks * BLOCK)
+        return self.turns(consts, carry, xs, self.params.length)
 
-    def slices(self, xs: list[Any], b: Any) -> list[Any]:
-        """What block ``b`` reads of arrays over the turns."""
-        return [dynamic_slice_in_dim(x, b * BLOCK, BLOCK) for x in xs]
+    def turns(self, consts: list[Any], carry: list[Any], slices: list[Any], n: int) -> tuple[list[Any], list[Any]]:
+        """Turns in a row."""
+
+        def turn(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+            made = run_on(self.region, [*consts, *carry, *x])
+            return made[: len(carry)], made[len(carry) :]
+
+        return scan(turn, carry, slices, n, self.params.reverse)
+
+    def first_slice(self, b: Any) -> Any:
+        """Where the slices of block ``b`` begin in arrays over the turns."""
+        return (self.params.length - BLOCK) - b * BLOCK if self.params.reverse else b * BLOCK
+
+    @property
+    def last_slices(self) -> Any:
+        """Where those begin that make no whole block."""
+        return _number(0 if self.params.reverse else self.plan.blocks * BLOCK)
 
     # ---- forward: the first sweep
 
@@ -209,29 +237,34 @@ class Checkpointed:
             carry, stored, b, k, following = state
             is_first = b == following
             k = k + is_first
-            following = where(is_first, _reach(slots, sweeps) - _reach(slots - 1 - k, sweeps), following)
-            stored = [_put(s, where(is_first, c, _at(s, k)), k) for s, c in zip(stored, carry, strict=True)]
-            carry, ys = self.turns(consts, carry, self.slices(xs, b), BLOCK)
+            following = select(is_first, _reach(slots, sweeps) - _reach(slots - 1 - k, sweeps), following)
+            stored = [_put(s, _chosen(is_first, c, _at(s, k)), k) for s, c in zip(stored, carry, strict=True)]
+            carry, ys = self.turns(consts, carry, _blocks(xs, self.first_slice(b), BLOCK), BLOCK)
             return (carry, stored, b + 1, k, following), ys
 
-        stored = [zeros((slots, *c.shape), c.dtype) for c in carry]
+        stored = [_empty(c, slots) for c in carry]
         numbers = [_number(n) for n in (0, -1, 0)]
-        (carry, stored, *_), ys = scan(block, (carry, stored, *numbers), None, blocks)
-        ys = [y.reshape((blocks * BLOCK, *y.shape[2:])) for y in ys]
-        return (carry, ys), (consts, xs, stored)
+        (carry, stored, *_), ys = scan(block, (carry, stored, *numbers), None, blocks, self.params.reverse)
+        ys = [reshape(y, shape=(blocks * BLOCK, *y.shape[2:])) for y in ys]
+        if not self.rest:
+            return (carry, ys), (consts, xs, stored, [])
+        end, last = self.turns(consts, carry, _blocks(xs, self.last_slices, self.rest), self.rest)
+        ordered = (last, ys) if self.params.reverse else (ys, last)
+        return (end, [concatenate(*parts, axis=0) for parts in zip(*ordered, strict=True)]), (consts, xs, stored, carry)
 
     # ---- backward
 
     def _backward(self, residuals: Any, cts: Any) -> tuple[list[Any], list[Any], list[Any]]:
-        consts, xs, stored = residuals
+        consts, xs, stored, before_last = residuals
         ct_carry, ct_ys = ([c for c in cs if not is_float0(c)] for cs in cts)
-        nothing = _Reversed(stored, ct_carry, *[[zeros_like(x) for x in _floats(xs_)] for xs_ in (consts, xs)])
-        whole = _Segment(_number(0), _number(self.plan.blocks), _number(0), self.plan.slots)
+        found = _Reversed(stored, ct_carry, *[[_empty(x) for x in _floats(given)] for given in (consts, xs)])
         reverse = _Reverse(self, consts, xs, ct_ys)
-        found = reverse.parts(nothing, whole, self.plan.sweeps, reverse.count(whole, self.plan.sweeps))
-        given = (consts, [_at(s, 0) for s in stored], xs)
-        found = zip(given, (found.consts, found.carry, found.xs), strict=True)
-        return tuple([_of_all(g, cotangents) for g, cotangents in found])  # type: ignore[return-value]
+        if self.rest:
+            found = reverse.turns(found, before_last, self.last_slices, self.rest)
+        whole = _Segment(_number(0), _number(self.plan.blocks), _number(0), self.plan.slots)
+        found = reverse.parts(found, whole, self.plan.sweeps, reverse.count(whole, self.plan.sweeps))
+        first = [_at(s, _number(0)) for s in stored]
+        return _of_all(consts, found.consts), _of_all(first, found.carry), _of_all(xs, found.xs)
 
 
 def _of_all(given: list[Any], cotangents: list[Any]) -> list[Any]:
@@ -249,7 +282,8 @@ class _Reverse:
     def segment(self, found: _Reversed, segment: _Segment, sweeps: int) -> _Reversed:
         """Reverse a segment in so many sweeps."""
         if not sweeps:
-            return self.block(found, segment)
+            carry = [_at(s, segment.first) for s in found.stored]
+            return self.turns(found, carry, self.loop.first_slice(segment.start), BLOCK)
         stored, count = self.sweep(found.stored, segment, sweeps)
         return self.parts(found._replace(stored=stored), segment, sweeps, count)
 
@@ -274,7 +308,7 @@ class _Reverse:
         return fori_loop(_number(1), count, part, stored), count
 
     def _advance(self, b: Any, carry: list[Any]) -> list[Any]:
-        return self.loop.turns(self.consts, carry, self.loop.slices(self.xs, b), BLOCK)[0]
+        return self.loop.turns(self.consts, carry, _blocks(self.xs, self.loop.first_slice(b), BLOCK), BLOCK)[0]
 
     def parts(self, found: _Reversed, segment: _Segment, sweeps: int, count: Any) -> _Reversed:
         """Reverse the parts of a segment, from the last to the first; their first states are stored."""
@@ -287,21 +321,15 @@ class _Reverse:
 
         return fori_loop(_number(0), count, part, found)
 
-    def block(self, found: _Reversed, segment: _Segment) -> _Reversed:
-        """Reverse one block."""
-        b, consts, loop = segment.start, self.consts, self.loop
-        carry, slices = [_at(s, segment.first) for s in found.stored], loop.slices(self.xs, b)
-
-        def floats(consts_: list[Any], carry_: list[Any], slices_: list[Any]) -> Any:
-            carry_, slices_ = _with_floats(carry, carry_), _with_floats(slices, slices_)
-            carry_, ys = loop.turns(_with_floats(consts, consts_), carry_, slices_, BLOCK)
-            return _floats(carry_), _floats(ys)
-
-        _, pullback = vjp(floats, _floats(consts), _floats(carry), _floats(slices))
-        ct_consts, ct_carry, ct_slices = pullback((found.carry, loop.slices(self.ct_ys, b)))
+    def turns(self, found: _Reversed, carry: list[Any], start: Any, n: int) -> _Reversed:
+        """Reverse ``n`` turns in a row, which begin with ``carry`` and have their slices from ``start`` on."""
+        adjoint = loop_adjoint(self.loop.region, self.loop.params._replace(length=n))
+        operands = [*self.consts, *carry, *_blocks(self.xs, start, n)]
+        cts = [*found.carry, *_blocks(self.ct_ys, start, n)]
+        made = iter(run_on(adjoint, [*operands, *cts, *found.consts]))
         return _Reversed(
             found.stored,
-            ct_carry,
-            [a + c for a, c in zip(found.consts, ct_consts, strict=True)],
-            [dynamic_update_slice_in_dim(x, c, b * BLOCK, 0) for x, c in zip(found.xs, ct_slices, strict=True)],
+            consts=[next(made) for _ in found.consts],
+            carry=[next(made) for _ in found.carry],
+            xs=[_put_block(x, next(made), start) for x in found.xs],
         )
