@@ -11,7 +11,7 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
-from graphad import inspection, nn
+from graphad import inspection, lax, nn
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.loops.explanation import format_bytes, format_count
@@ -322,3 +322,23 @@ def test_numbers_with_units():
         "0 B", "999 B", "1 kB", "999 kB", "1 MB", "1.1 TB",
     ]  # fmt: skip
     assert [format_count(n) for n in (0, 12_345, 7 * 10**12)] == ["0", "12.3 k", "7 T"]
+
+
+# --- loops of steps
+
+
+def test_loops_of_steps():
+    """With the lines of what is inside; a number of turns known only as they run counts once."""
+
+    def power(matrix, n):
+        return gnp.sum(lax.fori_loop(0, n, lambda i, x: gnp.tanh(matrix @ x), matrix[0]))
+
+    matrix = np.eye(20, dtype=np.float32)
+    found = graphad.jit(graphad.grad(power)).explain(matrix, 5)
+    assert found.count("loop of steps") == 1
+    assert "4 loop nests + 1 loop of steps, " in found.headline
+    assert found.operations < 1e5
+    assert found.moved_bytes < 1e5
+    twice = graphad.jit(lambda m, n: power(m, n) + power(m, n + 1)).explain(matrix, 5)
+    assert "2 loops of steps" in twice.headline
+    assert all(s.lines for s in found.steps if s.kind == "loop of steps")

@@ -9,6 +9,7 @@ from graphad.backends.loops import memory
 from graphad.backends.loops.costs import StepCost, costs
 from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
 from graphad.backends.loops.ir import Copy, GuardStep, LoopNest
+from graphad.backends.loops.steps import every_step
 from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.ir.graph import Graph
@@ -25,8 +26,8 @@ def explain(graph: Graph) -> Explanation:
 
 
 def _explained(step: Any, cost: StepCost) -> StepExplanation:
-    body = walk(step.body) if isinstance(step, LoopNest) else ()
+    inside = [s for t in every_step((step,)) for s in (t, *(walk(t.body) if isinstance(t, LoopNest) else ()))]
     kind = KINDS[type(step)]
     name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
-    lines = lines_of([step.loc, *[s.loc for s in body]])
+    lines = lines_of([s.loc for s in inside])
     return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines)

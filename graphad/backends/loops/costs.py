@@ -7,7 +7,7 @@ cache or a register as a rule.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,7 @@ from graphad.backends.loops.ir import (
     While,
 )
 from graphad.backends.loops.memory import buffer_bytes
+from graphad.ir.types import EXTENT
 
 NDArray = np.ndarray[Any, Any]
 
@@ -140,8 +141,8 @@ class Tally:
                 self.reads.add(buffer, Index(), {})
                 return "guard"
             case Repeat(extent=extent):
-                self.repeated(step, extent, {w.name: w.buffer for w in step.windows})
-                return f"repeat {extent}"
+                self.repeated(step, _turns(extent), {w.name: w.buffer for w in step.windows})
+                return f"repeat {'n' if extent == EXTENT else extent}"
             case Counted():
                 self.repeated(step, 1, {})
                 return "counted"
@@ -170,7 +171,7 @@ class Tally:
         """Count one statement, with those in it."""
         match s:
             case Loop(var=var, extent=extent, carries=carries, body=body):
-                self.loop(carries, body, {**extents, var: extent})
+                self.loop(carries, body, {**extents, var: _turns(extent)})
             case While(body=body):  # as if it ran once: nobody knows how often it does
                 self.statements(body, extents)
             case Load(buffer=buffer, index=index, dynamic=dynamic):
@@ -199,6 +200,11 @@ class Tally:
         self.operations += 2 * g.m * g.n * g.k * g.batch
         times = f"{g.batch} x " if g.batch != 1 else ""
         return f"{times}{g.m}x{g.k} @ {g.k}x{g.n}"
+
+
+def _turns(extent: int) -> int:
+    """How many turns count: one, where the number is known only as the program runs."""
+    return 1 if extent == EXTENT else extent
 
 
 class Lattice(NamedTuple):
@@ -233,10 +239,13 @@ def lattice(index: Index, extents: Mapping[str, int]) -> Lattice:
 
 
 class Touched:
-    """The elements that are touched of each of some buffers; accesses to others do not count."""
+    """The elements that are touched of each of some buffers; accesses to others do not count.
+
+    Of a buffer with elements for each of a number of turns that nobody knows, those of one turn count.
+    """
 
     def __init__(self, buffers: Iterable[Buffer]) -> None:
-        self._buffers = {b.name: b for b in buffers}
+        self._buffers = {b.name: replace(b, size=b.per_turn or b.size) for b in buffers}
         self._anywhere: dict[str, int] = {}
         self._lattices: dict[str, set[Lattice]] = {}
 

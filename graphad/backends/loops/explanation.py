@@ -10,7 +10,17 @@ from itertools import groupby
 from typing import Any, Final
 
 from graphad.backends.loops.costs import Cost, StepCost
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall, KernelCall, LoopNest
+from graphad.backends.loops.ir import (
+    Copy,
+    Counted,
+    Gemm,
+    GuardStep,
+    HostCall,
+    KernelCall,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+)
 from graphad.ir.loc import Loc, format_loc
 
 #: Lines of the user's that a table shows of one step.
@@ -21,7 +31,7 @@ _PLACE: Final = re.compile(r"([^()]+):(\d+)\)*$")
 #: What steps are called.
 KINDS: Final[dict[type, str]] = {
     LoopNest: "loop nest", Gemm: "matrix product", KernelCall: "call", Copy: "copy", GuardStep: "guard",
-    HostCall: "callback",
+    HostCall: "callback", Repeat: "loop of steps", RepeatWhile: "loop of steps", Counted: "loop of steps",
 }  # fmt: skip
 
 #: A title, and what stands below it for a step.
@@ -35,7 +45,8 @@ class StepExplanation(StepCost):
     Attributes
     ----------
     kind
-        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``, ``"callback"``.
+        ``"loop nest"`` or ``"kernel"``, ``"matrix product"``, ``"call"``, ``"copy"``, ``"guard"``, ``"callback"``,
+        ``"loop of steps"``, with those inside.
     lines
         Of the user's that it comes from, such as ``"model.py:14"``.
     """
@@ -161,8 +172,9 @@ def _scaled(count: int, units: Sequence[str]) -> str:
 
 
 def _many(count: int, what: str) -> str:
+    what, of, rest = what.partition(" of ")
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{count} {what if count == 1 else plural}"
+    return f"{count} {what if count == 1 else plural}{of}{rest}"
 
 
 def _lines_text(lines: Sequence[str]) -> str:
