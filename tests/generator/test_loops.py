@@ -22,7 +22,7 @@ def test_programs(seed):
     check(seed)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 5, 8, 61])
+@pytest.mark.parametrize("seed", [1, 2, 4, 5, 8, 61, 93])
 def test_programs_dealt_out_to_the_threads_of_a_device(seed):
     loop_devices.schedules(seed)
 

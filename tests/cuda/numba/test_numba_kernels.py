@@ -23,6 +23,7 @@ from tests.cuda.emit import test_emit_elementwise as elementwise
 from tests.cuda.emit import test_emit_groups as groups
 from tests.cuda.emit import test_emit_scalar as scalars
 from tests.cuda.emit import test_emit_scans as scans
+from tests.cuda.emit import test_emit_whiles as whiles
 from tests.cuda.numba.harness import run
 from tests.cuda.programs import lowered, programs
 
@@ -66,6 +67,11 @@ BORROWED = [
     (scalars, scalars.test_select),
     (scalars, scalars.test_elementary_functions_have_the_bits_of_the_cpu),
     (scalars, scalars.test_pairs_of_random_words),
+    (whiles, whiles.test_each_thread_takes_as_many_turns_as_its_point_needs),
+    (whiles, whiles.test_stores_in_a_loop_and_a_loop_in_it),
+    (whiles, whiles.test_a_group_runs_it_alike_and_one_thread_stores),
+    (whiles, whiles.test_threads_of_a_group_take_different_numbers_of_turns),
+    (whiles, whiles.test_positions_in_it_are_those_of_the_loops_around),
 ]
 Case = tuple[Any, Callable[..., None], dict[str, Any]]
 

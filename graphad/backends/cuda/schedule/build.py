@@ -31,7 +31,7 @@ def kernel_of(nest: Nest, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
     Private temporaries go to shared memory; with ``group`` 1 there must be none.
     """
     nest = arranged(nest)
-    shared = tuple([buffers[b] for b in nest.private])
+    shared = tuple([replace(buffers[b], private=False) for b in nest.private])
     if group == 1:
         assert not shared, "a single thread has no shared memory"
         lanes = vector_lanes(nest, buffers)
