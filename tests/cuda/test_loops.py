@@ -24,7 +24,7 @@ from graphad.backends.loops.ir import While
 from graphad.backends.loops.visit import walk
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.devices import DEVICES
-from tests.cuda.loops import collatz, halves, newton, recurrent, statements, steps
+from tests.cuda.loops import collatz, halves, large_branch, newton, recurrent, statements, steps
 from tests.cuda.programs import lowered_of
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY
 from tests.thinned import every
@@ -122,6 +122,9 @@ def test_what_is_said_of_loops():
     assert "is written out, 9 launches in all." in said
     said = str(graphad.jit(lambda a: halves(MATRIX, a * MATRIX[0]), device="cuda:emulated").explain(0.7))
     assert "is run by the host, which reads the test back before each turn of " in said
+    said = str(graphad.jit(large_branch, device="cuda:emulated").explain(MATRIX, 0.7))
+    assert "The branch of steps of " in said
+    assert "is chosen by the host, which reads the test back: " in said
     gradient = graphad.jit(graphad.grad(newton), device="cuda:emulated")
     assert "which reads the number of turns back and allocates what depends on it." in str(gradient.explain(2.0))
     assert "1 loop of steps" in str(graphad.jit(graphad.grad(newton)).explain(2.0)).splitlines()[0]

@@ -154,20 +154,23 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
 
 
 def _about(loop: Turns) -> str:
-    """How a loop of steps is run."""
-    where, inside = format_loc(loop.loc), sum([not isinstance(s, (Repeat, RepeatWhile)) for s in every_step(loop.body)])
+    """How a loop or branch of steps is run."""
+    inside = sum([not isinstance(s, (Repeat, RepeatWhile)) for s in every_step(loop.body)])
     launches = f"{inside} launch" + "es" * (inside != 1)
-    text = f"The loop of steps of {where} is run by the host" if where else "A loop of steps is run by the host"
+    where = format_loc(loop.loc)
+    what = "branch" if isinstance(loop, RepeatWhile) and loop.once else "loop"
+    text = f"The {what} of steps of {where} is " if where else f"A {what} of steps is "
     match loop:
         case Repeat() if is_written_out(loop):
-            text = text.replace("run by the host", "written out") + f", {launches_in(loop)} launches in all"
+            return f"{text}written out, {launches_in(loop)} launches in all."
         case Repeat():
-            text += f", {launches} a turn"
+            return f"{text}run by the host, {launches} a turn."
+        case RepeatWhile(once=True):
+            return f"{text}chosen by the host, which reads the test back: {launches}."
         case RepeatWhile():
-            text += f", which reads the test back before each turn of {launches}"
+            return f"{text}run by the host, which reads the test back before each turn of {launches}."
         case Counted():
-            text += ", which reads the number of turns back and allocates what depends on it"
-    return f"{text}."
+            return f"{text}run by the host, which reads the number of turns back and allocates what depends on it."
 
 
 def _launched(
