@@ -119,11 +119,18 @@ def programs():
 
 @cache
 def lowered(name):
-    """The loop program, and its arguments as flat arrays."""
-    function, args = programs()[name]
+    """The loop program of one of `programs`, and its arguments as flat arrays."""
+    return lowered_of(*programs()[name])
+
+
+def lowered_of(function, args):
+    """The loop program of a call, and its arguments as flat arrays."""
     run = graphad.jit(function)
     run(*args)
     (tree,) = run._trees.values()
     (path,) = tree.paths()
     leaves = graphad.tree.leaves(args)
-    return path.executable.program, [np.ascontiguousarray(a).reshape(-1) for a in (*leaves, *path.captures)]
+    program = path.executable.program
+    inputs = [b for b in program.buffers if b.role == "input"]
+    given = zip((*leaves, *path.captures), inputs, strict=True)
+    return program, [np.ascontiguousarray(a, b.dtype.numpy).reshape(-1) for a, b in given]

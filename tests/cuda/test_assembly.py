@@ -23,7 +23,8 @@ from graphad.backends.lower.fuse import lower
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
 from graphad.train import make_step
-from tests.cuda.programs import lowered, programs
+from tests.cuda import loops
+from tests.cuda.programs import lowered, lowered_of, programs
 from tests.primitives.cases import case_id, cases, pure
 from tests.primitives.test_engines import all_samples
 from tests.thinned import every
@@ -74,6 +75,16 @@ def check(device, architecture, registers, libraries=(False, True)):
 @pytest.mark.parametrize("name", programs())
 def test_programs_assemble(name, architecture):
     check(scheduled(name), architecture, MORE_REGISTERS.get(name, REGISTERS))
+
+
+LOOPS = [(kind, name) for kind in (loops.statements, loops.steps) for name in kind("float64")]
+
+
+@assembler
+@pytest.mark.parametrize(("kind", "name"), every(3, LOOPS, several=True))
+def test_loops_assemble(kind, name):
+    program, _ = lowered_of(*kind("float64")[name])
+    check(schedule(program), "sm_90", 2 * REGISTERS)
 
 
 @assembler

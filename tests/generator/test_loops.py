@@ -7,6 +7,7 @@ import secrets
 
 import pytest
 
+from tests.generator import loop_devices
 from tests.generator.loop_checks import check
 from tests.generator.loops import LOOPS, random_loops
 
@@ -19,6 +20,25 @@ BATCH = 20
 @pytest.mark.parametrize("seed", range(1, 12))
 def test_programs(seed):
     check(seed)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5, 8, 61, 93])
+def test_programs_dealt_out_to_the_threads_of_a_device(seed):
+    loop_devices.schedules(seed)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_programs_on_the_emulated_device(seed):
+    loop_devices.emulated(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(10))
+def test_programs_on_a_device_that_are_new_in_each_run(batch):
+    start = SEED or secrets.randbelow(2**40)
+    for seed in range(start + 5 * batch, start + 5 * batch + 5):
+        loop_devices.schedules(seed)
+    loop_devices.emulated(start + 5 * batch)
 
 
 @pytest.mark.slow

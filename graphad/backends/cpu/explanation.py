@@ -8,7 +8,7 @@ from typing import Any
 from graphad.backends.cpu.compiler import lowered
 from graphad.backends.loops import memory
 from graphad.backends.loops.costs import StepCost, Tally, costs, total_cost
-from graphad.backends.loops.explanation import KINDS, Explanation, StepExplanation, lines_of
+from graphad.backends.loops.explanation import Explanation, StepExplanation, kind_of, lines_of
 from graphad.backends.loops.ir import Buffer, Copy, Counted, GuardStep, LoopNest, Repeat, RepeatWhile
 from graphad.backends.loops.visit import walk
 from graphad.ir.graph import Graph
@@ -32,7 +32,7 @@ def _explained(
 
 def _step(step: Any, cost: StepCost, buffers: Sequence[Buffer]) -> StepExplanation:
     body = walk(step.body) if isinstance(step, LoopNest) else ()
-    kind = "branch" if isinstance(step, RepeatWhile) and step.once else KINDS[type(step)]
+    kind = kind_of(step)
     name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
     inside: tuple[StepExplanation, ...] = ()
     if isinstance(step, (Repeat, RepeatWhile, Counted)):

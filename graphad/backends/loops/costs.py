@@ -235,7 +235,10 @@ def lattice(index: Index, extents: Mapping[str, int]) -> Lattice:
 
 
 class Touched:
-    """The elements that are touched of each of some buffers; accesses to others do not count."""
+    """The elements that are touched of each of some buffers; accesses to others do not count.
+
+    Of a buffer with elements for each of a number of turns that nobody knows, those of one turn count.
+    """
 
     def __init__(self, buffers: Iterable[Buffer]) -> None:
         self._buffers = {b.name: replace(b, size=b.per_turn) if b.per_turn else b for b in buffers}

@@ -134,6 +134,11 @@ class Explanation(Cost):
         return "".join([*parts, *[f"<p>{escape(note)}</p>" for note in self.notes]])
 
 
+def kind_of(step: Any) -> str:
+    """What a step is called."""
+    return "branch" if isinstance(step, RepeatWhile) and step.once else KINDS[type(step)]
+
+
 def lines_of(locs: Iterable[Loc]) -> tuple[str, ...]:
     """The user's lines in locations, transforms left out, by file and number.
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from typing import Literal as OneOf
 
 from graphad.ir.frozen import light
@@ -274,14 +275,14 @@ class Repeat:
     """Steps that run ``extent`` times, for ``var`` in range(extent), backwards if ``reverse``.
 
     After each turn, the two buffers of each of ``swaps`` trade places: what was written to the second is read from the
-    first in the next turn, and after the loop.
+    first in the next turn, and after the loop. In a device program ``body`` has the steps of that.
     """
 
     var: str
     extent: int
     windows: tuple[Window, ...]
     swaps: tuple[tuple[str, str], ...]
-    body: tuple[Step, ...]
+    body: tuple[Any, ...]
     reverse: bool = False
     loc: Loc = field(default=None, compare=False)
 
@@ -292,7 +293,7 @@ class RepeatWhile:
 
     condition: str
     swaps: tuple[tuple[str, str], ...]
-    body: tuple[Step, ...]
+    body: tuple[Any, ...]
     once: bool = False
     loc: Loc = field(default=None, compare=False)
 
@@ -305,7 +306,7 @@ class Counted:
     """
 
     count: str
-    body: tuple[Step, ...]
+    body: tuple[Any, ...]
     loc: Loc = field(default=None, compare=False)
 
 

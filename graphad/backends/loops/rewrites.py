@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from graphad.backends.loops.ir import Carry, Index, Let, Load, Loop, Operand, Position, Statement, Store, While
-from graphad.backends.loops.visit import mapped, walk
+from graphad.backends.loops.visit import inside, mapped, rebuilt, walk
 
 
 class Names:
@@ -208,7 +208,7 @@ def with_unique_variables(statements: Sequence[Statement], names: Names) -> tupl
 
     def one(s: Statement) -> Statement:
         if not isinstance(s, Loop):
-            return s
+            return rebuilt(s, tuple([one(t) for t in inside(s)]))
         var = names.fresh(s.var)
         body = substituted(s.body, s.var, Index(0, ((var, 1),)))
         return replace(s, var=var, body=tuple([one(t) for t in body]))

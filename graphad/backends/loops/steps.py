@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from graphad.backends.loops.ir import (
     Copy,
@@ -22,8 +23,11 @@ from graphad.backends.loops.ir import (
 )
 from graphad.backends.loops.visit import mapped, walk
 
+S = TypeVar("S")  # of steps, of whatever kind
+Turns = Repeat | RepeatWhile | Counted  # steps with steps inside
 
-def every_step(steps: Iterable[Step]) -> Iterator[Step]:
+
+def every_step(steps: Iterable[S]) -> Iterator[S]:
     """All steps, those inside others behind them."""
     for step in steps:
         yield step
@@ -87,12 +91,8 @@ def buffers_read(step: Step) -> set[str]:
             return {source}
         case GuardStep(buffer=buffer):
             return {buffer}
-        case Counted(count=count, body=body):
-            return {count} | {name for inner in body for name in buffers_read(inner)}
-        case Repeat() | RepeatWhile():
-            found = {name for inner in step.body for name in buffers_read(inner)}
-            found |= {name for pair in step.swaps for name in pair}
-            return _outside(step, found) | ({step.condition} if type(step) is RepeatWhile else set())
+        case Repeat() | RepeatWhile() | Counted():
+            return read_in_turns(step, buffers_read)
 
 
 def buffers_written(step: Step) -> set[str]:
@@ -108,11 +108,26 @@ def buffers_written(step: Step) -> set[str]:
             return {target}
         case GuardStep():
             return set()
-        case Counted(body=body):
-            return {name for inner in body for name in buffers_written(inner)}
-        case Repeat() | RepeatWhile():
-            found = {name for inner in step.body for name in buffers_written(inner)}
-            return _outside(step, found | {name for pair in step.swaps for name in pair})
+        case Repeat() | RepeatWhile() | Counted():
+            return written_in_turns(step, buffers_written)
+
+
+def read_in_turns(step: Turns, reads: Callable[[Any], set[str]]) -> set[str]:
+    """Names of the buffers outside that steps inside ``step`` read, given what each of them reads."""
+    found = {name for inner in step.body for name in reads(inner)}
+    match step:
+        case Counted(count=count):
+            return found | {count}
+        case Repeat(swaps=swaps):
+            return _outside(step, found | {name for pair in swaps for name in pair})
+        case RepeatWhile(swaps=swaps, condition=condition):
+            return found | {name for pair in swaps for name in pair} | {condition}
+
+
+def written_in_turns(step: Turns, writes: Callable[[Any], set[str]]) -> set[str]:
+    """Names of the buffers outside that steps inside ``step`` write, given what each of them writes."""
+    found = {name for inner in step.body for name in writes(inner)}
+    return found if isinstance(step, Counted) else _outside(step, found | {n for pair in step.swaps for n in pair})
 
 
 def _outside(step: Repeat | RepeatWhile, names: set[str]) -> set[str]:

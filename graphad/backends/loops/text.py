@@ -52,7 +52,9 @@ def format_program(program: KernelProgram, *, mark: object = None, message: str 
           y[i] = t1
     """
     lines = [_header(program)]
-    lines += [f"  {'private ' * b.private}temporary {_buffer(b)}" for b in program.buffers if b.role == "temporary"]
+    lines += [
+        f"  {'private ' * b.private}temporary {format_buffer(b)}" for b in program.buffers if b.role == "temporary"
+    ]
     for step in program.steps:
         for depth, text, loc, thing in _step(step):
             line = "  " * depth + text
@@ -63,11 +65,14 @@ def format_program(program: KernelProgram, *, mark: object = None, message: str 
 
 
 def _header(program: KernelProgram) -> str:
-    inputs, outputs = (", ".join(_buffer(b) for b in program.buffers if b.role == role) for role in ("input", "output"))
+    inputs, outputs = (
+        ", ".join(format_buffer(b) for b in program.buffers if b.role == role) for role in ("input", "output")
+    )
     return f"program @{program.name}({inputs}) -> ({outputs})"
 
 
-def _buffer(buffer: Buffer) -> str:
+def format_buffer(buffer: Buffer) -> str:
+    """``x: f32[12]``; of a number of elements known when it runs, ``tmp0: f64[2*n]``."""
     size = f"{buffer.per_turn}*n" if buffer.per_turn else buffer.size
     return f"{buffer.name}: {buffer.dtype.name}[{size}]"
 
@@ -87,30 +92,28 @@ def _step(step: Step) -> Iterator[_Line]:
             yield 1, format_call(step), step.loc, step
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc, step
-        case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
-            head = f"repeat {var} in {'n' if extent == EXTENT else extent}{' reverse' * reverse}"
-            looks = [f"{w.name} = {w.buffer}[{format_sum([(var, w.stride)], w.offset)}:]" for w in step.windows]
-            yield from _repeated(step, ", ".join([head, *looks, *_swaps(step)]), loc)
-        case Counted(count=count, loc=loc):
-            yield from _repeated(step, f"with n = {count}[0]", loc)
-        case RepeatWhile(condition=condition, once=once, loc=loc):
-            head = f"{'if' if once else 'while'} {condition}[0]"
-            yield from _repeated(step, ", ".join([head, *_swaps(step)]), loc)
+        case Repeat() | RepeatWhile() | Counted():
+            yield 1, f"{format_turns(step)}:", step.loc, step
+            for inner in step.body:
+                for depth, text, at, thing in _step(inner):
+                    yield depth + 1, text, at, thing
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
             yield 1, f"guard {ordinal}: {buffer}[0] is {format_literal(expected)}", loc, step
         case HostCall(loc=loc):
             yield 1, format_host_call(step), loc, step
 
 
-def _repeated(step: Repeat | RepeatWhile | Counted, head: str, loc: Loc) -> Iterator[_Line]:
-    yield 1, f"{head}:", loc, step
-    for inner in step.body:
-        for depth, text, at, thing in _step(inner):
-            yield depth + 1, text, at, thing
-
-
-def _swaps(step: Repeat | RepeatWhile) -> list[str]:
-    return [f"{a} <-> {b}" for a, b in step.swaps]
+def format_turns(step: Repeat | RepeatWhile | Counted) -> str:
+    """``repeat turn0 in 100, win0 = x[3*turn0:], tmp0 <-> tmp1``: what is said before the steps inside."""
+    match step:
+        case Repeat(var=var, extent=extent, reverse=reverse, windows=windows):
+            parts = [f"repeat {var} in {'n' if extent == EXTENT else extent}{' reverse' * reverse}"]
+            parts += [f"{w.name} = {w.buffer}[{format_sum([(var, w.stride)], w.offset)}:]" for w in windows]
+        case RepeatWhile(condition=condition, once=once):
+            parts = [f"{'if' if once else 'while'} {condition}[0]"]
+        case Counted(count=count):
+            return f"with n = {count}[0]"
+    return ", ".join([*parts, *[f"{a} <-> {b}" for a, b in step.swaps]])
 
 
 def _statement(statement: Statement, depth: int) -> Iterator[_Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
@@ -15,6 +15,7 @@ from numba import cuda
 
 from graphad.backends.cuda.emulator import Memory, Module, launch
 from graphad.backends.cuda.schedule.schedule import schedule
+from graphad.backends.loops.ir import KernelProgram
 from graphad.ir.types import DTYPES
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.emit import test_emit_atomics as atomics
@@ -23,8 +24,10 @@ from tests.cuda.emit import test_emit_elementwise as elementwise
 from tests.cuda.emit import test_emit_groups as groups
 from tests.cuda.emit import test_emit_scalar as scalars
 from tests.cuda.emit import test_emit_scans as scans
+from tests.cuda.emit import test_emit_whiles as whiles
+from tests.cuda.loops import statements
 from tests.cuda.numba.harness import run
-from tests.cuda.programs import lowered, programs
+from tests.cuda.programs import lowered, lowered_of, programs
 
 if not any(find_spec(package) for package, _ in COMPILERS.values()):
     pytest.skip("needs numba-cuda or numba-cuda-mlir", allow_module_level=True)
@@ -66,6 +69,11 @@ BORROWED = [
     (scalars, scalars.test_select),
     (scalars, scalars.test_elementary_functions_have_the_bits_of_the_cpu),
     (scalars, scalars.test_pairs_of_random_words),
+    (whiles, whiles.test_each_thread_takes_as_many_turns_as_its_point_needs),
+    (whiles, whiles.test_stores_in_a_loop_and_a_loop_in_it),
+    (whiles, whiles.test_a_group_runs_it_alike_and_one_thread_stores),
+    (whiles, whiles.test_threads_of_a_group_take_different_numbers_of_turns),
+    (whiles, whiles.test_positions_in_it_are_those_of_the_loops_around),
 ]
 Case = tuple[Any, Callable[..., None], dict[str, Any]]
 
@@ -112,8 +120,7 @@ def test_kernels_in_every_case(case, monkeypatch):
 FIRST = ("gelu", "softmax", "layer_norm_gradient", "cumulative_product", "sum", "scatter_add", "scatter_max", "normals")
 
 
-def check_program(name: str) -> None:
-    program, args = lowered(name)
+def check_program(program: KernelProgram, args: Sequence[Any]) -> None:
     _, want = run_llvm(program, args)
     for got, expected in zip(run(schedule(program), args), want, strict=True):
         scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
@@ -123,13 +130,18 @@ def check_program(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIRST)
 def test_programs(name):
-    check_program(name)
+    check_program(*lowered(name))
+
+
+@pytest.mark.parametrize("name", ["while", "newtons", "scans with conds", "nested, batched", "batch of small arrays"])
+def test_loops(name):
+    check_program(*lowered_of(*statements("float64")[name]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in programs() if name not in FIRST])
 def test_all_programs(name):
-    check_program(name)
+    check_program(*lowered(name))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ def wrong_schedule(monkeypatch):
     run = scheduling._Scheduler.run
 
     def spoilt(self):
-        program = run(self)
-        return replace(program, steps=tuple([replace(kernel, threads=kernel.threads + 1) for kernel in program.steps]))
+        return [replace(kernel, threads=kernel.threads + 1) for kernel in run(self)]
 
     monkeypatch.setattr(scheduling._Scheduler, "run", spoilt)
 

@@ -18,6 +18,7 @@ from graphad.backends.cuda.ptx.emit import EmittedModule, emit
 from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Gemm, KernelProgram
+from graphad.backends.loops.steps import every_step
 from graphad.backends.loops.text import format_program
 from graphad.backends.lower.fuse import lower
 from graphad.config import config
@@ -98,7 +99,7 @@ class CrossCompiled:
 
     def _about_products(self) -> str:
         """A comment for each step that is not among the kernels because a library computes it."""
-        products = [s for s in self.launched.launches if isinstance(s, Gemm)]
+        products = [s for s in every_step(self.launched.launches) if isinstance(s, Gemm)]
         note = "computed by cuBLASLt; for the device cuda:emulated it is a kernel"
         return "".join([f"// {format_product(g)}: {note}\n" for g in products])
 

@@ -16,12 +16,23 @@ from graphad.backends.cuda.program.ir import Bundle, DeviceStep, Kernel
 from graphad.backends.cuda.ptx.assemble import KernelReport
 from graphad.backends.cuda.ptx.emit import KernelLaunch
 from graphad.backends.cuda.ptx.occupancy import Occupancy, occupancy
-from graphad.backends.cuda.run.launches import plan_arena
+from graphad.backends.cuda.run.launches import is_written_out, plan_arena
+from graphad.backends.cuda.run.turns import launches_in
 from graphad.backends.loops.costs import StepCost
-from graphad.backends.loops.explanation import KINDS, Column, Explanation, StepExplanation, format_bytes, lines_of
-from graphad.backends.loops.ir import Gemm, GuardStep, HostCall
+from graphad.backends.loops.explanation import (
+    KINDS,
+    Column,
+    Explanation,
+    StepExplanation,
+    format_bytes,
+    kind_of,
+    lines_of,
+)
+from graphad.backends.loops.ir import Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
+from graphad.backends.loops.steps import Turns, every_step
 from graphad.backends.loops.visit import walk
 from graphad.errors import DeviceError
+from graphad.ir.loc import format_loc
 
 _SHARED: Final = re.compile(r"\.shared\b.*?\b(\w+)_shared\[(\d+)\]")
 
@@ -101,6 +112,7 @@ def explain(compiled: CrossCompiled) -> DeviceExplanation:
             nbytes = shared.get(launch.entry, 0) + launch.shared_bytes
             explained = _launched(explained, launch, nbytes, reports.get(launch.entry), compiled.architecture)
         steps.append(explained)
+    missing += [_about(s) for s in compiled.launched.launches if isinstance(s, (Repeat, RepeatWhile, Counted))]
     temporaries = sum(b.role == "temporary" for b in program.buffers)
     by_library = compiled.has_gemm and any(isinstance(s, Gemm) for s in program.steps)
     return DeviceExplanation(
@@ -126,7 +138,7 @@ def _reports(compiled: CrossCompiled) -> tuple[dict[str, KernelReport], list[str
 
 def _has_work(step: DeviceStep, cost: StepCost) -> bool:
     """Whether anything is launched for a step."""
-    if isinstance(step, (GuardStep, HostCall)):
+    if isinstance(step, (GuardStep, HostCall, Repeat, RepeatWhile, Counted)):
         return True
     return step.blocks > 0 if isinstance(step, (Kernel, Bundle)) else cost.written_bytes > 0
 
@@ -142,7 +154,31 @@ def _explained(step: DeviceStep, cost: StepCost) -> KernelExplanation:
     if isinstance(step, (Gemm, HostCall)):
         kind = KINDS[Gemm if isinstance(step, Gemm) else HostCall]
         return KernelExplanation(cost.name, *counted, kind, lines_of([step.loc]))
-    return KernelExplanation("", *counted, KINDS[type(step)], lines_of([step.loc]))
+    if isinstance(step, (Repeat, RepeatWhile, Counted)):
+        kernels = [k for s in every_step((step,)) if isinstance(s, (Kernel, Bundle)) for k in s.parts]
+        locs = [s.loc for s in (*every_step((step,)), *[t for k in kernels for t in (k, *walk(k.body))])]
+        return KernelExplanation(cost.name, *counted, kind_of(step), lines_of(locs))
+    return KernelExplanation("", *counted, kind_of(step), lines_of([step.loc]))
+
+
+def _about(loop: Turns) -> str:
+    """How a loop or branch of steps is run."""
+    inside = sum([not isinstance(s, (Repeat, RepeatWhile)) for s in every_step(loop.body)])
+    launches = f"{inside} launch" + "es" * (inside != 1)
+    where = format_loc(loop.loc)
+    what = "branch" if isinstance(loop, RepeatWhile) and loop.once else "loop"
+    text = f"The {what} of steps of {where} is " if where else f"A {what} of steps is "
+    match loop:
+        case Repeat() if is_written_out(loop):
+            return f"{text}written out, {launches_in(loop)} launches in all."
+        case Repeat():
+            return f"{text}run by the host, {launches} a turn."
+        case RepeatWhile(once=True):
+            return f"{text}chosen by the host, which reads the test back: {launches}."
+        case RepeatWhile():
+            return f"{text}run by the host, which reads the test back before each turn of {launches}."
+        case Counted():
+            return f"{text}run by the host, which reads the number of turns back and allocates what depends on it."
 
 
 def _launched(

@@ -25,12 +25,15 @@ from typing import Final
 
 from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource, dynamic_shared
 from graphad.backends.cuda.program.deduplication import Kind, kinds_of
-from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel, reads, writes
 from graphad.backends.cuda.program.text import format_blocks, format_product
-from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep, HostCall
+from graphad.backends.loops.ir import Buffer, Copy, Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
+from graphad.backends.loops.steps import every_step
+from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, array_type, constant
 from graphad.ir.loc import format_loc
+from graphad.ir.types import EXTENT
 
 _RESERVED: Final = frozenset(
     {"np", "cuda", "compiled", "atomic", "functions", "gemm", "stream", "abs", "min", "max", "range", "len"}
@@ -146,45 +149,78 @@ class _Launches(NestSource):
 
     def function(self) -> str:
         buffers = self.program.buffers
-        parameters = [self.name(b.name, "buffer") for b in buffers if b.role != "temporary"]
+        parameters = [self.name(b.name, "buffer") for b in buffers if b.role in ("input", "output")]
         for b in buffers:
-            if b.role == "temporary":
+            if b.role == "temporary" and not b.per_turn:
                 text = f"cuda.device_array({b.size}, {array_type(b.dtype)}, stream=stream)"
                 self.line(1, f"{self.name(b.name, 'buffer')} = {text}")
         for step in self.program.steps:
-            self.step(step)
+            self.step(step, 1)
         self.line(1, "return 0")
-        calls = any([isinstance(s, HostCall) for s in self.program.steps])
+        calls = any([isinstance(s, HostCall) for s in every_step(self.program.steps)])
         parameters += ["functions"] * calls
         signature = f"def {self.program.name}({', '.join([*parameters, 'stream=0'])}):"
         return "\n".join([signature, '    """All launches, in order."""', *self.lines, ""])
 
-    def step(self, step: DeviceStep) -> None:
+    def step(self, step: DeviceStep, depth: int) -> None:
         match step:
             case Kernel() | Bundle():
                 if step.blocks:
                     arrays = ", ".join([self.name(p, "buffer") for p in step.parameters])
                     nbytes = dynamic_shared(step)
                     shared = f", {nbytes}" if nbytes else ""
-                    self.line(1, f"{step.name}[{step.blocks}, {step.threads}, stream{shared}]({arrays})", step.loc)
+                    self.line(depth, f"{step.name}[{step.blocks}, {step.threads}, stream{shared}]({arrays})", step.loc)
             case Gemm():
-                self.product(step)
+                self.product(step, depth)
             case Copy(target=target, source=of, loc=loc):
                 if self.buffers[of].size:
                     copied = f"copy_to_device({self.name(of, 'buffer')}, stream=stream)"
-                    self.line(1, f"{self.name(target, 'buffer')}.{copied}", loc)
-            case HostCall(slot=slot, reads=reads, writes=writes, loc=loc):
-                given = ", ".join([f"{self.name(b, 'buffer')}.copy_to_host(stream=stream)" for b in reads])
+                    self.line(depth, f"{self.name(target, 'buffer')}.{copied}", loc)
+            case HostCall(slot=slot, loc=loc):
+                given = ", ".join([f"{self.name(b, 'buffer')}.copy_to_host(stream=stream)" for b in step.reads])
                 found = self.name(f"found{slot}", "results")
-                self.line(1, f"{found} = functions[{slot}]({given})", loc)
-                for k, b in enumerate(writes):
-                    self.line(1, f"{self.name(b, 'buffer')}.copy_to_device({found}[{k}], stream=stream)", loc)
+                self.line(depth, f"{found} = functions[{slot}]({given})", loc)
+                for k, b in enumerate(step.writes):
+                    self.line(depth, f"{self.name(b, 'buffer')}.copy_to_device({found}[{k}], stream=stream)", loc)
             case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
                 seen = f"{self.name(buffer, 'buffer')}[0]"  # waits for the stream
-                self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
-                self.line(2, f"return {ordinal + 1}", loc)
+                self.line(depth, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
+                self.line(depth + 1, f"return {ordinal + 1}", loc)
 
-    def product(self, g: Gemm) -> None:
+            case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
+                n = "n" if extent == EXTENT else extent
+                span = f"range({n} - 1, -1, -1)" if reverse else f"range({n})"
+                turn = self.name(var, "index")
+                self.line(depth, f"for {turn} in {span}:", loc)
+                for w in step.windows:
+                    start, size = format_sum([(turn, w.stride)], w.offset, " * "), self.buffers[w.name].size
+                    window = f"{self.name(w.buffer, 'buffer')}[{start} : {start} + {size}]"
+                    self.line(depth + 1, f"{self.name(w.name, 'buffer')} = {window}", loc)
+                self.turn(step, depth + 1)
+            case RepeatWhile(condition=condition, once=once, loc=loc):
+                self.line(depth, f"{'if' if once else 'while'} {self.name(condition, 'buffer')}[0]:", loc)
+                self.turn(step, depth + 1)
+            case Counted(count=count, body=body, loc=loc):
+                self.line(depth, f"n = {self.name(count, 'buffer')}[0]", loc)
+                for name in sorted({b for s in body for b in reads(s) | writes(s)}):
+                    if each := self.buffers[name].per_turn:
+                        size = f"{each} * n, {array_type(self.buffers[name].dtype)}, stream=stream"
+                        self.line(depth, f"{self.name(name, 'buffer')} = cuda.device_array({size})", loc)
+                for inner in body:
+                    self.step(inner, depth)
+
+    def turn(self, step: Repeat | RepeatWhile, depth: int) -> None:
+        """The steps once; then buffers trade places."""
+        before = len(self.lines)
+        for inner in step.body:
+            self.step(inner, depth)
+        for pair in step.swaps:
+            one, other = (self.name(b, "buffer") for b in pair)
+            self.line(depth, f"{one}, {other} = {other}, {one}", step.loc)
+        if len(self.lines) == before:
+            self.line(depth, "pass")
+
+    def product(self, g: Gemm, depth: int) -> None:
         """A matrix product, by a function for its dtype and its epilogue."""
         chosen, more = list[str](), ["stream"]
         result = [g.c_dtype.name] if g.c_dtype is not g.dtype else []
@@ -196,4 +232,4 @@ class _Launches(NestSource):
         name = "_".join(["gemm", g.dtype.name, *result, *chosen])
         options = "".join([*[f', result="{r}"' for r in result], *[f", {c}=True" for c in chosen]])
         self.gemms[name] = f'gemm(cuda, "{g.dtype.name}"{options})'
-        self.gemm(g, name, *more, text=format_product(g))
+        self.gemm(g, name, *more, text=format_product(g), depth=depth)

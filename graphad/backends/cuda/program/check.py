@@ -23,7 +23,8 @@ from graphad.backends.cuda.program.ir import (
 from graphad.backends.cuda.program.sequential import as_loops
 from graphad.backends.cuda.program.text import format_device_program, format_product
 from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import Gemm, Load, Loop, Store, is_half
+from graphad.backends.loops.ir import Gemm, Load, Loop, Store, While, is_half
+from graphad.backends.loops.steps import every_step
 from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError
 from graphad.ir.types import DType, f32
@@ -34,12 +35,13 @@ _MOST_THREADS = 1024
 
 def check_device_program(program: DeviceProgram) -> None:
     """Raise `VerifyError`, with the program printed, unless ``program`` keeps the rules of `Kernel` and `Bundle`."""
-    bundles = [s for s in program.steps if isinstance(s, Bundle)]
+    steps = [*every_step(program.steps)]
+    bundles = [s for s in steps if isinstance(s, Bundle)]
     for bundle in bundles:
         for fault in _faults_of_bundle(bundle):
             raise VerifyError(f"bundle {bundle.name}: {fault}\n{format_device_program(program)}")
     dtypes = {b.name: b.dtype for b in program.buffers}
-    for product in [s for s in program.steps if isinstance(s, Gemm)]:
+    for product in [s for s in steps if isinstance(s, Gemm)]:
         for fault in _faults_of_product(product, dtypes):
             raise VerifyError(f"{format_product(product)}: {fault}\n{format_device_program(program)}")
     check_program(as_loops(program))
@@ -101,7 +103,7 @@ def _faults_of_lanes(kernel: Kernel) -> Iterable[str]:
     if lanes not in (2, 4) or kernel.group > 1 or last.extent % lanes:
         yield f"a thread cannot take {lanes} points of {last.extent}"
     for s in walk(kernel.body):
-        if isinstance(s, Loop):
+        if isinstance(s, (Loop, While)):
             yield "a thread with several points has no loops"
         elif isinstance(s, (Load, Store)):
             strides = dict(s.index.terms)
@@ -120,7 +122,7 @@ def _faults_of_place(statements: Iterable[DeviceStatement], within: type | None)
                 if within is not None:
                     yield "a loop that is shared out stands inside of another loop"
                 yield from _faults_of_place(body, Spread)
-            case Loop(body=body):
+            case Loop(body=body) | While(body=body):
                 yield from _faults_of_place(body, Loop)
             case Scan() if within is not Spread:
                 yield "a scan stands outside of the loop that it runs along"

@@ -8,7 +8,7 @@ from typing import Final
 
 from graphad.backends.cuda.program.ir import DeviceStatement, Kernel, Spread, reads, writes
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
-from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Store
+from graphad.backends.loops.ir import Let, Load, Loop, Position, Statement, Store, While
 
 #: Pointers that a kernel can be handed: all devices have room for 4 KB of parameters.
 MOST_PARAMETERS: Final = 512
@@ -49,7 +49,7 @@ def _as_loops(statements: Iterable[DeviceStatement]) -> Iterable[Statement]:
                 for axis in axes:
                     inner = (Loop(axis.var, axis.extent, inner),)
                 yield from inner
-            case Let() | Position() | Load() | Store() | Loop():
+            case Let() | Position() | Load() | Store() | Loop() | While():
                 yield s
             case _:
                 pass

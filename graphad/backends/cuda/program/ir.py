@@ -38,6 +38,7 @@ from graphad.backends.loops.ir import (
     Carry,
     Combine,
     Copy,
+    Counted,
     Gemm,
     GuardStep,
     HostCall,
@@ -46,11 +47,13 @@ from graphad.backends.loops.ir import (
     Loop,
     Operand,
     Position,
+    Repeat,
+    RepeatWhile,
     Step,
     Store,
     While,
 )
-from graphad.backends.loops.steps import buffers_read, buffers_written
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step, read_in_turns, written_in_turns
 from graphad.backends.loops.visit import walk
 from graphad.ir.frozen import light
 from graphad.ir.loc import Loc
@@ -272,12 +275,13 @@ class FusedGemm(Gemm):
         return Gemm(*[getattr(self, f.name) for f in fields(Gemm)])
 
 
-DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep | HostCall
+#: Loops of steps are run by the host: it launches what is inside, turn by turn.
+DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProgram:
-    """Steps in order over buffers in global memory: inputs first, then outputs, then temporaries."""
+    """Steps in order over buffers in global memory: inputs first, then outputs, temporaries and windows."""
 
     name: str
     buffers: tuple[Buffer, ...]
@@ -285,13 +289,13 @@ class DeviceProgram:
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
-        """All kernels, those in bundles too."""
+        """All kernels, those in bundles and in loops too."""
         return tuple([k for s in self.launches for k in s.parts])
 
     @property
     def launches(self) -> tuple[Kernel | Bundle, ...]:
-        """The steps that are launches of kernels."""
-        return tuple([s for s in self.steps if isinstance(s, (Kernel, Bundle))])
+        """The steps that are launches of kernels, those in loops too."""
+        return tuple([s for s in every_step(self.steps) if isinstance(s, (Kernel, Bundle))])
 
 
 def reads(step: Step | DeviceStep) -> set[str]:
@@ -302,6 +306,8 @@ def reads(step: Step | DeviceStep) -> set[str]:
             return found.intersection(step.parameters)
         case FusedGemm(bias=str(bias)):
             return {*buffers_read(step), bias}
+        case Repeat() | RepeatWhile() | Counted():
+            return read_in_turns(step, reads)
         case _:
             return buffers_read(step)
 
@@ -311,4 +317,6 @@ def writes(step: Step | DeviceStep) -> set[str]:
     if isinstance(step, (Kernel, Bundle)):
         found = {s.buffer for k in step.parts for s in walk(k.body) if isinstance(s, Store)}
         return found.intersection(step.parameters)
+    if isinstance(step, (Repeat, RepeatWhile, Counted)):
+        return written_in_turns(step, writes)
     return buffers_written(step)

@@ -29,6 +29,7 @@ from graphad.backends.loops.ir import (
     Buffer,
     Carry,
     Combine,
+    Counted,
     Gemm,
     Index,
     KernelProgram,
@@ -36,12 +37,15 @@ from graphad.backends.loops.ir import (
     Load,
     Loop,
     LoopNest,
+    Repeat,
+    RepeatWhile,
     Statement,
     Step,
     Store,
+    While,
     is_half,
 )
-from graphad.backends.loops.steps import buffers_read, buffers_written
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.types import DType, f32, literal
 
@@ -59,10 +63,12 @@ def as_loops(program: DeviceProgram) -> KernelProgram:
     shared = {b.name: b for k in program.kernels for b in k.shared}
     sizes = {b.name: b.size for b in program.buffers}
     steps = [t for s in program.steps for t in _steps(s, dtypes, sizes, numbers)]
-    products = [s for s in program.steps if isinstance(s, Gemm) and is_half(s.dtype)]
+    products = [s for s in every_step(program.steps) if isinstance(s, Gemm) and is_half(s.dtype)]
     halves = sorted({n for g in products for n in buffers_read(g) | buffers_written(g)})
     wide = [Buffer(_wide(n), f32, sizes[n], "temporary") for n in halves]
-    return KernelProgram(program.name, (*program.buffers, *shared.values(), *wide), tuple(steps))
+    windows = [b for b in program.buffers if b.role == "window"]
+    others = [b for b in program.buffers if b.role != "window"]
+    return KernelProgram(program.name, (*others, *shared.values(), *wide, *windows), tuple(steps))
 
 
 def _steps(
@@ -73,6 +79,9 @@ def _steps(
             return tuple([_nest(part, dtypes, numbers) for part in reversed(step.parts)])
         case Gemm() if is_half(step.dtype):
             return _in_f32(step, sizes)
+        case Repeat() | RepeatWhile() | Counted():
+            body = [t for s in step.body for t in _steps(s, dtypes, sizes, numbers)]
+            return (replace(step, body=tuple(body)),)
         case FusedGemm():
             return step.alone, _epilogue(step, step.c.buffer)
         case _:
@@ -138,6 +147,8 @@ def _statements(
             case Loop():
                 body = tuple(_statements(s.body, dtypes, numbers))
                 yield Loop(s.var, s.extent, body, s.carries, reverse=s.reverse, loc=s.loc)
+            case While():
+                yield replace(s, body=tuple(_statements(s.body, dtypes, numbers)))
             case Spread():
                 yield _loop(s, tuple(_statements(s.body, dtypes, numbers)))
             case Scan():

@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, FusedGemm, Kernel
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
 from graphad.backends.cuda.ptx import nvptx
 from graphad.backends.cuda.ptx.entry import KernelText, emit_launch
 from graphad.backends.cuda.ptx.functions import definitions
 from graphad.backends.cuda.ptx.gemm import GemmKernels
 from graphad.backends.cuda.ptx.lines import SourceLines
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall
+from graphad.backends.loops.ir import Buffer, Copy, Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
 from graphad.ir.loc import Loc
 
 _FLUSH = '"denormal-fp-math-f32"="preserve-sign,preserve-sign"'
@@ -44,7 +45,8 @@ class KernelLaunch:
     loc: Loc = field(default=None, compare=False)
 
 
-Launched = KernelLaunch | Gemm | Copy | GuardStep | HostCall
+#: A loop of steps holds others such in its body.
+Launched = KernelLaunch | Gemm | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +84,48 @@ def emit(
     flush_denormals
         Whether float32 operations flush denormals to 0, as operands and as results.
     """
-    buffers = {b.name: b for b in program.buffers}
-    texts: list[KernelText] = []
-    launches: list[Launched] = []
-    products = GemmKernels(buffers)
-    lines = SourceLines() if comments else None
-    for step in program.steps:
-        match step:
-            case Kernel() | Bundle():
-                if step.blocks:
-                    text = emit_launch(step, buffers, lines, flush_denormals=flush_denormals)
-                    texts.append(text)
-                    parameters = tuple([(name, 0) for name in step.parameters])
-                    launches.append(
-                        KernelLaunch(step.name, step.blocks, step.threads, text.dynamic_shared, parameters, step.loc)
-                    )
-            case Gemm():
-                if step.m and step.n and step.batch:
-                    launches.append(step if has_gemm else _launch_of(products, step))
-            case Copy(source=source):
-                if buffers[source].size:
-                    launches.append(step)
-            case GuardStep() | HostCall():
-                launches.append(step)
-    text = _module(program, [*texts, *products.texts], lines, flush_denormals)
+    emitter = _Emitter(program, SourceLines() if comments else None, has_gemm, flush_denormals)
+    launches = emitter.launched(program.steps)
+    text = _module(program, [*emitter.texts, *emitter.products.texts], emitter.lines, flush_denormals)
     return EmittedModule(nvptx.cached_ptx(text, architecture), text, tuple(launches))
+
+
+class _Emitter:
+    """The entries of a module, as its steps come up."""
+
+    def __init__(
+        self, program: DeviceProgram, lines: SourceLines | None, has_gemm: bool, flush_denormals: bool
+    ) -> None:
+        self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
+        self.texts: list[KernelText] = []
+        self.products = GemmKernels(self.buffers)
+        self.lines = lines
+        self.has_gemm = has_gemm
+        self.flush_denormals = flush_denormals
+
+    def launched(self, steps: Iterable[DeviceStep]) -> list[Launched]:
+        """The launches of ``steps``, whose kernels are emitted."""
+        launches: list[Launched] = []
+        for step in steps:
+            match step:
+                case Kernel() | Bundle():
+                    launches += [self.launch(step)] if step.blocks else []
+                case Gemm():
+                    if step.m and step.n and step.batch:
+                        launches.append(step if self.has_gemm else _launch_of(self.products, step))
+                case Copy(source=source):
+                    launches += [step] if self.buffers[source].size else []
+                case GuardStep() | HostCall():
+                    launches.append(step)
+                case Repeat() | RepeatWhile() | Counted():
+                    launches.append(replace(step, body=tuple(self.launched(step.body))))
+        return launches
+
+    def launch(self, step: Kernel | Bundle) -> KernelLaunch:
+        text = emit_launch(step, self.buffers, self.lines, flush_denormals=self.flush_denormals)
+        self.texts.append(text)
+        parameters = tuple([(name, 0) for name in step.parameters])
+        return KernelLaunch(step.name, step.blocks, step.threads, text.dynamic_shared, parameters, step.loc)
 
 
 def _launch_of(products: GemmKernels, g: Gemm) -> KernelLaunch:

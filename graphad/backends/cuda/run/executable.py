@@ -23,6 +23,7 @@ from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import KernelProgram
 from graphad.backends.loops.memory import buffer_bytes
+from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.fuse import Lowered, lower
 from graphad.backends.outcome import Answers, GuardFailure, guard_error
 from graphad.backends.routines.host import HostRun
@@ -59,7 +60,7 @@ class _Code:
     """Loaded kernels of a program, shared by the executables of equal graphs."""
 
     def __init__(self, program: DeviceProgram, emitted: EmittedModule, memory: Allocator) -> None:
-        entries = {step.entry for step in emitted.launches if isinstance(step, KernelLaunch)}
+        entries = {step.entry for step in every_step(emitted.launches) if isinstance(step, KernelLaunch)}
         functions = memory.runtime.load(emitted.ptx, sorted(entries)) if entries else {}
         self.output_bytes = tuple([buffer_bytes(b) for b in program.buffers if b.role == "output"])
         self.sequences = Sequences(program, emitted.launches, functions, memory)
@@ -163,7 +164,7 @@ class DeviceExecutable:
 
     def _lines(self) -> Hashable:
         """The program with the user's lines."""
-        return self.emitted.ptx, *[format_loc(step.loc) for step in self.emitted.launches]
+        return self.emitted.ptx, *[format_loc(step.loc) for step in every_step(self.emitted.launches)]
 
     def _emit(self, *, comments: bool) -> EmittedModule:
         return emit(

@@ -1,7 +1,8 @@
 """The launches of a program at given addresses: queued one by one at first, then captured and replayed as one.
 
 Guards and callbacks cut a program into segments: the host reads a predicate or operands once they are computed, before
-anything after it is queued.
+anything after it is queued. So do loops of steps, which the host runs (`turns`), but for short ones of a known number
+of turns: these are written out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
 from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
 from graphad.backends.cuda.run.staging import StagingBuffers
+from graphad.backends.cuda.run.turns import HostLoops, launches_in
 from graphad.backends.cuda.runtime.allocator import ALIGNMENT, Allocator, DeviceMemory
 from graphad.backends.cuda.runtime.runtime import Launch, Runtime
-from graphad.backends.loops.ir import Copy, Gemm, GuardStep, HostCall
+from graphad.backends.loops.ir import Copy, Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
 from graphad.backends.loops.memory import Arena, buffer_bytes, lay_out
+from graphad.backends.loops.steps import Turns, every_step
 from graphad.backends.routines.host import HostRun
 from graphad.ir.collector import without_collector
 
@@ -26,6 +29,8 @@ from graphad.ir.collector import without_collector
 MOST_CAPTURED: Final = 16
 #: Fewer launches than this are not worth capturing.
 FEWEST_CAPTURED: Final = 2
+#: Loops of steps of at most so many launches are written out, and captured with what stands around them.
+MOST_WRITTEN_OUT: Final = 512
 
 
 class _Product(NamedTuple):
@@ -48,14 +53,14 @@ _Queued = Launch | _Product | _Copied
 
 
 class _Segment:
-    """Steps that run without the host, and the guard or callback behind them with the addresses of its buffers."""
+    """Steps that run without the host, and what the host does behind them, with the addresses of the buffers."""
 
-    __slots__ = ("addresses", "captured", "ending", "ran", "steps")
+    __slots__ = ("captured", "ending", "places", "ran", "steps")
 
     def __init__(self) -> None:
         self.steps: list[_Queued] = []
-        self.ending: GuardStep | HostCall | None = None
-        self.addresses: tuple[int, ...] = ()
+        self.ending: GuardStep | HostCall | Turns | None = None
+        self.places: Mapping[str, int] = {}
         self.ran = False
         self.captured: Any = None
 
@@ -86,9 +91,10 @@ class Sequences:
         self._functions = functions
         self._memory = memory
         self._runtime: Runtime = memory.runtime
-        self._names = [b.name for b in program.buffers if b.role != "temporary"]
+        self._names = [b.name for b in program.buffers if b.role in ("input", "output")]
         self._bytes = {b.name: buffer_bytes(b) for b in program.buffers}
         self._arena = plan_arena(program)
+        self._loops = HostLoops({b.name: b for b in program.buffers}, memory)
         self._scratch: DeviceMemory | None = None  # that the prepared launches point into
         self._prepared: OrderedDict[tuple[int, ...], list[_Segment]] = OrderedDict()
         n_inputs = sum(b.role == "input" for b in program.buffers)
@@ -103,7 +109,7 @@ class Sequences:
         -------
         The ordinal of the guard that ended it and what it saw; None if none did.
         """
-        if any([isinstance(step, HostCall) for step in self._launches]):
+        if any([isinstance(step, HostCall) for step in every_step(self._launches)]):
             # A callback may run programs in turn, this one too: it shares no memory with them.
             own = self._memory.allocate(self._arena.size) if self._arena.size else None
             return self._run(self._prepare(addresses, own), host)
@@ -127,13 +133,26 @@ class Sequences:
     def _run(self, segments: Sequence[_Segment], host: HostRun) -> tuple[int, Any] | None:
         for segment in segments:
             self._queue(segment)
-            if isinstance(segment.ending, GuardStep):
-                observed = self._observed(segment.ending, *segment.addresses)
-                if observed != segment.ending.expected.item():
-                    return segment.ending.ordinal, observed
-            elif segment.ending is not None:
-                self._answer(segment.ending.slot, segment.addresses, host)
+            places = segment.places
+            match segment.ending:
+                case GuardStep() as guard:
+                    observed = self._observed(guard, places[guard.buffer])
+                    if observed != guard.expected.item():
+                        return guard.ordinal, observed
+                case HostCall() as call:
+                    self._answer(call, places, host)
+                case Repeat() | RepeatWhile() | Counted() as loop:
+                    self._loops.run(loop, places, lambda step, where: self._do(step, where, host))
+                case None:
+                    pass
         return None
+
+    def _do(self, step: Any, where: Mapping[str, int], host: HostRun) -> None:
+        """Queue one step in a loop, or answer a call."""
+        if isinstance(step, HostCall):
+            self._answer(step, where, host)
+        else:
+            self._queue_step(self._queued(step, where))
 
     def _queue(self, segment: _Segment) -> None:
         if not segment.ran or len(segment.steps) < FEWEST_CAPTURED:
@@ -149,15 +168,17 @@ class Sequences:
         return self._runtime.capture(lambda: self._queue_steps(segment))
 
     def _queue_steps(self, segment: _Segment) -> None:
-        runtime = self._runtime
         for step in segment.steps:
-            match step:
-                case Launch():
-                    runtime.launch(step)
-                case _Product():
-                    runtime.gemm(*step)
-                case _Copied():
-                    runtime.copy(*step)
+            self._queue_step(step)
+
+    def _queue_step(self, step: _Queued) -> None:
+        match step:
+            case Launch():
+                self._runtime.launch(step)
+            case _Product():
+                self._runtime.gemm(*step)
+            case _Copied():
+                self._runtime.copy(*step)
 
     def _observed(self, guard: GuardStep, address: int) -> Any:
         """The predicate of a guard, once it has been computed."""
@@ -165,14 +186,15 @@ class Sequences:
         self._runtime.download(value, address)
         return value.item()
 
-    def _answer(self, slot: int, addresses: Sequence[int], host: HostRun) -> None:
+    def _answer(self, call: HostCall, where: Mapping[str, int], host: HostRun) -> None:
         """Call a function of the host: operands are downloaded once they have been computed, results uploaded."""
-        given = host.slots[slot].inputs
+        addresses = [where[name] for name in (*call.reads, *call.writes)]
+        given = host.slots[call.slot].inputs
         arrays = [np.empty(a.shape, a.dtype.numpy) for a in given]
         for array, address in zip(arrays, addresses, strict=False):
             if array.size:
                 self._runtime.download(array, address)
-        for result, address in zip(host.answer(slot, arrays), addresses[len(given) :], strict=True):
+        for result, address in zip(host.answer(call.slot, arrays), addresses[len(given) :], strict=True):
             if result.size:
                 self._runtime.upload(address, result)
 
@@ -183,12 +205,14 @@ class Sequences:
             where.update({name: start + offset for name, offset in self._arena.offsets.items()})
         segments = [_Segment()]
         for step in self._launches:
-            if isinstance(step, (GuardStep, HostCall)):
-                touched = (step.buffer,) if isinstance(step, GuardStep) else (*step.reads, *step.writes)
-                segments[-1].ending, segments[-1].addresses = step, tuple([where[name] for name in touched])
+            steps = segments[-1].steps
+            if isinstance(step, Repeat) and is_written_out(step):
+                self._loops.run(step, where, lambda inner, at, steps=steps: steps.append(self._queued(inner, at)))
+            elif isinstance(step, (GuardStep, HostCall, Repeat, RepeatWhile, Counted)):
+                segments[-1].ending, segments[-1].places = step, where
                 segments.append(_Segment())
             else:
-                segments[-1].steps.append(self._queued(step, where))
+                steps.append(self._queued(step, where))
         return segments
 
     def _queued(self, step: KernelLaunch | Gemm | Copy, where: Mapping[str, int]) -> _Queued:
@@ -204,7 +228,13 @@ class Sequences:
                 return _Copied(where[target], where[source], self._bytes[target])
 
 
+def is_written_out(loop: Repeat) -> bool:
+    """Whether the launches of all turns are queued as if there were no loop."""
+    count = launches_in(loop)
+    return count is not None and count <= MOST_WRITTEN_OUT
+
+
 def plan_arena(program: DeviceProgram) -> Arena:
     """The layout of a program's temporaries in its scratch memory."""
-    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary"}
+    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary" and not b.per_turn}
     return lay_out([reads(s) | writes(s) for s in program.steps], sizes, ALIGNMENT)

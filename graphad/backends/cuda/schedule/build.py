@@ -11,7 +11,7 @@ from graphad.backends.cuda.program.ir import Atomic, Axis, Barrier, DeviceStatem
 from graphad.backends.cuda.program.scans import scan_of
 from graphad.backends.cuda.schedule.nest import Nest, arranged, points_independent
 from graphad.backends.loops.footprint import Access, accesses, value_ranges
-from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Loop, Position, Statement, Store
+from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Loop, Position, Statement, Store, While
 from graphad.backends.loops.rewrites import forward, needed, used
 from graphad.backends.loops.visit import walk
 from graphad.backends.lower.scalars import identity_of
@@ -31,7 +31,7 @@ def kernel_of(nest: Nest, group: int, buffers: Mapping[str, Buffer]) -> Kernel:
     Private temporaries go to shared memory; with ``group`` 1 there must be none.
     """
     nest = arranged(nest)
-    shared = tuple([buffers[b] for b in nest.private])
+    shared = tuple([replace(buffers[b], private=False) for b in nest.private])
     if group == 1:
         assert not shared, "a single thread has no shared memory"
         lanes = vector_lanes(nest, buffers)
@@ -56,7 +56,7 @@ def vector_lanes(nest: Nest, buffers: Mapping[str, Buffer]) -> int:
     widest = 1
     for s in nest.body:
         match s:
-            case Loop() | Atomic():
+            case Loop() | While() | Atomic():
                 return 1
             case Load(dynamic=dynamic) | Store(dynamic=dynamic):
                 if dynamic is not None or (isinstance(s, Store) and s.mask is not None):
@@ -166,7 +166,7 @@ def with_barriers(statements: Sequence[DeviceStatement], nest: Nest, group: int)
     since: list[tuple[DeviceStatement, list[Access]]] = []
     everything = [t for s in statements for t in (s.body if isinstance(s, Spread) else (s,))]
     spread = {a.var: a.extent for s in statements if isinstance(s, Spread) for a in s.axes}
-    plain = [t for t in everything if isinstance(t, (Let, Position, Load, Store, Loop))]
+    plain = [t for t in everything if isinstance(t, (Let, Position, Load, Store, Loop, While))]
     ranges = value_ranges(plain, {**nest.extents, **spread})
     for s in statements:
         touched = _accesses_of(s, ranges)
@@ -181,9 +181,9 @@ def with_barriers(statements: Sequence[DeviceStatement], nest: Nest, group: int)
 
 def _accesses_of(s: DeviceStatement, ranges: Mapping[str, tuple[int, int]]) -> list[Access]:
     if isinstance(s, Spread):
-        inside = [t for t in s.body if isinstance(t, (Let, Position, Load, Store, Loop))]
+        inside = [t for t in s.body if isinstance(t, (Let, Position, Load, Store, Loop, While))]
         return accesses(inside, ranges)
-    return accesses([s], ranges) if isinstance(s, (Load, Store, Loop)) else []
+    return accesses([s], ranges) if isinstance(s, (Load, Store, Loop, While)) else []
 
 
 def _crosses(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store
+from graphad.backends.loops.ir import Index, Load, Loop, Statement, Store, While
 from graphad.backends.loops.rewrites import Names, defined, is_pure, loops_of, renamed, substituted, used
 from graphad.backends.loops.visit import walk
 
@@ -129,8 +129,13 @@ def is_flat(loop: Loop) -> bool:
 
 def iterations(loop: Loop) -> int:
     """How often the innermost statements of a loop run."""
-    inside = [iterations(s) for s in loop.body if isinstance(s, Loop)]
-    return loop.extent * max(sum(inside), 1)
+    return loop.extent * max(_within(loop.body), 1)
+
+
+def _within(body: Sequence[Statement]) -> int:
+    """The iterations of the loops in ``body``; a `While` counts as if it ran once, for nobody knows."""
+    loops = [iterations(s) if isinstance(s, Loop) else _within(s.body) for s in body if isinstance(s, (Loop, While))]
+    return sum(loops)
 
 
 def _size(statements: Sequence[Statement]) -> int:

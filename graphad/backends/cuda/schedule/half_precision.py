@@ -33,6 +33,7 @@ from graphad.backends.loops.ir import (
     Statement,
     Step,
     Store,
+    While,
 )
 from graphad.backends.loops.rewrites import Names, alive, loops_of, names_of, renamed, used
 from graphad.backends.loops.visit import bare, rebuilt, replaced, walk
@@ -64,7 +65,8 @@ class _Values:
         of_buffers = {b.name: b.dtype for b in buffers}
         self.narrow = {n for n, s in self.made.items() if isinstance(s, Let) and s.dtype is dtype}
         self.narrow |= {n for n, s in self.made.items() if isinstance(s, Load) and of_buffers[s.buffer] is dtype}
-        self.narrow |= {c.name for s in self.statements if isinstance(s, Loop) for c in s.carries if c.dtype is dtype}
+        loops = [s for s in self.statements if isinstance(s, (Loop, While))]
+        self.narrow |= {c.name for s in loops for c in s.carries if c.dtype is dtype}
 
     def widens(self, s: Statement) -> bool:
         """Whether ``s`` widens a value of ``dtype`` to f32."""
@@ -194,7 +196,7 @@ def _alive(body: Iterable[Statement], wanted_after: Iterable[str] = ()) -> tuple
     """``body`` without dead values, and without the loops that are then empty."""
     kept: list[Statement] = []
     for s in body:
-        if isinstance(s, Loop):
+        if isinstance(s, (Loop, While)):
             s = rebuilt(s, _alive(s.body, used((bare(s),))))  # carries read what the body computes
         if not isinstance(s, Loop) or s.body or s.carries:
             kept.append(s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
 from graphad.backends.cuda.program.ir import (
@@ -24,18 +25,18 @@ from graphad.backends.cuda.program.ir import (
     writes,
 )
 from graphad.backends.cuda.schedule.limits import Limits
-from graphad.backends.loops.ir import GuardStep, HostCall, Loop
+from graphad.backends.loops.ir import Counted, GuardStep, HostCall, Loop, Repeat, RepeatWhile, While
 
 
 def bundled(steps: Sequence[DeviceStep], limits: Limits) -> list[DeviceStep]:
     """``steps`` with independent kernels fused into bundles, where that pays.
 
-    Bundles have no name yet. No kernel moves across a guard or a callback.
+    Bundles have no name yet. No kernel moves across a guard, a callback or a loop of steps.
     """
     done: list[DeviceStep] = []
     segment: list[DeviceStep] = []
     for step in steps:
-        if isinstance(step, (GuardStep, HostCall)):
+        if isinstance(step, (GuardStep, HostCall, Repeat, RepeatWhile, Counted)):
             done += [*_Segment(segment, limits).run(), step]
             segment = []
         else:
@@ -45,22 +46,22 @@ def bundled(steps: Sequence[DeviceStep], limits: Limits) -> list[DeviceStep]:
 
 def named(steps: Iterable[DeviceStep], name: str) -> list[DeviceStep]:
     """``steps`` with kernels and bundles called ``name_0``, ``name_1``, ..., parts of a bundle ``name_1_0``, ..."""
-    done: list[DeviceStep] = []
-    count = 0
-    for step in steps:
+    numbers = count()
+
+    def one(step: DeviceStep) -> DeviceStep:
         match step:
             case Kernel():
-                step = replace(step, name=f"{name}_{count}")
-                count += 1
+                return replace(step, name=f"{name}_{next(numbers)}")
             case Bundle(parts=parts):
-                own = f"{name}_{count}"
+                own = f"{name}_{next(numbers)}"
                 called = [replace(part, name=f"{own}_{k}") for k, part in enumerate(parts)]
-                step = replace(step, name=own, parts=tuple(called))
-                count += 1
+                return replace(step, name=own, parts=tuple(called))
+            case Repeat() | RepeatWhile() | Counted():
+                return replace(step, body=tuple([one(s) for s in step.body]))
             case _:
-                pass
-        done.append(step)
-    return done
+                return step
+
+    return [one(s) for s in steps]
 
 
 # ---- which kernels go together
@@ -175,7 +176,7 @@ def _together(kernels: Sequence[Kernel], limits: Limits) -> list[Kernel] | None:
 
 
 def _is_elementwise(kernel: Kernel) -> bool:
-    return kernel.group == 1 and not any(isinstance(s, Loop) for s in kernel.body)
+    return kernel.group == 1 and not any(isinstance(s, (Loop, While)) for s in kernel.body)
 
 
 # ---- what does not depend on each other

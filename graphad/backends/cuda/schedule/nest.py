@@ -9,7 +9,7 @@ from math import prod
 
 from graphad.backends.cuda.program.ir import Atomic, Axis
 from graphad.backends.loops.footprint import Access, accesses, distinct, fixed_names, meet, value_ranges
-from graphad.backends.loops.ir import Buffer, Index, Load, Loop, Position, Statement, Store
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, Position, Statement, Store, While
 from graphad.backends.loops.rewrites import alive, forward, is_pure, mapped_indices
 from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
@@ -49,7 +49,7 @@ def widened(nest: Nest, own: Mapping[str, Buffer]) -> Nest:
         if loop.carries:
             break
         statements = (*nest.body[:-1], *loop.body)
-        private = [b for b in own.values() if is_private(b, loop.var, statements)]
+        private = [b for b in own.values() if is_private(b, loop, statements)]
         if not points_independent(loop.var, loop.extent, statements, nest.extents, {b.name for b in private}):
             break
         axes = {b.name: (*nest.private.get(b.name, ()), loop.var) for b in private}
@@ -93,30 +93,42 @@ def points_independent(
     )
 
 
-def is_private(buffer: Buffer, var: str, statements: Sequence[Statement]) -> bool:
-    """Whether each iteration over ``var`` can have its own ``buffer``: it uses the same part, and writes it first."""
-    first = True
-    for s, inner in _with_loops(statements, {}):
+def is_private(buffer: Buffer, loop: Loop, statements: Sequence[Statement]) -> bool:
+    """Whether each iteration of ``loop`` can have its own ``buffer``: it uses the same part, and writes it first.
+
+    ``statements`` are those of an iteration. Lanes have their own by the rules of loop programs.
+    """
+    if buffer.private and loop.vector:
+        return True
+    var = loop.var
+    home: tuple[While, ...] | None = None  # the branches around the first write: all else must be in these
+    for s, inner, tests in _with_loops(statements, {}, ()):
         if not isinstance(s, (Load, Store)) or s.buffer != buffer.name:
             continue
         if any(v == var for v, _ in s.index.terms):
             return False
-        if first:
+        if home is None:
             if not isinstance(s, Store) or isinstance(s, Atomic) or s.mask is not None or s.dynamic is not None:
                 return False
             if not _covers(s.index, inner, buffer.size):
                 return False
-            first = False
-    return not first
+            home = tests
+        elif [id(t) for t in tests[: len(home)]] != [id(t) for t in home]:
+            return False
+    return home is not None
 
 
-def _with_loops(statements: Sequence[Statement], inner: Mapping[str, int]) -> list[tuple[Statement, Mapping[str, int]]]:
-    """Every statement with the extents of the loops around it."""
-    found: list[tuple[Statement, Mapping[str, int]]] = []
+def _with_loops(
+    statements: Sequence[Statement], inner: Mapping[str, int], tests: tuple[While, ...]
+) -> list[tuple[Statement, Mapping[str, int], tuple[While, ...]]]:
+    """Every statement with the extents of the loops around it, and those that only run if a test says so."""
+    found: list[tuple[Statement, Mapping[str, int], tuple[While, ...]]] = []
     for s in statements:
-        found.append((s, inner))
+        found.append((s, inner, tests))
         if isinstance(s, Loop):
-            found += _with_loops(s.body, {**inner, s.var: s.extent})
+            found += _with_loops(s.body, {**inner, s.var: s.extent}, tests)
+        elif isinstance(s, While):
+            found += _with_loops(s.body, inner, (*tests, s))
     return found
 
 

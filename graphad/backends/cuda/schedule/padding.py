@@ -34,9 +34,11 @@ from graphad.backends.loops.ir import (
     Statement,
     Step,
     Store,
+    While,
     index_range,
 )
 from graphad.backends.loops.rewrites import Names, copied, loops_around, renamed, substituted
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc
 from graphad.ir.types import Literal, b1, i64, literal
 
@@ -202,6 +204,8 @@ def _replaced(
                 if inner is None:
                     return None
                 out.append(replace(s, body=inner))
+            case While() if any(isinstance(t, Load) and t.buffer == padded.buffer.name for t in walk(s.body)):
+                return None
             case _:
                 out.append(s)
     return tuple(out)

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from graphad.backends.cuda.program.ir import reads, writes
-from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Operand, Statement, Step, Store
+from graphad.backends.loops.ir import Buffer, Index, Load, Loop, LoopNest, Operand, Statement, Step, Store, While
 from graphad.backends.loops.rewrites import Names, copied, loops_around, renamed, substituted
-from graphad.backends.loops.visit import mapped_bodies, rebuilt, replaced
+from graphad.backends.loops.visit import mapped_bodies, rebuilt, replaced, walk
 
 #: How many steps back a scan is looked for.
 _REACH: Final = 6
@@ -82,9 +82,14 @@ class _Loops:
 
 def _loops_of(nest: LoopNest) -> _Loops | None:
     loops, scalars = loops_around(nest.body)
-    if not loops or any(isinstance(s, Loop) for s in loops[-1].body) or any(loop.carries for loop in loops[:-1]):
+    if not loops or any(map(_has_accesses, loops[-1].body)) or any(loop.carries for loop in loops[:-1]):
         return None
     return _Loops(loops, scalars)
+
+
+def _has_accesses(s: Statement) -> bool:
+    """Whether a statement holds others that may touch memory."""
+    return isinstance(s, Loop) or (isinstance(s, While) and any(isinstance(t, (Load, Store)) for t in walk(s.body)))
 
 
 def _joined(first: Step, second: LoopNest, names: Names) -> LoopNest | None:

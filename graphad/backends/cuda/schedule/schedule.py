@@ -7,18 +7,21 @@ first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests 
 read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written routine on the CPU, is a
 nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and
 write 16-bit floats as such (`half_precision`) and fuse a bias and relu (`gemm_epilogues`), and independent loops become
-nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`).
+nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`). Loops of steps stay
+what they are, and the steps inside are scheduled as a program of their own; before anything else, loops of a number of
+turns known only as they run are written with a test (`counted`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphad.backends.cuda.program.check import check_device_program
 from graphad.backends.cuda.program.ir import MOST_SHARED, WARP, DeviceProgram, DeviceStep, reads, writes
 from graphad.backends.cuda.schedule.build import THREADS, kernel_of, spreadable, work_of
+from graphad.backends.cuda.schedule.counted import with_counted_loops_tested
 from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations, n_pieces
 from graphad.backends.cuda.schedule.gemm_epilogues import with_gemm_epilogues
 from graphad.backends.cuda.schedule.half_precision import with_half_products
@@ -59,11 +62,9 @@ from graphad.backends.loops.rewrites import (
     names_of,
     with_unique_variables,
 )
-from graphad.backends.loops.steps import every_step
+from graphad.backends.loops.steps import Turns, every_step
 from graphad.backends.loops.visit import walk
 from graphad.config import config
-from graphad.errors import LoweringError, at
-from graphad.ir.loc import format_loc
 
 
 def schedule(
@@ -95,44 +96,49 @@ def schedule(
     VerifyError
         If the result breaks the rules of device programs, which is checked from ``config.verify`` 2 on.
     """
-    _refuse_loops(program)
-    program = with_half_products(program)
-    steps = with_gemm_epilogues(program, has_gemm=has_gemm, fast_math=fast_math)
-    launches = _Scheduler(replace(program, steps=steps), limits, deterministic).run()
+    program = with_counted_loops_tested(program)
+    nests = [s for s in every_step(program.steps) if isinstance(s, LoopNest)]
+    names = Names([*[b.name for b in program.buffers], *[n for s in nests for n in names_of(s.body)]])
+    options = _Options(limits, deterministic, has_gemm, fast_math)
+    scheduler = _Scheduler(program, options, names)
+    steps = named(scheduler.run(), program.name)
+    used = {n for s in every_step(steps) for n in reads(s) | writes(s)}
+    kept = [b for b in scheduler.buffers.values() if b.role in ("input", "output") or b.name in used]
+    kept.sort(key=lambda b: b.role == "window")
+    launches = DeviceProgram(program.name, tuple([replace(b, private=False) for b in kept]), tuple(steps))
     if config.verify >= 2:
         check_device_program(launches)
     return launches
 
 
-def _refuse_loops(program: KernelProgram) -> None:
-    """Loops of steps, and those that end when a test says so, run on the CPU alone."""
-    for step in every_step(program.steps):
-        inside = walk(step.body) if isinstance(step, LoopNest) else ()
-        if isinstance(step, (Repeat, RepeatWhile, Counted)) or any(isinstance(s, While) for s in inside):
-            raise LoweringError(
-                at(
-                    format_loc(step.loc),
-                    "this loop or branch has no compiled form on a GPU: loops over scalars and small arrays have, of a "
-                    "known number of turns and without branches. Run it on the CPU, with graphad.jit(f, device='cpu').",
-                )
-            )
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How to schedule: what `schedule` is told."""
+
+    limits: Limits
+    deterministic: bool
+    has_gemm: bool
+    fast_math: bool
 
 
 class _Scheduler:
-    """Schedules the steps of one program in order; ``buffers`` grows by new temporaries."""
+    """Schedules the steps of one program, or those inside of a loop of steps; ``buffers`` grows by new temporaries."""
 
-    def __init__(self, program: KernelProgram, limits: Limits, deterministic: bool) -> None:
-        self.program = program
-        self.limits = limits
-        self.deterministic = deterministic
+    def __init__(self, program: KernelProgram, options: _Options, names: Names) -> None:
+        program = with_half_products(program)
+        steps = with_gemm_epilogues(program, has_gemm=options.has_gemm, fast_math=options.fast_math)
+        self.program = replace(program, steps=steps)
+        self.options = options
+        self.limits = limits = options.limits
+        self.deterministic = options.deterministic
         self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
-        nests = [s for s in program.steps if isinstance(s, LoopNest)]
-        self.names = Names([*self.buffers, *[n for s in nests for n in names_of(s.body)]])
+        self.names = names
         self.values: set[str] = set()  # of the nests so far
         self.splitter = Splitter(self.names, self.buffers, limits)
         self.steps: list[DeviceStep] = []
 
-    def run(self) -> DeviceProgram:
+    def run(self) -> list[DeviceStep]:
+        """The steps of the device, without names yet."""
         steps: list[Step] = [t for s in self.program.steps for t in self._prepared(s)]
         steps = with_padding_folded(steps, self.names, self.buffers)
         steps = with_scan_epilogues(steps, self.names, self.buffers)
@@ -146,13 +152,30 @@ class _Scheduler:
             elif isinstance(step, KernelCall):
                 sort = replace(sort_of(step), unused=unused_bits(step.reads[0], self.program))
                 self.steps += radix_kernels(sort, self.names, self.buffers)
+            elif isinstance(step, (Repeat, RepeatWhile, Counted)):
+                self.steps.append(self._turns(step, [s for s in steps if s is not step]))
             else:
-                assert not isinstance(step, (Repeat, RepeatWhile, Counted)), "refused before"
                 self.steps.append(step)
-        launches = named(bundled(self.steps, self.limits), self.program.name)
-        used = {n for s in launches for n in reads(s) | writes(s)}
-        buffers = [b for b in self.buffers.values() if b.role != "temporary" or b.name in used]
-        return DeviceProgram(self.program.name, tuple(buffers), tuple(launches))
+        return bundled(self.steps, self.limits)
+
+    def _turns(self, step: Turns, others: Sequence[Step]) -> DeviceStep:
+        """A loop of steps, with those inside scheduled; what ``others`` touch too is no temporary of theirs."""
+        own = {n for s in step.body for n in reads(s) | writes(s)} - reads(replace(step, body=()))
+        own = own.difference(*[reads(s) | writes(s) for s in others])
+        inside = [
+            replace(b, role="window") if b.role == "temporary" and b.name not in own else b
+            for b in self.buffers.values()
+        ]
+        inner = replace(self.program, buffers=tuple(inside), steps=step.body)
+        scheduler = _Scheduler(inner, self.options, self.names)
+        body = tuple(scheduler.run())
+        for b in scheduler.buffers.values():
+            if b.role == "temporary":
+                self.buffers[b.name] = b
+        if isinstance(step, Repeat):
+            looked_through = {n for s in body for n in reads(s) | writes(s)}
+            step = replace(step, windows=tuple([w for w in step.windows if w.name in looked_through]))
+        return replace(step, body=body)
 
     # ---- before threads are assigned
 
@@ -217,7 +240,7 @@ class _Scheduler:
     def _alone(self, body: Sequence[Statement]) -> Callable[[Loop], bool] | None:
         """The loops that get threads of their own, because one block would be too few for all of ``body``."""
         loops = loops_of(body)
-        combined = [k for k, s in enumerate(body) if isinstance(s, Loop) and not is_flat(s)]
+        combined = [k for k, s in enumerate(body) if isinstance(s, While) or (isinstance(s, Loop) and not is_flat(s))]
         if len(body) < 2 or not loops:
             return None
         if not combined:
@@ -257,7 +280,7 @@ class _Scheduler:
         loops = loops_of(nest.body)
         shared = [s for s in loops if spreadable(s, nest)]
         work = max([work_of(s, nest) for s in shared], default=0)
-        group = self._group(nest, loops, shared, work)
+        group = self._group(nest, shared, work)
         parts = self._columns(nest, loops, work) if shared == loops else None
         if parts is None and work > self.limits.long and nest.points * group < self.limits.enough:
             parts = self._cut(nest, work)
@@ -276,9 +299,10 @@ class _Scheduler:
         nest = self.splitter.with_copies(nest, [b for b in nest.private if b not in kept])
         self.steps.append(kernel_of(nest, group, self.buffers))
 
-    def _group(self, nest: Nest, loops: Sequence[Loop], shared: Sequence[Loop], work: int) -> int:
+    def _group(self, nest: Nest, shared: Sequence[Loop], work: int) -> int:
         """How many threads for each point."""
-        if work < self.limits.spread or any(s not in shared and _has_loop_carried_dependence(s) for s in loops):
+        alone = [s for s in nest.body if isinstance(s, While) or (isinstance(s, Loop) and s not in shared)]
+        if work < self.limits.spread or any(map(_has_loop_carried_dependence, alone)):
             return 1
         if nest.points >= self.limits.plenty and _reads_across(nest):
             return 1
@@ -304,7 +328,7 @@ class _Scheduler:
     def _cut(self, nest: Nest, work: int) -> list[Nest] | None:
         """Smaller nests instead of one that would leave most threads idle."""
         nest = self.splitter.with_copies(nest)
-        if sum(isinstance(s, Loop) for s in nest.body) > 1:
+        if sum(isinstance(s, (Loop, While)) for s in nest.body) > 1:
             return self.splitter.distributed(nest)
         loop = next(s for s in nest.body if isinstance(s, Loop))
         if not loop.carries:
@@ -338,7 +362,7 @@ class _Scheduler:
         return kept
 
 
-def _has_loop_carried_dependence(loop: Loop) -> bool:
+def _has_loop_carried_dependence(loop: Loop | While) -> bool:
     """Whether a loop reads what it writes: then every thread that runs it needs a private copy."""
     read = {s.buffer for s in walk(loop.body) if isinstance(s, Load)}
     return not read.isdisjoint(_written((loop,)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import ml_dtypes
 
@@ -15,12 +16,12 @@ from graphad.backends.cuda.program.ir import Axis
 from graphad.backends.cuda.program.scans import ASSOCIATIVE, ScanCarry, scan_of, scan_steps
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest
-from graphad.backends.loops.ir import Buffer, Carry, Index, Let, Load, Loop, Statement, Store
+from graphad.backends.loops.ir import Buffer, Carry, Index, Let, Load, Loop, Statement, Store, While
 from graphad.backends.loops.rewrites import Names, copied, defined, forward, is_pure, needed, substituted, used
-from graphad.backends.loops.visit import mapped, walk
+from graphad.backends.loops.visit import mapped, replaced, walk
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.loc import Loc
-from graphad.ir.types import DType, b1, literal
+from graphad.ir.types import DType, b1, i64, literal
 
 
 class Splitter:
@@ -95,12 +96,35 @@ class Splitter:
         body = nest.body
         for name in chosen:
             buffer, size = self.buffers[name], self.buffers[name].size
+            if buffer.per_turn:
+                body = self._beside(body, buffer, [a for a in nest.grid if a.var in nest.private[name]])
+                continue
             strides: list[tuple[str, int]] = []
             for axis in reversed([a for a in nest.grid if a.var in nest.private[name]]):
                 strides.append((axis.var, size))
                 size *= axis.extent
             body = _moved(body, name, self.temporary(f"{name}_", buffer.dtype, size), strides)
         return replace(nest, body=body, private={k: v for k, v in nest.private.items() if k not in chosen})
+
+    def _beside(self, body: Sequence[Statement], buffer: Buffer, axes: Sequence[Axis]) -> tuple[Statement, ...]:
+        """``body`` with a copy of ``buffer`` for each point of ``axes``, element beside element.
+
+        So an element's place does not depend on how many there are, which is known only when it runs.
+        """
+        points = prod([a.extent for a in axes])
+        to, point = self.temporary(f"{buffer.name}_", buffer.dtype, points * buffer.size), number(axes).terms
+
+        def one(s: Statement) -> Sequence[Statement]:
+            if not isinstance(s, (Load, Store)) or s.buffer != buffer.name:
+                return (s,)
+            terms = [*[(var, points * stride) for var, stride in s.index.terms], *point]
+            moved = replace(s, buffer=to, index=Index(points * s.index.offset, tuple(sorted(terms))))
+            if s.dynamic is None:
+                return (moved,)
+            at = self.names.fresh("at")
+            return Let(at, i64, "mul", (s.dynamic, literal(points, i64)), s.loc), replace(moved, dynamic=at)
+
+        return replaced(body, one)
 
     # ---- reductions in two phases
 
@@ -269,7 +293,7 @@ def _units(body: Sequence[Statement]) -> list[list[Statement]]:
     """``body`` cut before every loop but the first; scalars between loops stay with the loop before."""
     units: list[list[Statement]] = [[]]
     for s in body:
-        if isinstance(s, Loop) and any(isinstance(t, Loop) for t in units[-1]):
+        if isinstance(s, (Loop, While)) and any(isinstance(t, (Loop, While)) for t in units[-1]):
             units.append([])
         units[-1].append(s)
     return units
@@ -294,7 +318,7 @@ def _again(wanted: set[str], earlier: Sequence[Statement], stored: Mapping[str, 
 
 
 def _dtype(s: Statement, name: str, buffers: Mapping[str, Buffer]) -> DType:
-    if isinstance(s, Loop):
+    if isinstance(s, (Loop, While)):
         return next(c.dtype for c in s.carries if c.name == name)
     assert isinstance(s, Load), "other scalars are computed again"
     return buffers[s.buffer].dtype

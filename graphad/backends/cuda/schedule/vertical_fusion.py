@@ -18,7 +18,7 @@ from graphad.backends.cuda.schedule.fission import iterations
 from graphad.backends.cuda.schedule.limits import Limits
 from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
-from graphad.backends.loops.ir import Buffer, Index, Let, Load, Loop, LoopNest, Statement, Step, Store
+from graphad.backends.loops.ir import Buffer, Index, Let, Load, Loop, LoopNest, Statement, Step, Store, While
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loads_forwarded, substituted
 from graphad.backends.loops.visit import mapped, walk
 
@@ -141,7 +141,8 @@ class _Fuser:
         if not _apart(one, consumer, shared):
             return None
         body = loads_forwarded((*one.body, *consumer))
-        fused = LoopNest((Loop(var, one.extent, body, loc=first.loc),), first.loc)
+        in_lanes = any([self.buffers[name].private for name in one.own | two.own])
+        fused = LoopNest((Loop(var, one.extent, body, vector=in_lanes, loc=first.loc),), first.loc)
         self.rows[id(fused)] = fused, _Rows(var, one.extent, body, one.own | two.own)
         return fused
 
@@ -188,7 +189,7 @@ class _Fuser:
                 for name in touched
                 if self.buffers[name].role == "temporary"
                 and self.users[name] == 1
-                and is_private(self.buffers[name], loop.var, body)
+                and is_private(self.buffers[name], loop, body)
             ]
         )
         if not points_independent(loop.var, loop.extent, body, {}, own):
@@ -200,6 +201,8 @@ class _Fuser:
         if self.limits.small == 0 or id(nest) in self.small:
             return self.limits.small > 0
         for s in nest.body:
+            if isinstance(s, While) and not _is_small_branch(s):
+                return False
             if isinstance(s, Loop):
                 flat = forward(s)
                 last = any(c.combine == "last" for c in s.carries)
@@ -247,13 +250,18 @@ class _Fuser:
 
 def _are_few_scalars(statements: Sequence[Statement]) -> bool:
     """Whether a single thread runs it, without loops."""
-    return len(statements) <= _FEW and not any(isinstance(s, Loop) for s in statements)
+    return len(statements) <= _FEW and not any(isinstance(s, (Loop, While)) for s in statements)
+
+
+def _is_small_branch(s: While) -> bool:
+    """Whether all threads of a block may as well run it."""
+    return s.is_branch and not any(isinstance(t, (Loop, While, Store)) for t in walk(s.body))
 
 
 def _elements(nest: LoopNest) -> int | None:
     """The number of elements of an elementwise nest; None for others."""
     last = nest.body[-1] if nest.body else None
-    if not isinstance(last, Loop) or last.carries or any(isinstance(s, Loop) for s in last.body):
+    if not isinstance(last, Loop) or last.carries or any(isinstance(s, (Loop, While)) for s in last.body):
         return None
     return last.extent if all(map(is_pure, nest.body[:-1])) else None
 
@@ -300,7 +308,7 @@ def localised(nest: Nest, own: Mapping[str, Buffer], buffers: dict[str, Buffer])
 
     They then need only as much memory as one point uses, and can lie in shared memory.
     """
-    if not any(isinstance(s, Loop) for s in nest.body):
+    if not any(isinstance(s, (Loop, While)) for s in nest.body):
         return nest
     ranges = value_ranges(nest.body, nest.extents)
     for name in own:
