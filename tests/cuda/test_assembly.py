@@ -84,7 +84,7 @@ LOOPS = [(kind, name) for kind in (loops.statements, loops.steps) for name in ki
 @pytest.mark.parametrize(("kind", "name"), every(3, LOOPS, several=True))
 def test_loops_assemble(kind, name):
     program, _ = lowered_of(*kind("float64")[name])
-    check(schedule(program), "sm_90", 2 * REGISTERS)
+    check(schedule(program), "sm_90", 255)  # one thread that unrolls short loops has all that there are
 
 
 @assembler
