@@ -85,17 +85,12 @@ def scaled_by_reciprocal(t: Any, y: Any) -> Any:
     return mul(t, div(1.0, y))
 
 
-def _div_by_jvp(t: Any, _x: Any, y: Any, z: Any) -> Any:
-    slope = div(z, y) if y.dtype.bits < 32 else mul(z, div(1.0, y))
-    return mul(t, neg(slope))
-
-
 div = elementwise(
     "div",
     doc="x / y of floats. Integers: `quo`, or convert first.",
     numpy=np.true_divide,
     scalar="{0} / {1}",
-    jvp=(lambda t, x, y, z: scaled_by_reciprocal(t, y), _div_by_jvp),
+    jvp=(lambda t, x, y, z: scaled_by_reciprocal(t, y), lambda t, x, y, z: mul(t, neg(div(z, y)))),
     linear=(0,),
     transpose={0: lambda ct, x, y: div(ct, y)},
     domain=((-3.0, 3.0), (0.5, 3.0)),

@@ -302,7 +302,7 @@ class _Grower:
         x, reverse, shape = xs[0], self.chance(0.4), np.shape(scope[xs[0]])
         if len(shape) == 3 and shape[1] == shape[2]:
             product, operand, targets = "xp.rounded(xp.shaken(p, 16) @ q, 16)", f"{x} * 0.5", self.name()
-        elif self.chance(0.6):
+        elif np.size(scope[x]) > 64 or self.chance(0.6):  # of many numbers, two are as near as the steps of differences
             product = "(xp.rounded(p[0] * q[0], 16), xp.rounded(xp.shaken(xp.shaken(q[0] * p[1], 16) + q[1], 16), 16))"
             operand, targets = f"({x}, {x} * 0.5)", f"{self.name()}, {self.name()}"
         else:
