@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,7 +14,7 @@ from graphad.ir.types import Aval
 from graphad.passes.pipeline import OnNote, Pass
 
 
-class LoopPass(Pass):
+class LoopPass(Pass, ABC):
     """A pass that replaces loops, from the innermost outwards. Subclasses say which, and by what."""
 
     def run(self, graph: Graph, on_note: OnNote | None = None) -> Graph:
@@ -27,13 +28,13 @@ class LoopPass(Pass):
     def _has_loops(self, graph: Graph) -> bool:
         return any([self.fits(eqn) or any([self._has_loops(r) for r in eqn.regions]) for eqn in graph.eqns])
 
+    @abstractmethod
     def fits(self, eqn: Eqn) -> bool:
         """Whether ``eqn`` is a loop that may be replaced."""
-        raise NotImplementedError
 
+    @abstractmethod
     def replaced(self, builder: Builder, eqn: Eqn, inputs: tuple[Atom, ...]) -> tuple[Sequence[Ref] | None, str]:
         """The results of what takes the place of a loop that fits, None if it stays; and that in words."""
-        raise NotImplementedError
 
 
 class _Builder(Builder):

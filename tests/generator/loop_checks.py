@@ -202,13 +202,14 @@ def second_derivatives(program: LoopProgram) -> None:
 def with_jax(program: LoopProgram) -> None:
     """Value and gradient against JAX; the tangent where it has no gradient.
 
-    A difference counts if JAX has it without `jax.jit` as well: XLA once returned a tangent that it did not return
-    again in 32,000 runs of the same program.
+    A difference counts if JAX has it operation by operation as well: with most optimisations off and without fusion,
+    as these tests run it, XLA returns wrong tangents of a few programs of ten thousand.
     """
     try:
         _compare_with_jax(program, jax.jit)
     except Difference:
-        _compare_with_jax(program, lambda f: f)
+        with jax.disable_jit():
+            _compare_with_jax(program, lambda f: f)
 
 
 def _compare_with_jax(program: LoopProgram, jit: Callable[..., Any]) -> None:
