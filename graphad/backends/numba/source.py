@@ -30,10 +30,9 @@ from graphad.backends.loops.ir import (
     Step,
 )
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
-from graphad.backends.loops.text import format_sum
-from graphad.backends.numba.nest import NestSource, arrays_text
+from graphad.backends.numba.nest import arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array_type, constant
-from graphad.ir.types import EXTENT
+from graphad.backends.numba.turns import TurnsSource
 
 _RESERVED: Final = frozenset(
     {"np", "njit", "at", "n", "functions", "status", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
@@ -73,7 +72,7 @@ def bits_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return flat.view(np.uint16) if flat.dtype.itemsize == 2 and flat.dtype.kind in "fV" else flat
 
 
-class _Source(NestSource):
+class _Source(TurnsSource):
     """The steps of one program as one function, and the module around it."""
 
     def __init__(self, program: KernelProgram) -> None:
@@ -162,7 +161,7 @@ class _Source(NestSource):
         """Make the arrays for intermediate results."""
         for b in self.program.buffers:
             if b.role == "temporary" and not b.per_turn:
-                self.line(1, f"{self.name(b.name, 'buffer')} = np.empty({b.size}, {array_type(b.dtype)})")
+                self.line(1, f"{self.name(b.name, 'buffer')} = {self.empty(str(b.size), array_type(b.dtype))}")
 
     def parameters(self) -> list[str]:
         """Names of inputs and outputs."""
@@ -181,27 +180,8 @@ class _Source(NestSource):
             case Gemm():
                 self.gemms = True
                 self.gemm(step, depth=depth)
-            case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
-                n = "n" if extent == EXTENT else extent
-                span = f"range({n} - 1, -1, -1)" if reverse else f"range({n})"
-                turn = self.name(var, "index")
-                self.line(depth, f"for {turn} in {span}:", loc)
-                for w in step.windows:
-                    start, size = format_sum([(turn, w.stride)], w.offset, " * "), self.buffers[w.name].size
-                    window = f"{self.name(w.buffer, 'buffer')}[{start} : {start} + {size}]"
-                    self.line(depth + 1, f"{self.name(w.name, 'buffer')} = {window}", loc)
-                self.turn(step, depth + 1)
-            case Counted(count=count, body=body, loc=loc):
-                self.line(depth, f"n = {self.name(count, 'buffer')}[0]", loc)
-                for name in sorted({b for s in body for b in buffers_read(s) | buffers_written(s)}):
-                    if each := self.buffers[name].per_turn:
-                        size = f"np.empty({each} * n, {array_type(self.buffers[name].dtype)})"
-                        self.line(depth, f"{self.name(name, 'buffer')} = {size}", loc)
-                for inner in body:
-                    self.step(inner, depth)
-            case RepeatWhile(condition=condition, once=once, loc=loc):
-                self.line(depth, f"{'if' if once else 'while'} {self.name(condition, 'buffer')}[0]:", loc)
-                self.turn(step, depth + 1)
+            case Repeat() | RepeatWhile() | Counted():
+                self.turns(step, depth)
             case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes, loc=loc):
                 self.bodies[kernel] = None
                 args = [*[self.name(b, "buffer") for b in (*reads, *writes)], *map(str, sizes)]
@@ -217,13 +197,8 @@ class _Source(NestSource):
                 self.line(1, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
                 self.line(2, f"return {ordinal + 1}", loc)
 
-    def turn(self, step: Repeat | RepeatWhile, depth: int) -> None:
-        """The steps once; then buffers trade places."""
-        before = len(self.lines)
-        for inner in step.body:
-            self.step(inner, depth)
-        for pair in step.swaps:
-            one, other = (self.name(b, "buffer") for b in pair)
-            self.line(depth, f"{one}, {other} = {other}, {one}", step.loc)
-        if len(self.lines) == before:
-            self.line(depth, "pass")
+    def touched(self, step: Step) -> set[str]:
+        return buffers_read(step) | buffers_written(step)
+
+    def empty(self, size: str, dtype: str) -> str:
+        return f"np.empty({size}, {dtype})"

@@ -29,11 +29,10 @@ from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, 
 from graphad.backends.cuda.program.text import format_blocks, format_product
 from graphad.backends.loops.ir import Buffer, Copy, Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
 from graphad.backends.loops.steps import every_step
-from graphad.backends.loops.text import format_sum
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, array_type, constant
+from graphad.backends.numba.turns import TurnsSource
 from graphad.ir.loc import format_loc
-from graphad.ir.types import EXTENT
 
 _RESERVED: Final = frozenset(
     {"np", "cuda", "compiled", "atomic", "functions", "gemm", "stream", "abs", "min", "max", "range", "len"}
@@ -139,7 +138,7 @@ class _BundleSource(NestSource):
         return "\n".join(["@cuda.jit", head, *self.lines, ""])
 
 
-class _Launches(NestSource):
+class _Launches(TurnsSource):
     """The function that makes all launches."""
 
     def __init__(self, program: DeviceProgram, reserved: Iterable[str], expressions: DeviceExpressions) -> None:
@@ -152,8 +151,7 @@ class _Launches(NestSource):
         parameters = [self.name(b.name, "buffer") for b in buffers if b.role in ("input", "output")]
         for b in buffers:
             if b.role == "temporary" and not b.per_turn:
-                text = f"cuda.device_array({b.size}, {array_type(b.dtype)}, stream=stream)"
-                self.line(1, f"{self.name(b.name, 'buffer')} = {text}")
+                self.line(1, f"{self.name(b.name, 'buffer')} = {self.empty(str(b.size), array_type(b.dtype))}")
         for step in self.program.steps:
             self.step(step, 1)
         self.line(1, "return 0")
@@ -186,39 +184,14 @@ class _Launches(NestSource):
                 seen = f"{self.name(buffer, 'buffer')}[0]"  # waits for the stream
                 self.line(depth, f"if {seen} != {constant(expected.item(), expected.dtype)}:", loc)
                 self.line(depth + 1, f"return {ordinal + 1}", loc)
+            case Repeat() | RepeatWhile() | Counted():
+                self.turns(step, depth)
 
-            case Repeat(var=var, extent=extent, reverse=reverse, loc=loc):
-                n = "n" if extent == EXTENT else extent
-                span = f"range({n} - 1, -1, -1)" if reverse else f"range({n})"
-                turn = self.name(var, "index")
-                self.line(depth, f"for {turn} in {span}:", loc)
-                for w in step.windows:
-                    start, size = format_sum([(turn, w.stride)], w.offset, " * "), self.buffers[w.name].size
-                    window = f"{self.name(w.buffer, 'buffer')}[{start} : {start} + {size}]"
-                    self.line(depth + 1, f"{self.name(w.name, 'buffer')} = {window}", loc)
-                self.turn(step, depth + 1)
-            case RepeatWhile(condition=condition, once=once, loc=loc):
-                self.line(depth, f"{'if' if once else 'while'} {self.name(condition, 'buffer')}[0]:", loc)
-                self.turn(step, depth + 1)
-            case Counted(count=count, body=body, loc=loc):
-                self.line(depth, f"n = {self.name(count, 'buffer')}[0]", loc)
-                for name in sorted({b for s in body for b in reads(s) | writes(s)}):
-                    if each := self.buffers[name].per_turn:
-                        size = f"{each} * n, {array_type(self.buffers[name].dtype)}, stream=stream"
-                        self.line(depth, f"{self.name(name, 'buffer')} = cuda.device_array({size})", loc)
-                for inner in body:
-                    self.step(inner, depth)
+    def touched(self, step: DeviceStep) -> set[str]:
+        return reads(step) | writes(step)
 
-    def turn(self, step: Repeat | RepeatWhile, depth: int) -> None:
-        """The steps once; then buffers trade places."""
-        before = len(self.lines)
-        for inner in step.body:
-            self.step(inner, depth)
-        for pair in step.swaps:
-            one, other = (self.name(b, "buffer") for b in pair)
-            self.line(depth, f"{one}, {other} = {other}, {one}", step.loc)
-        if len(self.lines) == before:
-            self.line(depth, "pass")
+    def empty(self, size: str, dtype: str) -> str:
+        return f"cuda.device_array({size}, {dtype}, stream=stream)"
 
     def product(self, g: Gemm, depth: int) -> None:
         """A matrix product, by a function for its dtype and its epilogue."""
