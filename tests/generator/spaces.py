@@ -147,6 +147,8 @@ class Reference(Space):
     def __init__(self, dtype: Any, rng: np.random.Generator | None = None) -> None:
         super().__init__(np, dtype)
         self.info = np.finfo(np.dtype(dtype)) if np.dtype(dtype).kind == "f" else None
+        self.flushed = np.finfo(np.float64 if np.dtype(dtype) == np.float64 else np.float32).smallest_normal
+        self.terms = 1  # that one sum can have
         self.rng = rng
 
     def number(self, x: float) -> Any:
@@ -163,6 +165,7 @@ class Reference(Space):
         if x.dtype.kind != "f" or self.info is None:
             return x.astype(np.int32) if x.dtype.kind in "iu" else x
         x = x.astype(np.longdouble)
+        self.terms = max(self.terms, x.size)
         with np.errstate(all="ignore"):
             x = np.where(np.abs(x) > self.info.max, np.copysign(np.inf, x), x)
             if self.rng is None or not ulps:
@@ -170,8 +173,9 @@ class Reference(Space):
             if ulps <= 1:
                 exact = x.astype(self.dtype) == x
                 moved = np.where(exact, x, self._moved(x, 1))
-            else:  # the sign of a zero depends on the order of a sum
-                moved = np.where(x == 0, self.rng.choice([-0.0, 0.0], x.shape), self._moved(x, ulps))
+            else:  # the sign of a zero depends on the order of a sum, and terms that are denormal may be left out
+                lost = self.rng.choice([-1, 0, 1], x.shape) * self.terms * np.longdouble(self.flushed)
+                moved = np.where(x == 0, self.rng.choice([-0.0, 0.0], x.shape), self._moved(x, ulps) + lost)
             # Programs store what they compute, so that two values may be equal to the last bit.
             stored = x.astype(self.dtype).astype(np.longdouble)
             moved = np.where((self.rng.random(x.shape) < 0.25) & np.isfinite(stored), stored, moved)
