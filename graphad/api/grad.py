@@ -114,12 +114,12 @@ def grad(
     max_residual_bytes
         How many bytes loops may store for reverse mode, all together. Loops that would store more get checkpoints, as
         many as fit, and run turns again, as with the ``checkpoint`` of `graphad.lax.scan`, the largest loops first;
-        those that store little are left as they are. The limit is for one call, under `vmap` for one element of the
-        batch, and for loops whose number of turns is known when they are traced: `graphad.lax.scan`, `graphad.lax.map`,
-        `graphad.lax.fori_loop`, and loops of Python that became such. A `graphad.lax.while_loop` stores what all its
-        turns need, and so do loops in rules of custom derivatives. What else the program computes is not counted: what
-        loops carry, and what the compiler computes for all turns of a short loop at once, which may be as much again.
-        None is no limit. ``explain`` of compiled functions says what was done.
+        those that store little are left as they are. A `graphad.lax.while_loop` always gets checkpoints, up to 1,024,
+        for nobody knows how many turns it will have; they are stored as it runs, and its turns run again no more often
+        than if it were known. The limit is for one call, under `vmap` for one element of the batch; loops in rules of
+        custom derivatives store what all their turns need. What else the program computes is not counted: what loops
+        carry, and what the compiler computes for all turns of a short loop at once, which may be as much again. None is
+        no limit. ``explain`` of compiled functions says what was done.
 
     Returns
     -------

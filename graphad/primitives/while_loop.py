@@ -138,11 +138,11 @@ def _again(body: Graph, p: Params, answer: Aval, loc: Loc) -> Graph:
         return builder.close(builder.emit(scan, tuple(numbers), params, (body,)), name=body.name)
     params = (EXTENT, False, 1 + p.n_body_consts, n_carry)
     turn = positions(builder, (EXTENT,), 0, i64).atom
-    region = _masked(body, p.n_body_consts, n_carry, aval(answer.shape, i64))
+    region = masked_turn(body, p.n_body_consts, n_carry, aval(answer.shape, i64))
     return builder.close(builder.emit(scan, (turns, *numbers, turn), params, (region,)), name=body.name)
 
 
-def _masked(body: Graph, n_consts: int, n_carry: int, turns: Aval) -> Graph:
+def masked_turn(body: Graph, n_consts: int, n_carry: int, turns: Aval) -> Graph:
     """The region of a scan that keeps carried values, and gives zeros besides, from the turn of number ``turns`` on.
 
     It takes ``turns`` before the inputs of ``body``, and the number of the turn behind them.
@@ -326,7 +326,7 @@ def _batch_counted(
     (region,), (n_turns, *others) = eqn.regions, operands
     mask = marks[1:]
     if marks[0]:
-        region = region.memoize("with turns masked", lambda: _all_masked(region))
+        region = region.memoize("with turns masked", lambda: _allmasked_turn(region))
         others, mask = [n_turns, *others], marks
         n_turns = reduce_max(n_turns, axes=(0,))
     graph, out_mask = batched(region, tuple(mask), size)
@@ -334,7 +334,7 @@ def _batch_counted(
     return [Ref(builder, n) for n in numbers], out_mask
 
 
-def _all_masked(region: Graph) -> Graph:
+def _allmasked_turn(region: Graph) -> Graph:
     """``region`` with a number of turns as its first input, after which no loop of it goes on."""
     builder = Builder()
     last = builder.input(aval((), i64))
@@ -346,7 +346,7 @@ def _all_masked(region: Graph) -> Graph:
         if eqn.primitive is scan and eqn.params[0] == EXTENT:
             _, reverse, n_consts, n_carry = eqn.params
             turn = positions(builder, (EXTENT,), 0, i64).atom
-            body = _masked(eqn.regions[0], n_consts, n_carry, aval((), i64))
+            body = masked_turn(eqn.regions[0], n_consts, n_carry, aval((), i64))
             params = (EXTENT, reverse, n_consts + 1, n_carry)
             numbers = builder.emit(scan, (last, *atoms, turn), params, (body,))
         else:

@@ -377,9 +377,10 @@ def lift(trace: Trace | None, x: Any) -> Atom:
         if any([id(value) in t.handed for t in state.stack]) and not trace.is_rule:
             return trace.capture(x)
         return literal(value[()], dtype_of(value.dtype))
-    if not any(value.strides) and value.size:
-        # Arrays with zero strides, as from numpy.zeros, are one broadcast number, which becomes a literal.
-        scalar = literal(value[(0,) * value.ndim], dtype_of(value.dtype))
+    if not any(value.strides) or not value.size:
+        # Arrays with zero strides, as from numpy.zeros, are one broadcast number, which becomes a literal; so are
+        # those without elements.
+        scalar = literal(value[(0,) * value.ndim] if value.size else 0, dtype_of(value.dtype))
         return trace.emit(broadcast, (scalar,), (value.shape, ()))[0]
     if trace.is_rule and id(value) not in trace.captures:
         number = written_out(trace, value)

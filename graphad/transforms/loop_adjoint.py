@@ -10,10 +10,12 @@ from __future__ import annotations
 from graphad.ir.builder import Builder
 from graphad.ir.graph import Graph
 from graphad.ir.ref import Ref
-from graphad.ir.types import Aval, aval
+from graphad.ir.types import Aval, aval, i64
+from graphad.primitives.control import without_effects
 from graphad.primitives.crossing import Params
-from graphad.primitives.layout import zeros_like_aval
+from graphad.primitives.layout import positions, zeros_like_aval
 from graphad.primitives.scan import scan, transposed_loop
+from graphad.primitives.while_loop import masked_turn
 from graphad.transforms.linearize import linearized
 from graphad.transforms.transpose import transposed
 
@@ -25,6 +27,30 @@ def loop_adjoint(region: Graph, p: Params) -> Graph:
     these sums, and cotangents of initial values and of ``xs``. Of all but the operands only floats count. Memoised.
     """
     return region.memoize(("adjoint", tuple(p)), lambda: _adjoint(region, p))
+
+
+def while_adjoint(body: Graph, n_consts: int, answer: Aval, length: int) -> Graph:
+    """The adjoint of ``length`` turns of a ``while`` with this body, whose test gives ``answer``, by all floats.
+
+    Takes the number of turns that each element still goes on, constants, initial values, and as `loop_adjoint` does
+    cotangents of the results, and sums so far. Memoised.
+    """
+    return body.memoize(("while adjoint", n_consts, answer, length), lambda: _of_while(body, n_consts, answer, length))
+
+
+def _of_while(body: Graph, n_consts: int, answer: Aval, length: int) -> Graph:
+    body = without_effects(body)
+    builder = Builder()
+    turns = builder.input(aval(answer.shape, i64))
+    operands = [builder.input(a) for a in body.in_avals]
+    region, params = body, Params(length, False, n_consts, body.n_inputs - n_consts)
+    if answer.shape:
+        region = masked_turn(body, n_consts, params.n_carry, aval(answer.shape, i64))
+        params = params._replace(n_consts=1 + n_consts)
+        operands = [turns, *operands, positions(builder, (length,), 0, i64).atom]
+    adjoint = loop_adjoint(region, params)
+    others = [builder.input(a) for a in adjoint.in_avals[len(operands) :]]
+    return builder.close(builder.inline(adjoint, [*operands, *others]), name=body.name)
 
 
 def _adjoint(region: Graph, p: Params) -> Graph:

@@ -9,7 +9,7 @@ import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
 from graphad.api import stages
-from graphad.api.checkpointed_loops import BLOCK
+from graphad.api.checkpoints import BLOCK
 from graphad.backends.lower.registers.arrays import UNROLLED
 from graphad.ir.evaluate import evaluate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
-from graphad.api.checkpointed_loops import BLOCK, schedule
+from graphad.api.checkpoints import BLOCK, schedule
 from graphad.api.stages import simplify
 from graphad.backends.loops.memory import plan
 from graphad.backends.lower.fuse import lower
@@ -175,3 +176,14 @@ def test_too_few_states():
 def test_forward_mode_is_refused():
     with pytest.raises(DifferentiationError, match=r"scan_with_checkpoint .* no forward-mode derivative\. Use grad"):
         graphad.jvp(lambda a: lax.scan(lambda c, _: (c * a, None), 1.0, None, 9, checkpoint=3)[0], (2.0,), (1.0,))
+
+
+def test_arrays_without_elements():
+    def loss(start, xs, **options):
+        c, ys = lax.scan(lambda c, x: (c * 2.0 + x, gnp.sum(c)), start, xs, **options)
+        return gnp.sum(c) + gnp.sum(ys)
+
+    args = np.zeros((2, 0)), np.zeros((30, 2, 0))
+    close(
+        graphad.value_and_grad(partial(loss, checkpoint=3), (0, 1))(*args), graphad.value_and_grad(loss, (0, 1))(*args)
+    )

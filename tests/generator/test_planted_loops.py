@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from graphad.api import stages
-from graphad.api.checkpointed_loops import _Reverse
+from graphad.api.checkpointed_loops import _ReverseOfScan
 from graphad.backends.cpu import executable
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.ir.builder import Builder
@@ -137,12 +137,12 @@ def _of_carries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns that run again begin with no sums of cotangents, in place of those of the turns behind them."""
-    right = _Reverse.turns
+    right = _ReverseOfScan.turns
 
-    def wrong(self: _Reverse, found: Any, *args: Any) -> Any:
+    def wrong(self: _ReverseOfScan, found: Any, *args: Any) -> Any:
         return right(self, found._replace(consts=[0 * c for c in found.consts]), *args)
 
-    monkeypatch.setattr(_Reverse, "turns", wrong)
+    monkeypatch.setattr(_ReverseOfScan, "turns", wrong)
 
 
 #: name -> the fault, what finds it, whether programs are smooth, and what they must have.
