@@ -10,7 +10,7 @@ import numba
 from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
-from graphad_kernels.bodies import BODIES
+from graphad_kernels.routines import ROUTINES
 
 _TYPES: Final = {
     "f32": types.float32, "f64": types.float64,
@@ -23,7 +23,7 @@ _TYPES: Final = {
 def jitted(name: str) -> Callable[..., None]:
     """The body as a function that Numba code calls with arrays."""
     function: Callable[..., None] = numba.njit(error_model="numpy", boundscheck=False, nogil=True)(
-        BODIES[name].function
+        ROUTINES[name].function
     )
     return function
 
@@ -33,7 +33,7 @@ def native_text(name: str, dtype: str, symbol: str) -> str:
 
     It refers to nothing outside, so it can be loaded where Numba is not.
     """
-    body = BODIES[name]
+    body = ROUTINES[name]
     pointers = [types.CPointer(_TYPES[dtype if t == "T" else t]) for t in body.buffers]
     n_sizes = body.function.__code__.co_argcount - len(pointers)
     flags: Any = compiler.Flags()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
+from graphad_kernels.routines import ROUTINES
+
 from graphad.backends.lower import indexing, matmul
 from graphad.backends.lower.affine import Shape, axes_view, reshape_view
 from graphad.backends.lower.definitions import (
@@ -17,7 +19,6 @@ from graphad.backends.lower.definitions import (
     FlatProgram,
     InputValue,
     IotaValue,
-    KernelValue,
     MapValue,
     PiecesValue,
     ReduceValue,
@@ -30,6 +31,7 @@ from graphad.backends.lower.effects import between_loops, prints_are_calls
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
 from graphad.backends.lower.regions import region
 from graphad.backends.lower.registers.nest import whole
+from graphad.backends.lower.routine_calls import RoutineLowering
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
@@ -48,13 +50,13 @@ from graphad.ir.lowering import (
     Host,
     Inline,
     Iota,
-    Kernel,
     Lowering,
     Map,
     Pieces,
     Reduce,
     Repeat,
     Reshape,
+    Routine,
     Scan,
     Scatter,
     View,
@@ -62,7 +64,7 @@ from graphad.ir.lowering import (
     Window,
     parse_scalar,
 )
-from graphad.ir.types import Aval, DType, Literal, OperandType, aval, b1, literal, u8
+from graphad.ir.types import Aval, DType, Literal, OperandType, aval, literal
 
 _BETWEEN_LOOPS: Final = (Effect, Host, Barrier)
 _CAST: Final = parse_scalar("cast({0})")
@@ -120,6 +122,9 @@ class _Flattener:
                 results = region(self.flat, eqn, lowering, arrays, made, _flattened, loc)
             elif type(lowering) in _BETWEEN_LOOPS:
                 results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
+            elif type(lowering) is Routine and lowering.name in ROUTINES:
+                call = RoutineLowering(self.flat, self.cast, self.view, loc)
+                results = call.results(lowering, self.small.arrays(operands), [avals[o] for o in outs])
             elif not outs:
                 raise no_lowering(eqn, loc)
             else:
@@ -176,8 +181,6 @@ class _Flattener:
                 return indexing.dynamic_slice(self.flat, self.values(operands, loc), batch, out, loc)
             case DynamicUpdate(batch=batch):
                 return indexing.dynamic_update_slice(self.flat, self.values(operands, loc), batch, out, loc)
-            case Kernel(name="argsort"):
-                return self.argsort(operands[0], eqn.primitive.named(eqn.params)["axis"], out, loc)
             case _:
                 raise no_lowering(eqn, loc)
 
@@ -360,23 +363,6 @@ class _Flattener:
         in_order = axes_view((1, 2, 0, *range(3, 3 + rank)))
         moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
         return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
-
-    def argsort(self, atom: Atom, axis: int, out: Aval, loc: Loc) -> Atom:
-        """The axis is transposed to the end, where the routine expects it, and back in the result."""
-        n, last = out.shape[axis], out.ndim - 1
-        if not out.size or n == 1:
-            return self.view(literal(0, out.dtype), (), out, loc)
-        keys = self.flat.value(atom, loc)
-        dtype = self.flat.values[keys].aval.dtype
-        dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
-        order = (*[a for a in range(out.ndim) if a != axis], axis)
-        shape = tuple([out.shape[a] for a in order])
-        to_last = axes_view([order.index(a) for a in range(out.ndim)])
-        keys = self.flat.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
-        scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
-        call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
-        back = axes_view(order)
-        return self.view(self.flat.add(call), back, out, loc) if axis != last else self.flat.add(call)
 
     def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         wide = ACCUMULATORS.get(out.dtype, out.dtype)

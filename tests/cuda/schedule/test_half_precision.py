@@ -25,13 +25,13 @@ from graphad.backends.loops.ir import (
     Copy,
     Gemm,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
     Loop,
     LoopNest,
     Matrix,
+    RoutineCall,
     Store,
 )
 from graphad.backends.loops.rewrites import renamed
@@ -412,7 +412,7 @@ def test_what_is_read_before_it_is_stored_beside_is_kept():
 
 
 def test_hand_written_bodies_get_what_they_ask_for():
-    call = KernelCall("argsort", f32, ("a",), ("z", "d"), (4, 4))
+    call = RoutineCall("argsort", f32, ("a",), ("z", "d"), (4, 4))
     found = with_half_products(program(*WIDENED, call, gemm(), rounded("c", "y")))
     assert [s for s in found.steps if isinstance(s, Gemm)] == [gemm()]
 
