@@ -10,6 +10,7 @@ import numba
 from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
+from graphad_kernels.cpu import lapack_calls
 from graphad_kernels.routines import ROUTINES
 
 _TYPES: Final = {
@@ -17,6 +18,7 @@ _TYPES: Final = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
     "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
 }  # fmt: skip
+lapack_calls.register()
 
 
 @cache
