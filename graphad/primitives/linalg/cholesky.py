@@ -30,7 +30,7 @@ from graphad.primitives.linalg.matrices import (
     stack,
     symmetric,
     turned,
-)  # fmt: skip
+)
 from graphad.primitives.linalg.triangular_solve import solve
 
 

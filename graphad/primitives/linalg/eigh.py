@@ -32,11 +32,11 @@ from graphad.primitives.linalg.matrices import (
     matrices,
     matrix_errors,
     on_diagonal,
-    signs,
     stack,
     symmetric,
     turned,
-)  # fmt: skip
+)
+from graphad.primitives.reference import signs
 
 
 def _type(a: OperandType) -> tuple[Aval, Aval]:

@@ -31,7 +31,7 @@ from graphad.primitives.linalg.matrices import (
     matrix_errors,
     stack,
     upper,
-)  # fmt: skip
+)
 from graphad.primitives.linalg.triangular_solve import solve
 from graphad.primitives.shape import concatenate, slice_axis
 

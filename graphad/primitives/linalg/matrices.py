@@ -7,7 +7,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from graphad_kernels.cpu.factorizations import weight
 
 from graphad.ir.primitive import ErrorSample, Sample, SampleMaker
 from graphad.ir.ref import Ref
@@ -69,12 +68,6 @@ def each_matrix(
         for out, x in zip(outs, found if isinstance(found, (tuple, list)) else [found], strict=True):
             out[at] = x
     return outs
-
-
-def signs(vectors: Array) -> Array:
-    """-1 for those columns that eigenvectors and singular vectors do not point along."""
-    products = np.array([weight(i) for i in range(len(vectors))]) @ vectors.astype(np.float64)
-    return np.where(products < 0, -1, 1).astype(vectors.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -33,10 +33,10 @@ from graphad.primitives.linalg.matrices import (
     matrices,
     matrix_errors,
     on_diagonal,
-    signs,
     stack,
     turned,
-)  # fmt: skip
+)
+from graphad.primitives.reference import signs
 
 
 def _shapes(a: Any, full: bool) -> list[tuple[int, ...]]:
