@@ -30,6 +30,8 @@ class Row(NamedTuple):
         What ``T`` may be.
     lapack
         The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype.
+    on_gpus
+        Whether it has kernels for GPUs too.
     """
 
     function: Callable[..., None]
@@ -40,6 +42,7 @@ class Row(NamedTuple):
     cost: Callable[..., int]
     dtypes: tuple[str, ...]
     lapack: tuple[str, ...] = ()
+    on_gpus: bool = False
 
 
 _FLOATS: Final = ("f32", "f64")
@@ -54,6 +57,7 @@ ROUTINES: Final[dict[str, Row]] = {
         extents=lambda rows, n, *_: (rows * n, rows * n, 2 * n, 2 * n),
         cost=lambda rows, n, *_: rows * n * n.bit_length(),
         dtypes=_NUMBERS,
+        on_gpus=True,
     ),
     "cholesky": Row(
         factorizations.cholesky,

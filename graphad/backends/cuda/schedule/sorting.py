@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import ml_dtypes
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.cuda.schedule.body import Body
 from graphad.backends.loops.ir import (
@@ -84,11 +85,11 @@ class Sort:
 
 
 def sort_of(call: RoutineCall) -> Sort:
-    """The sort that a call of the routine ``argsort`` stands for.
+    """The sort that a call of a routine stands for: those that have kernels are sorts.
 
     There may be a third size, which the routine itself ignores: the bits of elements that are known not to be negative.
     """
-    if call.routine != "argsort":
+    if not ROUTINES[call.routine].on_gpus:
         message = f"there is no CUDA form of the routine {call.routine!r}; run this function with device='cpu'."
         raise LoweringError(at(format_loc(call.loc), message))
     rows, n, *known = call.sizes
