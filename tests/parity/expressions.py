@@ -108,7 +108,13 @@ np.dot(x, y); np.dot(A, B); A @ B; np.matmul(C, D); np.matmul(x[:3], A); np.inne
 np.vdot(A, A * 2); np.vecdot(A, x[:4]); np.vecdot(A, A, axis=0); np.matvec(C, x[:4]); np.vecmat(x[:3], A);
 np.tensordot(C, D, axes=([2, 1], [1, 2])); np.tensordot(A, B, 1); np.kron(A, B); np.cross(A[:, :3], B[:3, 0]);
 np.cross(A[:, :3], A[:, 1:], axis=0); np.linalg.matmul(A, B); np.linalg.outer(x, y); np.linalg.tensordot(A, B, axes=1);
-np.linalg.matrix_transpose(A) @ A; np.einsum('ij,jk->ik', A, B); np.einsum('ij->', A); np.einsum('ij->ji', A) ** 2;
+np.linalg.matrix_transpose(A) @ A; np.linalg.vecdot(A, x[:4]); np.linalg.cross(A[:, :3], D[0, :3], axis=-1);
+np.linalg.diagonal(C, offset=1) ** 2; np.linalg.trace(C, offset=-1) ** 2; np.linalg.vector_norm(C, axis=(0, 2));
+np.linalg.vector_norm(A, axis=0, ord=3, keepdims=True); np.linalg.matrix_norm(C); np.linalg.matrix_norm(C, ord=1);
+np.linalg.matrix_norm(C, ord=-np.inf, keepdims=True); np.linalg.matrix_power(A[:, :3], 2);
+np.linalg.matrix_power(C[:, :, :3], 5); np.linalg.multi_dot([x[:3], A, B, C[:, 0, :]]);
+np.linalg.multi_dot([A, B, C[:, 0, :]]);
+np.einsum('ij,jk->ik', A, B); np.einsum('ij->', A); np.einsum('ij->ji', A) ** 2;
 np.einsum('bij,bjk->bik', C, D); np.einsum('ij,ij,ij->j', A, A, u); np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]);
 np.einsum('i,j,k->kji', x, y, x); np.einsum('ii->i', A[:, :3]); np.convolve(x, y); np.convolve(x, y[:2], mode='same');
 np.correlate(x, y[:3]); np.correlate(x, y, mode='full'); np.polyval(x, y); np.polyval(x, A); np.polyadd(x, y[:3]);
