@@ -66,6 +66,7 @@ np.matvec(A, x[:4]); np.matvec(C, x[:4]); np.matvec(C, A[:2]); np.vecmat(x[:3], 
 np.diagflat(A[:2, :2]); np.diagflat(x, 1); np.einsum('ij,jk,kl->il', A, B, C[:, 0, :], optimize='optimal');
 np.einsum('a,ab,bc,ce->e', x[:3], A, B, np.ones((2, 3)), optimize=False); np.einsum('ij,ij,ij->j', A, A, u);
 np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]); np.einsum('i,j,k->kji', x, y, i, optimize=[(0, 2), (0, 1)]);
+np.linalg.matmul(C, D); np.linalg.matrix_transpose(C); np.linalg.tensordot(A, B, axes=1);
 np.linalg.cross(A[:, :3], B[:3, 0]); np.linalg.cross(i[:3], j[:3]); np.linalg.cross(C[0, :, :3], A[:, 1:], axis=0);
 np.linalg.diagonal(C); np.linalg.diagonal(C, offset=-1); np.linalg.diagonal(M, offset=9); np.linalg.trace(C);
 np.linalg.trace(I, offset=1); np.linalg.trace(I, dtype=float); np.linalg.outer(i, x); np.linalg.outer(e[:, 0], x);
