@@ -1,4 +1,4 @@
-"""Linear algebra: norms and products of matrices."""
+"""Linear algebra: norms, products, powers and factorizations of matrices, and systems of equations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from graphad.numpy.linalg._decompositions import eigvalsh as eigvalsh
 from graphad.numpy.linalg._decompositions import qr as qr
 from graphad.numpy.linalg._decompositions import svd as svd
 from graphad.numpy.linalg._decompositions import svdvals as svdvals
+from graphad.numpy.linalg._matrices import cross as cross
+from graphad.numpy.linalg._matrices import diagonal as diagonal
+from graphad.numpy.linalg._matrices import matrix_power as matrix_power
+from graphad.numpy.linalg._matrices import multi_dot as multi_dot
+from graphad.numpy.linalg._matrices import outer as outer
+from graphad.numpy.linalg._matrices import trace as trace
+from graphad.numpy.linalg._norm import matrix_norm as matrix_norm
 from graphad.numpy.linalg._norm import norm as norm
+from graphad.numpy.linalg._norm import vector_norm as vector_norm
 from graphad.numpy.linalg._products import matmul as matmul
-from graphad.numpy.linalg._products import outer as outer
 from graphad.numpy.linalg._products import tensordot as tensordot
+from graphad.numpy.linalg._products import vecdot as vecdot
 from graphad.numpy.linalg._singular_values import cond as cond
 from graphad.numpy.linalg._singular_values import lstsq as lstsq
 from graphad.numpy.linalg._singular_values import matrix_rank as matrix_rank
