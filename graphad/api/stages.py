@@ -52,7 +52,8 @@ NDArray = np.ndarray[Any, Any]
 def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
     return (
-        f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist,gather_products,fission"
+        f"inline{{custom=True}},unroll_matrices,simplify{'{fast_math=True}' if config.fast_math else ''},hoist,"
+        "gather_products,fission"
     )
 
 
