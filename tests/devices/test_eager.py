@@ -159,11 +159,11 @@ def test_equal_programs_are_compiled_once(gpu, monkeypatch):
 
     compiled = []
 
-    def counted(graph, device, original=placement.compiled_for):
+    def counted(graph, device, original=placement.compiled):
         compiled.append(graph)
         return original(graph, device)
 
-    monkeypatch.setattr(placement, "compiled_for", counted)
+    monkeypatch.setattr(placement, "compiled", counted)
     w, x, v = on(gpu, V, X, V)
     for _ in range(2):
         graphad.grad(loss)(w, x, v)
