@@ -16,7 +16,7 @@ import numpy as np
 
 from graphad.api.finite import Watched, look, watched
 from graphad.backends.outcome import Answers
-from graphad.backends.targets import every_target, target_of
+from graphad.backends.targets import Target, every_target, target_of
 from graphad.config import config
 from graphad.device import CPU, Allocator, Device
 from graphad.errors import DeviceError
@@ -87,21 +87,26 @@ def memory_on(device: Device) -> Allocator:
 
 def shown(graph: Graph, device: Device, stage: str, architecture: str | None = None) -> str:
     """The program of ``graph`` for a device, which need not be there, in one of the stages of its target."""
-    return target_of(device).show(graph, device, default_pipeline(), stage, architecture)
+    target = _target_for(device, architecture)
+    if stage not in target.stages:
+        stages = ", ".join(target.stages)
+        raise ValueError(f"{where()}programs for the device {device} have no {stage}; their stages are {stages}")
+    return target.show(graph, device, default_pipeline(), stage, architecture)
 
 
 def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
     """What the program of ``graph`` does on a device, which need not be there."""
+    return _target_for(device, architecture).explain(graph, device, default_pipeline(), architecture)
+
+
+def _target_for(device: Device, architecture: str | None) -> Target:
+    """The target of a device, which must have architectures if one is named."""
     target = target_of(device)
     if architecture is not None and not target.has_architectures:
+        kinds = " or ".join([repr(kind) for kind, other in every_target().items() if other.has_architectures])
         message = f"the architecture {architecture!r} is that of a GPU, but this program is of the device {device}"
-        raise ValueError(f"{where()}{message}; ask for {' or '.join(with_architectures())}")
-    return target.explain(graph, device, default_pipeline(), architecture)
-
-
-def with_architectures() -> list[str]:
-    """The kinds of devices whose programs are for an architecture that can be named, as texts to write."""
-    return [repr(kind) for kind, target in every_target().items() if target.has_architectures]
+        raise ValueError(f"{where()}{message}; ask for {kinds}")
+    return target
 
 
 def run_graph(graph: Graph, arrays: Sequence[NDArray], answers: Answers = ()) -> list[NDArray]:

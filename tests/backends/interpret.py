@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 from graphad_kernels.routines import ROUTINES
+from graphad_kernels.scalar import fma
 
 from graphad.backends.loops.ir import (
     Carry,
@@ -33,6 +34,7 @@ from graphad.backends.loops.ir import (
     Store,
 )
 from graphad.backends.routines.host import flat_function
+from graphad.ir.lowering import ELEMENTARY
 from graphad.ir.types import DType, Literal
 from graphad.primitives.cast import convert
 from graphad.primitives.reference import kernel
@@ -69,14 +71,8 @@ def _shift(op: str, a: Scalar, b: Scalar) -> int:
             return signed >> min(by, bits - 1)
 
 
-def _fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
-    """In a wider type; of f64 correct to the last digit but one in a million."""
-    wide = np.float64 if a.dtype == np.float32 else np.longdouble
-    return wide(a) * wide(b) + wide(c)
-
-
 _OPS: dict[str, Callable[..., Any]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "fma": _fma, "div": np.divide, "quo": _quo, "rem": _rem,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "fma": fma, "div": np.divide, "quo": _quo, "rem": _rem,
     "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "maximum": np.maximum, "minimum": np.minimum,
     "floor": np.floor, "ceil": np.ceil, "round": np.rint, "trunc": np.trunc,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
@@ -93,11 +89,13 @@ _OPS: dict[str, Callable[..., Any]] = {
     "pair0": lambda pair: pair[0], "pair1": lambda pair: pair[1],
 }  # fmt: skip
 
-_COMBINE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or"}
+COMBINE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or"}
 
 
 def apply(op: str, dtype: DType, args: Sequence[Scalar]) -> Scalar:
     """One scalar operator on NumPy scalars."""
+    if op in ELEMENTARY and dtype.bits == 16:
+        args = [np.float32(a) for a in args]
     if op == "threefry2x32":
         return _OPS[op](*args)
     if op == "cast":
@@ -215,7 +213,7 @@ class Interpreter:
             return values[0]
         if len(values) == 2:
             return apply("fma", c.dtype, (*values, running))
-        return apply(_COMBINE[c.combine], c.dtype, (running, *values))
+        return apply(COMBINE[c.combine], c.dtype, (running, *values))
 
 
 def interpret(program: KernelProgram, arrays: Sequence[np.ndarray[Any, Any]]) -> int:

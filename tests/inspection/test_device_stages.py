@@ -141,11 +141,8 @@ def test_sass():
     ("options", "message"),
     [
         (["--stage", "ptx", "--arch", "sm_91"], f"architectures are {', '.join(PTX_VERSIONS)}"),
-        (["--stage", "ptx", "--device", "cpu"], "programs for cpu have no ptx; they have loops, source, llvm and asm"),
-        (
-            ["--stage", "asm", "--device", "cuda"],
-            "programs for cuda:0 have no asm; they have loops, device, source,",
-        ),
+        (["--stage", "ptx", "--device", "cpu"], "device cpu have no ptx; their stages are loops, source, llvm, asm"),
+        (["--stage", "asm", "--device", "cuda"], "device cuda:0 have no asm; their stages are loops, device, source,"),
         (["--stage", "loops", "--arch", "sm_90"], "the architecture 'sm_90' is that of a GPU"),
         (["--stage", "loops", "--device", "tpu"], "there is no device 'tpu'; devices are 'cpu', 'cuda'"),
         (["--stage", "device", "--after", "inline"], "device is made of a graph after all passes"),
