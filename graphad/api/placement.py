@@ -107,11 +107,12 @@ def on_device(memories: Sequence[Memory], avals: Sequence[Aval], weak: Sequence[
 
 def run_compiled(graph: Graph, operands: Sequence[Any], device: Device) -> list[Array]:
     """The outputs of ``graph``, compiled for ``device``, on arrays and numbers."""
-    if device.is_host:
-        outputs = compiled(graph, device)(*values_of(operands, graph.in_avals))
-        return [Array(y, w) for y, w in zip(outputs, graph.weak, strict=True)]
-    outcome = compiled(graph, device).run(memories_of(operands, graph.in_avals, device, graph.name))
+    host, avals = device.is_host, graph.in_avals
+    given = values_of(operands, avals) if host else memories_of(operands, avals, device, graph.name)
+    outcome = compiled(graph, device).run(given)
     assert not isinstance(outcome, GuardFailure), "regions and eager programs have no guards"
+    if host:
+        return [Array(y, w) for y, w in zip(outcome, graph.weak, strict=True)]
     return list(on_device(outcome, graph.out_avals, graph.weak))
 
 

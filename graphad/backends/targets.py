@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import numpy as np
-
 from graphad.backends.outcome import Answers
 from graphad.device import KINDS, Allocator, Device, Kind, parse
 from graphad.errors import DeviceError
@@ -21,16 +19,11 @@ from graphad.ir.graph import Graph
 if TYPE_CHECKING:
     from graphad.backends.loops.explanation import Explanation
 
-NDArray = np.ndarray[Any, Any]
-
 
 class Executable(Protocol):
-    """A graph compiled for a device. Calling it takes and gives arrays of the host, and no guard may fail.
-
-    Of a device that is the host it may have an ``entry`` as well, as `cpu.executable` has: calls then go through that.
+    """A graph compiled for a device. If that is the host, it may have an ``entry`` as `cpu.executable` has: calls of
+    compiled functions then go through that.
     """
-
-    def __call__(self, *arrays: Any) -> tuple[NDArray, ...]: ...
 
     def run(self, operands: Sequence[Any], answers: Answers = (), /) -> Any:
         """The results, or the `GuardFailure` that ended the run; what the program prints is printed.

@@ -1,7 +1,7 @@
 """A target of its own: devices of the kind ``interpreted``, whose programs are loops that Python goes through.
 
-It is all that a third target has to bring: memory, programs, and what is shown of them. It shares with the others what
-lowering makes of a graph, and nothing of what they make of that; single operators are those of the oracle `interpret`.
+It is all that a third target has to bring: memory, programs, and what is shown of them; single operators are those of
+`operators`. Iterations of vector loops run backwards: a program that depends on their order gives another result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphad.device import Device
 from graphad.ir.types import EXTENT, Literal, literal
 from graphad.passes import applied
 from graphad.primitives.effects import printed_lines
-from tests.backends.interpret import COMBINE, apply
+from tests.backends.operators import COMBINE, apply
 
 KIND = "interpreted"
 
@@ -30,11 +30,15 @@ class Run:
 
     def __init__(self, program, given, host):
         self.declared = {b.name: b for b in program.buffers}
-        self.buffers = {b.name: np.zeros(b.size, b.dtype.numpy) for b in program.buffers if not b.per_turn}
+        self.buffers = {b.name: self.blank(b, b.size) for b in program.buffers if not b.per_turn}
         self.buffers |= dict(zip([b.name for b in program.buffers if b.role == "input"], given, strict=True))
         self.host, self.names, self.turns, self.failed = host, {}, 0, None
         with np.errstate(all="ignore"):
             self.steps(program.steps)
+        self.outputs = [self.buffers[b.name] for b in program.buffers if b.role == "output"]
+
+    def blank(self, buffer, size):
+        return np.full(size, np.nan if buffer.dtype.is_float else 0, buffer.dtype.numpy)
 
     def steps(self, steps):
         for step in steps:
@@ -45,6 +49,7 @@ class Run:
         buffers = self.buffers
         match step:
             case ir.LoopNest(body=body):
+                self.names = {}
                 self.statements(body)
             case ir.Copy(target=target, source=source):
                 buffers[target][...] = buffers[source]
@@ -65,8 +70,7 @@ class Run:
             case ir.Repeat():
                 for turn in self.range(step):
                     for w in step.windows:
-                        start = w.offset + w.stride * turn
-                        buffers[w.name] = buffers[w.buffer][start : start + self.declared[w.name].size]
+                        buffers[w.name] = buffers[w.buffer][w.offset + w.stride * turn :][: self.declared[w.name].size]
                     self.turn(step)
             case ir.RepeatWhile(condition=condition):
                 while buffers[condition][0]:
@@ -75,8 +79,9 @@ class Run:
                         break
             case ir.Counted(count=count, body=body):
                 self.turns = int(buffers[count][0])
-                sized = [b for b in self.declared.values() if b.per_turn]
-                buffers |= {b.name: np.zeros(b.per_turn * self.turns, b.dtype.numpy) for b in sized}
+                buffers |= {
+                    b.name: self.blank(b, b.per_turn * self.turns) for b in self.declared.values() if b.per_turn
+                }
                 self.steps(body)
 
     def turn(self, step):
@@ -85,20 +90,24 @@ class Run:
             self.buffers[a], self.buffers[b] = self.buffers[b], self.buffers[a]
 
     def range(self, loop):
-        return range(self.turns if loop.extent == EXTENT else loop.extent)[:: -1 if loop.reverse else 1]
+        backwards = loop.reverse or getattr(loop, "vector", False)
+        return range(self.turns if loop.extent == EXTENT else loop.extent)[:: -1 if backwards else 1]
 
     def matrix(self, m, rows, columns, start):
         buffer = self.buffers[m.buffer][m.offset + start :]
-        shape = (columns, rows) if m.transposed else (rows, columns)
-        view = np.lib.stride_tricks.as_strided(buffer, shape, (m.row_stride * buffer.itemsize, buffer.itemsize))
-        return view.T if m.transposed else view
+        strides = (m.row_stride * buffer.itemsize, buffer.itemsize)
+        return np.lib.stride_tricks.as_strided(buffer, (rows, columns), strides[:: -1 if m.transposed else 1])
 
     def value(self, operand):
         return operand.value if isinstance(operand, Literal) else self.names[operand]
 
-    def position(self, index, dynamic=None):
-        place = index.offset + sum(stride * self.names[var] for var, stride in index.terms)
-        return place if dynamic is None else place + int(self.names[dynamic])
+    def position(self, index):
+        return index.offset + sum(stride * self.names[var] for var, stride in index.terms)
+
+    def place(self, s):
+        place = self.position(s.index) + (0 if s.dynamic is None else int(self.names[s.dynamic]))
+        assert 0 <= place < self.buffers[s.buffer].size, s
+        return self.buffers[s.buffer][place : place + 1]
 
     def statements(self, statements):
         for s in statements:
@@ -107,11 +116,11 @@ class Run:
                     self.names[name] = apply(op, dtype, [self.value(a) for a in args])
                 case ir.Position(name=name, dtype=dtype, index=index):
                     self.names[name] = dtype.numpy.type(self.position(index))
-                case ir.Load(name=name, buffer=buffer, index=index, dynamic=dynamic):
-                    self.names[name] = self.buffers[buffer][self.position(index, dynamic)]
-                case ir.Store(buffer=buffer, index=index, dynamic=dynamic, mask=mask):
+                case ir.Load(name=name):
+                    self.names[name] = self.place(s)[0]
+                case ir.Store(value=value, mask=mask):
                     if mask is None or self.names[mask]:
-                        self.buffers[buffer][self.position(index, dynamic)] = self.value(s.value)
+                        self.place(s)[...] = self.value(value)
                 case ir.Loop():
                     self.names |= {c.name: self.value(c.init) for c in s.carries}
                     for i in self.range(s):
@@ -158,12 +167,10 @@ class Executable:
 
     def run(self, memories, answers=()):
         lowered, host = self.lowered, HostRun(self.lowered.calls, answers)
-        program, given = lowered.program, zip(memories, self.graph.in_avals, strict=True)
-        run = Run(program, [m.bytes.view(a.dtype.numpy) for m, a in given], host)
+        run = Run(lowered.program, [m.bytes.view(a.dtype.numpy) for m, a in zip(memories, self.graph.in_avals)], host)
         if run.failed is not None:
             return run.failed._replace(answers=tuple(host.answers))
-        names = [b.name for b in program.buffers if b.role == "output"]
-        outputs = [run.buffers[name].reshape(a.shape) for name, a in zip(names, lowered.outputs, strict=True)]
+        outputs = [x.reshape(a.shape) for x, a in zip(run.outputs, lowered.outputs, strict=True)]
         for p in lowered.prints:
             print(*printed_lines([outputs[k] for k in p.outputs], fmt=p.fmt, batch_axes=p.batch_axes), sep="\n")
         return tuple(Memory(self.device, x) for x in outputs[: lowered.n_outputs])
