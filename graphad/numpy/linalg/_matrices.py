@@ -14,6 +14,7 @@ from graphad.numpy._reduce.sums import sum as sum_
 from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.numpy.linalg import _products
+from graphad.numpy.linalg._systems import inv
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, beside, canonical_axis, shape_text
@@ -83,9 +84,10 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
 @in_float32
 def matrix_power(a: ArrayLike, n: int) -> Array:
-    """Square matrices, in the last two axes, times themselves: ``n`` of them, ``n`` not negative.
+    """Square matrices, in the last two axes, times themselves: ``n`` of them; if ``n < 0``, ``-n`` of their inverses.
 
-    The power is made of squares: of no more than ``2 * log2(n)`` products.
+    The power is made of squares: of no more than ``2 * log2(n)`` products. Inverses are floats, of integers too; those
+    of singular matrices are infinite or nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.matrix_power(gnp.array([[1, 1], [1, 0]]), 10)
@@ -98,7 +100,7 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     except TypeError:
         raise TypeError(f"{source.where()}matrix_power takes an integer as n, got {n!r}.") from None
     if exponent < 0:
-        return _negative_power(exponent)
+        x, exponent = inv(x), -exponent
     if exponent == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
     power: Any = x if exponent % 2 else None
@@ -107,12 +109,6 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
         if exponent % 2:
             power = x if power is None else power @ x
     return power
-
-
-def _negative_power(n: int) -> Array:
-    raise ValueError(
-        f"{source.where()}matrix_power takes n >= 0, got {n}: a negative power is one of the inverse of the matrix."
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
