@@ -47,6 +47,10 @@ def pinv(
     Array([[0.5, 0. ]], dtype=float32)
     """
     x = as_float(a, "pinv")
+    if x.ndim < 2:
+        raise ValueError(f"{source.where()}pinv takes matrices, (..., m, n), not an array of shape {x.shape}.")
+    if hermitian:
+        check_square(x, "pinv with hermitian=True")
     limit = _ratio(rtol if rcond is None else rcond, x)
     return (_pinv_of_symmetric if hermitian else _pinv)(x, limit)
 
