@@ -161,6 +161,9 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
 def eigvalsh(a: ArrayLike, UPLO: str | None = None, *, symmetrize_input: bool = True) -> Array:
     """The eigenvalues of symmetric matrices, ascending; see `eigh`.
 
+    Where some are equal, the first derivatives of a smooth function that is the same for them in any order are right,
+    and its second ones infinite or nan.
+
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.eigvalsh(gnp.array([[2.0, 1.0], [1.0, 2.0]]))
     Array([1., 3.], dtype=float32)
@@ -221,6 +224,9 @@ def _of_symmetric(x: Array, compute_uv: bool) -> Any:
 
 def svdvals(x: ArrayLike, /) -> Array:
     """The singular values, descending; see `svd`.
+
+    Where some are equal, the first derivatives of a smooth function that is the same for them in any order are right,
+    and its second ones infinite or nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.svdvals(gnp.array([[3.0, 0.0], [0.0, -4.0]]))

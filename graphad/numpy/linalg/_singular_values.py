@@ -100,6 +100,8 @@ def matrix_rank(M: ArrayLike, rtol: ArrayLike | None = None, *, tol: ArrayLike |
 def cond(x: ArrayLike, p: Any = None) -> Array:
     """The condition number: of norm ``p``, by default 2, the ratio of the largest and the least singular value.
 
+    Of singular matrices it is infinite, very large or nan.
+
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.cond(gnp.array([[4.0, 0.0], [0.0, 2.0]]))
     Array(2., dtype=float32)

@@ -148,10 +148,21 @@ def check(name: str, dtype: str, seed: int, count: int) -> None:
         guarded = Guarded(types, lengths, rng)
         first, second = (guarded.run(native, call.reads, row.results, call.sizes, fill) for fill in FILLS)
         same(first, second, "results depend on what was in memory before")
+        if name == "lu":
+            is_permutation(call.sizes, *first[1:])
         if call.usual:
             ORACLES[name](call.sizes, call.reads, first)
         if k % 16 == 0:
             same(first, guarded.run(python(name), call.reads, row.results, call.sizes, FILLS[0]), "Python differs")
+
+
+def is_permutation(sizes: tuple[int, ...], pivots: Any, order: Any) -> None:
+    """What `lu` says of rows can be indexed with, whatever the matrix."""
+    batch, m, n = sizes
+    least = min(m, n)
+    assert (np.arange(least) <= pivots.reshape(batch, least)).all()
+    assert (pivots < m).all()
+    assert (np.sort(order.reshape(batch, m)) == np.arange(m)).all()
 
 
 def same(xs: Arrays, ys: Arrays, message: str) -> None:
