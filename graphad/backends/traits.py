@@ -7,6 +7,7 @@ all. So it is known before fusion roots are chosen, and no target takes back wha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from graphad.ir.types import DType, bf16, f16, f32, f64
 
@@ -45,6 +46,8 @@ class Traits:
     products
         The dtypes of factors of matrix products. Those of 16-bit floats are summed in f32, and stored in the dtype of
         the factors or in f32.
+    half_alignment
+        Factors of 16 bits begin at a multiple of so many bytes of their buffer; others are copied.
     epilogues
         What products can do to their elements besides; None where that takes loops.
     free_widening
@@ -53,9 +56,13 @@ class Traits:
 
     fma: bool = True
     products: tuple[DType, ...] = (f32, f64)
+    half_alignment: int = 1
     epilogues: Epilogues | None = None
     free_widening: bool = False
 
+
+#: Bytes that tensor cores are fed at once.
+_WORD: Final = 16
 
 #: A CPU with fused multiply-adds.
 CPU = Traits()
@@ -78,6 +85,7 @@ def cuda_traits(*, has_gemm: bool, fast_math: bool) -> Traits:
     """
     epilogues = Epilogues(half_bias=fast_math)
     if has_gemm:
-        # The library's documentation says max(x, 0), and nothing of nan. It reads a bias by words of 16 bytes.
-        epilogues = Epilogues(relu=fast_math, half_bias=fast_math, bias_alignment=16, one_column=False)
-    return Traits(products=(f32, f64, f16, bf16), epilogues=epilogues, free_widening=True)
+        # The library's documentation says max(x, 0), and nothing of nan. It reads a bias by words.
+        epilogues = Epilogues(relu=fast_math, half_bias=fast_math, bias_alignment=_WORD, one_column=False)
+    halves = f16, bf16
+    return Traits(products=(f32, f64, *halves), half_alignment=_WORD, epilogues=epilogues, free_widening=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from graphad.backends.loops.ir import is_half
 from graphad.backends.lower.affine import ZERO, Coordinate, Coords, Shape, compose, identity, linear, row_major
 from graphad.backends.lower.definitions import (
     ConstantValue,
@@ -35,7 +34,6 @@ from graphad.backends.lower.region_values import (
     Call,
     ResultValue,
 )
-from graphad.ir.types import f32
 
 #: Maps of at most this cost (in additions, see `scalars`) are recomputed for every reader.
 CHEAP: Final = 3.0
@@ -175,25 +173,20 @@ class Decisions:
     def _map(self, value: int, definition: MapValue, cost: float, budget: float) -> None:
         if self.stored[value] and self._takes_over(value, definition):
             return
-        reader, place = self._reader[value], self._place[value]
-        shared = self.stored[value] or definition.family is not None or not definition.aval.shape
-        costly = cost > budget and self._from_smaller(value, CHEAP) < 0
-        if costly and not shared and self._flat.traits.free_widening and self._is_widening(definition):
-            self.read(definition.inputs[0], reader, place, 0.0)  # an anchor in its place
-        elif costly or shared:
+        own = self.stored[value] or definition.family is not None or not definition.aval.shape
+        if not own and cost > budget and self._from_smaller(value, CHEAP) < 0:
+            if self._flat.traits.free_widening and self._flat.is_widening(definition):
+                budget = cost  # an anchor in its place is what it widens
+            else:
+                own = True
+        if own:
             self.anchored[value] = 1
             for a in definition.inputs:
                 self.read(a, value + 1, 0, _UNBOUNDED)
         else:
+            reader, place = self._reader[value], self._place[value]
             for a in definition.inputs:
                 self.read(a, reader, place, budget - cost)
-
-    def _is_widening(self, definition: MapValue) -> bool:
-        """Whether a value is another one of 16 bits, converted to f32."""
-        operand = definition.inputs[0] if definition.inputs else None
-        if type(operand) is not int or not is_half(self._flat.values[operand].aval.dtype):
-            return False
-        return definition.aval.dtype is f32 and [i.op for i in definition.template.instructions] == ["cast"]
 
     def _from_smaller(self, value: int, budget: float) -> float:
         """The rest of ``budget`` after computing ``value`` from smaller inputs alone; negative if impossible.

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphad.backends.loops.ir import is_half
 from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.scalars import Template
 from graphad.backends.traits import Traits
 from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim, Piece
-from graphad.ir.types import Aval, Literal
+from graphad.ir.types import Aval, Literal, f32
 
 
 @dataclass(slots=True, eq=False)
@@ -360,6 +361,14 @@ class FlatProgram:
         self.values.append(definition)
         uses.append(0)
         return len(self.values) - 1
+
+    def is_widening(self, definition: MapValue) -> bool:
+        """Whether a value is another one of 16 bits, converted to f32."""
+        operand = definition.inputs[0] if definition.inputs else None
+        if definition.aval.dtype is not f32 or type(operand) is not int:
+            return False
+        ops = [i.op for i in definition.template.instructions]
+        return ops == ["cast"] and is_half(self.values[operand].aval.dtype)
 
     def block(self, value: int) -> Block:
         """Where the elements of ``value`` lie once what it views is in a buffer."""

@@ -101,7 +101,7 @@ class _Flattener(Operands):
         """Append the equations of ``graph`` on ``inputs``; its outputs."""
         atoms: list[Value] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
         avals = graph.avals
-        around, self.widened = self.widened, {}
+        around, self.known = self.known, {}
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
             primitive, ins, params, outs, regions = eqn
             operands = [atoms[a] if type(a) is int else a for a in ins]
@@ -129,7 +129,7 @@ class _Flattener(Operands):
                 results = [result]
             for o, r in zip(outs, results, strict=True):
                 atoms[o] = r
-        self.widened = around
+        self.known = around
         return [atoms[a] if type(a) is int else a for a in graph.outputs]
 
     def lowering(

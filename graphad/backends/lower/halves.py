@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from graphad.backends.lower.definitions import (
     Block,
     ConstantValue,
@@ -19,18 +21,27 @@ from graphad.ir.graph import Atom
 from graphad.ir.lowering import parse_scalar
 from graphad.ir.types import DType, Literal, aval, b1, f32, literal
 
-_SELECT = parse_scalar("select({0}, {1}, {2})")
+#: How many definitions it looks through, one behind the other.
+_DEEPEST: Final = 100
+_SELECT: Final = parse_scalar("select({0}, {1}, {2})")
 
 
 class Halves:
     """The values of ``flat`` that ``dtype`` holds exactly: widened from it, and then moved or chosen from at most.
 
-    They are found as far as they are asked for, and appended in ``dtype``.
+    They are looked for as far as they are asked for, and appended in ``dtype``.
+
+    Attributes
+    ----------
+    found
+        Whether there was any but numbers.
     """
 
     def __init__(self, flat: FlatProgram, dtype: DType) -> None:
         self.flat = flat
         self.dtype = dtype
+        self.found = False
+        self.depth = 0
         self.exact: dict[int, bool] = {}
         self.made: dict[int, Atom] = {}
 
@@ -40,7 +51,9 @@ class Halves:
             return self._holds_number(atom)  # type: ignore[arg-type]
         found = self.exact.get(atom)
         if found is None:
-            found = self.exact[atom] = self._holds(self.flat.values[atom])
+            self.depth += 1
+            found = self.exact[atom] = self.depth <= _DEEPEST and self._holds(self.flat.values[atom])
+            self.depth -= 1
         return found
 
     def _holds_number(self, number: Literal) -> bool:
@@ -48,11 +61,12 @@ class Halves:
 
     def _holds(self, definition: Definition) -> bool:
         if definition.aval.dtype is self.dtype:
+            self.found = True
             return True
         if definition.aval.dtype is not f32:
             return False
         match definition:
-            case MapValue(inputs=(source,)) if self._is_widening(definition):
+            case MapValue(inputs=(source,)) if self.flat.is_widening(definition):
                 return self.holds(source)
             case MapValue(inputs=(_, first, second)) if self._is_choice(definition):
                 return self.holds(first) and self.holds(second)
@@ -73,11 +87,6 @@ class Halves:
         if not self.holds(source) or type(definition) is not MapValue or len(definition.inputs) > 1:
             return False
         return type(self.flat.values[definition.inputs[0]]) is not ViewValue  # type: ignore[index]
-
-    def _is_widening(self, definition: MapValue) -> bool:
-        (source,) = definition.inputs
-        dtype = self.flat.values[source].aval.dtype if type(source) is int else None
-        return dtype is self.dtype and [i.op for i in definition.template.instructions] == ["cast"]
 
     def _is_choice(self, definition: MapValue) -> bool:
         return definition.template == template(_SELECT, (b1, f32, f32), f32)

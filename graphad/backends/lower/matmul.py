@@ -55,7 +55,7 @@ def _halves(flat: FlatProgram, factors: Sequence[Atom], out: DType, loc: Loc) ->
     for dtype in flat.traits.products:
         if is_half(dtype) and out in (dtype, f32):
             halves = Halves(flat, dtype)
-            if type(left) is type(right) is int and halves.holds(left) and halves.holds(right):
+            if type(left) is type(right) is int and halves.holds(left) and halves.holds(right) and halves.found:
                 return flat.value(halves.value(left), loc), flat.value(halves.value(right), loc)
     return None
 
@@ -134,24 +134,21 @@ def _as_loops(flat: FlatProgram, left: tuple[int, _Axes], right: tuple[int, _Axe
 def _matrix(operands: Operands, value: int, batch: Shape, rows: Shape, columns: Shape, loc: Loc) -> MatrixOperand:
     """``value`` as matrices over merged axes: read where it lies if its strides allow it, else copied in order.
 
-    Factors that are not widened are copied once for all products that can read the same copy.
+    Factors of 16 bits must be aligned as well, and are copied once for all products that can read the same copy.
     """
     flat = operands.flat
-    shape = flat.values[value].aval.shape
+    shape, dtype = flat.values[value].aval.shape, flat.values[value].aval.dtype
     block = flat.block(value)
     found = _merged(block.value, block.offset, block.strides, shape, (batch, rows, columns))
-    if found is not None:
+    if found is not None and (not is_half(dtype) or found.offset * 2 % flat.traits.half_alignment == 0):
         return found
-    if is_half(operands.flat.values[value].aval.dtype):
-        found = _merged(value, 0, row_major(shape), shape, (batch, rows, columns))
-        if found is not None:
-            return replace(found, value=operands.copy(value, loc))
+    found = _merged(value, 0, row_major(shape), shape, (batch, rows, columns)) if is_half(dtype) else None
+    if found is not None:
+        return replace(found, value=operands.copy(value, loc))
     order = (*batch, *rows, *columns)
     dims = axes_view([order.index(axis) for axis in range(len(order))])
-    copied = aval(tuple([shape[a] for a in order]), flat.values[value].aval.dtype)
-    copy = flat.add(
-        MapValue(copied, loc, copy_template(copied.dtype), (flat.add(ViewValue(copied, loc, value, dims)),))
-    )
+    copied = aval(tuple([shape[a] for a in order]), dtype)
+    copy = flat.add(MapValue(copied, loc, copy_template(dtype), (flat.add(ViewValue(copied, loc, value, dims)),)))
     first, second = len(batch), len(batch) + len(rows)
     groups = tuple(range(first)), tuple(range(first, second)), tuple(range(second, len(order)))
     found = _merged(copy, 0, row_major(copied.shape), copied.shape, groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from graphad.backends.lower.affine import Shape, axes_view, reshape_view
 from graphad.backends.lower.definitions import ConstantValue, FlatProgram, MapValue, ReshapeValue, ViewValue
@@ -21,16 +21,13 @@ class Operands:
 
     Attributes
     ----------
-    widened
-        What `widen` has converted already, of the region that is being inlined.
-    copies
-        What `copy` has copied already.
+    known
+        What `widen` and `copy` have made already, of the region that is being inlined.
     """
 
     def __init__(self, flat: FlatProgram) -> None:
         self.flat = flat
-        self.widened: dict[tuple[Atom, DType], int] = {}
-        self.copies: dict[tuple[int, int, Shape, Aval], int] = {}
+        self.known: dict[tuple[Any, ...], int] = {}
 
     def shape(self, atom: Atom) -> Shape:
         return self.flat.values[atom].aval.shape if type(atom) is int else ()
@@ -48,7 +45,7 @@ class Operands:
 
     def widen(self, atom: Atom, dtype: DType, loc: Loc) -> int:
         """``atom`` converted to the accumulator's dtype: once per region, and before it is transposed."""
-        found = self.widened.get((atom, dtype))
+        found = self.known.get((atom, dtype))
         if found is None:
             view = self.flat.values[atom] if type(atom) is int else None
             if type(view) is ViewValue and view.aval.size == self.flat.values[view.operand].aval.size:
@@ -56,16 +53,16 @@ class Operands:
                 converted = self.view(whole, view.dims, aval(view.aval.shape, dtype), loc)
             else:
                 converted = self.cast(atom, dtype, loc)
-            found = self.widened[atom, dtype] = self.flat.value(converted, loc)
+            found = self.known[atom, dtype] = self.flat.value(converted, loc)
         return found
 
     def copy(self, value: int, loc: Loc) -> int:
-        """The elements of ``value`` without gaps: once for all views of the same elements."""
+        """The elements of ``value`` without gaps: once per region for all views of the same elements."""
         block, seen = self.flat.block(value), self.flat.values[value].aval
         key = block.value, block.offset, block.strides, seen
-        found = self.copies.get(key)
+        found = self.known.get(key)
         if found is None:
-            found = self.copies[key] = self.flat.add(MapValue(seen, loc, copy_template(seen.dtype), (value,)))
+            found = self.known[key] = self.flat.add(MapValue(seen, loc, copy_template(seen.dtype), (value,)))
         return found
 
     def view(self, atom: Atom, dims: tuple[AffineDim, ...], out: Aval, loc: Loc) -> Atom:

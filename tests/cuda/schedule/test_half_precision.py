@@ -207,6 +207,40 @@ def test_a_copy_for_several_products_is_made_once():
     assert [b.size for b in device.buffers if b.role == "temporary"] == [x.size], format_device_program(device)
 
 
+@pytest.mark.parametrize(("start", "copied"), [(0, False), (8, False), (1, True), (4, True)])
+def test_factors_are_aligned(start, copied):
+    """Products read words of 16 bytes: 8 elements."""
+    x, w = normal(40, dtype=np.float16), normal(4, 32, dtype=np.float16)
+    device = compare(lambda x, w: x[start : start + 32].reshape(8, 4) @ w, (x, w), 2e-2)
+    (g,) = [s for s in device.steps if isinstance(s, Gemm)]
+    assert (g.a.buffer, g.a.offset) == (("tmp0", 0) if copied else ("in0", start)), format_device_program(device)
+
+
+def test_numbers_alone_stay_in_f32():
+    """A matrix of two numbers is narrow only beside one that is."""
+
+    def f(x, w):
+        mask = gnp.where(x > 0, np.float32(2), np.float32(0.5))
+        return mask.T @ mask, mask.T @ w.astype(np.float32)
+
+    device = compare(f, (normal(17, 13), normal(17, 11, dtype=np.float16)), 1e-4)
+    assert products(device) == ["f32 f32", "f16 f32"], format_device_program(device)
+
+
+def test_long_chains_of_choices():
+    """They are looked through up to a depth, whatever their length."""
+
+    def f(x, w):
+        wide = x.astype(np.float32)
+        for k in range(1500):
+            wide = gnp.where(x > k, wide, np.float32(k % 7))
+        return wide @ w.astype(np.float32)
+
+    graph = graphad.make_graph(f)(normal(9, 13, dtype=np.float16), normal(13, 11, dtype=np.float16))
+    program = lower(graph, traits=cuda_traits(has_gemm=False, fast_math=False)).program
+    assert [g.dtype for g in program.steps if isinstance(g, Gemm)] == [f32]
+
+
 def test_in_loops_of_steps():
     u, h, xs = normal(24, 24, dtype=np.float16) / 4, normal(9, 24, dtype=np.float16), normal(5, 9, 24, dtype=np.float16)
 
