@@ -41,7 +41,7 @@ def check_device_program(program: DeviceProgram) -> None:
             raise VerifyError(f"bundle {bundle.name}: {fault}\n{format_device_program(program)}")
     dtypes = {b.name: b.dtype for b in program.buffers}
     for product in [s for s in steps if isinstance(s, Gemm)]:
-        for fault in faults_of_dtypes(product, dtypes):
+        for fault in faults_of_dtypes(product, dtypes):  # as loops, those of 16-bit floats are of f32 copies
             raise VerifyError(f"{format_gemm(product)}: {fault}\n{format_device_program(program)}")
     check_program(as_loops(program))
     for kernel in program.kernels:
