@@ -82,5 +82,6 @@ def test_differential_equations(monkeypatch, lines):
 def test_loops_and_checkpoints(monkeypatch, lines):
     assert lines(loops, "kalman")[-1].startswith("kalman")
     monkeypatch.setattr(checkpoints, "TURNS", 2000)
-    plain, *_ = lines(checkpoints)[-5:]
+    *_, plain, _, _, _, _, _, plain_while, _, _, _ = lines(checkpoints)
     assert plain.split()[:2] == ["None", "1"]
+    assert plain_while.split() == ["None", "1.00"]

@@ -215,10 +215,15 @@ class DynamicUpdate(Frozen):
     batch: int
 
 
-class Kernel(Frozen):
-    """A hand-written body of that name in ``graphad_kernels``."""
+class Routine(Frozen):
+    """The routine of that name in ``graphad_kernels.routines``, with so many ``sizes``.
+
+    Operands and results are row-major, in the order of its row; ``last_axis`` is moved to their end for it.
+    """
 
     name: str
+    sizes: tuple[int, ...]
+    last_axis: int | None = None
 
 
 class Inline(Frozen):
@@ -266,6 +271,6 @@ class Barrier(Frozen):
 
 Lowering = (
     Map | View | Reshape | Iota | Pieces | Reduce | Window | Scan | Contract | Convolve
-    | Gather | Scatter | DynamicSlice | DynamicUpdate | Kernel | Inline | Repeat | While | Counted | Branch
+    | Gather | Scatter | DynamicSlice | DynamicUpdate | Routine | Inline | Repeat | While | Counted | Branch
     | Effect | Host | Barrier
 )  # fmt: skip

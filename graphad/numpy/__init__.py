@@ -7,7 +7,7 @@ This is the list of what there is and where. The folders, each made of those bef
     _sort           sorting, and searching in what is sorted
     _reduce         sums, extrema, averages, quantiles, cumulative sums, and all of these without nan
     _index          x[i] and x.at[i]; taking, writing, diagonals, indices
-    linalg          products, Einstein summation, norms; upon them _statistics: correlations and histograms
+    linalg          products, Einstein summation, norms, powers; upon them _statistics: correlations and histograms
     _signal         convolution, differences, interpolation
 """
 

@@ -26,6 +26,7 @@ from graphad.primitives import hyperbolic as hyperbolic
 from graphad.primitives import implicit as implicit
 from graphad.primitives import indexing as indexing
 from graphad.primitives import layout as layout
+from graphad.primitives import linalg as linalg
 from graphad.primitives import random as random
 from graphad.primitives import reduce as reduce
 from graphad.primitives import scan as scan

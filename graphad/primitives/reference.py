@@ -27,3 +27,11 @@ def kernel(name: str) -> Callable[..., Any]:
         return evaluate(name, dtype.name, *arrays)
 
     return reference
+
+
+def signs(vectors: Any) -> Any:
+    """-1 for the columns that eigenvectors and singular vectors are not to point along, else 1."""
+    from graphad_kernels.cpu.factorizations import weight  # late: start-up time
+
+    products = np.array([weight(i) for i in range(len(vectors))]) @ vectors.astype(np.float64)
+    return np.where(products < 0, -1, 1).astype(vectors.dtype)

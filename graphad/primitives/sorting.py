@@ -6,11 +6,12 @@ So sorting has the derivative of a gather, and needs no rules of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from graphad.ir.lowering import Kernel
+from graphad.ir.lowering import Routine
 from graphad.ir.params import INT
 from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.types import BY_NUMPY, Aval, DType, OperandType, aval, f32, i32
@@ -45,6 +46,11 @@ def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
         yield Sample((np.resize(odd, 47),), {"axis": 0})
 
 
+def _lowering(types: tuple[OperandType, ...], params: dict[str, int]) -> Routine:
+    n = types[0].shape[params["axis"]]
+    return Routine("argsort", (prod(types[0].shape) // max(n, 1), n), last_axis=params["axis"])
+
+
 argsort = Primitive(
     "argsort",
     "The positions along ``axis`` of the elements from the least to the greatest, as i32. Equal elements keep their "
@@ -54,7 +60,7 @@ argsort = Primitive(
     {"axis": INT},
     nondifferentiable="its result is an integer",
     batch=lambda _size, _batched, x, *, axis: argsort(x, axis=axis + 1),
-    lowering=Kernel("argsort"),
+    lowering=_lowering,
     samples=_samples,
     errors=(
         ErrorSample((aval((), f32),), {"axis": 0}, "in range(0)"),

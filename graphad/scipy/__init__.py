@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphad.api.names import listing as _listing
+from graphad.scipy import linalg as linalg
 from graphad.scipy import sparse as sparse
 
-__dir__ = _listing(globals(), "sparse")
+__dir__ = _listing(globals(), "linalg", "sparse")

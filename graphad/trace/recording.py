@@ -378,8 +378,7 @@ def lift(trace: Trace | None, x: Any) -> Atom:
             return trace.capture(x)
         return literal(value[()], dtype_of(value.dtype))
     if not any(value.strides) or not value.size:
-        # Arrays with zero strides, as from numpy.zeros, are one broadcast number, which becomes a literal; so are
-        # those without elements.
+        # What has zero strides, as from numpy.zeros, or no elements, is one broadcast number, which becomes a literal.
         scalar = literal(value[(0,) * value.ndim] if value.size else 0, dtype_of(value.dtype))
         return trace.emit(broadcast, (scalar,), (value.shape, ()))[0]
     if trace.is_rule and id(value) not in trace.captures:

@@ -10,20 +10,22 @@ import numba
 from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
-from graphad_kernels.bodies import BODIES
+from graphad_kernels.cpu import lapack_calls
+from graphad_kernels.routines import ROUTINES
 
 _TYPES: Final = {
     "f32": types.float32, "f64": types.float64,
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
     "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
 }  # fmt: skip
+lapack_calls.register()
 
 
 @cache
 def jitted(name: str) -> Callable[..., None]:
     """The body as a function that Numba code calls with arrays."""
     function: Callable[..., None] = numba.njit(error_model="numpy", boundscheck=False, nogil=True)(
-        BODIES[name].function
+        ROUTINES[name].function
     )
     return function
 
@@ -33,7 +35,7 @@ def native_text(name: str, dtype: str, symbol: str) -> str:
 
     It refers to nothing outside, so it can be loaded where Numba is not.
     """
-    body = BODIES[name]
+    body = ROUTINES[name]
     pointers = [types.CPointer(_TYPES[dtype if t == "T" else t]) for t in body.buffers]
     n_sizes = body.function.__code__.co_argcount - len(pointers)
     flags: Any = compiler.Flags()

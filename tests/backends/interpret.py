@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy.special
-from graphad_kernels.bodies import BODIES
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.loops.ir import (
     Carry,
@@ -20,7 +20,6 @@ from graphad.backends.loops.ir import (
     GuardStep,
     HostCall,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -29,6 +28,7 @@ from graphad.backends.loops.ir import (
     Matrix,
     Operand,
     Position,
+    RoutineCall,
     Statement,
     Store,
 )
@@ -145,8 +145,8 @@ class Interpreter:
                         self.buffers[target][...] = self.buffers[source]
                     case Gemm():
                         self.gemm(step)
-                    case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes):
-                        BODIES[kernel].function(*[self.buffers[b] for b in (*reads, *writes)], *sizes)
+                    case RoutineCall(routine=kernel, reads=reads, writes=writes, sizes=sizes):
+                        ROUTINES[kernel].function(*[self.buffers[b] for b in (*reads, *writes)], *sizes)
                     case HostCall(slot=slot, reads=reads, writes=writes):
                         results = flat_function(slot)(*[self.buffers[b] for b in reads])
                         for b, result in zip(writes, results, strict=True):

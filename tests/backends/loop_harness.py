@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from graphad_kernels import math, scalar
-from graphad_kernels.bodies import BODIES
 from graphad_kernels.cpu import blas
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.cpu.emit import emit
 from graphad.backends.llvm import native
@@ -63,7 +63,7 @@ def run_python(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:
     emitter = emit_numba._Source(p)
     text = emitter.function(emitter.parameters())
     namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
-    namespace |= {name: BODIES[name].function for name in emitter.bodies}
+    namespace |= {name: ROUTINES[name].function for name in emitter.bodies}
     namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
     namespace |= {name: math.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}
     exec(text, namespace)

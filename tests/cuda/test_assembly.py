@@ -25,7 +25,8 @@ from graphad.ir.types import f32, i32
 from graphad.train import make_step
 from tests.cuda import loops
 from tests.cuda.programs import EMULATED_TRAITS, for_device, for_device_of, programs
-from tests.primitives.cases import case_id, cases, pure
+from tests.cuda.test_primitives import on_gpus
+from tests.primitives.cases import case_id, cases
 from tests.primitives.test_engines import all_samples
 from tests.thinned import every
 
@@ -98,7 +99,7 @@ def test_programs_assemble_for_others(name, architecture):
 @assembler
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32), pure), ids=case_id)
+@pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32), on_gpus), ids=case_id)
 def test_primitives_assemble(primitive, dtype, architecture):
     graph, _, _ = all_samples(primitive, dtype)
     check(schedule(lower(graph, traits=EMULATED_TRAITS).program), architecture, 255, (False,))

@@ -108,7 +108,13 @@ np.dot(x, y); np.dot(A, B); A @ B; np.matmul(C, D); np.matmul(x[:3], A); np.inne
 np.vdot(A, A * 2); np.vecdot(A, x[:4]); np.vecdot(A, A, axis=0); np.matvec(C, x[:4]); np.vecmat(x[:3], A);
 np.tensordot(C, D, axes=([2, 1], [1, 2])); np.tensordot(A, B, 1); np.kron(A, B); np.cross(A[:, :3], B[:3, 0]);
 np.cross(A[:, :3], A[:, 1:], axis=0); np.linalg.matmul(A, B); np.linalg.outer(x, y); np.linalg.tensordot(A, B, axes=1);
-np.linalg.matrix_transpose(A) @ A; np.einsum('ij,jk->ik', A, B); np.einsum('ij->', A); np.einsum('ij->ji', A) ** 2;
+np.linalg.matrix_transpose(A) @ A; np.linalg.vecdot(A, x[:4]); np.linalg.cross(A[:, :3], D[0, :3], axis=-1);
+np.linalg.diagonal(C, offset=1) ** 2; np.linalg.trace(C, offset=-1) ** 2; np.linalg.vector_norm(C, axis=(0, 2));
+np.linalg.vector_norm(A, axis=0, ord=3, keepdims=True); np.linalg.matrix_norm(C); np.linalg.matrix_norm(C, ord=1);
+np.linalg.matrix_norm(C, ord=-np.inf, keepdims=True); np.linalg.matrix_power(A[:, :3], 2);
+np.linalg.matrix_power(C[:, :, :3], 5); np.linalg.multi_dot([x[:3], A, B, C[:, 0, :]]);
+np.linalg.multi_dot([A, B, C[:, 0, :]]);
+np.einsum('ij,jk->ik', A, B); np.einsum('ij->', A); np.einsum('ij->ji', A) ** 2;
 np.einsum('bij,bjk->bik', C, D); np.einsum('ij,ij,ij->j', A, A, u); np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]);
 np.einsum('i,j,k->kji', x, y, x); np.einsum('ii->i', A[:, :3]); np.convolve(x, y); np.convolve(x, y[:2], mode='same');
 np.correlate(x, y[:3]); np.correlate(x, y, mode='full'); np.polyval(x, y); np.polyval(x, A); np.polyadd(x, y[:3]);
@@ -219,6 +225,10 @@ grad(lambda t: np.sum(np.sin(t * x)))(s) * y; vmap(lambda row: row / np.sqrt(row
 vmap(grad(lambda a, b: np.exp(a * b)))(x, y); checkpoint(lambda t: np.sin(np.exp(t)))(u); vmap(np.outer)(A, C[0])
 """)
 
+SCIPY = texts("""
+scipy.linalg.block_diag(A, s, x) ** 2; scipy.linalg.toeplitz(x) ** 2; scipy.linalg.toeplitz(x * y, y[:3]) ** 2
+""")
+
 #: By theme: the functions of a theme are compiled as one program.
 IN_BOTH = {
     "elementwise": ELEMENTWISE,
@@ -230,6 +240,7 @@ IN_BOTH = {
     "nn": NN,
     "random": RANDOM,
     "collectives": COLLECTIVES,
+    "scipy": SCIPY,
     "programs": PROGRAMS,
 }
 
@@ -239,7 +250,13 @@ np.nextafter(x, y); np.spacing(x); nn.layer_norm(A, x[:4], y[:4]); nn.rms_norm(A
 nn.batch_norm(A, x[:4], y[:4])[0]; nn.dropout(random.key(1), 0.5, x); nn.max_pool(C[..., None], (2, 2));
 nn.min_pool(C[..., None], (2, 2)); nn.avg_pool(C[..., None], (2, 2)); lax.nextafter(x, y);
 random.shuffle(random.key(1), x) * x; x.at[1].apply(np.exp); x.at[numpy.array([0, 0, 1])].multiply(y[:3]);
-vmap(lambda v: lax.pmax(v, 'i') * v - lax.pmin(v * v, 'i'), axis_name='i')(A)
+vmap(lambda v: lax.pmax(v, 'i') * v - lax.pmin(v * v, 'i'), axis_name='i')(A);
+scipy.linalg.hankel(x, y[:3]) ** 2; scipy.linalg.circulant(x) ** 2; scipy.linalg.companion(x);
+scipy.linalg.fiedler(x) ** 2; scipy.linalg.fiedler_companion(x); scipy.linalg.leslie(x, y[:4]) ** 2;
+scipy.linalg.convolution_matrix(x, 3, 'same') ** 2;
+scipy.sparse.linalg.cg(A[:, :3] @ A[:, :3].T + numpy.eye(3), y[:3], tol=1e-13)[0];
+scipy.sparse.linalg.gmres(A[:, :3] + 4 * numpy.eye(3), y[:3], tol=1e-13)[0];
+scipy.sparse.linalg.bicgstab(A[:, :3] + 4 * numpy.eye(3), y[:3], tol=1e-13)[0]
 """)
 
 #: What differences say nothing of: casts to floats that are coarser than their steps, and what is held fixed.
@@ -264,7 +281,7 @@ def variants(expressions: Iterable[str]) -> set[str]:
     seen: set[str] = set()
     found = set()
     for text in expressions:
-        names = set(re.findall(r"\b(?:np|nn|lax|random)\.[\w.]+", text))
+        names = set(re.findall(r"\b(?:np|nn|lax|random|scipy)\.[\w.]+", text))
         if names and names <= seen:
             found.add(text)
         seen |= names

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg
 
 import graphad
 import graphad.numpy as gnp
@@ -17,8 +18,14 @@ OURS = SimpleNamespace(
     nn=graphad.nn,
     lax=graphad.lax,
     random=graphad.random,
+    scipy=graphad.scipy,
     **{name: getattr(graphad, name) for name in _TRANSFORMS},
 )
 THEIRS = SimpleNamespace(
-    np=jnp, nn=jax.nn, lax=jax.lax, random=jax.random, **{name: getattr(jax, name) for name in _TRANSFORMS}
+    np=jnp,
+    nn=jax.nn,
+    lax=jax.lax,
+    random=jax.random,
+    scipy=jax.scipy,
+    **{name: getattr(jax, name) for name in _TRANSFORMS},
 )

@@ -27,12 +27,12 @@ from graphad.backends.loops.ir import (
     Gemm,
     GuardStep,
     HostCall,
-    KernelCall,
     KernelProgram,
     Loop,
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Step,
     While,
 )
@@ -163,7 +163,7 @@ class _Emitter(Turns):
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         steps = list(every_step(self.program.steps))
-        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, KernelCall, HostCall)))
+        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, RoutineCall, HostCall)))
         if self.to_limit or any([isinstance(s, Gemm) and threads.needs_one(s) for s in steps if self.one_blas_thread]):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         if any([isinstance(s, Counted) for s in steps]):
@@ -197,7 +197,7 @@ class _Emitter(Turns):
                     self.nests.statements(body[first : first + BLOCK])
             case Gemm():
                 self.product(step)
-            case KernelCall():
+            case RoutineCall():
                 self.calls.kernel(_routine(step), step, self.pointers)
             case Copy(target=target, source=source):
                 buffer = self.buffers[source]
@@ -317,8 +317,8 @@ class _Emitter(Turns):
             self.is_limited = one
 
 
-def _routine(step: Gemm | KernelCall | HostCall) -> str:
+def _routine(step: Gemm | RoutineCall | HostCall) -> str:
     """The external routine that a step calls."""
     if isinstance(step, HostCall):
         return HOST_CALL
-    return symbol_of(step.kernel, step.dtype) if isinstance(step, KernelCall) else product_routine(step)
+    return symbol_of(step.routine, step.dtype) if isinstance(step, RoutineCall) else product_routine(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphad.backends.llvm.text import Code, element_type, float_text
-from graphad.backends.loops.ir import Gemm, KernelCall, Matrix
+from graphad.backends.loops.ir import Gemm, Matrix, RoutineCall
 from graphad.backends.loops.vectors import by_column, spacing
 from graphad.errors import LoweringError, at
 from graphad.ir.loc import format_loc
@@ -45,7 +45,7 @@ class Calls:
         """One call of a routine without arguments."""
         self.code.do(f"call void {self.externals[routine]}()")
 
-    def kernel(self, routine: str, call: KernelCall, pointers: Mapping[str, str]) -> None:
+    def kernel(self, routine: str, call: RoutineCall, pointers: Mapping[str, str]) -> None:
         """One call of a hand-written body."""
         args = [f"ptr {pointers[name]}" for name in (*call.reads, *call.writes)]
         args += [f"i64 {size}" for size in call.sizes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from graphad_kernels.bodies import BODIES
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.loops.ir import (
     Buffer,
@@ -19,7 +19,6 @@ from graphad.backends.loops.ir import (
     GuardStep,
     HostCall,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -30,6 +29,7 @@ from graphad.backends.loops.ir import (
     Position,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Statement,
     Step,
     Store,
@@ -135,7 +135,7 @@ class _Checker:
                     self.statement(statement)
             case Gemm():
                 self.gemm(step)
-            case KernelCall():
+            case RoutineCall():
                 self.call(step)
             case Copy(target=target, source=source):
                 to, of = self.target(target), self.buffer(source)
@@ -201,20 +201,20 @@ class _Checker:
             within = 0 <= g.bias_offset <= self.buffer(g.bias).size - g.n
             self.require(within, f"gemm leaves {g.bias}: a bias from element {g.bias_offset} on")
 
-    def call(self, c: KernelCall) -> None:
-        body = BODIES.get(c.kernel)
-        if body is None:
-            self.fail(f"there is no body {c.kernel}")
+    def call(self, c: RoutineCall) -> None:
+        row = ROUTINES.get(c.routine)
+        if row is None:
+            self.fail(f"there is no routine {c.routine}")
         names = (*c.reads, *c.writes)
-        self.require(len(c.reads) == body.reads and len(names) == len(body.buffers), "wrong number of buffers")
-        self.require(c.dtype.name in body.dtypes, f"{c.kernel} is not for {c.dtype}")
-        self.require(len(set(names)) == len(names), "a body's buffers overlap")
+        self.require(len(c.reads) == row.reads and len(names) == len(row.buffers), "wrong number of buffers")
+        self.require(c.dtype.name in row.dtypes, f"{c.routine} is not for {c.dtype}")
+        self.require(len({*c.reads, *c.writes}) == len({*c.reads}) + len(c.writes), "a routine writes what it uses")
         for name in c.writes:
             self.target(name)
-        for name, kind, least in zip(names, body.buffers, body.extents(*c.sizes), strict=True):
+        for name, kind, least in zip(names, row.buffers, row.extents(*c.sizes), strict=True):
             buffer, wanted = self.buffer(name), c.dtype.name if kind == "T" else kind
             self.require(buffer.dtype.name == wanted, f"{name} is {buffer.dtype}, not {wanted}")
-            self.require(buffer.size >= least, f"{c.kernel} leaves {name}: it needs {least} of {buffer.size} elements")
+            self.require(buffer.size >= least, f"{c.routine} leaves {name}: it needs {least} of {buffer.size} elements")
 
     def matrix(self, g: Gemm, m: Matrix, rows: int, columns: int, each: int) -> None:
         buffer = self.buffer(m.buffer)

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.loops.ir import (
     Buffer,
@@ -21,7 +22,6 @@ from graphad.backends.loops.ir import (
     GuardStep,
     HostCall,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -30,6 +30,7 @@ from graphad.backends.loops.ir import (
     Matrix,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Store,
     While,
 )
@@ -128,12 +129,15 @@ class Tally:
                 return "loops"
             case Gemm():
                 return self.product(step)
-            case KernelCall() | HostCall():
+            case RoutineCall() | HostCall():
                 for name in step.reads:
                     self.reads.whole(name)
                 for name in step.writes:
                     self.writes.whole(name)
-                return step.kernel if isinstance(step, KernelCall) else step.name
+                if isinstance(step, HostCall):
+                    return step.name
+                self.operations += ROUTINES[step.routine].cost(*step.sizes)
+                return step.routine
             case Copy(target=target, source=source):
                 self.reads.whole(source)
                 self.writes.whole(target)

@@ -16,10 +16,10 @@ from graphad.backends.loops.ir import (
     Gemm,
     GuardStep,
     HostCall,
-    KernelCall,
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
 )
 from graphad.ir.loc import Loc, format_loc
 
@@ -30,7 +30,7 @@ _FEWEST_FOLDED: Final = 3
 _PLACE: Final = re.compile(r"([^()]+):(\d+)\)*$")
 #: What steps are called.
 KINDS: Final[dict[type, str]] = {
-    LoopNest: "loop nest", Gemm: "matrix product", KernelCall: "call", Copy: "copy", GuardStep: "guard",
+    LoopNest: "loop nest", Gemm: "matrix product", RoutineCall: "call", Copy: "copy", GuardStep: "guard",
     HostCall: "callback", Repeat: "loop", RepeatWhile: "loop", Counted: "run-time size",
 }  # fmt: skip
 

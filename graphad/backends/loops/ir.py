@@ -240,13 +240,13 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelCall:
-    """A step: the hand-written routine ``kernel`` of `graphad_kernels.bodies`, compiled for elements of ``dtype``.
+class RoutineCall:
+    """A step: the ``routine`` of that name in `graphad_kernels.routines`, for elements of ``dtype``.
 
-    Its arguments are the buffers that it reads, then those that it writes, then the sizes.
+    Its arguments are the buffers that it reads, then those that it writes, its workspace among them, then the sizes.
     """
 
-    kernel: str
+    routine: str
     dtype: DType
     reads: tuple[str, ...]
     writes: tuple[str, ...]
@@ -340,7 +340,7 @@ class HostCall:
     loc: Loc = field(default=None, compare=False)
 
 
-Step = LoopNest | Gemm | KernelCall | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
+Step = LoopNest | Gemm | RoutineCall | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from graphad.backends.loops.ir import (
     Gemm,
     GuardStep,
     HostCall,
-    KernelCall,
     Load,
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Statement,
     Step,
     Store,
@@ -59,7 +59,7 @@ def over(step: Step, names: Mapping[str, str], body: Callable[[Sequence[Step]], 
         case Gemm():
             a, b, c = (replace(m, buffer=names[m.buffer]) for m in (step.a, step.b, step.c))
             return replace(step, a=a, b=b, c=c, bias=None if step.bias is None else names[step.bias])
-        case KernelCall(reads=reads, writes=writes) | HostCall(reads=reads, writes=writes):
+        case RoutineCall(reads=reads, writes=writes) | HostCall(reads=reads, writes=writes):
             return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
         case Copy(target=target, source=source):
             return replace(step, target=names[target], source=names[source])
@@ -85,7 +85,7 @@ def buffers_read(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Load)}
         case Gemm(a=a, b=b, bias=bias):
             return {a.buffer, b.buffer} if bias is None else {a.buffer, b.buffer, bias}
-        case KernelCall(reads=reads) | HostCall(reads=reads):
+        case RoutineCall(reads=reads) | HostCall(reads=reads):
             return set(reads)
         case Copy(source=source):
             return {source}
@@ -102,7 +102,7 @@ def buffers_written(step: Step) -> set[str]:
             return {s.buffer for s in walk(body) if isinstance(s, Store)}
         case Gemm(c=c):
             return {c.buffer}
-        case KernelCall(writes=writes) | HostCall(writes=writes):
+        case RoutineCall(writes=writes) | HostCall(writes=writes):
             return set(writes)
         case Copy(target=target):
             return {target}

@@ -13,7 +13,6 @@ from graphad.backends.loops.ir import (
     GuardStep,
     HostCall,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
@@ -24,6 +23,7 @@ from graphad.backends.loops.ir import (
     Position,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Statement,
     Step,
     Store,
@@ -88,7 +88,7 @@ def _step(step: Step) -> Iterator[_Line]:
                 yield from _statement(statement, 2)
         case Gemm():
             yield 1, format_gemm(step), step.loc, step
-        case KernelCall():
+        case RoutineCall():
             yield 1, format_call(step), step.loc, step
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc, step
@@ -173,10 +173,10 @@ def format_sum(terms: Iterable[tuple[str, int]], offset: int, times: str = "*") 
     return plus + "".join(f" - {text}" if plus else f"-{text}" for text, by in parts if by < 0)
 
 
-def format_call(step: KernelCall) -> str:
+def format_call(step: RoutineCall) -> str:
     """``call argsort f32 (x) -> (y, tmp0, tmp1) for 4, 3``."""
     read, written, sizes = (", ".join(map(str, part)) for part in (step.reads, step.writes, step.sizes))
-    return f"call {step.kernel} {step.dtype.name} ({read}) -> ({written}) for {sizes}"
+    return f"call {step.routine} {step.dtype.name} ({read}) -> ({written}) for {sizes}"
 
 
 def format_host_call(step: HostCall) -> str:

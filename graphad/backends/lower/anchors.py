@@ -21,7 +21,6 @@ from graphad.backends.lower.definitions import (
     HostResultValue,
     InputValue,
     IotaValue,
-    KernelValue,
     MapValue,
     PiecesValue,
     ReduceValue,
@@ -141,10 +140,6 @@ class Decisions:
                     self.store(operand)  # type: ignore[arg-type]
             case ResultValue(call=call):
                 self._call(call)
-            case KernelValue(inputs=inputs):
-                self.anchored[value] = self.stored[value] = 1
-                for operand in inputs:
-                    self.store(operand)
             case HostResultValue(call=call):
                 self.anchored[value] = self.stored[value] = self.live[call] = 1
             case HostCallValue(inputs=inputs, results=results):

@@ -18,6 +18,7 @@ from graphad.backends.loops.ir import (
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Step,
     Window,
 )
@@ -28,6 +29,7 @@ from graphad.backends.lower.region_values import (
     Branches,
     Call,
     CountedPart,
+    LibraryCall,
     Part,
     Statements,
     Turns,
@@ -58,6 +60,10 @@ class CallSteps:
                 return self.turns_while(call.what, call, loc)
             case Branches():
                 return self.branches(call.what, call, loc)
+            case LibraryCall(routine=routine, dtype=dtype, inputs=inputs, workspace=workspace, sizes=sizes):
+                written = [self.where(v) for v in call.values]
+                written += [self.storage.temporary(a.dtype, a.size) for a in workspace]
+                return [RoutineCall(routine, dtype, tuple(map(self.where, inputs)), tuple(written), sizes, loc)]
             case CountedPart(count=count, inside=inside):
                 if isinstance(inside, Statements):
                     steps = self.statements(inside, call, loc)

@@ -254,23 +254,6 @@ class ScatterValue(Definition):
 
 
 @dataclass(slots=True, eq=False)
-class KernelValue(Definition):
-    """The result of the hand-written routine ``kernel``, for elements of the dtype of the first of ``inputs``.
-
-    ``scratch`` are further buffers that it writes to.
-    """
-
-    kernel: str
-    inputs: tuple[int, ...]
-    scratch: tuple[Aval, ...]
-    sizes: tuple[int, ...]
-
-    @property
-    def operands(self) -> tuple[Atom, ...]:
-        return self.inputs
-
-
-@dataclass(slots=True, eq=False)
 class HostCallValue(Definition):
     """A call of a function of the host, by itself without elements; ``results`` are the values that it gives."""
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
+from graphad_kernels.routines import ROUTINES
+
 from graphad.backends.lower import indexing, matmul
 from graphad.backends.lower.affine import Shape, axes_view
 from graphad.backends.lower.definitions import (
@@ -17,7 +19,6 @@ from graphad.backends.lower.definitions import (
     FlatProgram,
     InputValue,
     IotaValue,
-    KernelValue,
     MapValue,
     PiecesValue,
     ReduceValue,
@@ -29,6 +30,7 @@ from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
 from graphad.backends.lower.operands import Operands
 from graphad.backends.lower.regions import region
 from graphad.backends.lower.registers.nest import whole
+from graphad.backends.lower.routine_calls import RoutineLowering
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.backends.traits import Traits
 from graphad.errors import GraphadError, LoweringError, at
@@ -48,13 +50,13 @@ from graphad.ir.lowering import (
     Host,
     Inline,
     Iota,
-    Kernel,
     Lowering,
     Map,
     Pieces,
     Reduce,
     Repeat,
     Reshape,
+    Routine,
     Scan,
     Scatter,
     View,
@@ -62,7 +64,7 @@ from graphad.ir.lowering import (
     Window,
     parse_scalar,
 )
-from graphad.ir.types import Aval, Literal, OperandType, aval, b1, literal, u8
+from graphad.ir.types import Aval, Literal, OperandType, aval, literal
 
 _BETWEEN_LOOPS: Final = (Effect, Host, Barrier)
 _CAST: Final = parse_scalar("cast({0})")
@@ -119,6 +121,9 @@ class _Flattener(Operands):
                 results = region(self.flat, eqn, lowering, arrays, made, _flattened, loc)
             elif type(lowering) in _BETWEEN_LOOPS:
                 results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
+            elif type(lowering) is Routine and lowering.name in ROUTINES:
+                call = RoutineLowering(self.flat, self.cast, self.view, loc)
+                results = call.results(lowering, self.small.arrays(operands), [avals[o] for o in outs])
             elif not outs:
                 raise no_lowering(eqn, loc)
             else:
@@ -175,8 +180,6 @@ class _Flattener(Operands):
                 return indexing.dynamic_slice(self.flat, self.values(operands, loc), batch, out, loc)
             case DynamicUpdate(batch=batch):
                 return indexing.dynamic_update_slice(self.flat, self.values(operands, loc), batch, out, loc)
-            case Kernel(name="argsort"):
-                return self.argsort(operands[0], eqn.primitive.named(eqn.params)["axis"], out, loc)
             case _:
                 raise no_lowering(eqn, loc)
 
@@ -278,23 +281,6 @@ class _Flattener(Operands):
         inputs = tuple([self.flat.value(self.cast(a, wide, loc), loc) for a in operands])
         running = ScanValue(aval(out.shape, wide), loc, inputs, lowering.combine, lowering.axis, lowering.reverse)
         return self.cast(self.flat.add(running), out.dtype, loc)
-
-    def argsort(self, atom: Atom, axis: int, out: Aval, loc: Loc) -> Atom:
-        """The axis is transposed to the end, where the routine expects it, and back in the result."""
-        n, last = out.shape[axis], out.ndim - 1
-        if not out.size or n == 1:
-            return self.view(literal(0, out.dtype), (), out, loc)
-        keys = self.flat.value(atom, loc)
-        dtype = self.flat.values[keys].aval.dtype
-        dtype = u8 if dtype is b1 else ACCUMULATORS.get(dtype, dtype)
-        order = (*[a for a in range(out.ndim) if a != axis], axis)
-        shape = tuple([out.shape[a] for a in order])
-        to_last = axes_view([order.index(a) for a in range(out.ndim)])
-        keys = self.flat.value(self.view(self.cast(keys, dtype, loc), to_last, aval(shape, dtype), loc), loc)
-        scratch = aval((2 * n,), dtype), aval((2 * n,), out.dtype)
-        call = KernelValue(aval(shape, out.dtype), loc, "argsort", (keys,), scratch, (out.size // n, n))
-        back = axes_view(order)
-        return self.view(self.flat.add(call), back, out, loc) if axis != last else self.flat.add(call)
 
 
 def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:

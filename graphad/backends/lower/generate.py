@@ -13,7 +13,6 @@ from graphad.backends.loops.ir import (
     Gemm,
     GuardStep,
     HostCall,
-    KernelCall,
     Let,
     Load,
     Loop,
@@ -28,7 +27,6 @@ from graphad.backends.lower.calls import CallSteps
 from graphad.backends.lower.coalesce import coalesce
 from graphad.backends.lower.definitions import (
     GemmValue,
-    KernelValue,
     MapValue,
     MatrixOperand,
     PiecesValue,
@@ -44,7 +42,6 @@ from graphad.backends.lower.plan import (
     GemmItem,
     GuardItem,
     HostItem,
-    KernelItem,
     Plan,
     piece_coords,
 )
@@ -120,8 +117,6 @@ class _Generator:
         match item.what:
             case GemmItem(value=value, gemm=gemm):
                 return (self.gemm(value, gemm, item.loc),)
-            case KernelItem(value=value, call=call):
-                return (self.kernel(value, call, item.loc),)
             case HostItem(slot=slot, call=call):
                 reads, writes = (tuple([self.storage.where(v)[0] for v in vs]) for vs in (call.inputs, call.results))
                 return (HostCall(slot, call.function.rule_name, reads, writes, item.loc),)
@@ -133,11 +128,6 @@ class _Generator:
                 return (GuardStep(ordinal, slot_name(slot), guard.expected, item.loc),)
             case _:
                 raise AssertionError(f"unknown step {item.what!r}")
-
-    def kernel(self, value: int, call: KernelValue, loc: Loc) -> KernelCall:
-        inputs = tuple([self.storage.where(v)[0] for v in call.inputs])
-        written = (self.storage.where(value)[0], *self.storage.scratch[value])
-        return KernelCall(call.kernel, self.values[call.inputs[0]].aval.dtype, inputs, written, call.sizes, loc)
 
     def gemm(self, value: int, gemm: GemmValue, loc: Loc) -> Gemm:
         target = Matrix(self.storage.where(value)[0], 0, gemm.n)

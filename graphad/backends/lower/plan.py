@@ -28,7 +28,6 @@ from graphad.backends.lower.definitions import (
     HostResultValue,
     InputValue,
     IotaValue,
-    KernelValue,
     MapValue,
     PiecesValue,
     ReduceValue,
@@ -67,16 +66,8 @@ class GemmItem:
 
 
 @dataclass(slots=True, eq=False)
-class KernelItem:
-    """The call of a hand-written routine that computes ``value``."""
-
-    value: int
-    call: KernelValue
-
-
-@dataclass(slots=True, eq=False)
 class CallItem:
-    """A loop or branch, which computes several values."""
+    """A loop, a branch or a routine, which computes several values."""
 
     call: Call
 
@@ -305,8 +296,6 @@ def _place(plan: Plan, value: int) -> None:
             _place_pieces(plan, value, definition)
         case GemmValue():
             plan.tree.add_step(GemmItem(value, definition), loc, (value,))
-        case KernelValue():
-            plan.tree.add_step(KernelItem(value, definition), loc, (value,))
         case ResultValue(call=call):
             if value not in plan.tree.writers:
                 plan.tree.add_step(CallItem(call), loc, call.values)

@@ -1,4 +1,4 @@
-"""What a loop or branch is in a flat program: one call, of which several values come."""
+"""What a loop, a branch or a routine is in a flat program: one call, of which several values come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal as OneOf
 from graphad.backends.loops.ir import Statement
 from graphad.backends.lower.definitions import Definition, FlatProgram
 from graphad.ir.graph import Atom
-from graphad.ir.types import Aval
+from graphad.ir.types import Aval, DType
 
 
 @dataclass(slots=True, eq=False)
@@ -84,13 +84,24 @@ class CountedPart:
 
 
 @dataclass(slots=True, eq=False)
+class LibraryCall:
+    """A call of a routine, for elements of ``dtype``, which works in buffers of the types ``workspace`` besides."""
+
+    routine: str
+    dtype: DType
+    inputs: tuple[int, ...]
+    workspace: tuple[Aval, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
 class Call:
-    """An equation with regions that are not inlined: several values come out of one step.
+    """A routine, or an equation with regions that are not inlined: several values come out of one step.
 
     ``reads`` are the values that it needs in buffers, ``values`` its results.
     """
 
-    what: Statements | Turns | TurnsWhile | Branches | CountedPart
+    what: Statements | Turns | TurnsWhile | Branches | CountedPart | LibraryCall
     reads: tuple[int, ...]
     values: list[int]
 

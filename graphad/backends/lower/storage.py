@@ -6,7 +6,7 @@ from math import prod
 
 from graphad.backends.loops.ir import Buffer
 from graphad.backends.lower.affine import Shape, row_major
-from graphad.backends.lower.definitions import InputValue, KernelValue
+from graphad.backends.lower.definitions import InputValue
 from graphad.backends.lower.nests import Anchor
 from graphad.backends.lower.plan import Plan
 from graphad.ir.types import Aval, DType, aval
@@ -19,8 +19,6 @@ class Storage:
     ----------
     buffers
         All of them.
-    scratch
-        Of the value of each hand-written body, the buffers that it works in.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -29,7 +27,6 @@ class Storage:
         self._places: dict[int, tuple[str, Shape]] = {}
         self._temporaries = self._windows = 0
         self.buffers: list[Buffer] = []
-        self.scratch: dict[int, tuple[str, ...]] = {}
         for number, definition in enumerate(self._values):
             if type(definition) is InputValue:
                 name, aval = f"in{definition.index}", definition.aval
@@ -42,9 +39,6 @@ class Storage:
         for value, writers in plan.tree.writers.items():
             if plan.decisions.buffer_of(value) == value and value not in self._places and writers[-1].stored:
                 self._add_temporary(value, writers)
-            definition = self._values[value]
-            if type(definition) is KernelValue:
-                self.scratch[value] = tuple([self._temporary(a, a.size) for a in definition.scratch])
 
     def where(self, value: int) -> tuple[str, Shape]:
         """Buffer and strides of ``value``."""

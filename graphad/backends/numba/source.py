@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
-from graphad_kernels.bodies import BODIES
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.loops.ir import (
     Copy,
@@ -22,11 +22,11 @@ from graphad.backends.loops.ir import (
     GuardStep,
     HostCall,
     Index,
-    KernelCall,
     KernelProgram,
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Step,
 )
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
@@ -36,7 +36,7 @@ from graphad.backends.numba.turns import TurnsSource
 
 _RESERVED: Final = frozenset(
     {"np", "njit", "at", "n", "functions", "status", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
-    | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *BODIES}
+    | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *ROUTINES}
 )
 
 _COMPILED: Final = '@njit(error_model="numpy", boundscheck=False, nogil=True)'
@@ -183,10 +183,10 @@ class _Source(TurnsSource):
                 self.gemm(step, depth=depth)
             case Repeat() | RepeatWhile() | Counted():
                 self.turns(step, depth)
-            case KernelCall(kernel=kernel, reads=reads, writes=writes, sizes=sizes, loc=loc):
-                self.bodies[kernel] = None
+            case RoutineCall(routine=routine, reads=reads, writes=writes, sizes=sizes, loc=loc):
+                self.bodies[routine] = None
                 args = [*[self.name(b, "buffer") for b in (*reads, *writes)], *map(str, sizes)]
-                self.line(depth, f"{kernel}({', '.join(args)})", loc)
+                self.line(depth, f"{routine}({', '.join(args)})", loc)
             case Copy(target=target, source=of, loc=loc):
                 self.line(depth, f"{self.name(target, 'buffer')}[:] = {self.name(of, 'buffer')}", loc)
             case HostCall(slot=slot, reads=reads, writes=writes, loc=loc):

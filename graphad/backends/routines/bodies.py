@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from graphad_kernels.cpu import lapack
+from graphad_kernels.routines import ROUTINES
+
 from graphad.backends.artifact import Artifact
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
@@ -33,7 +36,9 @@ def address(symbol: str) -> int:
 
 
 def _load(symbol: str) -> loader.Executable:
-    return loader.find(object_key("routine", installed("numba"), symbol), symbol, lambda: _compile(symbol))
+    name, dtype = symbol.removeprefix(PREFIX).rsplit("_", 1)
+    imports = {s: lapack.address(s) for s in [lapack.symbol(r, dtype) for r in ROUTINES[name].lapack]}
+    return loader.find(object_key("routine", installed("numba"), symbol), symbol, lambda: _compile(symbol), imports)
 
 
 def _compile(symbol: str) -> Artifact:

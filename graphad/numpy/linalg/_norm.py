@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Never
 
 from graphad.numpy._elementwise.exponential import sqrt
 from graphad.numpy._precision import in_float32, of_integers_in_float64
@@ -13,7 +14,7 @@ from graphad.numpy._reduce.sums import sum as sum_
 from graphad.numpy._typing import ArrayLike, Axis
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.semantics import as_float, canonical_axes
+from graphad.trace.semantics import as_float, canonical_axes, shape_text
 
 
 @of_integers_in_float64
@@ -30,38 +31,99 @@ def norm(x: ArrayLike, ord: Any = None, axis: Axis = None, keepdims: bool = Fals
         return sqrt(sum_(x * x, axis, keepdims=keepdims))
     axes = canonical_axes(axis, x.ndim, "norm")
     if len(axes) == 1:
-        return _vector_norm(x, ord, axes[0], keepdims)
+        return _of_vectors("norm", x, ord, axes, keepdims)
     if len(axes) == 2:
-        return _matrix_norm(x, ord, axes, keepdims)
+        return _of_matrices("norm", x, ord, axes, keepdims)
     raise ValueError(f"{source.where()}norm with ord={ord!r} takes a vector or a matrix; name one axis, or two.")
 
 
-def _vector_norm(x: Any, ord: Any, axis: int, keepdims: bool) -> Any:  # noqa: A002
-    if ord == 2:
-        return sqrt(sum_(x * x, axis, keepdims=keepdims))
-    if ord == math.inf:
-        return max_(abs(x), axis, keepdims=keepdims)
-    if ord == -math.inf:
-        return min_(abs(x), axis, keepdims=keepdims)
-    if ord == 0:
-        return sum_(x != 0, axis, dtype=x.dtype, keepdims=keepdims)
-    if ord == 1:
-        return sum_(abs(x), axis, keepdims=keepdims)
-    if isinstance(ord, str):
-        raise ValueError(f"{source.where()}norm of a vector takes a number as ord, got {ord!r}.")
-    return sum_(abs(x) ** ord, axis, keepdims=keepdims) ** (1.0 / ord)
+@of_integers_in_float64
+@in_float32
+def vector_norm(
+    x: ArrayLike,
+    /,
+    *,
+    axis: Axis = None,
+    keepdims: bool = False,
+    ord: Any = 2,  # noqa: A002
+) -> Array:
+    """The norms of the vectors along an axis; of several axes, or by default all, the elements are one vector.
+
+    Parameters
+    ----------
+    ord
+        A number p, for the p-th root of the sum of p-th powers; inf and -inf for the largest and the least magnitude,
+        0 for the number of elements that are not zero.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.linalg.vector_norm(gnp.array([[3.0, 4.0], [5.0, 12.0]]), axis=1)
+    Array([ 5., 13.], dtype=float32)
+    """
+    x = as_float(x, "vector_norm")
+    return _of_vectors("vector_norm", x, ord, canonical_axes(axis, x.ndim, "vector_norm"), keepdims)
 
 
-def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:  # noqa: A002
-    if ord == "fro":
+@of_integers_in_float64
+@in_float32
+def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:  # noqa: A002
+    """The norms of the matrices in the last two axes.
+
+    Parameters
+    ----------
+    ord
+        ``"fro"`` for the root of the sum of squares; 1 and -1 for the largest and the least sum of magnitudes of a
+        column, inf and -inf for those of a row.
+
+    >>> import graphad.numpy as gnp
+    >>> gnp.linalg.matrix_norm(gnp.array([[1.0, -2.0], [3.0, 4.0]]), ord=gnp.inf)
+    Array(7., dtype=float32)
+    """
+    x = as_float(x, "matrix_norm")
+    if x.ndim < 2:
+        raise ValueError(f"{source.where()}matrix_norm takes matrices, got {shape_text(x)}.")
+    return _of_matrices("matrix_norm", x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
+
+
+def _of_vectors(name: str, x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:  # noqa: A002
+    if ord is None or ord == 2:
         return sqrt(sum_(x * x, axes, keepdims=keepdims))
+    if ord == math.inf:
+        return _largest(abs(x), axes, keepdims)
+    if ord == -math.inf:
+        return min_(abs(x), axes, keepdims=keepdims)
+    if ord == 0:
+        return sum_(x != 0, axes, dtype=x.dtype, keepdims=keepdims)
+    if ord == 1:
+        return sum_(abs(x), axes, keepdims=keepdims)
+    if isinstance(ord, str):
+        remedy = f" Write {ord.replace('inf', 'graphad.numpy.inf')} without quotes." if ord in ("inf", "-inf") else ""
+        raise ValueError(f"{source.where()}{name} of a vector takes a number as ord, got {ord!r}.{remedy}")
+    return sum_(abs(x) ** ord, axes, keepdims=keepdims) ** (1.0 / ord)
+
+
+def _of_matrices(name: str, x: Any, ord: Any, axes: Sequence[int], keepdims: bool) -> Any:  # noqa: A002
+    if ord is None or ord in ("fro", "f"):
+        return sqrt(sum_(x * x, axes, keepdims=keepdims))
+    if ord in (2, -2, "nuc"):
+        return _by_singular_values(name, x, ord, axes, keepdims)
     if ord not in (1, -1, math.inf, -math.inf):
-        raise ValueError(
-            f"{source.where()}norm of a matrix takes ord None, 'fro', 1, -1, inf or -inf, got {ord!r}: "
-            "the others need singular values."
-        )
+        raise ValueError(f"{source.where()}{name} of a matrix takes ord None, 'fro', 1, -1, inf or -inf, got {ord!r}.")
     rows, columns = axes
     inner, last = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = sum_(abs(x), inner, keepdims=True)
-    result = (max_ if ord > 0 else min_)(sums, last, keepdims=True)
+    result = _largest(sums, (last,), True) if ord > 0 else min_(sums, last, keepdims=True)
     return result if keepdims else result.squeeze(axes)
+
+
+def _largest(x: Any, axes: Sequence[int], keepdims: bool) -> Any:
+    """The largest of magnitudes; of none, 0."""
+    initial = None if all([x.shape[a] for a in axes]) else 0
+    return max_(x, axes, keepdims=keepdims, initial=initial)
+
+
+def _by_singular_values(name: str, x: Any, ord: Any, axes: Sequence[int], keepdims: bool) -> Never:  # noqa: A002
+    """The norms that are made of singular values: the largest (2), the least (-2), their sum ("nuc")."""
+    raise ValueError(
+        f"{source.where()}{name} of a matrix takes ord None, 'fro', 1, -1, inf or -inf, got {ord!r}: "
+        "the others need singular values."
+    )

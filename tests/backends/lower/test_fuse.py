@@ -14,7 +14,7 @@ from graphad.backends.lower.fuse import lower
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate
-from graphad.ir.lowering import Kernel
+from graphad.ir.lowering import Routine
 from graphad.ir.primitive import PRIMITIVES, Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval, b1, f32, f64, i32, literal
@@ -509,7 +509,7 @@ def test_regions_are_inlined_and_keep_what_they_compute_again():
 
 def test_an_equation_without_a_lowering_is_named_with_its_line():
     name = "test_unlowered"
-    unlowered = Primitive(name, "", lambda x: x, lambda x: x, lowering=Kernel("nowhere"))
+    unlowered = Primitive(name, "", lambda x: x, lambda x: x, lowering=Routine("nowhere", ()))
     try:
         builder = Builder()
         x = builder.input_ref(vector(3))

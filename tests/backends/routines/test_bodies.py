@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphad_kernels.bodies import BODIES
 from graphad_kernels.cpu.sort import RUN
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import KernelCall
+from graphad.backends.loops.ir import RoutineCall
 from graphad.backends.loops.text import format_program
 from graphad.errors import VerifyError
 from graphad.ir.types import DTYPES, f32, i32
@@ -27,7 +27,7 @@ def sorting(dtype, rows, n, order_dtype=i32, spare=None):
         buffers("input", x=(dtype, rows * n)),
         buffers("output", y=(order_dtype, rows * n)),
         buffers("temporary", keys=(dtype, spare), order=(i32, 2 * n)),
-        KernelCall("argsort", dtype, ("x",), ("y", "keys", "order"), (rows, n)),
+        RoutineCall("argsort", dtype, ("x",), ("y", "keys", "order"), (rows, n)),
     )
 
 
@@ -39,7 +39,7 @@ def test_argsort_is_stable_for_every_number_of_runs(rng, n):
     np.testing.assert_array_equal(got.reshape(3, n), np.argsort(x.reshape(3, n), axis=1, kind="stable"))
 
 
-@pytest.mark.parametrize("name", BODIES["argsort"].dtypes)
+@pytest.mark.parametrize("name", ROUTINES["argsort"].dtypes)
 def test_argsort_of_every_dtype(rng, name):
     dtype = DTYPES[name]
     low = 0 if dtype.kind == "u" else -100

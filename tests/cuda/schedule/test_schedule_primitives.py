@@ -14,8 +14,8 @@ from graphad.ir.types import b1, f32, i32, u32
 from graphad.primitives.callbacks import pure_callback
 from tests.backends.loop_harness import run_llvm, same
 from tests.cuda.programs import EMULATED_TRAITS
-from tests.cuda.test_primitives import FAST
-from tests.primitives.cases import case_id, cases, pure
+from tests.cuda.test_primitives import FAST, on_gpus
+from tests.primitives.cases import case_id, cases
 from tests.primitives.test_engines import all_samples
 
 #: Limits under which the smallest programs are spread, cut and scanned.
@@ -59,7 +59,7 @@ def test_schedule_keeps_the_program(primitive, dtype):
     ("primitive", "dtype", "limits"),
     [
         pytest.param(p, d, limits, id=f"{p.name}-{d.name}-{name}")
-        for p, d in cases((f32, i32, u32, b1), pure)
+        for p, d in cases((f32, i32, u32, b1), on_gpus)
         if p is not pure_callback
         for limits, name in ((TINY, "tiny"), (JOINED, "joined"))
         if (p, d) not in FAST or limits is JOINED

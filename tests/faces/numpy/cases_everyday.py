@@ -65,7 +65,23 @@ np.kron(2.0, x); np.kron(I, k); np.vecdot(A, A); np.vecdot(A, x[:4]); np.vecdot(
 np.matvec(A, x[:4]); np.matvec(C, x[:4]); np.matvec(C, A[:2]); np.vecmat(x[:3], A); np.vecmat(A[:2, :3], C);
 np.diagflat(A[:2, :2]); np.diagflat(x, 1); np.einsum('ij,jk,kl->il', A, B, C[:, 0, :], optimize='optimal');
 np.einsum('a,ab,bc,ce->e', x[:3], A, B, np.ones((2, 3)), optimize=False); np.einsum('ij,ij,ij->j', A, A, u);
-np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]); np.einsum('i,j,k->kji', x, y, i, optimize=[(0, 2), (0, 1)])
+np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]); np.einsum('i,j,k->kji', x, y, i, optimize=[(0, 2), (0, 1)]);
+np.linalg.matmul(C, D); np.linalg.matrix_transpose(C); np.linalg.tensordot(A, B, axes=1);
+np.linalg.cross(A[:, :3], B[:3, 0]); np.linalg.cross(i[:3], j[:3]); np.linalg.cross(C[0, :, :3], A[:, 1:], axis=0);
+np.linalg.diagonal(C); np.linalg.diagonal(C, offset=-1); np.linalg.diagonal(M, offset=9); np.linalg.trace(C);
+np.linalg.trace(I, offset=1); np.linalg.trace(I, dtype=float); np.linalg.outer(i, x); np.linalg.outer(e[:, 0], x);
+np.linalg.vecdot(A, x[:4]); np.linalg.vecdot(C, D[:, :3, :1], axis=1); np.linalg.vector_norm(C);
+np.linalg.vector_norm(C, axis=(0, -1)); np.linalg.vector_norm(I, axis=0, keepdims=True); np.linalg.vector_norm(w[5:]);
+np.linalg.vector_norm(C, keepdims=True, ord=0); np.linalg.vector_norm(A, axis=1, ord=np.inf);
+np.linalg.vector_norm(A, axis=1, ord=-np.inf); np.linalg.vector_norm(A, ord=1); np.linalg.vector_norm(s, ord=3);
+np.linalg.vector_norm(e[:, 0], ord=np.inf); np.linalg.vector_norm(A, axis=0, ord=-2.5); np.linalg.matrix_norm(C);
+np.linalg.matrix_norm(I, keepdims=True); np.linalg.matrix_norm(C, ord=1); np.linalg.matrix_norm(C, ord=-1);
+np.linalg.matrix_norm(C, ord=np.inf); np.linalg.matrix_norm(C, ord=-np.inf, keepdims=True);
+np.linalg.matrix_norm(e, ord=np.inf); np.linalg.norm(A, 'f', keepdims=True); np.linalg.matrix_power(A[:, :3], 0);
+np.linalg.matrix_power(A[:, :3], 1); np.linalg.matrix_power(A[:, :3], 3); np.linalg.matrix_power(C[:, :, :3], 2);
+np.linalg.matrix_power(C[:, :, 1:], 7); np.linalg.matrix_power(I[:, :3], 5); np.linalg.multi_dot([A, B]);
+np.linalg.multi_dot([x[:3], A]); np.linalg.multi_dot([x[:3], A, x[:4]]); np.linalg.multi_dot([I, B, C[:, 0, :]]);
+np.linalg.multi_dot([A.T, A, A.T, A, B]); np.linalg.multi_dot([e.T, e, A])
 """)
 
 SHAPES = texts("""

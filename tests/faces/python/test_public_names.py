@@ -18,7 +18,7 @@ FACES = [
     "graphad", "graphad.numpy", "graphad.numpy.linalg", "graphad.lax", "graphad.nn", "graphad.nn.initializers",
     "graphad.random", "graphad.optim", "graphad.train", "graphad.tree", "graphad.tree_util", "graphad.flatten_util",
     "graphad.debug", "graphad.dtypes", "graphad.experimental", "graphad.experimental.ode", "graphad.scipy",
-    "graphad.scipy.sparse", "graphad.scipy.sparse.linalg", "graphad.solve",
+    "graphad.scipy.linalg", "graphad.scipy.sparse", "graphad.scipy.sparse.linalg", "graphad.solve",
 ]  # fmt: skip
 
 

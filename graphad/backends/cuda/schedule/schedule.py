@@ -38,13 +38,13 @@ from graphad.backends.cuda.schedule.vertical_fusion import is_deep, localised, w
 from graphad.backends.loops.ir import (
     Buffer,
     Counted,
-    KernelCall,
     KernelProgram,
     Load,
     Loop,
     LoopNest,
     Repeat,
     RepeatWhile,
+    RoutineCall,
     Statement,
     Step,
     Store,
@@ -137,7 +137,7 @@ class _Scheduler:
                 own = {b.name: b for b in self._temporaries(step) if users[b.name] == 1}
                 for nest in self._widened(Nest((), step.body, loc=step.loc), own):
                     self._place(nest)
-            elif isinstance(step, KernelCall):
+            elif isinstance(step, RoutineCall):
                 sort = replace(sort_of(step), unused=unused_bits(step.reads[0], self.program))
                 self.steps += radix_kernels(sort, self.names, self.buffers)
             elif isinstance(step, (Repeat, RepeatWhile, Counted)):
@@ -169,7 +169,7 @@ class _Scheduler:
 
     def _prepared(self, step: Step) -> list[Step]:
         """``step`` with names that no other step has, for nests to be fused; scatters and calls replaced."""
-        if isinstance(step, KernelCall):
+        if isinstance(step, RoutineCall):
             return self._sorted(step)
         if not isinstance(step, LoopNest):
             return [step]
@@ -189,7 +189,7 @@ class _Scheduler:
         self.values |= own
         return body
 
-    def _sorted(self, call: KernelCall) -> list[Step]:
+    def _sorted(self, call: RoutineCall) -> list[Step]:
         """A sort of short rows as a nest, which may be fused with others; one of longer rows as it is."""
         sort = sort_of(call)
         if not sort.rows * sort.n:
@@ -214,7 +214,7 @@ class _Scheduler:
         body = nest.body
         if self._is_ordered_sum(body):
             steps = sorted_updates(body, self.names, self.buffers)
-            return [t for s in steps for t in (self._prepared(s) if isinstance(s, KernelCall) else [s])]
+            return [t for s in steps for t in (self._prepared(s) if isinstance(s, RoutineCall) else [s])]
         if len(body) == 1 and isinstance(body[0], Loop) and self._in_order(body[0]):
             elected = election(body[0], self.names, self.buffers)
             if elected is not None:

@@ -15,13 +15,13 @@ from graphad.backends.loops.ir import (
     Buffer,
     Combine,
     Index,
-    KernelCall,
     Let,
     Load,
     Loop,
     LoopNest,
     Operand,
     Position,
+    RoutineCall,
     Statement,
     Step,
     Store,
@@ -70,7 +70,7 @@ class _SortedUpdates:
         """Collect, sort, permute, combine by doubling, store."""
         places, values = self._buffer("place", i64), self._buffer("value", self.dtype)
         order = self._buffer("order", i32)
-        sort = KernelCall("argsort", i64, (places,), (order,), (1, self.count, self.end.bit_length()), self.loc)
+        sort = RoutineCall("argsort", i64, (places,), (order,), (1, self.count, self.end.bit_length()), self.loc)
         sorted_places, front = self._buffer("place", i64), self._buffer("value", self.dtype)
         steps: list[Step] = [self._collect(places, values), sort]
         steps.append(self._in_order(order, (places, sorted_places), (values, front)))

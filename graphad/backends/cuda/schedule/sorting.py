@@ -17,18 +17,19 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import ml_dtypes
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.cuda.schedule.body import Body
 from graphad.backends.loops.ir import (
     Buffer,
     Index,
-    KernelCall,
     KernelProgram,
     Let,
     Load,
     Loop,
     LoopNest,
     Operand,
+    RoutineCall,
     Step,
     Store,
     is_half,
@@ -83,13 +84,13 @@ class Sort:
         return literal((1 << self.key_dtype.bits) - 1, self.key_dtype)
 
 
-def sort_of(call: KernelCall) -> Sort:
-    """The sort that a call of the routine ``argsort`` stands for.
+def sort_of(call: RoutineCall) -> Sort:
+    """The sort that a call of a routine stands for: those that have kernels are sorts.
 
     There may be a third size, which the routine itself ignores: the bits of elements that are known not to be negative.
     """
-    if call.kernel != "argsort":
-        message = f"there is no CUDA form of the body {call.kernel!r}; run this function with device='cpu'."
+    if not ROUTINES[call.routine].on_gpus:
+        message = f"there is no CUDA form of the routine {call.routine!r}; run this function with device='cpu'."
         raise LoweringError(at(format_loc(call.loc), message))
     rows, n, *known = call.sizes
     bits = max(known[0], 1) if known else call.dtype.bits

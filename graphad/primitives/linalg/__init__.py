@@ -1,0 +1,15 @@
+"""Factorizations of matrices, and the systems that they solve: one module a primitive, of stacks of real matrices.
+
+Importing this package registers them. Derivatives are written with `matrices`; they hold where factorizations are
+smooth: singular values and eigenvalues that are equal, or singular matrices, give infinities and nan.
+"""
+
+from __future__ import annotations
+
+from graphad.primitives.linalg import cholesky as cholesky
+from graphad.primitives.linalg import eigh as eigh
+from graphad.primitives.linalg import lu as lu
+from graphad.primitives.linalg import qr as qr
+from graphad.primitives.linalg import svd as svd
+from graphad.primitives.linalg import triangular_solve as triangular_solve
+from graphad.primitives.linalg import tridiagonal_solve as tridiagonal_solve

@@ -1,0 +1,74 @@
+"""`cholesky`: positive definite matrices as products of a lower triangle and its transpose.
+
+With ``A = L L^T``, ``dL = L phi(L^-1 dA L^-T)``, where ``phi`` takes the lower triangle and half of the diagonal [1]_.
+
+.. [1] I. Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527, 2016.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphad.ir.lowering import Routine
+from graphad.ir.primitive import Primitive
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, OperandType, aval
+from graphad.primitives.arithmetic import mul, sub
+from graphad.primitives.linalg.matrices import (
+    Array,
+    check_matrix,
+    each_matrix,
+    lower,
+    masked,
+    matmul,
+    matrices,
+    matrix_errors,
+    on_diagonal,
+    positive_definite,
+    stack,
+    symmetric,
+    turned,
+)
+from graphad.primitives.linalg.triangular_solve import solve
+
+
+def _type(a: OperandType) -> Aval:
+    check_matrix("cholesky", a, square=True)
+    return aval(a.shape, a.dtype)
+
+
+def _reference(a: Any) -> Array:
+    a = np.asarray(a)
+    (found,) = each_matrix(np.linalg.cholesky, a, shapes=[a.shape[-2:]])
+    return np.tril(found)
+
+
+def half_lower(x: Ref) -> Ref:
+    """The lower triangle, with half of the diagonal."""
+    triangle = lower(x)
+    return sub(triangle, mul(masked(triangle, on_diagonal(x)), 0.5))
+
+
+def _tangent(t: Ref, _a: Ref, factor: Ref) -> Ref:
+    left = solve(factor, symmetric(t), left=True, lower=True)
+    both = turned(solve(factor, turned(left), left=True, lower=True))
+    return matmul(factor, half_lower(both))
+
+
+cholesky = Primitive(
+    "cholesky",
+    "The lower triangle ``l`` with ``l @ l.T == a``, of which the lower triangle is read. Where a matrix is not "
+    "positive definite, its lower triangle is nan.",
+    _type,
+    _reference,
+    jvp=(_tangent,),
+    batch=lambda _size, _batched, a: cholesky(a),
+    lowering=lambda types, _params: Routine("cholesky", (stack(types[0]), types[0].shape[-1])),
+    samples=matrices(
+        [(1, 1), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (2, 3, 5, 5), (19, 19)], positive_definite
+    ),
+    errors=matrix_errors({}, square=True),
+    tolerance=64.0,
+)

@@ -1,0 +1,84 @@
+"""`eigh`: eigenvectors and eigenvalues of symmetric matrices.
+
+With ``A V = V diag(w)`` and ``P = V^T dA V``, ``dw`` is the diagonal of ``P``, and ``dV = V K`` with
+``K_ij = P_ij / (w_j - w_i)`` beside the diagonal: the component of ``dV`` along its own eigenvector is zero [1]_.
+
+.. [1] M. B. Giles, An extended collection of matrix derivative results for forward and reverse mode automatic
+   differentiation, Oxford University Computing Laboratory, report 08/01, 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphad.ir.lowering import Routine
+from graphad.ir.primitive import Primitive
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, OperandType, aval
+from graphad.primitives.arithmetic import div, sub
+from graphad.primitives.comparison import not_, select
+from graphad.primitives.linalg.matrices import (
+    Array,
+    along_columns,
+    along_rows,
+    check_matrix,
+    diagonal,
+    each_matrix,
+    masked,
+    matmul,
+    matrices,
+    matrix_errors,
+    on_diagonal,
+    stack,
+    symmetric,
+    turned,
+)
+from graphad.primitives.reference import signs
+
+
+def _type(a: OperandType) -> tuple[Aval, Aval]:
+    check_matrix("eigh", a, square=True)
+    return aval(a.shape, a.dtype), aval(a.shape[:-1], a.dtype)
+
+
+def _decomposed(a: Array) -> tuple[Array, Array]:
+    if not np.isfinite(a).all():
+        raise np.linalg.LinAlgError
+    w, v = np.linalg.eigh(np.tril(a) + np.tril(a, -1).T)
+    return v * signs(v), w
+
+
+def _reference(a: Any) -> tuple[Array, ...]:
+    a = np.asarray(a)
+    return tuple(each_matrix(_decomposed, a, shapes=[a.shape[-2:], a.shape[-1:]]))
+
+
+def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref]:
+    v, w = outputs
+    n = w.shape[-1]
+    inner = matmul(turned(v), matmul(symmetric(tangents[0]), v))
+    off = not_(on_diagonal(inner))
+    gaps = select(off, sub(along_columns(w, n), along_rows(w, n)), 1.0)
+    return [matmul(v, masked(div(inner, gaps), off)), diagonal(inner)]
+
+
+eigh = Primitive(
+    "eigh",
+    "``v, w`` with ``a @ v == v * w`` and ``v.T @ v == 1``, eigenvalues ascending, of symmetric ``a``, of which the "
+    "lower triangle is read. All nan, where an element is not finite.",
+    _type,
+    _reference,
+    jvp=_jvp,
+    batch=lambda _size, _batched, a: eigh(a),
+    lowering=lambda types, _params: Routine("eigh", (stack(types[0]), types[0].shape[-1])),
+    samples=matrices(
+        [(1, 1), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)],
+        lambda x: x + np.diag(3.0 * np.arange(x.shape[-1])),
+    ),
+    errors=matrix_errors({}, square=True),
+    tolerance=256.0,
+    multiple=True,
+)

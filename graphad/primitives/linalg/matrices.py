@@ -1,0 +1,168 @@
+"""What rules of factorizations are written with: products, triangles and diagonals of stacks of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from graphad.ir.primitive import ErrorSample, Sample, SampleMaker
+from graphad.ir.ref import Ref
+from graphad.ir.types import DType, OperandType, aval, f32, f64, i32
+from graphad.primitives.arithmetic import add, mul
+from graphad.primitives.comparison import eq, ge, gt, le, lt, select
+from graphad.primitives.contract import dot_general
+from graphad.primitives.families_shape import Array, Shape, builder_of
+from graphad.primitives.layout import broadcast, positions, reduce_sum, transpose
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Types
+
+
+def check_matrix(name: str, a: OperandType, square: bool = False) -> None:
+    """``a`` is a stack of matrices of f32 or f64, square ones if so."""
+    if len(a.shape) < 2:
+        raise TypeError(f"{name} got {a}; it takes a matrix, or a stack of them along leading axes.")
+    check_float(name, a)
+    if square and a.shape[-1] != a.shape[-2]:
+        raise ValueError(f"{name} got {a}; the matrices must be square.")
+
+
+def check_float(name: str, a: OperandType) -> None:
+    """``a`` is of f32 or f64."""
+    if a.dtype not in (f32, f64):
+        raise TypeError(f"{name} got {a}; convert it to float32 or float64 first.")
+
+
+def stack(a: OperandType) -> int:
+    """The number of matrices in a stack."""
+    return prod(a.shape[:-2])
+
+
+def matrix_errors(params: dict[str, Any], square: bool) -> tuple[ErrorSample, ...]:
+    """Wrong calls of a primitive of one stack of matrices."""
+    found = [
+        ErrorSample((aval((3,), f32),), params, "takes a matrix"),
+        ErrorSample((aval((3, 3), i32),), params, "convert it to float32"),
+    ]
+    return (*found, ErrorSample((aval((2, 3), f32),), params, "must be square")) if square else tuple(found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# References
+
+
+def each_matrix(
+    function: Callable[..., Any], a: Array, shapes: Sequence[Shape], dtypes: Sequence[Any] = ()
+) -> list[Array]:
+    """The results of a function of NumPy for each matrix of a stack; nan where it finds that there are none."""
+    leading = a.shape[:-2]
+    outs = [np.empty((*leading, *s), d) for s, d in zip(shapes, dtypes or [a.dtype] * len(shapes), strict=True)]
+    for at in np.ndindex(*leading):
+        try:
+            found = function(a[at])
+        except np.linalg.LinAlgError:
+            found = [np.nan] * len(outs)
+        for out, x in zip(outs, found if isinstance(found, (tuple, list)) else [found], strict=True):
+            out[at] = x
+    return outs
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Algebra
+
+
+def turned(x: Ref) -> Ref:
+    """The transposes."""
+    n = x.ndim
+    return transpose(x, perm=(*range(n - 2), n - 1, n - 2))
+
+
+def matmul(x: Ref, y: Ref) -> Ref:
+    """The products of two stacks of equal length."""
+    n = x.ndim
+    leading = tuple(range(n - 2))
+    return dot_general(x, y, contract=((n - 1,), (n - 2,)), batch=(leading, leading))
+
+
+def _places(x: Ref) -> tuple[Ref, Ref]:
+    """The row and the column of each element."""
+    builder = builder_of([x])
+    return positions(builder, x.shape, x.ndim - 2), positions(builder, x.shape, x.ndim - 1)
+
+
+def masked(x: Ref, kept: Ref) -> Ref:
+    """``x``, with zeros where nothing is kept."""
+    return select(kept, x, 0.0)
+
+
+def lower(x: Ref, strict: bool = False) -> Ref:
+    """The lower triangles, with or without the diagonal."""
+    return masked(x, (gt if strict else ge)(*_places(x)))
+
+
+def upper(x: Ref, strict: bool = False) -> Ref:
+    """The upper triangles, with or without the diagonal."""
+    return masked(x, (lt if strict else le)(*_places(x)))
+
+
+def on_diagonal(x: Ref) -> Ref:
+    """Where an element is on the diagonal."""
+    return eq(*_places(x))
+
+
+def diagonal(x: Ref) -> Ref:
+    """The diagonals of square matrices."""
+    return reduce_sum(masked(x, on_diagonal(x)), axes=(x.ndim - 1,))
+
+
+def along_rows(x: Ref, n: int) -> Ref:
+    """Matrices of ``n`` columns, each of which is ``x``."""
+    return broadcast(x, shape=(*x.shape, n), dims=tuple(range(x.ndim)))
+
+
+def along_columns(x: Ref, n: int) -> Ref:
+    """Matrices of ``n`` rows, each of which is ``x``."""
+    shape = (*x.shape[:-1], n, x.shape[-1])
+    return broadcast(x, shape=shape, dims=(*range(x.ndim - 1), x.ndim))
+
+
+def scaled_columns(x: Ref, by: Ref) -> Ref:
+    """``x`` times diagonal matrices."""
+    return mul(x, along_columns(by, x.shape[-2]))
+
+
+def scaled_rows(x: Ref, by: Ref) -> Ref:
+    """Diagonal matrices times ``x``."""
+    return mul(along_rows(by, x.shape[-1]), x)
+
+
+def symmetric(x: Ref) -> Ref:
+    """The symmetric matrices with these lower triangles."""
+    return add(lower(x), turned(lower(x, strict=True)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Samples
+
+
+def matrices(shapes: Iterable[Shape], make: Callable[[Array], Array] = lambda x: x, **params: Any) -> SampleMaker:
+    """Samples of stacks of random matrices, each made of normal numbers by ``make``; every other is not contiguous."""
+    listed = tuple(shapes)
+
+    def samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
+        if dtype in (f32, f64):
+            for k, shape in enumerate(listed):
+                x = make(rng.normal(size=shape)).astype(dtype.numpy)
+                yield Sample((np.asfortranarray(x) if k % 2 else x,), params)
+
+    return samples
+
+
+def positive_definite(x: Array) -> Array:
+    """A matrix that is positive definite in its lower triangle, with something else above."""
+    n = x.shape[-1]
+    a = x @ np.swapaxes(x, -1, -2) + n * np.eye(n)
+    return np.tril(a) + np.triu(x, 1)

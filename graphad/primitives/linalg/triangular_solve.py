@@ -1,0 +1,128 @@
+"""`triangular_solve`: systems of triangular matrices. Linear in the right side; by the matrix, ``dX = -A^-1 dA X``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphad.ir.lowering import Routine
+from graphad.ir.params import BOOL
+from graphad.ir.primitive import ErrorSample, Primitive, Sample
+from graphad.ir.ref import Ref
+from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
+from graphad.primitives.arithmetic import neg
+from graphad.primitives.layout import all_batched
+from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, lower, matmul, stack, turned, upper
+
+_USUAL = {"left": True, "lower": True, "transposed": False, "unit": False}
+
+
+def _type(a: OperandType, b: OperandType, *, left: bool, lower: bool, transposed: bool, unit: bool) -> Aval:
+    del lower, transposed, unit
+    check_matrix("triangular_solve", a, square=True)
+    check_float("triangular_solve", b)
+    if b.dtype is not a.dtype:
+        raise TypeError(f"triangular_solve got {a} and {b}; the dtypes must be equal. Convert one operand.")
+    fits = len(b.shape) == len(a.shape) and b.shape[:-2] == a.shape[:-2] and b.shape[-2 if left else -1] == a.shape[-1]
+    if not fits:
+        side = "rows" if left else "columns"
+        raise ValueError(
+            f"triangular_solve got {a} and {b}; the right side has as many {side}, and leading axes alike."
+        )
+    return aval(b.shape, b.dtype)
+
+
+def _solved(a: Array, b: Array, left: bool, lower: bool, transposed: bool, unit: bool) -> Array:
+    """Substitution, row by row."""
+    a = a.T if transposed else a
+    a, b = (a, b) if left else (a.T, b.T)
+    x = np.array(b)
+    n = len(a)
+    is_lower = lower ^ transposed ^ (not left)
+    for i in range(n) if is_lower else range(n - 1, -1, -1):
+        done = slice(0, i) if is_lower else slice(i + 1, n)
+        x[i] -= a[i, done] @ x[done]
+        if not unit:
+            x[i] /= a[i, i]
+    return x if left else x.T
+
+
+def _reference(a: Any, b: Any, **params: bool) -> Array:
+    a, b = np.asarray(a), np.asarray(b)
+    out = np.empty(b.shape, b.dtype)
+    for at in np.ndindex(*a.shape[:-2]):
+        out[at] = _solved(a[at], b[at], **params)
+    return out
+
+
+def _tangent(t: Ref, a: Ref, _b: Ref, x: Ref, *, left: bool, lower: bool, transposed: bool, unit: bool) -> Ref:
+    part = _triangle(t, lower, unit)
+    part = turned(part) if transposed else part
+    product = matmul(part, x) if left else matmul(x, part)
+    return neg(triangular_solve(a, product, left=left, lower=lower, transposed=transposed, unit=unit))
+
+
+def _triangle(x: Ref, is_lower: bool, unit: bool) -> Ref:
+    return lower(x, strict=unit) if is_lower else upper(x, strict=unit)
+
+
+def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
+    a, b = types
+    n, m = a.shape[-1], b.shape[-1 if params["left"] else -2]
+    flags = [int(params[name]) for name in ("left", "lower", "transposed", "unit")]
+    return Routine("triangular_solve", (stack(a), n, m, *flags))
+
+
+def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
+    if dtype not in (f32, f64):
+        return
+    cases = [
+        ((3, 3), (3, 2)),
+        ((1, 1), (1, 1)),
+        ((2, 4, 4), (2, 4, 1)),
+        ((0, 0), (0, 3)),
+        ((2, 3, 3), (2, 3, 0)),
+        ((17, 17), (17, 3)),
+    ]
+    for k, (shape, right) in enumerate(cases):
+        for flags in range(16):
+            left, is_lower, transposed, unit = (bool(flags >> i & 1) for i in range(4))
+            if k > 2 and flags not in (0, 11, 14):
+                continue
+            n = shape[-1]
+            a = rng.normal(size=shape) / n + 2 * np.eye(n)
+            b = rng.normal(size=right if left else (*right[:-2], right[-1], right[-2]))
+            arrays = a.astype(dtype.numpy), np.asfortranarray(b.astype(dtype.numpy))
+            yield Sample(arrays, {"left": left, "lower": is_lower, "transposed": transposed, "unit": unit})
+
+
+triangular_solve = Primitive(
+    "triangular_solve",
+    "``x`` with ``op(a) @ x == b``, or if not ``left`` ``x @ op(a) == b``. ``op`` transposes if ``transposed``. Of "
+    "``a`` the lower triangle is read, or the upper one; if ``unit`` not its diagonal, which is taken for ones.",
+    _type,
+    _reference,
+    {"left": BOOL, "lower": BOOL, "transposed": BOOL, "unit": BOOL},
+    jvp=(_tangent, lambda t, a, _b, _x, **params: triangular_solve(a, t, **params)),
+    linear=(1,),
+    transpose={
+        1: lambda ct, a, _b, *, transposed, **others: triangular_solve(a, ct, transposed=not transposed, **others)
+    },
+    batch=lambda size, batched, a, b, **params: triangular_solve(*all_batched(size, batched, (a, b)), **params),
+    lowering=_lowering,
+    samples=_samples,
+    errors=(
+        ErrorSample((aval((3,), f32), aval((3, 1), f32)), _USUAL, "takes a matrix"),
+        ErrorSample((aval((2, 3), f32), aval((3, 1), f32)), _USUAL, "must be square"),
+        ErrorSample((aval((3, 3), f32), aval((3, 1), f64)), _USUAL, "dtypes must be equal"),
+        ErrorSample((aval((3, 3), f32), aval((2, 1), f32)), _USUAL, "as many rows"),
+    ),
+    tolerance=64.0,
+)
+
+
+def solve(a: Any, b: Any, *, left: bool, lower: bool, transposed: bool = False, unit: bool = False) -> Any:
+    """`triangular_solve`, with the usual params."""
+    return triangular_solve(a, b, left=left, lower=lower, transposed=transposed, unit=unit)

@@ -1,0 +1,150 @@
+"""The table of routines: what programs call that no loop nest says well. `objects` compiles them.
+
+A routine is a plain Python function that takes buffers, then sizes. It indexes its buffers and asks them for nothing
+else, and hands them to LAPACK (`cpu.lapack`): so it runs in Python on arrays, in Numba on arrays, and as machine code
+on pointers. Arrays are row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from graphad_kernels.cpu import factorizations, sort
+
+
+class Row(NamedTuple):
+    """A routine.
+
+    Attributes
+    ----------
+    buffers
+        The element types of its buffers, in order; ``T`` is the one that it is compiled for.
+    reads, results
+        How many buffers, from the first on, are read, and how many results come then. The others are workspace.
+    extents
+        From the sizes, how many elements each buffer must have.
+    cost
+        From the sizes, how many operations it takes.
+    dtypes
+        What ``T`` may be.
+    lapack
+        The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype.
+    on_gpus
+        Whether it has kernels for GPUs too.
+    """
+
+    function: Callable[..., None]
+    buffers: tuple[str, ...]
+    reads: int
+    results: int
+    extents: Callable[..., tuple[int, ...]]
+    cost: Callable[..., int]
+    dtypes: tuple[str, ...]
+    lapack: tuple[str, ...] = ()
+    on_gpus: bool = False
+
+
+_FLOATS: Final = ("f32", "f64")
+_NUMBERS: Final = ("f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+
+ROUTINES: Final[dict[str, Row]] = {
+    "argsort": Row(
+        sort.argsort,
+        buffers=("T", "i32", "T", "i32"),
+        reads=1,
+        results=1,
+        extents=lambda rows, n, *_: (rows * n, rows * n, 2 * n, 2 * n),
+        cost=lambda rows, n, *_: rows * n * n.bit_length(),
+        dtypes=_NUMBERS,
+        on_gpus=True,
+    ),
+    "cholesky": Row(
+        factorizations.cholesky,
+        buffers=("T", "T", "i32"),
+        reads=1,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n * n, 1),
+        cost=lambda b, n: b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("potrf",),
+    ),
+    "triangular_solve": Row(
+        factorizations.triangular_solve,
+        buffers=("T", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n, m, *_: (b * n * n, b * n * m, b * n * m),
+        cost=lambda b, n, m, *_: b * n * n * m,
+        dtypes=_FLOATS,
+        lapack=("trsm", "trsv"),
+    ),
+    "lu": Row(
+        factorizations.lu,
+        buffers=("T", "T", "i32", "i32", "T", "i32"),
+        reads=1,
+        results=3,
+        extents=lambda b, m, n: (b * m * n, b * m * n, b * min(m, n), b * m, m * n, 1),
+        cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
+        dtypes=_FLOATS,
+        lapack=("getrf",),
+    ),
+    "qr": Row(
+        factorizations.qr,
+        buffers=("T", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, m, n, k: (
+            b * m * n,
+            b * m * k,
+            b * k * n,
+            m * n,
+            m * max(k, min(m, n)),
+            min(m, n),
+            64 * max(m, n),
+            1,
+        ),
+        cost=lambda b, m, n, k: 2 * b * m * min(m, n) * (n + k),
+        dtypes=_FLOATS,
+        lapack=("geqrf", "orgqr"),
+    ),
+    "eigh": Row(
+        factorizations.eigh,
+        buffers=("T", "T", "T", "T", "T", "i32", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, n: (b * n * n, b * n * n, b * n, n * n, 1 + 6 * n + 2 * n * n, 3 + 5 * n, 1),
+        cost=lambda b, n: 9 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("syevd",),
+    ),
+    "svd": Row(
+        factorizations.svd,
+        buffers=("T", "T", "T", "T", "T", "T", "i32", "i32"),
+        reads=1,
+        results=3,
+        extents=lambda b, m, n, full: (
+            b * m * n,
+            b * m * (m if full else min(m, n)),
+            b * min(m, n),
+            b * n * (n if full else min(m, n)),
+            m * n,
+            factorizations.svd_workspace(m, n),
+            8 * min(m, n),
+            1,
+        ),
+        cost=lambda b, m, n, _: 12 * b * m * n * min(m, n),
+        dtypes=_FLOATS,
+        lapack=("gesdd",),
+    ),
+    "tridiagonal_solve": Row(
+        factorizations.tridiagonal_solve,
+        buffers=("T", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=4,
+        results=1,
+        extents=lambda b, n, m: (b * n, b * n, b * n, b * n * m, b * n * m, 3 * n, n * m, 1),
+        cost=lambda b, n, m: 8 * b * n * m,
+        dtypes=_FLOATS,
+        lapack=("gtsv",),
+    ),
+}
