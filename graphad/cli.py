@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn
 from graphad.errors import GraphadError, ParseError, VerifyError
 from graphad.inspection import (
     GRAPH_STAGES,
-    STAGES,
     GraphFunction,
     Static,
+    all_stages,
     check_rules,
     diff_text,
     explain,
@@ -132,8 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_function(explaining)
     add = inspecting.add_argument
     one = inspecting.add_mutually_exclusive_group().add_argument
-    one("--stage", choices=STAGES, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
-    one("--diff", nargs=2, choices=STAGES, metavar=("A", "B"), help="show what stage B has changed of stage A")
+    known = all_stages()
+    one("--stage", choices=known, default="simplified", metavar="STAGE", help="one of the above; default: simplified")
+    one("--diff", nargs=2, choices=known, metavar=("A", "B"), help="show what stage B has changed of stage A")
     add("--pipeline", metavar="PASSES", help="run these passes over the graph, like 'inline,simplify{fast_math=True}'")
     add("--after", metavar="PASS", help="show the graph after this pass of the pipeline")
     add("--color", choices=("auto", "always", "never"), default="auto", help="default: auto, colours on a terminal")

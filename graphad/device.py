@@ -1,5 +1,7 @@
 """Where arrays live: the names of devices, and memory on one. Nothing here needs a GPU or its driver.
 
+What compiles programs for a device is found by its kind: `graphad.backends.targets`, where kinds are registered.
+
 >>> parse("cuda")
 Device('cuda:0')
 >>> parse("cuda:emulated").kind
@@ -22,6 +24,30 @@ import numpy as np
 NDArray = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the devices of a kind are named, and where their arrays are.
+
+    Attributes
+    ----------
+    numbered
+        Whether there are several, ``kind:0``, ``kind:1`` and so on, of which the kind alone names the first; else the
+        kind is the name of the one device.
+    named
+        What else may stand behind the colon.
+    is_host
+        Whether programs work on arrays of the host; else devices have memory of their own.
+    """
+
+    numbered: bool = False
+    named: tuple[str, ...] = ()
+    is_host: bool = False
+
+
+#: The kinds of devices that have names.
+KINDS: Final[dict[str, Kind]] = {"cpu": Kind(is_host=True), "cuda": Kind(numbered=True, named=("emulated",))}
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Device:
     """A place for arrays and programs.
@@ -29,15 +55,20 @@ class Device:
     Attributes
     ----------
     name
-        ``"cpu"``, ``"cuda:0"`` and so on, or ``"cuda:emulated"``.
+        ``"cpu"``, ``"cuda:0"`` and so on, ``"cuda:emulated"``, or of another kind that is registered.
     """
 
     name: str
 
     @property
     def kind(self) -> str:
-        """``"cpu"`` or ``"cuda"``."""
+        """What stands before the colon, such as ``"cpu"`` or ``"cuda"``: it says what compiles programs for it."""
         return self.name.partition(":")[0]
+
+    @property
+    def is_host(self) -> bool:
+        """Whether its programs work on arrays of the host, NumPy's; else it has memory of its own."""
+        return KINDS[self.kind].is_host
 
     @property
     def is_emulated(self) -> bool:
@@ -58,10 +89,15 @@ class Device:
 
 
 class Memory(Protocol):
-    """Memory on a device that is not the CPU; it is freed when this object is collected."""
+    """Memory on a device that is not the host; it is freed when this object is collected."""
 
     @property
     def device(self) -> Device: ...
+
+    @property
+    def dlpack_device(self) -> tuple[int, int] | None:
+        """Where it is in the words of DLPack, its type and number; None if no other library can address it."""
+        ...
 
     @property
     def address(self) -> int:
@@ -84,6 +120,14 @@ class Memory(Protocol):
         ...
 
 
+class Allocator(Protocol):
+    """What gives out the memory of a device."""
+
+    def upload(self, array: NDArray, /) -> Memory:
+        """Memory that holds a copy of an array of the host, in row-major order."""
+        ...
+
+
 CPU: Final = Device("cpu")
 
 
@@ -94,13 +138,23 @@ def parse(name: str | Device) -> Device:
         return parse(name.name)
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a device is named by a text such as 'cuda', not {name!r}")
-    if name == "cuda":
-        return parse("cuda:0")
     if name == "cpu":
         return CPU
-    if name == "cuda:emulated" or re.fullmatch(r"cuda:(0|[1-9]\d*)", name):
+    kind, colon, which = name.partition(":")
+    known = KINDS.get(kind)
+    if known is not None and not colon:
+        return parse(f"{kind}:0") if known.numbered else Device(kind)
+    if known is not None and (which in known.named or (known.numbered and re.fullmatch(r"0|[1-9]\d*", which))):
         return Device(name)
-    known = "'cpu', 'cuda', 'cuda:1' (a number), 'cuda:emulated'"
     meant = re.fullmatch(r"(cpu)|(?:gpu|cuda|nvidia)(:(?:0|[1-9]\d*))?", name, re.IGNORECASE)
     write = f"write {'cpu' if meant[1] else 'cuda' + (meant[2] or '')!r}; " if meant else ""
-    raise ValueError(f"there is no device {name!r}; {write}devices are {known}")
+    raise ValueError(f"there is no device {name!r}; {write}devices are {_names()}")
+
+
+def _names() -> str:
+    """How devices are named, in words."""
+    shown: list[str] = []
+    for kind, naming in KINDS.items():
+        shown += [repr(kind), *([f"'{kind}:1' (a number)"] if naming.numbered else [])]
+        shown += [repr(f"{kind}:{name}") for name in naming.named]
+    return ", ".join(shown)

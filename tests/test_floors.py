@@ -43,26 +43,35 @@ LATE: dict[tuple[str, str], str] = {
     ("graphad/api/check_grads.py", "graphad.check.report"): "start-up time: only a derivative that is wrong needs it",
     ("graphad/api/check_vmap.py", "graphad.check.report"): "start-up time: only a batch that differs needs it",
     ("graphad/api/finite.py", "graphad.check.results"): "start-up time: only a result that is not finite needs it",
-    ("graphad/api/path.py", "graphad.backends.cpu.entry.make"): "start-up time: eager code needs no compiler",
     ("graphad/trace/trace_limits.py", "graphad.trace.rewritten.loops"): "start-up time: only endless loops need it",
     ("graphad/trace/guards.py", "graphad.trace.rewritten.branches"): "start-up time: only wrong branches need it",
     ("graphad/api/stages.py", "graphad.passes"): "start-up time: eager code needs no passes",
     ("graphad/api/tracing.py", "graphad.passes"): "start-up time: short functions need no passes",
-    ("graphad/api/stages.py", "graphad.backends.cpu.executable"): "start-up time: eager code needs no compiler",
-    (
-        "graphad/api/stages.py",
-        "graphad.backends.cuda.runtime.allocator",
-    ): "start-up time: the CPU needs nothing of CUDA",
-    ("graphad/api/stages.py", "graphad.backends.cpu.explanation"): "start-up time: eager code needs no compiler",
-    ("graphad/api/stages.py", "graphad.backends.cuda.inspection.cross"): "start-up time: the CPU needs nothing of CUDA",
-    ("graphad/api/stages.py", "graphad.backends.cuda.run.executable"): "start-up time: the CPU needs nothing of CUDA",
-    (
-        "graphad/api/stages.py",
-        "graphad.backends.cuda.inspection.explanation",
-    ): "start-up time: the CPU needs nothing of CUDA",
-    ("graphad/api/stages.py", "graphad.backends.cuda.runtime.pointers"): "start-up time: the CPU needs nothing of CUDA",
-    ("graphad/api/stages.py", "graphad.backends.cuda.runtime.runtimes"): "start-up time: the CPU needs nothing of CUDA",
-    ("graphad/api/stages.py", "graphad.backends.cuda.toolkit"): "start-up time: the CPU needs nothing of CUDA",
+    **{
+        ("graphad/backends/targets.py", f"graphad.backends.{kind}.target"): "start-up time: one target is used, if any"
+        for kind in ("cpu", "cuda")
+    },
+    **{
+        ("graphad/backends/cpu/target.py", module): "start-up time: not for code found on disk"
+        for module in (
+            "graphad.backends.cpu.executable",
+            "graphad.backends.cpu.compiler",
+            "graphad.backends.loops.explanation",
+            "graphad.backends.loops.text",
+            "graphad.passes",
+        )
+    },
+    **{
+        ("graphad/backends/cuda/target.py", f"graphad.{module}"): "start-up time: each call needs its part alone"
+        for module in (
+            "backends.cuda.inspection.cross",
+            "backends.cuda.inspection.explanation",
+            "backends.cuda.run.executable",
+            "backends.cuda.runtime.pointers",
+            "backends.cuda.runtime.runtimes",
+            "passes",
+        )
+    },
     ("graphad/backends/cpu/executable.py", "graphad.backends.cpu"): "start-up time: not for code found on disk",
     ("graphad/backends/cpu/entry/make.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
     ("graphad/backends/llvm/loader.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",

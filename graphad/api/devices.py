@@ -10,7 +10,7 @@ import numpy as np
 from graphad.api.placement import memories_of, named, on_device
 from graphad.api.stages import available_devices
 from graphad.config import config
-from graphad.device import CPU, Device
+from graphad.device import Device
 from graphad.errors import ConcretizationError
 from graphad.trace.array import Array, to_array
 from graphad.trace.bind import type_of
@@ -88,7 +88,7 @@ def device_put(tree: Any, device: str | Device | None = None) -> Any:
 
 def _put(x: Any, device: Device) -> Array:
     array = x if type(x) is DeviceArray else to_array(x)
-    if device is CPU:
+    if device.is_host:
         placed = Array(array._value, array.weak_type)
         placed._committed = True
         return placed

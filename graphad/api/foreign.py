@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from graphad.api.placement import on_device
-from graphad.api.stages import borrowed, device_of_address, memory_on, wait_for_stream
-from graphad.device import Memory, parse
+from graphad.api.stages import memory_on
+from graphad.backends.targets import SharingTarget, target_of
+from graphad.device import Device, Memory, parse
 from graphad.ir.types import Aval, aval, dtype_of
 from graphad.trace import dlpack
 from graphad.trace.device_array import DeviceArray
@@ -42,7 +43,8 @@ def from_dlpack(x: Any, copy: bool | None) -> DeviceArray:
             f"{where()}from_dlpack: a {type(x).__name__} has no __dlpack__ method. graphad.numpy.asarray copies it."
         )
     device = parse(f"cuda:{x.__dlpack_device__()[1]}")
-    gpu: Any = memory_on(device).runtime  # a real one, which has a stream
+    memory: Any = memory_on(device)
+    gpu = memory.runtime  # a real one, which has a stream
     try:
         given = x.__dlpack__(stream=gpu.stream, max_version=(1, 0))
     except TypeError:  # older than DLPack 1.0
@@ -60,8 +62,8 @@ def from_dlpack(x: Any, copy: bool | None) -> DeviceArray:
             f"{where()}from_dlpack(copy=False): this {a} begins at no multiple of {_ALIGNMENT} bytes, and kernels read "
             "that many at once. Let it be copied."
         )
-    memory = borrowed(device, tensor.address, tensor.nbytes, _AfterWork(gpu, tensor.owner))
-    return _over(_own_copy(memory) if copy or unaligned else memory, a)
+    borrowed = memory.borrow(tensor.address, tensor.nbytes, _AfterWork(gpu, tensor.owner))
+    return _over(_own_copy(borrowed) if copy or unaligned else borrowed, a)
 
 
 def _from_interface(x: Any) -> DeviceArray:
@@ -75,11 +77,16 @@ def _from_interface(x: Any) -> DeviceArray:
     strides = described.get("strides")
     if strides is not None and not _contiguous(shape, strides, dtype.numpy.itemsize):
         raise _gaps("asarray", a)
-    device = device_of_address(address) if a.size else parse("cuda")
+    memory: Any = memory_on(_device_of(address) if a.size else parse("cuda"))
     stream = described.get("stream") if described["version"] >= 3 else _LEGACY_STREAM
     if stream is not None:
-        wait_for_stream(device, stream)
-    return _over(_own_copy(borrowed(device, address, a.size * dtype.numpy.itemsize, x)), a)
+        memory.wait_for(stream)
+    return _over(_own_copy(memory.borrow(address, a.size * dtype.numpy.itemsize, x)), a)
+
+
+def _device_of(address: int) -> Device:
+    """The GPU on which memory of another library is."""
+    return cast("SharingTarget", target_of(parse("cuda"))).device_of(address)
 
 
 class _AfterWork:
@@ -95,7 +102,7 @@ class _AfterWork:
 
 
 def _own_copy(memory: Memory) -> Memory:
-    allocator = memory_on(memory.device)
+    allocator: Any = memory_on(memory.device)
     own = allocator.allocate(memory.nbytes)
     if memory.nbytes:
         allocator.runtime.copy(own.address, memory.address, memory.nbytes)

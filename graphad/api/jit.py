@@ -17,12 +17,12 @@ from graphad.api.path import DevicePath, Path
 from graphad.api.paths import PathTree, Recipe
 from graphad.api.pickling import reduced
 from graphad.api.placement import device_for, named, run_compiled
-from graphad.api.stages import compiled, cross_compiled, explained, simplify
+from graphad.api.stages import explained, shown, simplify
 from graphad.api.static_arguments import StaticArguments
 from graphad.api.tracing import loop_notes, trace_with_loops
 from graphad.backends.outcome import Left
 from graphad.config import config
-from graphad.device import CPU, Device, parse
+from graphad.device import Device, parse
 from graphad.ir.bounded import BoundedDict
 from graphad.ir.graph import Graph
 from graphad.primitives.control import jit as jit_primitive
@@ -134,7 +134,7 @@ class Jit(Generic[P, R]):
         if type(path) is DevicePath:
             placed = flat and any([type(x) is DeviceArray for x in args])  # others may belong on the CPU
             path.call = partial(_call_on_device, path) if placed else None
-        elif self.device is not CPU and config.default_device != CPU.name:  # others may belong on the default device
+        elif not (self.device or parse(config.default_device)).is_host:  # others may belong on the default device
             return
         elif path.call is None:
             opened = None if flat else opener(arguments.treedef, *self._static.values(args, kwargs))
@@ -210,7 +210,7 @@ class Jit(Generic[P, R]):
         """The compiled program at these arguments as readable, runnable Numba source."""
         with config.override(**self.settings):
             graph, device = self._program(args, kwargs)
-            return compiled(graph).source if device is CPU else cross_compiled(graph, device).text("source")
+            return shown(graph, device, "source")
 
     @boundary
     def explain(

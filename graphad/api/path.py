@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import ne
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from graphad.api.functions import Arguments
 from graphad.api.placement import memories_of, on_device
-from graphad.api.stages import compiled, compiled_for, run_graph
+from graphad.api.stages import compiled, run_graph
+from graphad.backends.boxes import Box, Input, Output
 from graphad.backends.outcome import Answers, GuardFailure, Left
+from graphad.backends.targets import Executable
 from graphad.device import Device, Memory
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
@@ -29,24 +31,22 @@ from graphad.trace.guard_sites import GuardSite
 from graphad.trace.pytree import TreeDef, unflatten
 from graphad.trace.structures import Opener, builder
 
-if TYPE_CHECKING:
-    from graphad.backends.cpu.executable import Executable
-    from graphad.backends.cuda.run.executable import DeviceExecutable
-
 
 class Path:
-    """One way through the function: its program, and what its guards expect."""
+    """One way through the function: its program, and what its guards expect. It runs on arrays of the host."""
 
     __slots__ = (
-        "call", "captures", "executable", "expected", "graph", "misfit", "out_tree", "single", "sites", "types", "weak",
+        "call", "captures", "device", "executable", "expected", "graph", "misfit", "out_tree", "single", "sites",
+        "types", "weak",
     )  # fmt: skip
 
-    executable: Executable | DeviceExecutable
     captures: tuple[Any, ...]
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, device: Device) -> None:
         self.graph: Graph = traced.graph
-        self._compile(traced.captures)
+        self.device = device
+        self.executable: Executable = compiled(self.graph, device)
+        self._capture(traced.captures)
         self.expected: list[tuple[Literal, Loc]] = [
             (e.params[0], loc) for e, loc in zip(self.graph.eqns, self.graph.locs, strict=True) if e.primitive is guard
         ]
@@ -58,8 +58,7 @@ class Path:
         self.weak: tuple[bool, ...] = traced.graph.weak
         self.single = traced.out_tree.num_nodes == 1 and traced.out_tree.num_leaves == 1
 
-    def _compile(self, captures: Sequence[Any]) -> None:
-        self.executable = compiled(self.graph)
+    def _capture(self, captures: Sequence[Any]) -> None:
         self.captures = tuple([np.asarray(x, order="C") for x in captures])
 
     def place(self, leaves: Sequence[Any]) -> list[Any]:
@@ -81,8 +80,6 @@ class Path:
         rows = [_accepted(s, a) for s, a in zip(self.types, self.graph.in_avals, strict=False)]
         if make is None or None in rows:
             return
-        from graphad.backends.cpu.entry.make import Box, Input, Output  # late: start-up time
-
         inputs = [Input(*row) for row in rows if row is not None]
         inputs += [Input(x.dtype, x.shape, bound=x) for x in self.captures]
         outputs = [Output(a.dtype.numpy, a.shape, w) for a, w in zip(self.graph.out_avals, self.weak, strict=True)]
@@ -170,16 +167,11 @@ _DOUBLE: Final = Spec(aval((), f64), True)
 
 
 class DevicePath(Path):
-    """A path whose program runs on a device: in place of arrays it has memory there."""
+    """A path whose program runs on a device with memory of its own, which it has in place of arrays."""
 
-    __slots__ = ("device",)
+    __slots__ = ()
 
-    def __init__(self, traced: Traced, device: Device) -> None:
-        self.device = device
-        super().__init__(traced)
-
-    def _compile(self, captures: Sequence[Any]) -> None:
-        self.executable = compiled_for(self.graph, self.device)
+    def _capture(self, captures: Sequence[Any]) -> None:
         avals = self.graph.in_avals[self.graph.n_inputs - len(captures) :]
         self.captures = tuple(memories_of(captures, avals, self.device, self.graph.name))
 

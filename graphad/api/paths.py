@@ -20,7 +20,7 @@ from graphad.api.placement import device_for
 from graphad.api.tracing import trace_with_loops
 from graphad.backends.outcome import Answers, GuardFailure, Left
 from graphad.config import config
-from graphad.device import CPU, Device
+from graphad.device import Device
 from graphad.errors import PathsWarning, TooManyPathsError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
@@ -80,7 +80,7 @@ class Recipe(NamedTuple):
             with config.override(**self.settings):
                 traced = trace_with_loops(call, arguments.leaves, arguments.treedef, name=self.name, path=True)
                 device = device_for(arguments, traced.captures, self.device, self.name)
-                return Path(traced) if device is CPU else DevicePath(traced, device)
+                return (Path if device.is_host else DevicePath)(traced, device)
         finally:
             state.forced, state.sites = [], ()
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from graphad.api.functions import Arguments, argument_text
-from graphad.api.stages import compiled, compiled_for, first_equal, lifted_constants, memory_on
+from graphad.api.stages import compiled, first_equal, lifted_constants, memory_on
 from graphad.backends.outcome import GuardFailure
 from graphad.config import config
-from graphad.device import CPU, Device, Memory, parse
+from graphad.device import Device, Memory, parse
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
 from graphad.primitives.cast import convert
@@ -45,8 +45,8 @@ def committed_device(
         Where two of them are on different devices, or one is not on the device that is wanted. ``name`` is what runs,
         ``text`` says in words which leaf a number means.
     """
-    if (wanted or parse(config.default_device)) is CPU and not any_on_device(leaves):
-        return wanted  # the usual case; arrays committed to the CPU are in the right place
+    if (wanted or parse(config.default_device)).is_host and not any_on_device(leaves):
+        return wanted  # the usual case; arrays committed to the host are in the right place
     places = [(k, x.device) for k, x in enumerate(leaves) if type(x) is DeviceArray or _is_committed(x)]
     if not places:
         return wanted
@@ -107,11 +107,12 @@ def on_device(memories: Sequence[Memory], avals: Sequence[Aval], weak: Sequence[
 
 def run_compiled(graph: Graph, operands: Sequence[Any], device: Device) -> list[Array]:
     """The outputs of ``graph``, compiled for ``device``, on arrays and numbers."""
-    if device is CPU:
-        outputs = compiled(graph)(*values_of(operands, graph.in_avals))
-        return [Array(y, w) for y, w in zip(outputs, graph.weak, strict=True)]
-    outcome = compiled_for(graph, device).run(memories_of(operands, graph.in_avals, device, graph.name))
+    host, avals = device.is_host, graph.in_avals
+    given = values_of(operands, avals) if host else memories_of(operands, avals, device, graph.name)
+    outcome = compiled(graph, device).run(given)
     assert not isinstance(outcome, GuardFailure), "regions and eager programs have no guards"
+    if host:
+        return [Array(y, w) for y, w in zip(outcome, graph.weak, strict=True)]
     return list(on_device(outcome, graph.out_avals, graph.weak))
 
 

@@ -7,8 +7,7 @@ evaluated with NumPy, once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +16,9 @@ import numpy as np
 
 from graphad.api.finite import Watched, look, watched
 from graphad.backends.outcome import Answers
+from graphad.backends.targets import Target, every_target, target_of
 from graphad.config import config
-from graphad.device import CPU, Device, Memory
+from graphad.device import CPU, Allocator, Device
 from graphad.errors import DeviceError
 from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
@@ -40,10 +40,6 @@ from graphad.transforms.linearize import jvp_graph
 from graphad.transforms.transpose import Transposed, transposed
 
 if TYPE_CHECKING:
-    from graphad.backends.cpu.executable import Executable
-    from graphad.backends.cuda.inspection.cross import CrossCompiled
-    from graphad.backends.cuda.run.executable import DeviceExecutable
-    from graphad.backends.cuda.runtime.allocator import Allocator
     from graphad.backends.loops.explanation import Explanation
 
 NDArray = np.ndarray[Any, Any]
@@ -52,7 +48,8 @@ NDArray = np.ndarray[Any, Any]
 def default_pipeline() -> str:
     """The passes that every graph goes through before it is compiled, under the settings in force."""
     return (
-        f"inline{{custom=True}},simplify{'{fast_math=True}' if config.fast_math else ''},hoist,gather_products,fission"
+        f"inline{{custom=True}},unroll_matrices,simplify{'{fast_math=True}' if config.fast_math else ''},hoist,"
+        "gather_products,fission"
     )
 
 
@@ -64,90 +61,53 @@ def simplify(graph: Graph) -> Graph:
 
 
 @without_collector
-def compiled(graph: Graph) -> Executable:
-    """The executable of ``graph`` under the settings in force; made once for each graph and setting."""
-    with compiling:
-        from graphad.backends.cpu.executable import compile_graph  # late: eager code needs no compiler
+def compiled(graph: Graph, device: Device = CPU) -> Any:
+    """The `Executable` of ``graph`` on a device under the settings in force; made once for each graph and setting."""
 
-        key: Hashable = ("compiled", config.trace_key)
-        return graph.memoize(key, lambda: watched(compile_graph(graph, passes=default_pipeline()), graph))
+    def make() -> Any:
+        if not device.is_host:
+            memory_on(device)  # whose error names the user's line
+        return watched(target_of(device).compile(graph, device, default_pipeline()), graph)
+
+    with compiling:
+        return graph.memoize(("compiled", device, config.trace_key), make)
 
 
 def available_devices() -> list[Device]:
     """The devices that programs can run on here: the CPU, GPUs with a driver, the emulated GPU."""
-    from graphad.backends.cuda.toolkit import available  # late: start-up time
-
-    return list(available())
+    return [device for target in every_target().values() for device in target.devices()]
 
 
 def memory_on(device: Device) -> Allocator:
-    """The memory of a GPU, which is opened when first used; `DeviceError` where it or its driver is missing."""
-    from graphad.backends.cuda.runtime.runtimes import allocator  # late: start-up time
-
+    """The memory of a device that is not the host, opened when first used; `DeviceError` where it is missing."""
     try:
-        return allocator(device)
+        return target_of(device).memory(device)
     except DeviceError as error:
         raise DeviceError(f"{where()}{error}") from None
 
 
-def borrowed(device: Device, address: int, nbytes: int, owner: object) -> Memory:
-    """Memory on a GPU that lives as long as ``owner``, of another library."""
-    from graphad.backends.cuda.runtime.allocator import BorrowedMemory  # late: start-up time
-
-    return BorrowedMemory(memory_on(device).runtime, address, nbytes, owner)
-
-
-def wait_for_stream(device: Device, stream: int) -> None:
-    """Wait for all work on a stream of another library."""
-    from graphad.backends.cuda.runtime.pointers import wait_for  # late: start-up time
-
-    wait_for(memory_on(device).runtime, stream)
-
-
-def device_of_address(address: int) -> Device:
-    """The GPU on which memory of another library is."""
-    from graphad.backends.cuda.runtime.pointers import device_of  # late: start-up time
-
-    return device_of(address)
-
-
-@without_collector
-def compiled_for(graph: Graph, device: Device) -> DeviceExecutable:
-    """The executable of ``graph`` on a device that is not the CPU, under the settings in force. Memoised."""
-    with compiling:
-        from graphad.backends.cuda.run.executable import compile_graph  # late: start-up time
-
-        def make() -> DeviceExecutable:
-            memory_on(device)  # whose error names the user's line
-            made = compile_graph(simplify(graph), device, name=graph.name, deterministic=config.deterministic)
-            return watched(made, graph)
-
-        return graph.memoize(("compiled", device, config.trace_key), make)
-
-
-def cross_compiled(graph: Graph, device: Device, architecture: str | None = None) -> CrossCompiled:
-    """The stages of ``graph`` on its way to a GPU, which need not be there."""
-    from graphad.backends.cuda.inspection.cross import cross_compile  # late: start-up time
-
-    return cross_compile(simplify(graph), device, architecture)
+def shown(graph: Graph, device: Device, stage: str, architecture: str | None = None) -> str:
+    """The program of ``graph`` for a device, which need not be there, in one of the stages of its target."""
+    target = _target_for(device, architecture)
+    if stage not in target.stages:
+        stages = ", ".join(target.stages)
+        raise ValueError(f"{where()}programs for the device {device} have no {stage}; their stages are {stages}")
+    return target.show(graph, device, default_pipeline(), stage, architecture)
 
 
 def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
-    """What the program of ``graph`` does on a device, which need not be there; ``architecture`` is of a GPU."""
-    if device is not CPU:
-        from graphad.backends.cuda.inspection.explanation import explain as explain_on_gpu  # late: start-up time
+    """What the program of ``graph`` does on a device, which need not be there."""
+    return _target_for(device, architecture).explain(graph, device, default_pipeline(), architecture)
 
-        return explain_on_gpu(cross_compiled(graph, device, architecture))
-    if architecture is not None:
-        message = f"the architecture {architecture!r} is that of a GPU, but this program is of the CPU; ask for 'cuda'"
-        raise ValueError(f"{where()}{message}")
-    from graphad.backends.cpu.explanation import explain  # late: eager code needs no compiler
-    from graphad.passes import Fission, GatherProducts, applied
 
-    made, notes = explain(simplify(graph)), list[str]()
-    for p in (GatherProducts(), Fission()):
-        p.run(applied(graph, default_pipeline().partition(f",{p.name}")[0]), notes.append)
-    return replace(made, notes=(*made.notes, *notes))
+def _target_for(device: Device, architecture: str | None) -> Target:
+    """The target of a device, which must have architectures if one is named."""
+    target = target_of(device)
+    if architecture is not None and not target.has_architectures:
+        kinds = " or ".join([repr(kind) for kind, other in every_target().items() if other.has_architectures])
+        message = f"the architecture {architecture!r} is that of a GPU, but this program is of the device {device}"
+        raise ValueError(f"{where()}{message}; ask for {kinds}")
+    return target
 
 
 def run_graph(graph: Graph, arrays: Sequence[NDArray], answers: Answers = ()) -> list[NDArray]:

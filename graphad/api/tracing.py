@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+from graphad.backends.targets import target_of
 from graphad.config import config
-from graphad.device import CPU
+from graphad.device import parse
 from graphad.ir.graph import Graph
 from graphad.trace.bind import Traced, trace_function
-from graphad.trace.device_array import any_on_device
+from graphad.trace.device_array import DeviceArray
 from graphad.trace.pytree import TreeDef
 from graphad.trace.recording import state
 
@@ -24,16 +25,21 @@ _listening: ContextVar[list[str] | None] = ContextVar("graphad_loops", default=N
 def trace_with_loops(call: Callable[[Any], Any], leaves: Sequence[Any], treedef: TreeDef, **options: Any) -> Traced:
     """`trace_function`, with loops in the graph where Python has unrolled them; ``options`` are of that."""
     traced = trace_function(call, leaves, treedef, **options)
-    if not _wanted(traced.graph) or any_on_device([*leaves, *traced.captures]):
+    if not _wanted(traced.graph, [*leaves, *traced.captures]):
         return traced
     return traced._replace(graph=with_loops(traced.graph))
 
 
-def _wanted(graph: Graph) -> bool:
-    """Whether loops are looked for: not for GPUs, which run what is unrolled, but not all loops."""
-    if len(graph.eqns) < _FEWEST or not config.reroll or config.default_device != CPU.name:
+def _wanted(graph: Graph, arrays: Sequence[Any]) -> bool:
+    """Whether loops are looked for: not for GPUs, which run what is unrolled, but not all loops.
+
+    ``arrays`` are what it is traced with.
+    """
+    if len(graph.eqns) < _FEWEST or not config.reroll:
         return False
-    return not any([trace.on_device for trace in state.stack])
+    placed = [*arrays, *[x for trace in state.stack for x in trace.on_devices]]
+    devices = {parse(config.default_device), *[x.device for x in placed if type(x) is DeviceArray]}
+    return all([target_of(device).rerolls for device in devices])
 
 
 def with_loops(graph: Graph) -> Graph:

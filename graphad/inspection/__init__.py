@@ -18,12 +18,11 @@ from graphad.inspection.arguments import format_arguments as format_arguments
 from graphad.inspection.arguments import parse_arguments as parse_arguments
 from graphad.inspection.checks import Checked as Checked
 from graphad.inspection.checks import check_rules as check_rules
-from graphad.inspection.stages import DEVICE_STAGES as DEVICE_STAGES
 from graphad.inspection.stages import GRAPH_STAGES as GRAPH_STAGES
-from graphad.inspection.stages import PROGRAM_STAGES as PROGRAM_STAGES
-from graphad.inspection.stages import STAGES as STAGES
+from graphad.inspection.stages import all_stages as all_stages
 from graphad.inspection.stages import diff_text as diff_text
 from graphad.inspection.stages import explain as explain
+from graphad.inspection.stages import program_stages as program_stages
 from graphad.inspection.stages import stage_graph as stage_graph
 from graphad.inspection.stages import stage_text as stage_text
 from graphad.inspection.target import GraphFunction as GraphFunction

@@ -23,7 +23,7 @@ def wants_color(stream: TextIO, choice: str = "auto") -> bool:
 
 
 def colored(text: str, stage: str) -> str:
-    """``text``, of one of `graphad.inspection.STAGES` or a ``"diff"``, with the escape sequences of a terminal."""
+    """``text``, of one of `graphad.inspection.all_stages` or a ``"diff"``, with the escape sequences of a terminal."""
     from rich.console import Console
     from rich.highlighter import RegexHighlighter
     from rich.syntax import Syntax

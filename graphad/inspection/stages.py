@@ -11,12 +11,12 @@ from graphad.api.compile_grad import CompiledGrad
 from graphad.api.functions import name_of
 from graphad.api.grad import value_and_grad
 from graphad.api.jit import Jit
-from graphad.api.stages import compiled, cross_compiled, default_pipeline, explained
+from graphad.api.stages import default_pipeline, explained, shown
 from graphad.api.tracing import loop_notes, note_loops
 from graphad.api.vmap import vmap
-from graphad.backends.loops.text import format_program
+from graphad.backends.targets import every_target
 from graphad.config import config
-from graphad.device import CPU, Device, parse
+from graphad.device import Device, parse
 from graphad.errors import did_you_mean
 from graphad.inspection.arguments import Static
 from graphad.inspection.diff import diff_graphs, diff_texts
@@ -33,16 +33,21 @@ if TYPE_CHECKING:
 #: Stages that are graphs; they are printed in the text form of the IR.
 GRAPH_STAGES: Final = ("traced", "simplified", "adjoint", "batched")
 
-#: Stages of the program for a GPU alone: its launches, PTX, and the GPU's machine code.
-DEVICE_STAGES: Final = ("device", "ptx", "sass")
-
-#: Stages of compiled programs: the loop IR, readable Numba source, LLVM's IR, the assembly of this machine, and the
-#: stages of a GPU.
-PROGRAM_STAGES: Final = ("loops", "source", "llvm", "asm", *DEVICE_STAGES)
-
-STAGES: Final = GRAPH_STAGES + PROGRAM_STAGES
-
 Function = Callable[..., Any]
+
+
+def program_stages() -> tuple[str, ...]:
+    """Stages of compiled programs, for whatever device: first those of the CPU.
+
+    >>> program_stages()
+    ('loops', 'source', 'llvm', 'asm', 'device', 'ptx', 'sass')
+    """
+    return tuple(dict.fromkeys([stage for target in every_target().values() for stage in target.stages]))
+
+
+def all_stages() -> tuple[str, ...]:
+    """All stages, in the order in which they are made."""
+    return GRAPH_STAGES + program_stages()
 
 
 def stage_text(
@@ -68,7 +73,7 @@ def stage_text(
     args
         Its arguments: arrays, numbers, `ShapeDtypeStruct`, and containers of these; `Static` for Python values.
     stage
-        One of `STAGES`.
+        One of `all_stages`.
     of
         The graph whose program is shown: ``"simplified"`` (the function), ``"adjoint"`` (its value and gradient) or
         ``"batched"``. By default the gradient if the result is a float scalar, else the function.
@@ -80,8 +85,8 @@ def stage_text(
         Of graphs other than the traced one: the passes to run instead of the usual ones, such as
         ``"inline,simplify"``, and the name of the pass to stop after.
     device, architecture
-        Of programs: the device that they are for, by default the CPU but for `DEVICE_STAGES`, and the architecture
-        of that GPU, such as ``"sm_80"``. No GPU need be there.
+        Of programs: the device that they are for, by default the CPU if its programs have the stage, else a GPU, and
+        the architecture of that GPU, such as ``"sm_80"``. No GPU need be there.
 
     Examples
     --------
@@ -92,12 +97,12 @@ def stage_text(
       return %1
     }
     """
-    _check_choice("stage", stage, STAGES)
+    _check_choice("stage", stage, all_stages())
     _check_choice("of", of or "simplified", GRAPH_STAGES)
     graph_stage = stage
-    if stage in PROGRAM_STAGES:
+    if stage not in GRAPH_STAGES:
         graph_stage = of or _default_graph(fun, args)
-    if stage in PROGRAM_STAGES and (pipeline or after):
+    if stage not in GRAPH_STAGES and (pipeline or after):
         raise ValueError(f"{stage} is made of a graph after all passes; a pipeline, or a pass to stop at, is of graphs")
     options: dict[str, Any] = {
         "argnums": argnums, "in_axes": in_axes, "batch_size": batch_size, "pipeline": pipeline, "after": after,
@@ -179,32 +184,9 @@ def diff_text(fun: Function, args: Sequence[Any], stages: tuple[str, str], **opt
 
 
 def program_text(graph: Graph, stage: str, device: str | Device | None = None, architecture: str | None = None) -> str:
-    """The compiled program of ``graph`` in one of `PROGRAM_STAGES`."""
-    place = _place(stage, device, architecture)
-    if place is not CPU:
-        return cross_compiled(graph, place, architecture).text(stage)
-    executable = compiled(graph)
-    match stage:
-        case "loops":
-            return format_program(executable.program)
-        case "source":
-            return executable.source
-        case "llvm":
-            return executable.llvm
-        case _:
-            return executable.asm
-
-
-def _place(stage: str, device: str | Device | None, architecture: str | None) -> Device:
-    """The device whose program is shown."""
-    place = parse(device or ("cuda" if stage in DEVICE_STAGES else "cpu"))
-    if place is CPU and stage in DEVICE_STAGES:
-        raise ValueError(f"{stage} is of programs for a GPU; the CPU's have loops, source, llvm and asm")
-    if place is CPU and architecture is not None:
-        raise ValueError(f"the architecture {architecture!r} is that of a GPU; {stage} is of it with the device 'cuda'")
-    if place is not CPU and stage == "asm":
-        raise ValueError("asm is the assembly of the CPU; programs for a GPU have ptx and sass")
-    return place
+    """The compiled program of ``graph`` in one of `program_stages`."""
+    place = device or next(kind for kind, target in every_target().items() if stage in target.stages)
+    return shown(graph, parse(place), stage, architecture)
 
 
 def explain(

@@ -16,3 +16,4 @@ from graphad.passes.pipeline import parse_pipeline as parse_pipeline
 from graphad.passes.pipeline import run as run
 from graphad.passes.reroll import Reroll as Reroll
 from graphad.passes.simplify import Simplify as Simplify
+from graphad.passes.unroll_matrices import UnrollMatrices as UnrollMatrices

@@ -285,7 +285,7 @@ def array_repr(value: NDArray, weak_type: bool, device: Device = CPU) -> str:
     """``Array([2., 36.], dtype=float32)``, with ``weak_type=True`` and ``device=cuda:0`` where they hold."""
     head = "Array("
     suffix = f", dtype={value.dtype.name}" + (", weak_type=True" if weak_type else "")
-    suffix += ")" if device is CPU else f", device={device})"
+    suffix += ")" if device.is_host else f", device={device})"
     if value.size == 0:
         return f"{head}[], shape={value.shape}{suffix}"
     body = np.array2string(value, separator=", ", prefix=head, suffix=",")

@@ -158,12 +158,13 @@ class DeviceArray(Array):
             if copy is False:
                 raise BufferError(f"{where()}__dlpack__(copy=False): this array is on {self.device}, not on the CPU")
             return export_dlpack(self._value, max_version=max_version, copy=copy)
-        if self.device.is_emulated:
+        place = self.memory.dlpack_device
+        if place is None:
+            owner = "the emulator's own" if self.device.is_emulated else "its own"
             raise BufferError(
-                f"{where()}__dlpack__: the memory of {self.device} is the emulator's own, and no other library can "
-                "read it. Pass np.asarray(x)."
+                f"{where()}__dlpack__: the memory of {self.device} is {owner}, and no other library can read it. "
+                "Pass np.asarray(x)."
             )
-        place = self.__dlpack_device__()
         if dl_device not in (None, place):
             raise BufferError(f"{where()}__dlpack__: this array is on {self.device}, and is not copied to {dl_device}")
         x = self.copied() if copy else self
@@ -174,11 +175,12 @@ class DeviceArray(Array):
         return dlpack.capsule(x.memory.address, place, self._aval.dtype, self.shape, x.memory, versioned=versioned)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (dlpack.KDL_EXTENSION, 0) if self.device.is_emulated else (dlpack.KDL_CUDA, self.device.index)
+        return self.memory.dlpack_device or (dlpack.KDL_EXTENSION, 0)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.device.is_emulated or self.dtype.kind == "V":  # bfloat16: the protocol has no code for it
+        of_cuda = self.__dlpack_device__()[0] == dlpack.KDL_CUDA
+        if not of_cuda or self.dtype.kind == "V":  # bfloat16: the protocol has no code for it
             raise AttributeError("__cuda_array_interface__")
         self.memory.synchronize()
         self.memory.lend()

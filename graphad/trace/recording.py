@@ -193,9 +193,9 @@ class Trace(Builder):
         return number
 
     @property
-    def on_device(self) -> bool:
-        """An argument, or something that it closes over, is on a device."""
-        return any([type(source) is DeviceArray for source in self._sources.values()])
+    def on_devices(self) -> list[DeviceArray]:
+        """The arguments, and what it closes over, that are on a device."""
+        return [source for source in self._sources.values() if type(source) is DeviceArray]
 
     def constant(self, x: NDArray) -> Array:
         """``x`` as an Array: the same one at every use, as long as its contents stay the same."""

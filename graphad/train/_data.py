@@ -13,6 +13,7 @@ from graphad import numpy as gnp
 from graphad.api.devices import device_put
 from graphad.api.jit import jit
 from graphad.config import config
+from graphad.device import parse
 from graphad.random import key as key_of_seed
 from graphad.random import key_data
 from graphad.trace.array import Array
@@ -182,7 +183,7 @@ def to_device(tree: Tree, device: str | None = None) -> Tree:
     {'x': array([1., 1.])}
     """
     place = config.default_device if device is None else device
-    return tree if place == "cpu" else device_put(tree, place)
+    return tree if parse(place).is_host else device_put(tree, place)
 
 
 def read_scalars(arrays: list[Any]) -> list[float]:

@@ -166,8 +166,8 @@ def _as_step(
 
 def _device_of(params: Tree) -> str:
     """The device that some parameter belongs to, else the default one."""
-    places = [x.device.name for x in flatten(params)[0] if isinstance(x, Array)]
-    return next((name for name in places if name != "cpu"), config.default_device)
+    places = [x.device for x in flatten(params)[0] if isinstance(x, Array)]
+    return next((place.name for place in places if not place.is_host), config.default_device)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

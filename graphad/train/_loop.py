@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 
 from graphad.config import config
+from graphad.device import parse
 from graphad.errors import NonFiniteError
 from graphad.trace.array import Array
 from graphad.trace.pytree import Tree, tree_map
@@ -204,7 +205,7 @@ class Loop:
     def _batches(self) -> Generator[Tree]:
         """What is left of this epoch; brought to the device ahead of time, but where it is the CPU, which is busy."""
         items = self.source.epoch(self.training.epoch, self.batch)
-        if config.default_device != "cpu":
+        if not parse(config.default_device).is_host:
             items = prefetch(items, config.default_device)
         yield from items
 

@@ -7,6 +7,8 @@ import pytest
 
 import graphad
 import graphad.numpy as gnp
+from graphad.backends.targets import target_of
+from graphad.device import parse
 from graphad.experimental import io_callback
 
 X = np.array([0.5, -1.5, 2.0, 4.0], np.float32)
@@ -109,6 +111,8 @@ def test_what_is_shown_of_it(gpu):
 
     compiled = graphad.jit(f, device=gpu)
     assert [s.name for s in compiled.explain(X).steps if s.kind == "callback"] == ["print", "sin"]
+    if "source" not in target_of(parse(gpu)).stages:
+        return
     source = compiled.kernel_source(X)
     assert "functions[0](in0.copy_to_host(stream=stream))" in source
     assert "found1 = functions[1](tmp0.copy_to_host(stream=stream))" in source

@@ -12,6 +12,7 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad.api import foreign
+from graphad.backends.cuda.runtime.allocator import BorrowedMemory
 from graphad.device import parse
 from graphad.ir.types import aval, dtype_of
 from graphad.trace import dlpack
@@ -114,11 +115,13 @@ class Host:
     """Memory, and the runtime, of the GPU ``cuda:1``, which is the host."""
 
     device = parse("cuda:1")
+    dlpack_device = GPU
     stream = 1234
 
     def __init__(self, array=None):
         self.array = array
         self.waited = self.lent = 0
+        self.streams = []
 
     @property
     def address(self):
@@ -134,6 +137,12 @@ class Host:
 
     def allocate(self, nbytes):
         return Host(np.zeros(nbytes, np.uint8))
+
+    def borrow(self, address, nbytes, owner):
+        return BorrowedMemory(self, address, nbytes, owner)
+
+    def wait_for(self, stream):
+        self.streams.append(stream)
 
     def copy(self, target, source, nbytes):
         ctypes.memmove(target, source, nbytes)
@@ -152,7 +161,6 @@ class Host:
 @pytest.fixture
 def host(monkeypatch):
     host = Host()
-    monkeypatch.setattr("graphad.api.stages.memory_on", lambda device: host)
     monkeypatch.setattr(foreign, "memory_on", lambda device: host)
     return host
 
@@ -266,9 +274,8 @@ def test_asarray_copies(host, monkeypatch):
         def __init__(self, **changes):
             self.__cuda_array_interface__ = {**x.__array_interface__, "version": 3, **changes}
 
-    waited = []
-    monkeypatch.setattr(foreign, "device_of_address", lambda address: parse("cuda:1"))
-    monkeypatch.setattr(foreign, "wait_for_stream", lambda device, stream: waited.append(stream))
+    waited = host.streams
+    monkeypatch.setattr(foreign, "_device_of", lambda address: parse("cuda:1"))
     interface = Interface(strides=(8,))
     for array in (gnp.asarray(interface), gnp.array(interface)):
         assert array.memory.address != x.ctypes.data

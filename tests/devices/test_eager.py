@@ -8,7 +8,9 @@ import pytest
 import graphad
 import graphad.numpy as gnp
 from graphad import lax
+from graphad.backends.targets import target_of
 from graphad.config import config
+from graphad.device import parse
 from graphad.primitives import elementwise as prims
 
 X = np.linspace(-2.0, 3.0, 12, dtype=np.float32).reshape(3, 4)
@@ -159,11 +161,11 @@ def test_equal_programs_are_compiled_once(gpu, monkeypatch):
 
     compiled = []
 
-    def counted(graph, device, original=placement.compiled_for):
+    def counted(graph, device, original=placement.compiled):
         compiled.append(graph)
         return original(graph, device)
 
-    monkeypatch.setattr(placement, "compiled_for", counted)
+    monkeypatch.setattr(placement, "compiled", counted)
     w, x, v = on(gpu, V, X, V)
     for _ in range(2):
         graphad.grad(loss)(w, x, v)
@@ -172,17 +174,16 @@ def test_equal_programs_are_compiled_once(gpu, monkeypatch):
 
 
 @pytest.fixture
-def compilations(monkeypatch):
+def compilations(gpu, monkeypatch):
     """The graphs compiled so far, by name."""
-    from graphad.backends.cuda.run import executable
-
+    target = target_of(parse(gpu))
     names = []
 
-    def counted(graph, *args, original=executable.compile_graph, **kwargs):
-        names.append(kwargs.get("name"))
-        return original(graph, *args, **kwargs)
+    def counted(graph, *args, original=target.compile):
+        names.append(graph.name)
+        return original(graph, *args)
 
-    monkeypatch.setattr(executable, "compile_graph", counted)
+    monkeypatch.setattr(target, "compile", counted)
     return names
 
 

@@ -111,8 +111,9 @@ np.cross(A[:, :3], A[:, 1:], axis=0); np.linalg.matmul(A, B); np.linalg.outer(x,
 np.linalg.matrix_transpose(A) @ A; np.linalg.vecdot(A, x[:4]); np.linalg.cross(A[:, :3], D[0, :3], axis=-1);
 np.linalg.diagonal(C, offset=1) ** 2; np.linalg.trace(C, offset=-1) ** 2; np.linalg.vector_norm(C, axis=(0, 2));
 np.linalg.vector_norm(A, axis=0, ord=3, keepdims=True); np.linalg.matrix_norm(C); np.linalg.matrix_norm(C, ord=1);
-np.linalg.matrix_norm(C, ord=-np.inf, keepdims=True); np.linalg.matrix_power(A[:, :3], 2);
-np.linalg.matrix_power(C[:, :, :3], 5); np.linalg.multi_dot([x[:3], A, B, C[:, 0, :]]);
+np.linalg.matrix_norm(C, ord='nuc'); np.linalg.norm(A, 2); np.linalg.matrix_norm(C, ord=-np.inf, keepdims=True);
+np.linalg.matrix_power(A[:, :3], 2); np.linalg.matrix_power(A[:, :3], -2); np.linalg.matrix_power(C[:, :, :3], 5);
+np.linalg.multi_dot([x[:3], A, B, C[:, 0, :]]);
 np.linalg.multi_dot([A, B, C[:, 0, :]]);
 np.einsum('ij,jk->ik', A, B); np.einsum('ij->', A); np.einsum('ij->ji', A) ** 2;
 np.einsum('bij,bjk->bik', C, D); np.einsum('ij,ij,ij->j', A, A, u); np.einsum('bij,jk,b,i->k', C, B, y[:2], x[:3]);

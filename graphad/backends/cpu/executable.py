@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphad.backends.artifact import Artifact, symbol_of
-from graphad.backends.cpu.entry.make import Box, Input, Output, Program, make_entry
+from graphad.backends.boxes import Box, Input, Output
+from graphad.backends.cpu.entry.make import Program, make_entry
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
 from graphad.backends.outcome import (
@@ -132,7 +133,7 @@ class Executable:
 
         None where a run needs more than the program.
 
-        ``inputs`` and ``outputs`` are rows of `cpu.entry.make`, one for each of the graph; ``fallback`` gets the
+        ``inputs`` and ``outputs`` are rows of `backends.boxes`, one for each of the graph; ``fallback`` gets the
         arguments of calls that do not fit them, and ``on_guard`` a `GuardFailure`.
         """
         made = self.artifact

@@ -12,7 +12,7 @@ import sys
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
-from graphad.device import CPU, Device
+from graphad.device import Device
 from graphad.errors import DeviceError
 
 #: What ``pip install graphad[cuda]`` brings, and what each is for.
@@ -29,13 +29,13 @@ _DRIVER: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def available() -> tuple[Device, ...]:
-    """The devices of this machine. Fast, and it never raises.
+    """The GPUs of this machine, and the emulated one. Fast, and it never raises.
 
-    >>> [device.name for device in available() if not device.index]
-    ['cpu', ...'cuda:emulated']
+    >>> [device.name for device in available()]
+    [...'cuda:emulated']
     """
     gpus = [Device(f"cuda:{k}") for k in range(gpu_count())]
-    return (CPU, *gpus, Device("cuda:emulated"))
+    return (*gpus, Device("cuda:emulated"))
 
 
 @lru_cache

@@ -9,18 +9,22 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from graphad.backends.loops.costs import Cost, StepCost
+from graphad.backends.loops import memory
+from graphad.backends.loops.costs import Cost, StepCost, Tally, costs, total_cost
 from graphad.backends.loops.ir import (
+    Buffer,
     Copy,
     Counted,
     Gemm,
     GuardStep,
     HostCall,
+    KernelProgram,
     LoopNest,
     Repeat,
     RepeatWhile,
     RoutineCall,
 )
+from graphad.backends.loops.visit import walk
 from graphad.ir.loc import Loc, format_loc
 
 #: Lines of the user's that a table shows of one step.
@@ -132,6 +136,32 @@ class Explanation(Cost):
         parts = [f"<table><caption>{escape(self.headline)}</caption>"]
         parts += [_html_row("th", titles), *[_html_row("td", row) for row in rows], "</table>"]
         return "".join([*parts, *[f"<p>{escape(note)}</p>" for note in self.notes]])
+
+
+def explain(program: KernelProgram, target: str) -> Explanation:
+    """What a loop program does, step by step, on a target of that name that runs it as it is."""
+    cost = costs(program)
+    steps = _explained(program.steps, cost.steps, program.buffers)
+    temporaries = sum(b.role == "temporary" for b in program.buffers)
+    return Explanation(steps, cost.minimum_bytes, program.name, target, temporaries, memory.plan(program).size)
+
+
+def _explained(
+    steps: Sequence[Any], found: Sequence[StepCost], buffers: Sequence[Buffer]
+) -> tuple[StepExplanation, ...]:
+    return tuple([_step(step, cost, buffers) for step, cost in zip(steps, found, strict=True)])
+
+
+def _step(step: Any, cost: StepCost, buffers: Sequence[Buffer]) -> StepExplanation:
+    body = walk(step.body) if isinstance(step, LoopNest) else ()
+    kind = kind_of(step)
+    name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
+    inside: tuple[StepExplanation, ...] = ()
+    if isinstance(step, (Repeat, RepeatWhile, Counted)):
+        one_turn = total_cost(buffers, [(s, Tally(buffers)) for s in step.body])
+        inside = _explained(step.body, one_turn.steps, buffers)
+    lines = lines_of([step.loc, *[s.loc for s in body]])
+    return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines, inside)
 
 
 def kind_of(step: Any) -> str:

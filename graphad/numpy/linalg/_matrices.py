@@ -14,6 +14,7 @@ from graphad.numpy._reduce.sums import sum as sum_
 from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.numpy.linalg import _products
+from graphad.numpy.linalg._systems import check_square, inv
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, beside, canonical_axis, shape_text
@@ -83,7 +84,7 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
 @in_float32
 def matrix_power(a: ArrayLike, n: int) -> Array:
-    """Square matrices, in the last two axes, times themselves: ``n`` of them, ``n`` not negative.
+    """Square matrices, in the last two axes, times themselves: ``n`` of them; of negative ``n``, of their inverses.
 
     The power is made of squares: of no more than ``2 * log2(n)`` products.
 
@@ -92,13 +93,14 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     Array([[89, 55],
            [55, 34]], dtype=int32)
     """
-    x: Any = _square("matrix_power", a)
+    x: Any = as_operand(a, "matrix_power")
+    check_square(x, "matrix_power")
     try:
         exponent = operator.index(n)
     except TypeError:
         raise TypeError(f"{source.where()}matrix_power takes an integer as n, got {n!r}.") from None
     if exponent < 0:
-        return _negative_power(exponent)
+        x, exponent = inv(x), -exponent
     if exponent == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
     power: Any = x if exponent % 2 else None
@@ -107,12 +109,6 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
         if exponent % 2:
             power = x if power is None else power @ x
     return power
-
-
-def _negative_power(n: int) -> Array:
-    raise ValueError(
-        f"{source.where()}matrix_power takes n >= 0, got {n}: a negative power is one of the inverse of the matrix."
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -197,11 +193,4 @@ def _matrix(name: str, x: ArrayLike) -> Any:
     found = as_operand(x, name)
     if found.ndim < 2:
         raise ValueError(f"{source.where()}linalg.{name} takes matrices, got {shape_text(found)}.")
-    return found
-
-
-def _square(name: str, x: ArrayLike) -> Any:
-    found = _matrix(name, x)
-    if found.shape[-1] != found.shape[-2]:
-        raise ValueError(f"{source.where()}linalg.{name} takes square matrices, got {shape_text(found)}.")
     return found

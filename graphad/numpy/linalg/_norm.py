@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Never
+from typing import Any
 
 from graphad.numpy._elementwise.exponential import sqrt
 from graphad.numpy._precision import in_float32, of_integers_in_float64
 from graphad.numpy._reduce.extrema import max as max_
 from graphad.numpy._reduce.extrema import min as min_
 from graphad.numpy._reduce.sums import sum as sum_
+from graphad.numpy._shape.axes import moveaxis
+from graphad.numpy._shape.reshaping import expand_dims
 from graphad.numpy._typing import ArrayLike, Axis
+from graphad.numpy.linalg._decompositions import svdvals
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_float, canonical_axes, shape_text
@@ -20,7 +23,7 @@ from graphad.trace.semantics import as_float, canonical_axes, shape_text
 @of_integers_in_float64
 @in_float32
 def norm(x: ArrayLike, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Array:  # noqa: A002
-    """The norm of a vector (Euclidean, or the ``ord``-norm) or of a matrix (Frobenius, 1, -1, inf, -inf).
+    """The norm of a vector (Euclidean, or the ``ord``-norm) or of a matrix (Frobenius, or that of `matrix_norm`).
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.norm(gnp.array([3.0, 4.0]))
@@ -72,7 +75,8 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
     ----------
     ord
         ``"fro"`` for the root of the sum of squares; 1 and -1 for the largest and the least sum of magnitudes of a
-        column, inf and -inf for those of a row.
+        column, inf and -inf for those of a row; 2, -2 and ``"nuc"`` for the largest and the least singular value, and
+        their sum.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.matrix_norm(gnp.array([[1.0, -2.0], [3.0, 4.0]]), ord=gnp.inf)
@@ -105,9 +109,11 @@ def _of_matrices(name: str, x: Any, ord: Any, axes: Sequence[int], keepdims: boo
     if ord is None or ord in ("fro", "f"):
         return sqrt(sum_(x * x, axes, keepdims=keepdims))
     if ord in (2, -2, "nuc"):
-        return _by_singular_values(name, x, ord, axes, keepdims)
+        return _by_singular_values(x, ord, axes, keepdims)
     if ord not in (1, -1, math.inf, -math.inf):
-        raise ValueError(f"{source.where()}{name} of a matrix takes ord None, 'fro', 1, -1, inf or -inf, got {ord!r}.")
+        raise ValueError(
+            f"{source.where()}{name} of a matrix takes ord None, 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}."
+        )
     rows, columns = axes
     inner, last = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = sum_(abs(x), inner, keepdims=True)
@@ -121,9 +127,11 @@ def _largest(x: Any, axes: Sequence[int], keepdims: bool) -> Any:
     return max_(x, axes, keepdims=keepdims, initial=initial)
 
 
-def _by_singular_values(name: str, x: Any, ord: Any, axes: Sequence[int], keepdims: bool) -> Never:  # noqa: A002
-    """The norms that are made of singular values: the largest (2), the least (-2), their sum ("nuc")."""
-    raise ValueError(
-        f"{source.where()}{name} of a matrix takes ord None, 'fro', 1, -1, inf or -inf, got {ord!r}: "
-        "the others need singular values."
-    )
+def _by_singular_values(x: Any, ord: Any, axes: Sequence[int], keepdims: bool) -> Any:  # noqa: A002
+    """The largest singular value (2), the least (-2), or their sum ("nuc")."""
+    values: Any = svdvals(moveaxis(x, axes, (-2, -1)))
+    if ord == "nuc":
+        result = sum_(values, -1)
+    else:
+        result = _largest(values, (values.ndim - 1,), False) if ord == 2 else min_(values, -1)
+    return expand_dims(result, axes) if keepdims else result

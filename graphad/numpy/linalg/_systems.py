@@ -21,13 +21,14 @@ from graphad.numpy._index.taking import take_along_axis
 from graphad.numpy._precision import in_float32
 from graphad.numpy._reduce.sums import prod
 from graphad.numpy._reduce.sums import sum as sum_
-from graphad.numpy._shape.axes import moveaxis
+from graphad.numpy._shape.axes import matrix_transpose, moveaxis
 from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._shape.reshaping import reshape
 from graphad.numpy._sort.sorting import argsort
 from graphad.numpy._typing import ArrayLike
 from graphad.numpy.linalg._products import matmul
 from graphad.primitives.linalg.lu import lu
+from graphad.primitives.linalg.matrices import SMALL
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -60,16 +61,21 @@ class Factors(NamedTuple):
     def solve(self, b: Array, transposed: bool = False) -> Array:
         """Columns ``x`` with ``a @ x == b``, or with the transposes of ``a``."""
         if not transposed:
-            y = self._divided(self._moved(b, self.order), lower=True, transposed=False)
+            y = self._divided(self._moved(b), lower=True, transposed=False)
             return self._divided(y, lower=False, transposed=False)
         y = self._divided(b, lower=False, transposed=True)
-        y = self._divided(y, lower=True, transposed=True)
-        return self._moved(y, argsort(self.order, axis=-1))
+        return self._moved(self._divided(y, lower=True, transposed=True), back=True)
 
     def _divided(self, b: Array, lower: bool, transposed: bool) -> Array:
         return triangular_solve(self.packed, b, left=True, lower=lower, transposed=transposed, unit=lower)
 
-    def _moved(self, b: Array, order: Array) -> Array:
+    def _moved(self, b: Array, back: bool = False) -> Array:
+        """The rows ``b[order]``, or from there back; by a product where matrices are written out."""
+        n = self.packed.shape[-1]
+        if n <= SMALL:
+            permutation = (self.order[..., None] == arange(n)).astype(b.dtype)
+            return matmul(matrix_transpose(permutation) if back else permutation, b)
+        order = argsort(self.order, axis=-1) if back else self.order
         return take_along_axis(b, order[..., None], -2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from graphad.primitives.comparison import eq, ge, gt, le, lt, select
 from graphad.primitives.contract import dot_general
 from graphad.primitives.families_shape import Array, Shape, builder_of
 from graphad.primitives.layout import broadcast, positions, reduce_sum, transpose
+
+#: Matrices of no more rows and columns are written out, element by element (the pass `unroll_matrices`).
+SMALL: Final = 8
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Types

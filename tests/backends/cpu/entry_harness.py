@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from graphad.backends.cpu.entry.make import Box, Input, Output, Program, call_through_ctypes, make_entry
+from graphad.backends.boxes import Box, Input, Output
+from graphad.backends.cpu.entry.make import Program, call_through_ctypes, make_entry
 from tests.backends.loading import load
 
 F32, F64, I32, I64, BOOL = (np.dtype(t) for t in ("f4", "f8", "i4", "i8", "?"))

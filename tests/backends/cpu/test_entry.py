@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from graphad.backends.boxes import Input, Output
 from graphad.backends.cpu.entry import make as entry
-from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry, slot_offset
+from graphad.backends.cpu.entry.make import Program, make_entry, slot_offset
 from graphad.backends.llvm import library
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from tests.backends.cpu.entry_harness import (

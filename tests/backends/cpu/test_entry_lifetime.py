@@ -13,8 +13,9 @@ import weakref
 import numpy as np
 import pytest
 
+from graphad.backends.boxes import Input, Output
 from graphad.backends.cpu.entry import make as entry
-from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
+from graphad.backends.cpu.entry.make import Program, make_entry
 from tests.backends.cpu.entry_harness import BOX, F32, F64, I64, Boxed, Slow, both, program, raise_it, refuse
 from tests.backends.loading import load
 from tests.threads import side_by_side

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import graphad.primitives  # fills the registry
+from graphad.backends.boxes import Box, Input, Output
 from graphad.backends.cpu import compiler
-from graphad.backends.cpu.entry.make import Box, Input, Output
 from graphad.backends.cpu.executable import compile_graph
 from graphad.backends.llvm import library
 from graphad.backends.loops.check import check_program

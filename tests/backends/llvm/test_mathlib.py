@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from graphad_kernels.math import FUNCTIONS, SLOW_PATHS, evaluate, helpers
 
-from graphad.backends.cpu.entry.make import Input, Output, Program, make_entry
+from graphad.backends.boxes import Input, Output
+from graphad.backends.cpu.entry.make import Program, make_entry
 from graphad.backends.llvm import library, mathlib, native
 from graphad.backends.llvm.tracing import Vector, Writer
 from graphad.ir.types import f32

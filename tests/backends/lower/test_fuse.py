@@ -11,6 +11,7 @@ from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Loop, Lo
 from graphad.backends.loops.text import format_program
 from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
+from graphad.backends.routines.host import HostRun
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate
@@ -26,7 +27,7 @@ from graphad.primitives.indexing import gather, scatter_add, scatter_set
 from graphad.primitives.layout import broadcast, reshape, transpose
 from graphad.primitives.reduce import argmax, cumsum, reduce_max, reduce_sum
 from graphad.primitives.shape import concatenate, pad, rev, slice_
-from tests.backends.interpret import interpret
+from tests.backends.interpreted_target import Run
 
 assert graphad.primitives
 MATMUL = {"contract": ((1,), (0,)), "batch": ((), ())}
@@ -72,9 +73,9 @@ class Case:
             else rng.integers(0, 3, a.shape).astype(a.dtype.numpy)
             for a in self.graph.in_avals
         ]
-        outputs = [np.zeros(a.size, a.dtype.numpy) for a in self.lowered.outputs]
-        assert interpret(self.program, [*[a.reshape(-1) for a in args], *outputs]) == 0
-        for got, expected in zip(outputs, evaluate(self.graph, args), strict=False):
+        ran = Run(self.program, [a.reshape(-1) for a in args], HostRun(self.lowered.calls))
+        assert ran.failed is None
+        for got, expected in zip(ran.outputs, evaluate(self.graph, args), strict=False):
             np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=2e-5, atol=2e-5)
         return self
 
@@ -475,9 +476,9 @@ def test_a_guard_on_an_input_shows_it():
 
     case = Case(f, aval((), b1), vector(3))
     assert [type(s) for s in case.steps] == [Copy, GuardStep, LoopNest]
-    outputs = [np.zeros(3, np.float32), np.zeros(1, bool)]
-    assert interpret(case.program, [np.zeros(1, bool), np.ones(3, np.float32), *outputs]) == 1
-    assert not outputs[1][0]
+    ran = Run(case.program, [np.zeros(1, bool), np.ones(3, np.float32)], None)
+    assert ran.failed.ordinal == 0
+    assert not ran.outputs[1][0]
 
 
 def test_what_is_printed_is_returned_beside_the_outputs():

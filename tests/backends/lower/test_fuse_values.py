@@ -13,7 +13,7 @@ from graphad.backends.routines.host import HostRun
 from graphad.ir.evaluate import evaluate
 from graphad.ir.types import b1, f32, f64, i32, u32
 from graphad.primitives.effects import guard
-from tests.backends.interpret import interpret
+from tests.backends.interpreted_target import Run
 from tests.primitives.cases import assert_close, each, program, programs, pure, run
 from tests.strategies import arguments, random_graphs
 
@@ -22,10 +22,9 @@ def interpreted(graph, args):
     """Status and all outputs of the lowered program, and what it was lowered to."""
     lowered = lower(graph)
     check_program(lowered.program)
-    outputs = [np.zeros(a.size, a.dtype.numpy) for a in lowered.outputs]
-    with HostRun(lowered.calls).entered():
-        status = interpret(lowered.program, [*[np.ascontiguousarray(a).reshape(-1) for a in args], *outputs])
-    return status, [o.reshape(a.shape) for o, a in zip(outputs, lowered.outputs)], lowered
+    ran = Run(lowered.program, [np.ascontiguousarray(a).reshape(-1) for a in args], HostRun(lowered.calls))
+    status = 0 if ran.failed is None else ran.failed.ordinal + 1
+    return status, [o.reshape(a.shape) for o, a in zip(ran.outputs, lowered.outputs)], lowered
 
 
 @pytest.mark.parametrize(**each((f32, f64, i32, u32, b1), pure))

@@ -8,18 +8,18 @@ import sys
 import pytest
 
 from graphad.backends.cuda import toolkit
-from graphad.device import CPU, Device
+from graphad.device import Device
 from graphad.errors import DeviceError
 
 
 def test_devices_without_a_driver(monkeypatch):
     monkeypatch.setattr(toolkit, "gpu_count", lambda: 0)
-    assert toolkit.available() == (CPU, Device("cuda:emulated"))
+    assert toolkit.available() == (Device("cuda:emulated"),)
 
 
 def test_devices_with_gpus(monkeypatch):
     monkeypatch.setattr(toolkit, "gpu_count", lambda: 2)
-    assert [d.name for d in toolkit.available()] == ["cpu", "cuda:0", "cuda:1", "cuda:emulated"]
+    assert [d.name for d in toolkit.available()] == ["cuda:0", "cuda:1", "cuda:emulated"]
 
 
 def test_looking_for_devices_imports_nothing():

@@ -30,6 +30,8 @@ OF_MATRICES = {
     "fro": lambda m, x: m.linalg.matrix_norm(x),
     "1": lambda m, x: m.linalg.matrix_norm(x, ord=1),
     "inf": lambda m, x: m.linalg.matrix_norm(x, ord=m.inf, keepdims=True),
+    "2": lambda m, x: m.linalg.matrix_norm(x, ord=2),
+    "nuc": lambda m, x: m.linalg.matrix_norm(x, ord="nuc", keepdims=True),
     "all elements": lambda m, x: m.linalg.vector_norm(x),
     "two axes": lambda m, x: m.linalg.vector_norm(x, axis=(0, -1), ord=3),
     "vectors": lambda m, x: m.linalg.vector_norm(x, axis=-2, ord=1, keepdims=True),
@@ -39,6 +41,7 @@ OF_MATRICES = {
 LEAST = {
     "-1": lambda m, x: m.linalg.matrix_norm(x, ord=-1),
     "-inf": lambda m, x: m.linalg.matrix_norm(x, ord=-m.inf),
+    "least singular value": lambda m, x: m.linalg.matrix_norm(x, ord=-2),
     "least": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-m.inf),
     "-2": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-2),
 }
@@ -71,6 +74,15 @@ def test_least_norms(name, shape):
 @pytest.mark.parametrize("name", POWERS)
 def test_powers(name, shape):
     check_value(POWERS[name], normal(*shape))
+
+
+@pytest.mark.parametrize("n", [-1, -2, -5])
+def test_negative_powers(n):
+    x = normal(2, 3, 3) + 4 * np.eye(3)
+    check_value(lambda m, x: m.linalg.matrix_power(x, n), x)
+    close(gnp.linalg.matrix_power(np.array([[2, 1], [1, 1]]), n), np.linalg.matrix_power(np.array([[2, 1], [1, 1]]), n))
+    graphad.check_grads(lambda x: gnp.linalg.matrix_power(x, n), (x,), order=2)
+    close(graphad.vmap(lambda x: gnp.linalg.matrix_power(x, n))(x), np.linalg.matrix_power(x, n), 1e-10)
 
 
 def test_powers_of_integers_and_truths():
@@ -113,7 +125,7 @@ def test_batched(name):
 def test_norms_of_axes_in_any_order():
     x = normal(2, 3, 4)
     for axes in ((0, 1), (2, 0), (-1, 1)):
-        for order in (1, -1, np.inf, -np.inf, "fro"):
+        for order in (1, -1, 2, -2, np.inf, -np.inf, "fro", "nuc"):
             close(gnp.linalg.norm(x, order, axes), np.linalg.norm(x, order, axes), 1e-12)
             close(gnp.linalg.norm(x, order, axes, True), np.linalg.norm(x, order, axes, True), 1e-12)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphad.backends.cuda.runtime.pointers import wait_for_all
+from graphad.backends.cuda.runtime.pointers import wait_for, wait_for_all
 from graphad.backends.cuda.runtime.runtime import Runtime
 from graphad.device import Device
 
@@ -28,6 +28,7 @@ ALIGNMENT: Final = 256
 #: Bytes that the smallest atomic update accesses.
 WORD: Final = 4
 _SMALL: Final = 16 << 10
+_KDL_CUDA: Final = 2  # DLPack's number for the memory of a GPU
 _STEPS: Final = 8  # sizes between a power of two and the next, for blocks that are not small
 
 _Returned = tuple[int, int, bool]  # block, address, and whether another library may still use it
@@ -64,6 +65,11 @@ class DeviceMemory:
         self._give_back = give_back
         self._is_lent = False
 
+    @property
+    def dlpack_device(self) -> tuple[int, int] | None:
+        """Where it is in the words of DLPack; None of the emulated device, whose memory is its own."""
+        return _dlpack_device(self.device)
+
     def download(self, target: NDArray) -> None:
         """Fill ``target``, C-contiguous and of as many bytes, once all work that writes to this memory has ended."""
         _download(self._runtime, target, self.address, self.nbytes)
@@ -95,6 +101,11 @@ class BorrowedMemory:
     @property
     def device(self) -> Device:
         return self.runtime.device
+
+    @property
+    def dlpack_device(self) -> tuple[int, int] | None:
+        """Where it is in the words of DLPack."""
+        return _dlpack_device(self.device)
 
     def download(self, target: NDArray) -> None:
         """Fill ``target``, C-contiguous and of as many bytes."""
@@ -144,6 +155,14 @@ class Allocator:
         if array.nbytes:
             self.runtime.upload(memory.address, np.ascontiguousarray(array))
         return memory
+
+    def borrow(self, address: int, nbytes: int, owner: object) -> BorrowedMemory:
+        """Memory of another library, which lives as long as ``owner``."""
+        return BorrowedMemory(self.runtime, address, nbytes, owner)
+
+    def wait_for(self, stream: int) -> None:
+        """Wait for all work on a stream of another library."""
+        wait_for(self.runtime, stream)
 
     def scratch(self, nbytes: int) -> DeviceMemory:
         """Memory for the temporaries of a program, shared by all programs: they run one after the other."""
@@ -197,6 +216,10 @@ def block_size(nbytes: int) -> int:
     """
     unit = ALIGNMENT if nbytes <= _SMALL else (1 << (nbytes - 1).bit_length()) // (2 * _STEPS)
     return max(-(-nbytes // unit), 1) * unit
+
+
+def _dlpack_device(device: Device) -> tuple[int, int] | None:
+    return None if device.is_emulated else (_KDL_CUDA, device.index)
 
 
 def _download(runtime: Runtime, target: NDArray, address: int, nbytes: int) -> None:

@@ -1,0 +1,409 @@
+"""The pass `unroll_matrices`: factorizations of small matrices, and what is computed around them, element by element.
+
+Of a stack of matrices of few rows and columns, each element becomes a value of its own, an array over the stack
+(`Grid`); for one matrix a number. Factorizations and products are written out on them (`unrolled_routines`), and
+elementwise operations, transpositions, sums, slices and so on between them as well: they are fused into one loop over
+the stack, with matrices in SIMD lanes or a thread each, and derivatives are made of the same operations. Where
+something else needs a matrix, it is laid out in memory.
+
+Walk of one example: ``sum(cholesky(a) ** 2)`` of ``a: f64[50000,3,3]``. The elements of ``a`` are nine slices. Those of
+the factor are six arrays over the stack, and three zeros. The squares are six products; their sum adds six arrays, of
+which the sum over the stack is the result. The factor is never written to memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from graphad.ir.builder import Builder
+from graphad.ir.graph import Atom, Eqn, Graph
+from graphad.ir.primitive import Primitive
+from graphad.ir.types import Aval, Literal, i32, literal
+from graphad.passes import unrolled_routines
+from graphad.passes.lane_arithmetic import Lanes, Shape
+from graphad.passes.pipeline import Pass, graph_pass
+from graphad.passes.unrolled_routines import rows_of
+from graphad.primitives.contract import dot_general
+from graphad.primitives.layout import broadcast, iota, reduce_sum, reshape, transpose
+from graphad.primitives.linalg.cholesky import cholesky
+from graphad.primitives.linalg.lu import lu
+from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.triangular_solve import triangular_solve
+from graphad.primitives.shape import concatenate, pad, slice_
+
+_ROUTINES: Final[tuple[Primitive, ...]] = (cholesky, lu, triangular_solve)
+
+
+@graph_pass("unroll_matrices")
+@dataclass(frozen=True)
+class UnrollMatrices(Pass):
+    """Write out factorizations of small matrices, and what is computed of them."""
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph; itself if there are none."""
+        if not _has_small(graph):
+            return graph
+        return _Unroller(graph).run()
+
+
+def _has_small(graph: Graph) -> bool:
+    return any([_is_small(graph, e) or any(map(_has_small, e.regions)) for e in graph.eqns])
+
+
+def _is_small(graph: Graph, eqn: Eqn) -> bool:
+    if eqn.primitive not in _ROUTINES:
+        return False
+    sides = [n for a in eqn.inputs for n in graph.aval_of(a).shape[-2:]]
+    return min(sides) > 0 and max(sides) <= SMALL and 0 not in graph.aval_of(eqn.inputs[0]).shape
+
+
+class Grid(NamedTuple):
+    """A stack of small arrays as its elements.
+
+    Attributes
+    ----------
+    lead
+        The shape of the stack.
+    shape
+        That of each array in it.
+    atoms
+        Its elements in row-major order: arrays over the stack, or numbers.
+    """
+
+    lead: Shape
+    shape: Shape
+    atoms: tuple[Atom, ...]
+
+    def at(self, index: Sequence[int]) -> Atom:
+        return self.atoms[int(np.ravel_multi_index(tuple(index), self.shape)) if self.shape else 0]
+
+
+def places(shape: Shape) -> Iterable[Shape]:
+    """The indices of all elements, in row-major order."""
+    return np.ndindex(*shape)
+
+
+class _Unroller:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.builder = Builder()
+        self.made: list[Atom | None] = [self.builder.input(a) for a in graph.in_avals]
+        self.made += [None] * (len(graph.avals) - graph.n_inputs)
+        self.grids: dict[int, Grid] = {}
+        self.taken: dict[tuple[int, Shape, Shape], Atom] = {}
+        self.defined = {o: eqn for eqn in graph.eqns for o in eqn.outputs}
+        self.wanted = self._marked()
+        self.reciprocals: dict[Atom, Atom] = {}
+
+    def run(self) -> Graph:
+        for eqn, loc in zip(self.graph.eqns, self.graph.locs, strict=True):
+            self.builder.loc = loc
+            grids = self._unrolled(eqn)
+            if grids is not None:
+                self.grids |= dict(zip(eqn.outputs, grids, strict=True))
+            elif not self._summed_up(eqn):
+                self._copied(eqn)
+        outputs = [self.array(a) for a in self.graph.outputs]
+        return self.builder.close(outputs, self.graph.weak, name=self.graph.name)
+
+    def _copied(self, eqn: Eqn) -> None:
+        """An equation on arrays."""
+        this = UnrollMatrices()
+        regions = tuple([r.memoize(this, lambda r=r: this.run(r)) for r in eqn.regions])
+        atoms = tuple([self.array(a) for a in eqn.inputs])
+        avals = [self.graph.avals[o] for o in eqn.outputs]
+        for o, new in zip(eqn.outputs, self.builder.copy(eqn._replace(regions=regions), atoms, avals), strict=True):
+            self.made[o] = new
+
+    def _summed_up(self, eqn: Eqn) -> bool:
+        """Sum over all that there is of a grid: its elements first."""
+        grid = self.grids.get(eqn.inputs[0]) if eqn.primitive is reduce_sum else None  # type: ignore[arg-type]
+        if grid is None or len(eqn.params[0]) != len(grid.lead) + len(grid.shape) or not grid.atoms:
+            return False
+        out = self.graph.avals[eqn.outputs[0]]
+        if out.dtype.is_float and out.dtype.bits < 32:
+            return False
+        x = self.lanes(grid.lead)
+        total = reduce(x.add, grid.atoms)
+        total = total if type(total) is int else x.spread(total)
+        axes = tuple(range(len(grid.lead)))
+        self.made[eqn.outputs[0]] = self.builder.emit(reduce_sum, (total,), (axes,))[0] if axes else total
+        return True
+
+    def lanes(self, lead: Shape) -> Lanes:
+        """Arithmetic on elements of a stack."""
+        return Lanes(self.builder, lead, self.reciprocals)
+
+    # ---- which values become grids
+
+    def _marked(self) -> dict[int, int]:
+        """The values that factorizations are made of, by elements: the number of axes of the stack of each."""
+        found: dict[int, int] = {}
+        for eqn in reversed(self.graph.eqns):
+            if _is_small(self.graph, eqn):
+                for a in eqn.inputs:
+                    if type(a) is int:
+                        found[a] = len(self.graph.avals[a].shape) - 2
+                continue
+            leads = {found[o] for o in eqn.outputs if o in found}
+            if (len(leads) == 1 and eqn.primitive in _RULES) or (leads and eqn.primitive.elementwise):
+                (n,) = leads
+                lead = self.graph.avals[eqn.outputs[0]].shape[:n]
+                for a in eqn.inputs:
+                    if type(a) is int and self._fits(self.graph.avals[a], lead):
+                        found.setdefault(a, n)
+        return found
+
+    def _fits(self, a: Aval, lead: Shape) -> bool:
+        rest = a.shape[len(lead) :]
+        return a.shape[: len(lead)] == lead and prod(rest) <= SMALL * SMALL
+
+    def _unrolled(self, eqn: Eqn) -> list[Grid] | None:
+        """The results of an equation by elements, or None."""
+        if _is_small(self.graph, eqn):
+            return self._routine(eqn)
+        leads = {self.grids[a].lead for a in eqn.inputs if type(a) is int and a in self.grids}
+        leads |= {self.graph.avals[o].shape[: self.wanted[o]] for o in eqn.outputs if o in self.wanted}
+        if len(leads) != 1 or len(eqn.outputs) != 1:
+            return None
+        (lead,), out = leads, self.graph.avals[eqn.outputs[0]]
+        rule = _elementwise if eqn.primitive.elementwise else _RULES.get(eqn.primitive)
+        if rule is None:
+            return None
+        x = self.lanes(lead)
+        atoms = rule(self, x, eqn, out)
+        return None if atoms is None else [Grid(lead, out.shape[len(lead) :], tuple(atoms))]
+
+    # ---- values
+
+    def array(self, a: Atom) -> Atom:
+        """A value of the graph as an array."""
+        if type(a) is not int:
+            return a
+        found = self.made[a]
+        if found is None:
+            grid = self.grids[a]
+            found = self.made[a] = self.lanes(grid.lead).array(grid.atoms, grid.shape)
+        return found
+
+    def element(self, x: Lanes, a: Atom, at: Shape) -> Atom:
+        """One element of each array of a stack, or a number."""
+        if type(a) is not int:
+            return a
+        grid = self.grids.get(a)
+        if grid is not None and grid.lead == x.lead:
+            return grid.at(at)
+        key = a, x.lead, at
+        if key not in self.taken:
+            known = self.known(a, (*[0] * len(x.lead), *at), len(x.lead))
+            if known is not None:
+                self.taken[key] = known
+            else:
+                array = self.array(a)
+                self.taken[key] = x.element(array, at) if type(array) is int else array
+        return self.taken[key]
+
+    def known(self, a: Atom, at: Shape, n_lead: int) -> Literal | None:
+        """An element that is the same number for each array of a stack, if the graph says so."""
+        if type(a) is not int:
+            return a  # type: ignore[return-value]
+        eqn = self.defined.get(a)
+        if eqn is None:
+            return None
+        if eqn.primitive is iota:
+            _, dtype, axis = eqn.params
+            return literal(at[axis], dtype) if axis >= n_lead else None
+        if eqn.primitive is broadcast:
+            _, dims = eqn.params
+            if any([d < n_lead for d in dims]):
+                return None
+            operand = self.graph.aval_of(eqn.inputs[0])
+            inner = tuple([at[d] if n > 1 else 0 for d, n in zip(dims, operand.shape, strict=True)])
+            return self.known(eqn.inputs[0], inner, 0)
+        if eqn.primitive.elementwise and len(eqn.outputs) == 1:
+            operands = [self.known(i, at, n_lead) for i in eqn.inputs]
+            if all([k is not None for k in operands]):
+                return self.lanes(()).apply(eqn.primitive, operands, eqn.params)[0]  # type: ignore[arg-type,return-value]
+        return None
+
+    def elements(self, x: Lanes, a: Atom) -> list[Atom]:
+        """All elements of a value that has the axes of the stack."""
+        return [self.element(x, a, at) for at in places(self.graph.aval_of(a).shape[len(x.lead) :])]
+
+    # ---- factorizations
+
+    def _routine(self, eqn: Eqn) -> list[Grid]:
+        a = self.graph.aval_of(eqn.inputs[0])
+        lead, (m, n), dtype = a.shape[:-2], a.shape[-2:], a.dtype
+        x = self.lanes(lead)
+        rows = rows_of(self.elements(x, eqn.inputs[0]), n)
+        if eqn.primitive is cholesky:
+            return [_grid(lead, unrolled_routines.cholesky(x, rows, dtype))]
+        if eqn.primitive is lu:
+            packed, pivots, order = unrolled_routines.lu(x, rows, dtype, i32)
+            return [_grid(lead, packed), Grid(lead, (min(m, n),), tuple(pivots)), Grid(lead, (m,), tuple(order))]
+        p = eqn.primitive.named(eqn.params)
+        left, lower, transposed = p["left"], p["lower"], p["transposed"]
+        b = rows_of(self.elements(x, eqn.inputs[1]), self.graph.aval_of(eqn.inputs[1]).shape[-1])
+        found = unrolled_routines.triangular_solve(
+            x, rows, b if left else _turned(b), dtype, lower, transposed if left else not transposed, p["unit"]
+        )
+        return [_grid(lead, found if left else _turned(found))]
+
+
+def _turned(rows: list[list[Atom]]) -> list[list[Atom]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _grid(lead: Shape, rows: list[list[Atom]]) -> Grid:
+    return Grid(lead, (len(rows), len(rows[0])), tuple([a for row in rows for a in row]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is computed around factorizations: the elements of a result, or None where an axis of the stack is in the way
+
+
+def _elementwise(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    shape = out.shape[len(x.lead) :]
+    if prod(shape) > SMALL * SMALL:
+        return None
+    rows = []
+    for at in places(shape):
+        atoms = [u.element(x, a, at) for a in eqn.inputs]
+        spread = any([type(a) is int for a in atoms])
+        if spread and all([type(a) is not int or not u.builder.avals[a].shape for a in atoms]) and x.lead:
+            return None
+        rows.append(x.apply(eqn.primitive, atoms, eqn.params)[0])
+    return rows
+
+
+def _transpose(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (perm,), n = eqn.params, len(x.lead)
+    if perm[:n] != tuple(range(n)):
+        return None
+    found = []
+    for at in places(out.shape[n:]):
+        inner = [0] * len(at)
+        for k, axis in enumerate(perm[n:]):
+            inner[axis - n] = at[k]
+        found.append(u.element(x, eqn.inputs[0], tuple(inner)))
+    return found
+
+
+def _dot_general(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    contract, batch = eqn.params
+    n = len(x.lead)
+    leading = tuple(range(n))
+    shapes = [u.graph.aval_of(a).shape for a in eqn.inputs]
+    if batch != (leading, leading) or any([s[:n] != x.lead or prod(s[n:]) > SMALL * SMALL for s in shapes]):
+        return None
+    free = [[k for k in range(n, len(s)) if k not in c] for s, c in zip(shapes, contract, strict=True)]
+    if not out.dtype.is_float or out.dtype.bits < 32 or prod(out.shape[n:]) > SMALL * SMALL:
+        return None
+    sums = [shapes[0][k] for k in contract[0]]
+    found = []
+    for at in places(out.shape[n:]):
+        operands: list[list[Atom]] = []
+        for side, rest in ((0, at[: len(free[0])]), (1, at[len(free[0]) :])):
+            index = dict(zip(free[side], rest, strict=True))
+            operands.append(
+                [u.element(x, eqn.inputs[side], _index(n, index, contract[side], s)) for s in places(tuple(sums))]
+            )
+        found.append(x.dot(operands[0], operands[1], out.dtype))
+    return found
+
+
+def _index(n: int, index: dict[int, int], axes: Shape, at: Shape) -> Shape:
+    """An index behind ``n`` axes of a stack, of two parts."""
+    both = index | dict(zip(axes, at, strict=True))
+    return tuple([both[k] for k in sorted(both) if k >= n])
+
+
+def _reduce_sum(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (axes,), n = eqn.params, len(x.lead)
+    shape = u.graph.aval_of(eqn.inputs[0]).shape
+    if any([a < n for a in axes]) or (out.dtype.is_float and out.dtype.bits < 32):
+        return None
+    kept = [k for k in range(n, len(shape)) if k not in axes]
+    found = []
+    for at in places(out.shape[n:]):
+        index = dict(zip(kept, at, strict=True))
+        terms = [
+            u.element(x, eqn.inputs[0], _index(n, index, axes, s)) for s in places(tuple([shape[a] for a in axes]))
+        ]
+        found.append(reduce(x.add, terms, literal(0, out.dtype)))
+    return found
+
+
+def _broadcast(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (_, dims), n = eqn.params, len(x.lead)
+    shape = u.graph.aval_of(eqn.inputs[0]).shape
+    if dims[:n] != tuple(range(n)) or shape[:n] != x.lead or prod(out.shape[n:]) > SMALL * SMALL:
+        return None
+    pairs = list(zip(dims[n:], shape[n:], strict=True))
+    return [
+        u.element(x, eqn.inputs[0], tuple([at[d - n] if size > 1 else 0 for d, size in pairs]))
+        for at in places(out.shape[n:])
+    ]
+
+
+def _reshape(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    n = len(x.lead)
+    shape = u.graph.aval_of(eqn.inputs[0]).shape
+    if shape[:n] != x.lead or out.shape[:n] != x.lead or prod(shape[n:]) > SMALL * SMALL:
+        return None
+    return u.elements(x, eqn.inputs[0])
+
+
+def _slice(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (start, _, step), n = eqn.params, len(x.lead)
+    if out.shape[:n] != x.lead or u.graph.aval_of(eqn.inputs[0]).shape[:n] != x.lead:
+        return None
+    return [
+        u.element(x, eqn.inputs[0], tuple([s + k * i for s, k, i in zip(start[n:], step[n:], at, strict=True)]))
+        for at in places(out.shape[n:])
+    ]
+
+
+def _concatenate(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (axis,), n = eqn.params, len(x.lead)
+    if axis < n or prod(out.shape[n:]) > SMALL * SMALL:
+        return None
+    parts = [(a, k) for a in eqn.inputs for k in range(u.graph.aval_of(a).shape[axis])]
+    found = []
+    for at in places(out.shape[n:]):
+        a, k = parts[at[axis - n]]
+        found.append(u.element(x, a, (*at[: axis - n], k, *at[axis - n + 1 :])))
+    return found
+
+
+def _pad(u: _Unroller, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
+    (low, high, interior), n = eqn.params, len(x.lead)
+    array, fill = eqn.inputs
+    shape = u.graph.aval_of(array).shape
+    if type(fill) is int or any([*low[:n], *high[:n], *interior[:n]]) or prod(out.shape[n:]) > SMALL * SMALL:
+        return None
+    found: list[Atom] = []
+    for at in places(out.shape[n:]):
+        pairs = [divmod(i - b, 1 + s) for i, b, s in zip(at, low[n:], interior[n:], strict=True)]
+        inside = all([not rest and 0 <= k < d for (k, rest), d in zip(pairs, shape[n:], strict=True)])
+        found.append(u.element(x, array, tuple([k for k, _ in pairs])) if inside else fill)
+    return found
+
+
+_RULES: Final[dict[Primitive, Callable[[_Unroller, Lanes, Eqn, Aval], list[Atom] | None]]] = {
+    transpose: _transpose,
+    dot_general: _dot_general,
+    reduce_sum: _reduce_sum,
+    broadcast: _broadcast,
+    reshape: _reshape,
+    slice_: _slice,
+    concatenate: _concatenate,
+    pad: _pad,
+}
