@@ -9,6 +9,12 @@ import numpy as np
 import graphad
 import graphad.numpy as gnp
 from graphad import lax, nn
+from graphad.backends.lower.fuse import lower
+from graphad.backends.traits import cuda_traits
+from graphad.passes import applied
+
+#: What lowering may assume of the emulated device.
+EMULATED_TRAITS = cuda_traits(has_gemm=False, fast_math=False)
 
 
 def gelu(x):
@@ -119,18 +125,33 @@ def programs():
 
 @cache
 def lowered(name):
-    """The loop program of one of `programs`, and its arguments as flat arrays."""
+    """The CPU's loop program of one of `programs`, and its arguments as flat arrays."""
     return lowered_of(*programs()[name])
 
 
+@cache
+def for_device(name):
+    """The loop program of one of `programs` for the emulated device, and its arguments as flat arrays."""
+    return for_device_of(*programs()[name])
+
+
 def lowered_of(function, args):
-    """The loop program of a call, and its arguments as flat arrays."""
+    """The CPU's loop program of a call, and its arguments as flat arrays."""
+    return _of_call(function, args, lambda executable: executable.program)
+
+
+def for_device_of(function, args):
+    """The loop program of a call for the emulated device, and its arguments as flat arrays."""
+    return _of_call(function, args, lambda e: lower(applied(e.graph, e.passes), e.name, traits=EMULATED_TRAITS).program)
+
+
+def _of_call(function, args, program_of):
     run = graphad.jit(function)
     run(*args)
     (tree,) = run._trees.values()
     (path,) = tree.paths()
     leaves = graphad.tree.leaves(args)
-    program = path.executable.program
+    program = program_of(path.executable)
     inputs = [b for b in program.buffers if b.role == "input"]
     given = zip((*leaves, *path.captures), inputs, strict=True)
     return program, [np.ascontiguousarray(a, b.dtype.numpy).reshape(-1) for a, b in given]

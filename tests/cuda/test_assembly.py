@@ -24,7 +24,7 @@ from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
 from graphad.train import make_step
 from tests.cuda import loops
-from tests.cuda.programs import lowered, lowered_of, programs
+from tests.cuda.programs import EMULATED_TRAITS, for_device, for_device_of, programs
 from tests.cuda.test_primitives import on_gpus
 from tests.primitives.cases import case_id, cases
 from tests.primitives.test_engines import all_samples
@@ -57,7 +57,7 @@ def test_the_assembler_is_here():
 
 @cache
 def scheduled(name):
-    return schedule(lowered(name)[0])
+    return schedule(for_device(name)[0])
 
 
 def check(device, architecture, registers, libraries=(False, True)):
@@ -84,7 +84,7 @@ LOOPS = [(kind, name) for kind in (loops.statements, loops.steps) for name in ki
 @assembler
 @pytest.mark.parametrize(("kind", "name"), every(3, LOOPS, several=True))
 def test_loops_assemble(kind, name):
-    program, _ = lowered_of(*kind("float64")[name])
+    program, _ = for_device_of(*kind("float64")[name])
     check(schedule(program), "sm_90", 255)  # one thread that unrolls short loops has all that there are
 
 
@@ -102,7 +102,7 @@ def test_programs_assemble_for_others(name, architecture):
 @pytest.mark.parametrize(("primitive", "dtype"), cases((f32, i32), on_gpus), ids=case_id)
 def test_primitives_assemble(primitive, dtype, architecture):
     graph, _, _ = all_samples(primitive, dtype)
-    check(schedule(lower(graph).program), architecture, 255, (False,))
+    check(schedule(lower(graph, traits=EMULATED_TRAITS).program), architecture, 255, (False,))
 
 
 def example(name):
@@ -130,7 +130,7 @@ def training_step(name, precision=None):
         loss, params = example("many_clicks").loss, {"w": np.zeros(20, np.float32), "b": np.zeros((), np.float32)}
         batch = normal((1000, 20)).astype(np.float32), np.ones(1000, np.float32)
     step = make_step(loss, graphad.optim.adam(1e-3), donate=False, precision=precision)
-    return schedule(lower(step._program.graph(step.init(params), batch)).program)
+    return schedule(lower(step._program.graph(step.init(params), batch), traits=EMULATED_TRAITS).program)
 
 
 @assembler
@@ -155,7 +155,7 @@ def test_training_steps_in_16_bits_assemble(name, precision, architecture):
 
 @assembler
 def test_wrong_ptx_is_refused():
-    device = schedule(lowered("gelu")[0])
+    device = schedule(for_device("gelu")[0])
     ptx = emit(device, architecture="sm_90", comments=False).ptx
     assert assemble(ptx, "sm_90").kernels
     with pytest.raises(LoweringError, match="line"):

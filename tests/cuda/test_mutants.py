@@ -11,7 +11,7 @@ from graphad.backends.cuda.program.ir import Barrier, Bundle, Scan, Spread
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Store
 from tests.cuda.emit.harness import run
-from tests.cuda.programs import lowered
+from tests.cuda.programs import for_device
 from tests.cuda.schedule.test_schedule_primitives import JOINED
 
 
@@ -48,7 +48,7 @@ SMALL = ("cross_entropy_gradient", "mlp_gradient", "sort")
 
 @pytest.mark.parametrize("name", SMALL)
 def test_missing_barriers_are_caught(name):
-    program, args = lowered(name)
+    program, args = for_device(name)
     device = schedule(program)
     run(device, args)
     found = list(mutants(device))
@@ -68,7 +68,7 @@ JOINED_NAMES = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JOINED_NAMES)
 def test_missing_barriers_are_caught_where_all_is_one_kernel(name):
-    program, args = lowered(name)
+    program, args = for_device(name)
     found = list(mutants(schedule(program, limits=JOINED)))
     assert found, "there is a barrier to take out"
     for mutant in found[:12]:

@@ -25,6 +25,7 @@ from graphad.primitives.effects import guard
 from graphad.transforms.linearize import linearized
 from graphad.transforms.transpose import transposed
 from tests.backends.loop_harness import run_llvm
+from tests.cuda.programs import EMULATED_TRAITS
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY
 from tests.strategies import SHAPES, arguments, random_differentiable_graphs, random_graphs
 
@@ -123,12 +124,12 @@ def test_derivatives_on_the_device_are_the_cpus(limits, graph, seed):
 @settings(max_examples=60)
 @given(random_graphs(dtypes=(f64, i32, b1), shapes=ODD, max_steps=14), seeds)
 def test_schedules_keep_the_program(graph, seed):
-    program = lower(graph).program
+    program, for_device = lower(graph).program, lower(graph, traits=EMULATED_TRAITS).program
     flat = [np.ascontiguousarray(a).reshape(-1) for a in arguments(graph, seed)]
     status, want = run_llvm(program, flat)
     for limits in WAYS.values():
         for deterministic in (False, True):
-            device = schedule(program, limits=limits, deterministic=deterministic)
+            device = schedule(for_device, limits=limits, deterministic=deterministic)
             check_device_program(device)
             got_status, got = run_llvm(as_loops(device), flat)
             assert got_status == status

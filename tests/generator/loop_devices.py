@@ -19,6 +19,7 @@ from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.lower.fuse import lower
 from graphad.passes.pipeline import applied
 from tests.backends.loop_harness import run_llvm
+from tests.cuda.programs import EMULATED_TRAITS
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY
 from tests.generator.checks import _alike, _loss, _scale
 from tests.generator.loop_checks import Function, _batch, _floats, _graph
@@ -46,11 +47,12 @@ def schedules(seed: int) -> None:
         program = random_loops(seed, smooth=smooth)
         for name, f, arguments in functions(program, smooth=smooth):
             graph, values = _graph(f, arguments)
-            loops = lower(applied(graph, "inline{custom=True},simplify,hoist")).program
+            graph = applied(graph, "inline{custom=True},simplify,hoist")
+            loops, for_device = lower(graph).program, lower(graph, traits=EMULATED_TRAITS).program
             flat = [np.ascontiguousarray(x).reshape(-1) for x in values]
             _, wanted = run_llvm(loops, flat)
             for way, limits in WAYS.items():
-                device = schedule(loops, limits=limits)
+                device = schedule(for_device, limits=limits)
                 check_device_program(device)
                 _, got = run_llvm(as_loops(device), flat)
                 _agree(got, wanted, program, f"{name}, {way}, seed {seed}")

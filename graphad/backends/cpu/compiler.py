@@ -16,6 +16,7 @@ from graphad.backends.loops.ir import Counted, KernelProgram
 from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.fuse import Lowered, lower
 from graphad.backends.numba import source
+from graphad.backends.traits import cpu_traits
 from graphad.config import config
 from graphad.ir.graph import Graph
 from graphad.ir.loc import Loc
@@ -24,7 +25,7 @@ from graphad.passes import applied
 
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
-    made = lower(applied(graph, passes), name, fma=host().fma)
+    made = lower(applied(graph, passes), name, traits=cpu_traits(fma=host().fma))
     program = interleaved(in_blocks(made.program))
     if config.verify >= 2:
         check_program(program)

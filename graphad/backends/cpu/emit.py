@@ -291,6 +291,7 @@ class _Emitter(Turns):
             self.limit(was_limited)
 
     def product(self, g: Gemm) -> None:
+        assert not g.is_fused, "products of a CPU have no epilogue"
         if 0 in (g.m, g.n, g.batch):
             return
         routine = _routine(g)

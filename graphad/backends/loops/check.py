@@ -5,7 +5,7 @@ Bounds of affine indices are checked by interval arithmetic; those of ``dynamic`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from graphad_kernels.routines import ROUTINES
@@ -36,6 +36,7 @@ from graphad.backends.loops.ir import (
     While,
     index_range,
     is_fusible,
+    is_half,
     stride_of,
 )
 from graphad.backends.loops.steps import buffers_read, buffers_written
@@ -44,7 +45,7 @@ from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError, at
 from graphad.ir.loc import format_loc
 from graphad.ir.lowering import COMPARISONS, ELEMENTARY, PAIRS, SCALAR_OPS
-from graphad.ir.types import DType, b1, f32, f64, i64, u32
+from graphad.ir.types import DType, b1, f32, i64, u32
 
 #: Kinds of dtype that each operator is defined on (b bool, i and u integers, f floats).
 KINDS: Final[dict[str, str]] = {
@@ -183,11 +184,12 @@ class _Checker:
         return found
 
     def gemm(self, g: Gemm) -> None:
-        for dtype in (g.dtype, g.c_dtype):
-            self.require(dtype in (f32, f64), f"gemm computes in f32 or f64, not {dtype}")
+        self.require(g.dtype.is_float, f"gemm computes in floats, not {g.dtype}")
+        for fault in faults_of_dtypes(g, {name: b.dtype for name, b in self.buffers.items()}):
+            self.fail(fault)
         self.require(min(g.m, g.n, g.k, g.batch) >= 0, "gemm of negative size")
         self.require(not g.c.transposed, "the result of a gemm is not transposed")
-        self.require(g.c.buffer not in (g.a.buffer, g.b.buffer), "the result of a gemm overlaps an operand")
+        self.require(g.c.buffer not in (g.a.buffer, g.b.buffer, g.bias), "the result of a gemm overlaps an operand")
         self.target(g.c.buffer)
         for matrix, rows, columns, each in (
             (g.a, g.m, g.k, g.a_step),
@@ -195,6 +197,9 @@ class _Checker:
             (g.c, g.m, g.n, g.c_step),
         ):
             self.matrix(g, matrix, *((columns, rows) if matrix.transposed else (rows, columns)), each)
+        if g.bias is not None:
+            within = 0 <= g.bias_offset <= self.buffer(g.bias).size - g.n
+            self.require(within, f"gemm leaves {g.bias}: a bias from element {g.bias_offset} on")
 
     def call(self, c: RoutineCall) -> None:
         row = ROUTINES.get(c.routine)
@@ -213,7 +218,6 @@ class _Checker:
 
     def matrix(self, g: Gemm, m: Matrix, rows: int, columns: int, each: int) -> None:
         buffer = self.buffer(m.buffer)
-        self.require(buffer.dtype is g.dtype, f"{m.buffer} is {buffer.dtype} in a gemm of {g.dtype}")
         if not rows or not columns or not g.batch:
             return
         self.require(m.row_stride >= columns or rows == 1, f"rows of {m.buffer} overlap")
@@ -361,3 +365,12 @@ class _Checker:
         for name in {s.buffer for s in accesses if isinstance(s, Store)}:
             strides = {stride_of(s.index, loop.var) for s in accesses if s.buffer == name and s.dynamic is None}
             self.require(len(strides) <= 1, f"iterations of a vector loop depend on each other through {name}")
+
+
+def faults_of_dtypes(g: Gemm, dtypes: Mapping[str, DType]) -> Iterable[str]:
+    """What is wrong with the dtypes of a product, given those of buffers."""
+    if g.c_dtype not in ((g.dtype, f32) if is_half(g.dtype) else (g.dtype,)):
+        yield f"a product of {g.dtype} is not stored as {g.c_dtype}"
+    for name, dtype in ((g.a.buffer, g.dtype), (g.b.buffer, g.dtype), (g.c.buffer, g.c_dtype), (g.bias, g.c_dtype)):
+        if name is not None and dtypes.get(name) is not dtype:
+            yield f"{name} is {dtypes.get(name, 'no buffer')} in a gemm of {g.dtype}"

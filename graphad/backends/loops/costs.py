@@ -202,9 +202,11 @@ class Tally:
         for matrix, rows, columns, step in ((g.a, g.m, g.k, g.a_step), (g.b, g.k, g.n, g.b_step)):
             self.reads.matrix(matrix, rows, columns, g.batch, step)
         self.writes.matrix(g.c, g.m, g.n, g.batch, g.c_step)
-        self.operations += 2 * g.m * g.n * g.k * g.batch
+        if g.bias is not None:
+            self.reads.add(g.bias, Index(g.bias_offset, (("column", 1),)), {"column": g.n})
+        self.operations += g.m * g.n * g.batch * (2 * g.k + (g.bias is not None) + g.relu)
         times = f"{g.batch} x " if g.batch != 1 else ""
-        return f"{times}{g.m}x{g.k} @ {g.k}x{g.n}"
+        return f"{times}{g.m}x{g.k} @ {g.k}x{g.n}" + " + bias" * (g.bias is not None) + ", relu" * g.relu
 
 
 class Lattice(NamedTuple):

@@ -17,7 +17,7 @@ Walk of one example, ``sum(tanh(x) * w, axis=1)`` for ``x: f32[4,3]``, ``w: f32[
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from typing import Literal as OneOf
 
@@ -196,6 +196,9 @@ class Gemm:
 
     ``dtype`` is that of ``a`` and ``b``, and of ``c`` where ``result`` is None. On the CPU all three are f32 or f64; a
     device has products of the 16-bit floats as well, summed in f32, with results of their own dtype or of f32.
+
+    A device's may have an epilogue as well: ``relu(a @ b + bias)``, with an element of ``bias``, which has the dtype of
+    ``c``, for each column, the same for all of the batch. nan stays nan, and only the result of all that is rounded.
     """
 
     dtype: DType
@@ -211,11 +214,24 @@ class Gemm:
     c_step: int = 0
     loc: Loc = field(default=None, compare=False)
     result: DType | None = None
+    bias: str | None = None
+    bias_offset: int = 0
+    relu: bool = False
 
     @property
     def c_dtype(self) -> DType:
         """The dtype of ``c``."""
         return self.dtype if self.result is None else self.result
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it has an epilogue."""
+        return self.bias is not None or self.relu
+
+    @property
+    def alone(self) -> Gemm:
+        """The product without its epilogue."""
+        return replace(self, bias=None, bias_offset=0, relu=False)
 
     @property
     def has_vector(self) -> bool:

@@ -58,7 +58,7 @@ def over(step: Step, names: Mapping[str, str], body: Callable[[Sequence[Step]], 
             return replace(step, body=mapped(statements, lambda s: _access_over(s, names)))
         case Gemm():
             a, b, c = (replace(m, buffer=names[m.buffer]) for m in (step.a, step.b, step.c))
-            return replace(step, a=a, b=b, c=c)
+            return replace(step, a=a, b=b, c=c, bias=None if step.bias is None else names[step.bias])
         case RoutineCall(reads=reads, writes=writes) | HostCall(reads=reads, writes=writes):
             return replace(step, reads=tuple([names[r] for r in reads]), writes=tuple([names[w] for w in writes]))
         case Copy(target=target, source=source):
@@ -83,8 +83,8 @@ def buffers_read(step: Step) -> set[str]:
     match step:
         case LoopNest(body=body):
             return {s.buffer for s in walk(body) if isinstance(s, Load)}
-        case Gemm(a=a, b=b):
-            return {a.buffer, b.buffer}
+        case Gemm(a=a, b=b, bias=bias):
+            return {a.buffer, b.buffer} if bias is None else {a.buffer, b.buffer, bias}
         case RoutineCall(reads=reads) | HostCall(reads=reads):
             return set(reads)
         case Copy(source=source):

@@ -185,7 +185,7 @@ def format_host_call(step: HostCall) -> str:
 
 
 def format_gemm(step: Gemm) -> str:
-    """``gemm c[4,2] = a[4,3] @ b[3,2]``, with offsets and batch where there are any."""
+    """``gemm c[4,2] = a[4,3] @ b[3,2] + bias[column], then relu``, with offsets and batch where there are any."""
 
     def matrix(m: Matrix, rows: int, columns: int, each: int) -> str:
         text = m.buffer + (f"+{m.offset}" if m.offset else "") + (f"+{each}*batch" if each and step.batch > 1 else "")
@@ -197,4 +197,5 @@ def format_gemm(step: Gemm) -> str:
     c = matrix(step.c, step.m, step.n, step.c_step)
     times = "" if step.batch == 1 else f" for batch in {step.batch}"
     result = "" if step.c_dtype is step.dtype else f" to {step.c_dtype.name}"
-    return f"gemm {step.dtype.name}{result} {c} = {left} @ {right}{times}"
+    bias = "" if step.bias is None else f" + {step.bias}[{format_index(Index(step.bias_offset, (('column', 1),)))}]"
+    return f"gemm {step.dtype.name}{result} {c} = {left} @ {right}{times}{bias}" + ", then relu" * step.relu

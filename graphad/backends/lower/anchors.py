@@ -134,10 +134,10 @@ class Decisions:
                 for place, piece in enumerate(pieces):
                     self.read(piece.operand, value + 1, place, _UNBOUNDED)
                 self.read(fill, value + 1, -1, CHEAP)
-            case GemmValue(left=left, right=right):
+            case GemmValue():
                 self.anchored[value] = self.stored[value] = 1
-                self.store(left.value)
-                self.store(right.value)
+                for operand in definition.operands:
+                    self.store(operand)  # type: ignore[arg-type]
             case ResultValue(call=call):
                 self._call(call)
             case HostResultValue(call=call):
@@ -168,8 +168,13 @@ class Decisions:
     def _map(self, value: int, definition: MapValue, cost: float, budget: float) -> None:
         if self.stored[value] and self._takes_over(value, definition):
             return
-        shared = definition.family is not None or not definition.aval.shape
-        if self.stored[value] or shared or (cost > budget and self._from_smaller(value, CHEAP) < 0):
+        own = self.stored[value] or definition.family is not None or not definition.aval.shape
+        if not own and cost > budget and self._from_smaller(value, CHEAP) < 0:
+            if self._flat.traits.free_widening and self._flat.is_widening(definition):
+                budget = cost  # an anchor in its place is what it widens
+            else:
+                own = True
+        if own:
             self.anchored[value] = 1
             for a in definition.inputs:
                 self.read(a, value + 1, 0, _UNBOUNDED)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphad.backends.loops.ir import is_half
 from graphad.backends.lower.affine import Shape, row_major
 from graphad.backends.lower.scalars import Template
+from graphad.backends.traits import Traits
 from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim, Piece
-from graphad.ir.types import Aval, Literal
+from graphad.ir.types import Aval, Literal, f32
 
 
 @dataclass(slots=True, eq=False)
@@ -172,8 +174,19 @@ class MatrixOperand:
 
 
 @dataclass(slots=True, eq=False)
+class Bias:
+    """An element for each column, one after the other in the buffer of ``value`` from ``offset`` on."""
+
+    value: int
+    offset: int
+
+
+@dataclass(slots=True, eq=False)
 class GemmValue(Definition):
-    """``batch`` matrix products of (m, k) and (k, n)."""
+    """``batch`` matrix products of (m, k) and (k, n), of factors of one dtype.
+
+    A ``bias`` is added to each row, and ``relu`` taken of the sum, before it is rounded to the dtype of the result.
+    """
 
     left: MatrixOperand
     right: MatrixOperand
@@ -181,10 +194,13 @@ class GemmValue(Definition):
     m: int
     n: int
     k: int
+    bias: Bias | None = None
+    relu: bool = False
 
     @property
     def operands(self) -> tuple[Atom, ...]:
-        return (self.left.value, self.right.value)
+        factors = self.left.value, self.right.value
+        return factors if self.bias is None else (*factors, self.bias.value)
 
 
 @dataclass(slots=True, eq=False)
@@ -294,12 +310,15 @@ class FlatProgram:
 
     Attributes
     ----------
+    traits
+        Of the machine that it is for.
     effects
         Guards, calls of the host that do something (by their values), and barriers, in order.
     prints
         What is printed once the program has run; ``prints_are_calls`` if prints are among the calls instead.
     """
 
+    traits: Traits
     values: list[Definition] = field(default_factory=list)
     uses: list[int] = field(default_factory=list)  # the number of uses of each value as an operand
     outputs: list[Atom] = field(default_factory=list)
@@ -325,6 +344,14 @@ class FlatProgram:
         self.values.append(definition)
         uses.append(0)
         return len(self.values) - 1
+
+    def is_widening(self, definition: MapValue) -> bool:
+        """Whether a value is another one of 16 bits, converted to f32."""
+        operand = definition.inputs[0] if definition.inputs else None
+        if definition.aval.dtype is not f32 or type(operand) is not int:
+            return False
+        ops = [i.op for i in definition.template.instructions]
+        return ops == ["cast"] and is_half(self.values[operand].aval.dtype)
 
     def block(self, value: int) -> Block:
         """Where the elements of ``value`` lie once what it views is in a buffer."""

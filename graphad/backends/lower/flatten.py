@@ -12,7 +12,7 @@ from typing import Any, Final
 from graphad_kernels.routines import ROUTINES
 
 from graphad.backends.lower import indexing, matmul
-from graphad.backends.lower.affine import Shape, axes_view, reshape_view
+from graphad.backends.lower.affine import Shape, axes_view
 from graphad.backends.lower.definitions import (
     ConstantValue,
     CutPiece,
@@ -22,17 +22,17 @@ from graphad.backends.lower.definitions import (
     MapValue,
     PiecesValue,
     ReduceValue,
-    ReshapeValue,
     ScanValue,
-    ViewValue,
     cut_piece,
 )
 from graphad.backends.lower.effects import between_loops, prints_are_calls
 from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
+from graphad.backends.lower.operands import Operands
 from graphad.backends.lower.regions import region
 from graphad.backends.lower.registers.nest import whole
 from graphad.backends.lower.routine_calls import RoutineLowering
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
+from graphad.backends.traits import Traits
 from graphad.errors import GraphadError, LoweringError, at
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.loc import Loc, format_loc
@@ -64,22 +64,22 @@ from graphad.ir.lowering import (
     Window,
     parse_scalar,
 )
-from graphad.ir.types import Aval, DType, Literal, OperandType, aval, literal
+from graphad.ir.types import Aval, Literal, OperandType, aval, literal
 
 _BETWEEN_LOOPS: Final = (Effect, Host, Barrier)
 _CAST: Final = parse_scalar("cast({0})")
 _EXTREMUM_AT: Final = parse_scalar("select(({0} == {1}) | ({0} != {0}), {2}, {3})")
 
 
-def flatten(graph: Graph) -> FlatProgram:
-    """The definitions of everything that ``graph`` computes.
+def flatten(graph: Graph, traits: Traits) -> FlatProgram:
+    """The definitions of everything that ``graph`` computes, for a machine with these traits.
 
     Raises
     ------
     LoweringError
         Where an equation has no lowering, naming it and the user's line.
     """
-    flat = FlatProgram()
+    flat = FlatProgram(traits)
     flat.prints_are_calls = prints_are_calls(graph)
     inputs: list[Atom] = [flat.add(InputValue(a, None, k)) for k, a in enumerate(graph.in_avals)]
     flat.outputs = whole(flat, graph, inputs) or _flattened(graph, flat, inputs)
@@ -92,19 +92,18 @@ def _flattened(graph: Graph, flat: FlatProgram, inputs: Sequence[Atom]) -> list[
     return flattener.small.arrays(flattener.inline(graph, list(inputs)))
 
 
-class _Flattener:
+class _Flattener(Operands):
     def __init__(self, flat: FlatProgram) -> None:
-        self.flat = flat
+        super().__init__(flat)
         self.small = ScalarReplacement(self.flat)
         self.lowered: dict[Any, Lowering | tuple[Template, ...] | None] = {}
-        self.widened: dict[tuple[Atom, DType], int] = {}  # of the region that is being inlined
         self.families = 0
 
     def inline(self, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
         """Append the equations of ``graph`` on ``inputs``; its outputs."""
         atoms: list[Value] = [*inputs, *([0] * (len(graph.avals) - graph.n_inputs))]
         avals = graph.avals
-        around, self.widened = self.widened, {}
+        around, self.known = self.known, {}
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
             primitive, ins, params, outs, regions = eqn
             operands = [atoms[a] if type(a) is int else a for a in ins]
@@ -135,7 +134,7 @@ class _Flattener:
                 results = [result]
             for o, r in zip(outs, results, strict=True):
                 atoms[o] = r
-        self.widened = around
+        self.known = around
         return [atoms[a] if type(a) is int else a for a in graph.outputs]
 
     def lowering(
@@ -169,9 +168,9 @@ class _Flattener:
             case Scan():
                 return self.scan(lowering, operands, out, loc)
             case Contract():
-                return self.contract(lowering, operands, out, loc)
+                return self.cast(matmul.contract(self, operands, lowering, out, loc), out.dtype, loc)
             case Convolve():
-                return self.convolve(lowering, operands, out, loc)
+                return matmul.convolve(self, operands, lowering, out, loc)
             case Gather():
                 return indexing.gather(self.flat, self.values(operands, loc), eqn.primitive.named(eqn.params), out, loc)
             case Scatter(combine=combine):
@@ -183,35 +182,6 @@ class _Flattener:
                 return indexing.dynamic_update_slice(self.flat, self.values(operands, loc), batch, out, loc)
             case _:
                 raise no_lowering(eqn, loc)
-
-    # ---- operands
-
-    def shape(self, atom: Atom) -> Shape:
-        return self.flat.values[atom].aval.shape if type(atom) is int else ()
-
-    def values(self, atoms: Sequence[Atom], loc: Loc) -> list[int]:
-        return [self.flat.value(a, loc) for a in atoms]
-
-    def cast(self, atom: Atom, dtype: DType, loc: Loc) -> Atom:
-        """``atom`` converted; itself if it has that dtype."""
-        source = self.flat.values[atom].aval if type(atom) is int else atom.aval  # type: ignore[union-attr]
-        if source.dtype is dtype:
-            return atom
-        scalar = template(_CAST, (source.dtype,), dtype)
-        return self.flat.add(MapValue(aval(source.shape, dtype), loc, scalar, (atom,)))
-
-    def widen(self, atom: Atom, dtype: DType, loc: Loc) -> int:
-        """``atom`` converted to the accumulator's dtype: once per region, and before it is transposed."""
-        found = self.widened.get((atom, dtype))
-        if found is None:
-            view = self.flat.values[atom] if type(atom) is int else None
-            if type(view) is ViewValue and view.aval.size == self.flat.values[view.operand].aval.size:
-                whole = self.widen(view.operand, dtype, loc)
-                converted = self.view(whole, view.dims, aval(view.aval.shape, dtype), loc)
-            else:
-                converted = self.cast(atom, dtype, loc)
-            found = self.widened[atom, dtype] = self.flat.value(converted, loc)
-        return found
 
     # ---- forms
 
@@ -233,30 +203,6 @@ class _Flattener:
                 constant = type(same) is Literal and out.shape
                 results.append(flat.add(ConstantValue(out, loc, same)) if constant else same)  # type: ignore[arg-type]
         return results
-
-    def view(self, atom: Atom, dims: tuple[AffineDim, ...], out: Aval, loc: Loc) -> Atom:
-        if type(atom) is not int:
-            return self.flat.add(ConstantValue(out, loc, atom)) if out.shape else atom  # type: ignore[arg-type]
-        definition = self.flat.values[atom]
-        if type(definition) is ConstantValue:
-            return self.flat.add(ConstantValue(out, loc, definition.literal))
-        if definition.aval is out and dims == axes_view(range(out.ndim)):
-            return atom
-        return self.flat.add(ViewValue(out, loc, atom, dims))
-
-    def reshape(self, atom: Atom, out: Aval, loc: Loc) -> Atom:
-        atom = self.flat.value(atom, loc)
-        if self.shape(atom) == out.shape:
-            return atom
-        dims = reshape_view(self.shape(atom), out.shape)
-        if dims is not None:
-            return self.view(atom, dims, out, loc)
-        definition = self.flat.values[atom]
-        if type(definition) is ConstantValue:
-            return self.flat.add(ConstantValue(out, loc, definition.literal))
-        if type(definition) is ReshapeValue:
-            return self.reshape(definition.operand, out, loc)
-        return self.flat.add(ReshapeValue(out, loc, atom))
 
     def pieces(self, lowering: Pieces, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
         cut: list[CutPiece] = []
@@ -335,42 +281,6 @@ class _Flattener:
         inputs = tuple([self.flat.value(self.cast(a, wide, loc), loc) for a in operands])
         running = ScanValue(aval(out.shape, wide), loc, inputs, lowering.combine, lowering.axis, lowering.reverse)
         return self.cast(self.flat.add(running), out.dtype, loc)
-
-    def convolve(self, lowering: Convolve, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
-        """A product of the filters with a strided view of the windows; for BLAS, that view is copied (im2col)."""
-        wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
-        x, w = (self.widen(a, wide, loc) for a in operands)
-        features, channels, *window = self.shape(w)
-        if not out.size or not channels:
-            return self.view(literal(0, out.dtype), (), out, loc)
-        batch, places, features = out.shape[0], out.shape[2:], features // groups
-        # [groups, channels, *window, batch, *places] and [groups, features, channels, *window]
-        first, last = 2, 2 + rank
-        taps = zip(lowering.strides, lowering.dilation, strict=True)
-        dims = (
-            AffineDim(0, ((last, 1),)),
-            AffineDim(0, ((0, channels), (1, 1))),
-            *[AffineDim(0, ((first + k, by), (last + 1 + k, stride))) for k, (stride, by) in enumerate(taps)],
-        )
-        windows = self.view(x, dims, aval((groups, channels, *window, batch, *places), wide), loc)
-        filters = self.reshape(w, aval((groups, features, channels, *window), wide), loc)
-        summed = tuple(range(2, 3 + rank)), tuple(range(1, 2 + rank))
-        product = aval((groups, features, batch, *places), wide)
-        contraction = Contract(summed, ((0,), (0,)))
-        result = matmul.contract(
-            self.flat, self.flat.value(filters, loc), self.flat.value(windows, loc), contraction, product, loc
-        )
-        in_order = axes_view((1, 2, 0, *range(3, 3 + rank)))
-        moved = self.view(result, in_order, aval((batch, groups, features, *places), wide), loc)
-        return self.cast(self.reshape(moved, aval(out.shape, wide), loc), out.dtype, loc)
-
-    def contract(self, lowering: Contract, operands: list[Atom], out: Aval, loc: Loc) -> Atom:
-        wide = ACCUMULATORS.get(out.dtype, out.dtype)
-        left, right = (self.widen(a, wide, loc) for a in operands)
-        if not out.size or not self.flat.values[left].aval.size:
-            return self.view(literal(0, out.dtype), (), out, loc)
-        result = matmul.contract(self.flat, left, right, lowering, aval(out.shape, wide), loc)
-        return self.cast(result, out.dtype, loc)
 
 
 def no_lowering(eqn: Eqn, loc: Loc) -> LoweringError:

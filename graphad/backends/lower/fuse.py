@@ -24,6 +24,7 @@ from graphad.backends.lower.flatten import flatten
 from graphad.backends.lower.generate import generate
 from graphad.backends.lower.plan import make_plan
 from graphad.backends.outcome import GuardOutput, HostSlot, PrintOutput
+from graphad.backends.traits import CPU, Traits
 from graphad.config import config
 from graphad.ir.graph import Graph
 from graphad.ir.types import Aval
@@ -50,7 +51,7 @@ class Lowered:
     calls: tuple[HostSlot, ...]
 
 
-def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered:
+def lower(graph: Graph, name: str | None = None, *, traits: Traits = CPU) -> Lowered:
     """The program of ``graph``.
 
     Parameters
@@ -59,8 +60,8 @@ def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered
         What to compute. Its regions are inlined.
     name
         The program's name; by default that of the graph.
-    fma
-        Whether the program is for a machine that multiplies and adds in one operation: GPUs do, and most CPUs.
+    traits
+        What the machine can do that the program is for.
 
     Raises
     ------
@@ -69,11 +70,11 @@ def lower(graph: Graph, name: str | None = None, *, fma: bool = True) -> Lowered
     ValueError
         If the program breaks the rules of loop programs, which is checked from ``config.verify`` 2 on.
     """
-    flat = flatten(graph)
+    flat = flatten(graph, traits)
     plan = make_plan(flat)
     generated = generate(plan)
     buffers, steps = without_copies(generated.buffers, generated.steps)
-    if fma:
+    if traits.fma:
         steps = mapped_steps(steps, lambda s: contracted(s) if isinstance(s, LoopNest) else s)
     program = KernelProgram(_identifier(name or graph.name), buffers, steps)
     if config.verify >= 2:

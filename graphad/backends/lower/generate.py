@@ -131,10 +131,13 @@ class _Generator:
 
     def gemm(self, value: int, gemm: GemmValue, loc: Loc) -> Gemm:
         target = Matrix(self.storage.where(value)[0], 0, gemm.n)
+        factors, result = self.values[gemm.left.value].aval.dtype, gemm.aval.dtype
+        bias, offset = (self.storage.where(gemm.bias.value)[0], gemm.bias.offset) if gemm.bias else (None, 0)
         return Gemm(
-            gemm.aval.dtype, gemm.m, gemm.n, gemm.k,
+            factors, gemm.m, gemm.n, gemm.k,
             self.matrix(gemm.left), self.matrix(gemm.right), target,
             batch=gemm.batch, a_step=gemm.left.step, b_step=gemm.right.step, c_step=gemm.m * gemm.n, loc=loc,
+            result=None if result is factors else result, bias=bias, bias_offset=offset, relu=gemm.relu,
         )  # fmt: skip
 
     def matrix(self, operand: MatrixOperand) -> Matrix:

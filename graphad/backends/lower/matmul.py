@@ -1,16 +1,25 @@
-"""Contractions: as BLAS calls on views of buffers where they are big enough, as multiply-and-sum loops otherwise."""
+"""Contractions: as matrix products on views of buffers where they are big enough, else as multiply-and-sum loops.
+
+Factors of 16 bits are widened, unless the machine multiplies them as they are (`Traits.products`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Final
 
+from graphad.backends.loops.ir import is_half
 from graphad.backends.lower.affine import Shape, axes_view, row_major
 from graphad.backends.lower.definitions import FlatProgram, GemmValue, MapValue, MatrixOperand, ReduceValue, ViewValue
-from graphad.backends.lower.scalars import copy_template, template
+from graphad.backends.lower.halves import Halves
+from graphad.backends.lower.operands import Operands
+from graphad.backends.lower.scalars import ACCUMULATORS, copy_template, template
+from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
-from graphad.ir.lowering import Contract, parse_scalar
-from graphad.ir.types import Aval, aval, f32, f64
+from graphad.ir.lowering import AffineDim, Contract, Convolve, parse_scalar
+from graphad.ir.types import Aval, DType, aval, f32, literal
 
 #: Products of at most so many multiplications are faster as loops than as a BLAS call...
 SMALL: Final = 512
@@ -19,18 +28,68 @@ SMALL_WITH_VECTOR: Final = 16_384
 _PRODUCT: Final = parse_scalar("{0} * {1}")
 
 
-def contract(flat: FlatProgram, left: int, right: int, lowering: Contract, out: Aval, loc: Loc) -> int:
-    """Append the contraction of two values of dtype f32, f64 or integer; the number of the result."""
-    axes_left, axes_right = _Axes.of(flat, left, lowering, 0), _Axes.of(flat, right, lowering, 1)
-    shape_left, shape_right = flat.values[left].aval.shape, flat.values[right].aval.shape
-    m, n = prod(shape_left[a] for a in axes_left.free), prod(shape_right[a] for a in axes_right.free)
-    k = prod(shape_left[a] for a in axes_left.contract)
-    if out.dtype not in (f32, f64) or not out.size or _better_as_loops(m, n, k):
-        return _as_loops(flat, (left, axes_left), (right, axes_right), out, loc)
-    a = _matrix(flat, left, axes_left.batch, axes_left.free, axes_left.contract, loc)
-    b = _matrix(flat, right, axes_right.batch, axes_right.contract, axes_right.free, loc)
-    batch = prod(shape_left[x] for x in axes_left.batch)
-    return flat.add(GemmValue(out, loc, a, b, batch, m, n, k))
+def contract(operands: Operands, factors: Sequence[Atom], lowering: Contract, out: Aval, loc: Loc) -> Atom:
+    """Append the contraction of two values; it is in the dtype of ``out``, or in that in which it is summed."""
+    flat, wide = operands.flat, ACCUMULATORS.get(out.dtype, out.dtype)
+    shapes = [operands.shape(a) for a in factors]
+    axes_left, axes_right = (_Axes.of(shape, lowering, side) for side, shape in enumerate(shapes))
+    m, n, k = (_size(shape, axes) for shape, axes in (
+        (shapes[0], axes_left.free), (shapes[1], axes_right.free), (shapes[0], axes_left.contract)
+    ))  # fmt: skip
+    as_loops = wide not in flat.traits.products or _better_as_loops(m, n, k)
+    halves = None if as_loops or not out.size else _halves(flat, factors, out.dtype, loc)
+    left, right = halves or (operands.widen(a, wide, loc) for a in factors)
+    if not out.size or not prod(shapes[0]):
+        return operands.view(literal(0, out.dtype), (), out, loc)
+    if as_loops:
+        return _as_loops(flat, (left, axes_left), (right, axes_right), aval(out.shape, wide), loc)
+    a = _matrix(operands, left, axes_left.batch, axes_left.free, axes_left.contract, loc)
+    b = _matrix(operands, right, axes_right.batch, axes_right.contract, axes_right.free, loc)
+    batch = _size(shapes[0], axes_left.batch)
+    return flat.add(GemmValue(out if halves else aval(out.shape, wide), loc, a, b, batch, m, n, k))
+
+
+def _halves(flat: FlatProgram, factors: Sequence[Atom], out: DType, loc: Loc) -> tuple[int, int] | None:
+    """Both factors in 16 bits, if the machine multiplies them so and this loses nothing."""
+    left, right = factors
+    for dtype in flat.traits.products:
+        if is_half(dtype) and out in (dtype, f32):
+            halves = Halves(flat, dtype)
+            if type(left) is type(right) is int and halves.holds(left) and halves.holds(right) and halves.found:
+                return flat.value(halves.value(left), loc), flat.value(halves.value(right), loc)
+    return None
+
+
+def convolve(operands: Operands, given: Sequence[Atom], lowering: Convolve, out: Aval, loc: Loc) -> Atom:
+    """A product of the filters with a strided view of the windows; for BLAS, that view is copied (im2col)."""
+    wide, groups, rank = ACCUMULATORS.get(out.dtype, out.dtype), lowering.groups, out.ndim - 2
+    x, w = (operands.widen(a, wide, loc) for a in given)
+    features, channels, *window = operands.shape(w)
+    if not out.size or not channels:
+        return operands.view(literal(0, out.dtype), (), out, loc)
+    batch, places, features = out.shape[0], out.shape[2:], features // groups
+    # [groups, channels, *window, batch, *places] and [groups, features, channels, *window]
+    first, last = 2, 2 + rank
+    taps = zip(lowering.strides, lowering.dilation, strict=True)
+    dims = (
+        AffineDim(0, ((last, 1),)),
+        AffineDim(0, ((0, channels), (1, 1))),
+        *[AffineDim(0, ((first + k, by), (last + 1 + k, stride))) for k, (stride, by) in enumerate(taps)],
+    )
+    windows = operands.view(x, dims, aval((groups, channels, *window, batch, *places), wide), loc)
+    filters = operands.reshape(w, aval((groups, features, channels, *window), wide), loc)
+    contraction = Contract((tuple(range(2, 3 + rank)), tuple(range(1, 2 + rank))), ((0,), (0,)))
+    product = aval((groups, features, batch, *places), out.dtype)
+    result = operands.flat.value(contract(operands, (filters, windows), contraction, product, loc), loc)
+    dtype = operands.flat.values[result].aval.dtype
+    moved = operands.view(
+        result, axes_view((1, 2, 0, *range(3, 3 + rank))), aval((batch, groups, features, *places), dtype), loc
+    )
+    return operands.cast(operands.reshape(moved, aval(out.shape, dtype), loc), out.dtype, loc)
+
+
+def _size(shape: Shape, axes: Shape) -> int:
+    return prod(shape[a] for a in axes)
 
 
 def _better_as_loops(m: int, n: int, k: int) -> bool:
@@ -48,10 +107,10 @@ class _Axes:
         self.batch, self.free, self.contract = batch, free, contract
 
     @staticmethod
-    def of(flat: FlatProgram, value: int, lowering: Contract, side: int) -> _Axes:
+    def of(shape: Shape, lowering: Contract, side: int) -> _Axes:
         batch, contracted = lowering.batch[side], lowering.contract[side]
-        rank = flat.values[value].aval.ndim
-        return _Axes(batch, tuple([a for a in range(rank) if a not in batch and a not in contracted]), contracted)
+        free = tuple([a for a in range(len(shape)) if a not in batch and a not in contracted])
+        return _Axes(batch, free, contracted)
 
 
 def _as_loops(flat: FlatProgram, left: tuple[int, _Axes], right: tuple[int, _Axes], out: Aval, loc: Loc) -> int:
@@ -72,19 +131,24 @@ def _as_loops(flat: FlatProgram, left: tuple[int, _Axes], right: tuple[int, _Axe
     return flat.add(ReduceValue(out, loc, product, "sum", summed)) if summed else product
 
 
-def _matrix(flat: FlatProgram, value: int, batch: Shape, rows: Shape, columns: Shape, loc: Loc) -> MatrixOperand:
-    """``value`` as matrices over merged axes: read where it lies if its strides allow it, else copied in order."""
-    shape = flat.values[value].aval.shape
+def _matrix(operands: Operands, value: int, batch: Shape, rows: Shape, columns: Shape, loc: Loc) -> MatrixOperand:
+    """``value`` as matrices over merged axes: read where it lies if its strides allow it, else copied in order.
+
+    Factors of 16 bits must be aligned as well, and are copied once for all products that can read the same copy.
+    """
+    flat = operands.flat
+    shape, dtype = flat.values[value].aval.shape, flat.values[value].aval.dtype
     block = flat.block(value)
     found = _merged(block.value, block.offset, block.strides, shape, (batch, rows, columns))
-    if found is not None:
+    if found is not None and (not is_half(dtype) or found.offset * 2 % flat.traits.half_alignment == 0):
         return found
+    found = _merged(value, 0, row_major(shape), shape, (batch, rows, columns)) if is_half(dtype) else None
+    if found is not None:
+        return replace(found, value=operands.copy(value, loc))
     order = (*batch, *rows, *columns)
     dims = axes_view([order.index(axis) for axis in range(len(order))])
-    copied = aval(tuple([shape[a] for a in order]), flat.values[value].aval.dtype)
-    copy = flat.add(
-        MapValue(copied, loc, copy_template(copied.dtype), (flat.add(ViewValue(copied, loc, value, dims)),))
-    )
+    copied = aval(tuple([shape[a] for a in order]), dtype)
+    copy = flat.add(MapValue(copied, loc, copy_template(dtype), (flat.add(ViewValue(copied, loc, value, dims)),)))
     first, second = len(batch), len(batch) + len(rows)
     groups = tuple(range(first)), tuple(range(first, second)), tuple(range(second, len(order)))
     found = _merged(copy, 0, row_major(copied.shape), copied.shape, groups)

@@ -36,6 +36,7 @@ from graphad.backends.lower.definitions import (
     ScatterValue,
     ViewValue,
 )
+from graphad.backends.lower.epilogues import fuse_epilogues
 from graphad.backends.lower.in_place import InPlace, update_in_place
 from graphad.backends.lower.nests import Anchor, Tree, mark_lanes
 from graphad.backends.lower.region_values import (
@@ -128,6 +129,7 @@ def make_plan(flat: FlatProgram, carried: Mapping[int, int] | None = None) -> Pl
     printed = [[_memory_of(flat, a, p.loc) for a in p.operands] for p in flat.prints]
     wanted = [*returned, *guarded, *(v for values in printed for v in values)]
     wanted += [v for e in flat.effects if not isinstance(e, Guard) for v in _needs_of(e)]
+    fuse_epilogues(flat, wanted)
     plan = Plan(flat, decide(flat, [v for v in wanted if type(flat.values[v]) is not InputValue]))
     plan.in_place = update_in_place(flat, plan.decisions, carried or {}, wanted, plan_part)
     plan.order = plan.in_place.order(flat)

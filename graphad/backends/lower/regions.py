@@ -102,7 +102,7 @@ class _Steps:
 
     def part(self, graph: Graph, places: Sequence[Place | Literal]) -> tuple[Part, list[int]]:
         """A region over inputs that are at ``places``; and the values from outside that it reads."""
-        inner = FlatProgram(prints_are_calls=True)
+        inner = FlatProgram(self.flat.traits, prints_are_calls=True)
         kept: list[Place] = []
         atoms: list[Atom] = []
         reads: list[int] = []

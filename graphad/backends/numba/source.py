@@ -178,6 +178,7 @@ class _Source(TurnsSource):
             case LoopNest(body=body):
                 self.statements(body, depth)
             case Gemm():
+                assert not step.is_fused, "products of a CPU have no epilogue"
                 self.gemms = True
                 self.gemm(step, depth=depth)
             case Repeat() | RepeatWhile() | Counted():

@@ -119,7 +119,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "result of a callback": (HostCall(0, "f", ("x",), ("x",)), "x is an input"),
     "results of a callback": (HostCall(0, "f", (), ("y", "y")), "results of a callback overlap"),
     "operand of a callback": (HostCall(0, "f", ("t",), ("y",)), "t is read before anything is written"),
-    "gemm of integers": (Gemm(i32, 1, 1, 1, *[Matrix("z", 0, 1)] * 3), "f32 or f64"),
+    "gemm of integers": (Gemm(i32, 1, 1, 1, *[Matrix("z", 0, 1)] * 3), "computes in floats"),
     "gemm type": (Gemm(f64, 1, 1, 1, Matrix("x", 0, 1), Matrix("x", 0, 1), Matrix("y", 0, 1)), "x is f32 in a gemm"),
     "gemm bounds": (Gemm(f32, 3, 3, 4, Matrix("x", 1, 4), Matrix("x", 0, 3), Matrix("y", 0, 3)), "leaves x"),
     "gemm overlap": (Gemm(f32, 1, 1, 1, Matrix("x", 0, 1), Matrix("y", 0, 1), Matrix("y", 1, 1)), "overlaps"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from graphad.backends.cuda.program.ir import Barrier, DeviceProgram, DeviceStatement, FusedGemm, Scan, ScanCombine
+from graphad.backends.cuda.program.ir import Barrier, DeviceProgram, DeviceStatement, Scan, ScanCombine
 from graphad.backends.loops.ir import Carry, Gemm, Let, Load, Matrix, Operand, Position, Store
 from graphad.ir.types import DType, f32
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, spread
@@ -104,5 +106,5 @@ def product(
     inputs = buffers("input", a=(dtype, whole), b=(dtype, whole))
     step = Gemm(dtype, size, size, size, a, b, c, result=result)
     if fused:
-        step = FusedGemm(dtype, size, size, size, a, b, c, bias="b", relu=True)
+        step = replace(step, bias="b", relu=True)
     return program(inputs, buffers("output", c=(step.c_dtype, whole)), step)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphad.backends.cuda.program.ir import FusedGemm
 from graphad.backends.cuda.ptx.emit import KernelLaunch
 from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import LoweringError
@@ -90,7 +89,7 @@ def test_halves_with_a_wide_result_and_bias(dtype: DType) -> None:
     a, b = (np.asarray(np.arange(12).reshape(shape) - 5, dtype.numpy) for shape in ((3, 4), (4, 3)))
     a[1, 1] = np.nan
     added = np.float32([0, 0.125, -70000, 1e-9])
-    g = FusedGemm(
+    g = Gemm(
         dtype, 3, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 1, 3), result=f32, bias="v", bias_offset=1,
         relu=True,
     )  # fmt: skip
@@ -130,7 +129,7 @@ def test_what_is_done_to_the_elements(
     a, b = (rng.integers(-9, 9, shape).astype(dtype.numpy) for shape in ((batch, m, k), (k, n)))
     a[0, 1, :] = np.nan
     added = np.asarray(rng.integers(-50, 50, n), dtype.numpy)
-    g = FusedGemm(
+    g = Gemm(
         dtype, m, n, k, Matrix("a", 0, k), Matrix("b", 0, n), Matrix("c", 2, n), batch, m * k, 0, m * n,
         bias="v" if bias else None, bias_offset=EXTRA if bias else 0, relu=relu,
     )  # fmt: skip
@@ -145,7 +144,7 @@ def test_what_is_done_to_the_elements(
 
 def test_products_that_end_alike_share_a_kernel() -> None:
     square = [Matrix(name, 0, 8) for name in "abc"]
-    g = FusedGemm(f32, 8, 8, 8, *square, bias="a", relu=True)
+    g = Gemm(f32, 8, 8, 8, *square, bias="a", relu=True)
     moved = replace(g, bias="b", bias_offset=4)
     p = program(buffers("input", a=(f32, 64), b=(f32, 64)), buffers("output", c=(f32, 64)), g, moved, g.alone)
     first, second, third = emitted(p).launches

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-import graphad
 import graphad.numpy as gnp
 from graphad import nn
+from tests.cuda.programs import for_device_of
 
 
 def gelu(x):
@@ -51,8 +51,5 @@ def arguments():
 
 def loop_program(function, args):
     """What the compiler makes of a function before it is dealt out."""
-    run = graphad.jit(function)
-    run(*args)
-    (tree,) = run._trees.values()
-    (path,) = tree.paths()
-    return path.executable.program
+    program, _ = for_device_of(function, args)
+    return program

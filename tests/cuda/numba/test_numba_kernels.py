@@ -15,7 +15,6 @@ from numba import cuda
 
 from graphad.backends.cuda.emulator import Memory, Module, launch
 from graphad.backends.cuda.schedule.schedule import schedule
-from graphad.backends.loops.ir import KernelProgram
 from graphad.ir.types import DTYPES
 from tests.backends.loop_harness import run_llvm
 from tests.cuda.emit import test_emit_atomics as atomics
@@ -27,7 +26,7 @@ from tests.cuda.emit import test_emit_scans as scans
 from tests.cuda.emit import test_emit_whiles as whiles
 from tests.cuda.loops import statements
 from tests.cuda.numba.harness import run
-from tests.cuda.programs import lowered, lowered_of, programs
+from tests.cuda.programs import for_device_of, lowered_of, programs
 
 if not any(find_spec(package) for package, _ in COMPILERS.values()):
     pytest.skip("needs numba-cuda or numba-cuda-mlir", allow_module_level=True)
@@ -120,9 +119,10 @@ def test_kernels_in_every_case(case, monkeypatch):
 FIRST = ("gelu", "softmax", "layer_norm_gradient", "cumulative_product", "sum", "scatter_add", "scatter_max", "normals")
 
 
-def check_program(program: KernelProgram, args: Sequence[Any]) -> None:
-    _, want = run_llvm(program, args)
-    for got, expected in zip(run(schedule(program), args), want, strict=True):
+def check_program(function: Any, args: Sequence[Any]) -> None:
+    program, flat = lowered_of(function, args)
+    _, want = run_llvm(program, flat)
+    for got, expected in zip(run(schedule(for_device_of(function, args)[0]), flat), want, strict=True):
         scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
         # The CPU adds up one after the other, and is the less exact one in long sums.
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * scale)
@@ -130,18 +130,18 @@ def check_program(program: KernelProgram, args: Sequence[Any]) -> None:
 
 @pytest.mark.parametrize("name", FIRST)
 def test_programs(name):
-    check_program(*lowered(name))
+    check_program(*programs()[name])
 
 
 @pytest.mark.parametrize("name", ["while", "newtons", "scans with conds", "nested, batched", "batch of small arrays"])
 def test_loops(name):
-    check_program(*lowered_of(*statements("float64")[name]))
+    check_program(*statements("float64")[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in programs() if name not in FIRST])
 def test_all_programs(name):
-    check_program(*lowered(name))
+    check_program(*programs()[name])
 
 
 @pytest.mark.parametrize(

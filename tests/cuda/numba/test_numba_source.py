@@ -15,7 +15,7 @@ from graphad_kernels.cuda.compiler import COMPILERS
 from graphad.backends.cuda.numba.adapter import ptx
 from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS
 from graphad.backends.cuda.numba.source import source
-from graphad.backends.cuda.program.ir import Bundle, FusedGemm
+from graphad.backends.cuda.program.ir import Bundle
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Matrix, Store
 from graphad.errors import DeviceError, LoweringError
@@ -24,17 +24,16 @@ from graphad.ir.types import b1, f16, f32
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, spread
 from tests.cuda.emit.programs import affine
 from tests.cuda.numba.models import arguments, loop_program
-from tests.cuda.programs import lowered, programs
+from tests.cuda.programs import for_device, programs
 
 
 def text_of(name):
-    return source(schedule(lowered(name)[0]))
+    return source(schedule(for_device(name)[0]))
 
 
 def product_of(step):
     """The name of the function for a matrix product."""
-    fused = isinstance(step, FusedGemm)
-    return "gemm_f32" + "_bias" * (fused and step.bias is not None) + "_relu" * (fused and step.relu)
+    return "gemm_f32" + "_bias" * (step.bias is not None) + "_relu" * step.relu
 
 
 @pytest.mark.parametrize(("function", "args"), arguments().items(), ids=lambda value: getattr(value, "__name__", ""))
@@ -44,7 +43,7 @@ def test_golden(function, args, golden):
 
 @pytest.mark.parametrize("name", programs())
 def test_the_text_is_a_module_of_kernels_and_their_launches(name):
-    device = schedule(lowered(name)[0])
+    device = schedule(for_device(name)[0])
     text = source(device)
     tree = ast.parse(text)
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
@@ -81,7 +80,7 @@ def test_every_name_is_defined_and_every_import_used(name):
 
 @pytest.mark.parametrize("name", programs())
 def test_lines_are_neat_and_name_the_users(name):
-    device = schedule(lowered(name)[0])
+    device = schedule(for_device(name)[0])
     lines = source(device).splitlines()
     assert all(line == line.rstrip() and "\t" not in line for line in lines)
     locs = {format_loc(s.loc) for k in device.kernels for s in k.body} - {""}
@@ -144,7 +143,7 @@ def test_errors_say_what_is_known(monkeypatch):
 
 def test_products_say_what_they_add():
     a, b, c = Matrix("a", 4, 5), Matrix("b", 0, 5, True), Matrix("c", 0, 7)
-    g = FusedGemm(f32, 3, 7, 5, a, b, c, batch=2, a_step=15, b_step=35, c_step=21, bias="v", bias_offset=2, relu=True)
+    g = Gemm(f32, 3, 7, 5, a, b, c, batch=2, a_step=15, b_step=35, c_step=21, bias="v", bias_offset=2, relu=True)
     inputs = buffers("input", a=(f32, 34), b=(f32, 70), v=(f32, 9))
     text = source(program(inputs, buffers("output", c=(f32, 42)), g))
     assert 'gemm_f32_bias_relu = gemm(cuda, "f32", bias=True, relu=True)' in text

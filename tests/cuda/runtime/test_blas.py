@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.program.ir import FusedGemm
 from graphad.backends.cuda.runtime.nvidia import blas
 from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import DeviceError
@@ -101,7 +100,7 @@ def test_descriptors_of_a_wide_result(dtype, data):
 @pytest.mark.parametrize(("bias", "relu", "number"), [(None, True, 2), ("v", False, 4), ("v", True, 6)])
 def test_epilogues(bias, relu, number):
     a, b, c = Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3)
-    made = blas.Descriptors(FusedGemm(f32, 2, 3, 4, a, b, c, bias=bias, relu=relu))
+    made = blas.Descriptors(Gemm(f32, 2, 3, 4, a, b, c, bias=bias, relu=relu))
     made.set_bias(0x12340)
     assert attribute(made, "MatmulDesc", made.product, 7, ctypes.c_int32) == number
     assert attribute(made, "MatmulDesc", made.product, 8, ctypes.c_void_p) == 0x12340
@@ -181,7 +180,7 @@ def test_calls_with_halves(dtype, monkeypatch):
     monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=lambda: library))
     products = blas.CublasLt(stream=99, workspace=1 << 20)
     g = Gemm(dtype, 2, 3, 4, Matrix("a", 8, 4), Matrix("b", 2, 3), Matrix("c", 64, 3), 2, 8, 12, 6)
-    wide = FusedGemm(*[getattr(g, name) for name in Gemm.__slots__[:-1]], f32, bias="v", bias_offset=4)
+    wide = replace(g, result=f32, bias="v", bias_offset=4)
     products.gemm(g, 0x1000, 0x2000, 0x3000)
     products.gemm(wide, 0x1000, 0x2000, 0x3000, 0x4000)
     calls = [[call[k].value for k in (3, 5, 8, 10)] for call in library.of("cublasLtMatmul")]
@@ -200,7 +199,7 @@ def test_calls_with_a_bias(monkeypatch):
     library = Recorder()
     monkeypatch.setattr(blas, "toolkit", SimpleNamespace(cublaslt=lambda: library))
     products = blas.CublasLt(stream=99, workspace=1 << 20)
-    g = FusedGemm(f32, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3), bias="v", bias_offset=4)
+    g = Gemm(f32, 2, 3, 4, Matrix("a", 0, 4), Matrix("b", 0, 3), Matrix("c", 0, 3), bias="v", bias_offset=4)
     products.gemm(g, 0x1000, 0x2000, 0x3000, 0x4000)
     products.gemm(replace(g, bias="w", bias_offset=8, loc="model.py:3"), 0x1000, 0x2000, 0x3000, 0x5010)
     products.gemm(replace(g, relu=True), 0x1000, 0x2000, 0x3000, 0x4000)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphad.backends.cuda.inspection.costs import costs
-from graphad.backends.cuda.program.ir import Atomic, Axis, DeviceProgram, FusedGemm, Kernel, Spread
+from graphad.backends.cuda.program.ir import Atomic, Axis, DeviceProgram, Kernel, Spread
 from graphad.backends.loops.costs import lattice
 from graphad.backends.loops.ir import Buffer, Copy, Gemm, GuardStep, Index, Load, Loop, Matrix, Store
 from graphad.ir.types import b1, f32, f64, literal
@@ -119,7 +119,7 @@ def test_other_steps():
 def test_what_is_done_to_the_elements_of_a_product():
     a, b, c = Matrix("x", 0, 4), Matrix("x", 8, 3), Matrix("t", 0, 3)
     plain = Gemm(f32, 2, 3, 4, a, b, c)
-    fused = FusedGemm(f32, 2, 3, 4, a, b, c, bias="x", bias_offset=50, relu=True)
+    fused = Gemm(f32, 2, 3, 4, a, b, c, bias="x", bias_offset=50, relu=True)
     one, other = costs(program(plain, fused)).steps
     assert other.name == "2x4 @ 4x3 + bias, relu"
     assert (other.read_bytes, other.written_bytes) == (one.read_bytes + 3 * 4, one.written_bytes)

@@ -31,7 +31,7 @@ from graphad.errors import VerifyError
 from graphad.ir.types import b1, f32, literal
 from tests.backends import loop_harness
 from tests.cuda.emit.harness import at, axes, buffers, kernel, lit, program, run, spread
-from tests.cuda.programs import lowered, programs
+from tests.cuda.programs import for_device, programs
 from tests.cuda.schedule.test_schedule_primitives import TINY, compare
 
 APART = replace(LIMITS, crowd=0)
@@ -242,7 +242,7 @@ def test_dependent_parts_are_found():
 @pytest.mark.parametrize("name", ["mlp_gradient", "mixture_gradient", "sum_of_rows"])
 def test_dependent_kernels_forced_together_are_found(name):
     """Each two neighbours that are no bundle, made one."""
-    device = schedule(lowered(name)[0], limits=APART)
+    device = schedule(for_device(name)[0], limits=APART)
     found = 0
     for k, (a, b) in enumerate(zip(device.steps, device.steps[1:], strict=False)):
         if not isinstance(a, Kernel) or not isinstance(b, Kernel) or independent(a, b):
@@ -428,10 +428,10 @@ def test_what_is_stored_before_a_loop_is_there_when_the_loop_is_cut():
 @pytest.mark.parametrize("name", programs())
 def test_results_are_those_of_launches_apart(name):
     """To the bit: what is bundled is summed in the order in which it is summed alone."""
-    device, apart = (schedule(lowered(name)[0], limits=limits) for limits in (LIMITS, APART))
+    device, apart = (schedule(for_device(name)[0], limits=limits) for limits in (LIMITS, APART))
     if not any(isinstance(s, Bundle) for s in device.steps) or any(isinstance(s, GuardStep) for s in device.steps):
         assert [k.body for k in device.kernels] == [k.body for k in apart.kernels]
         return
-    args = lowered(name)[1]
+    args = for_device(name)[1]
     for a, b in zip(run(device, args), run(apart, args), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -13,6 +13,7 @@ from graphad.backends.lower.fuse import lower
 from graphad.ir.types import b1, f32, i32, u32
 from graphad.primitives.callbacks import pure_callback
 from tests.backends.loop_harness import run_llvm, same
+from tests.cuda.programs import EMULATED_TRAITS
 from tests.cuda.test_primitives import FAST, on_gpus
 from tests.primitives.cases import case_id, cases
 from tests.primitives.test_engines import all_samples
@@ -25,8 +26,9 @@ TINY = Limits(
 JOINED = Limits(spread=2, rows=1, small=1 << 20)
 
 
-def compare(program, args, limits, rtol=1e-5):
-    device = schedule(program, limits=limits)
+def compare(program, args, limits, rtol=1e-5, for_device=None):
+    """The schedule of ``program``, or of the same ``for_device``, computes what ``program`` does."""
+    device = schedule(for_device or program, limits=limits)
     again = as_loops(device)
     check_device_program(device)
     flat = [np.ascontiguousarray(a).reshape(-1) for a in args]
@@ -40,7 +42,7 @@ def compare(program, args, limits, rtol=1e-5):
 
 def check(primitive, dtype, limits):
     graph, args, _ = all_samples(primitive, dtype)
-    compare(lower(graph).program, args, limits)
+    compare(lower(graph).program, args, limits, for_device=lower(graph, traits=EMULATED_TRAITS).program)
 
 
 #: Programs with callbacks run with the host around them.

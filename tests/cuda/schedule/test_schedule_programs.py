@@ -14,7 +14,7 @@ from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Gemm
 from graphad.backends.loops.visit import walk
 from tests.backends.loop_harness import run_llvm
-from tests.cuda.programs import lowered, programs
+from tests.cuda.programs import for_device, lowered, programs
 from tests.cuda.schedule.test_schedule_primitives import JOINED, TINY
 from tests.thinned import every
 
@@ -23,7 +23,7 @@ from tests.thinned import every
 @pytest.mark.parametrize("name", every(2, programs()))
 def test_schedule_keeps_the_program(name, limits):
     program, args = lowered(name)
-    device = schedule(program, limits=limits)
+    device = schedule(for_device(name)[0], limits=limits)
     again = as_loops(device)
     check_device_program(device)
     _, want = run_llvm(program, args)
@@ -44,7 +44,7 @@ KERNELS = {
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_number_of_kernels(name):
-    device = schedule(lowered(name)[0])
+    device = schedule(for_device(name)[0])
     assert sum(not isinstance(s, Gemm) for s in device.steps) <= KERNELS[name], format_device_program(device)
 
 
@@ -52,7 +52,7 @@ def test_number_of_kernels(name):
 @pytest.mark.parametrize("name", ["scatter_add", "take_gradient", "embedding_gradient"])
 def test_scattered_sums_in_a_fixed_order(name, limits):
     program, args = lowered(name)
-    device = schedule(program, limits=limits, deterministic=True)
+    device = schedule(for_device(name)[0], limits=limits, deterministic=True)
     dtypes = {b.name: b.dtype for b in (*device.buffers, *[b for k in device.kernels for b in k.shared])}
     sums = [s for k in device.kernels for s in walk(k.body) if isinstance(s, Atomic) and s.combine == "sum"]
     rounding = [s for s in sums if dtypes[s.buffer].is_float]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphad.backends.cuda.program.ir import Atomic, Bundle, DeviceProgram, FusedGemm, Kernel, Scan, Spread
+from graphad.backends.cuda.program.ir import Atomic, Bundle, DeviceProgram, Kernel, Scan, Spread
 from graphad.backends.loops.costs import Cost, Tally, total_cost
-from graphad.backends.loops.ir import Index
 
 
 def costs(program: DeviceProgram) -> Cost:
@@ -24,17 +23,8 @@ class _DeviceTally(Tally):
                 for part in step.parts:
                     self.statements(part.body, {axis.var: axis.extent for axis in part.grid})
                 return step.name
-            case FusedGemm():
-                return super().step(step) + self._epilogue(step)
             case _:
                 return super().step(step)
-
-    def _epilogue(self, g: FusedGemm) -> str:
-        """Count what is done to each element of a product; what that is."""
-        self.operations += g.m * g.n * g.batch * ((g.bias is not None) + g.relu)
-        if g.bias is not None:
-            self.reads.add(g.bias, Index(g.bias_offset, (("column", 1),)), {"column": g.n})
-        return " + bias" * (g.bias is not None) + ", relu" * g.relu
 
     def statement(self, s: Any, extents: Mapping[str, int]) -> None:
         match s:

@@ -11,7 +11,7 @@ from typing import Final
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.numba import source as emit_cuda_numba
 from graphad.backends.cuda.program.ir import DeviceProgram
-from graphad.backends.cuda.program.text import format_device_program, format_product
+from graphad.backends.cuda.program.text import format_device_program
 from graphad.backends.cuda.ptx.assemble import Assembled, sass
 from graphad.backends.cuda.ptx.cubins import cubin
 from graphad.backends.cuda.ptx.emit import EmittedModule, emit
@@ -19,8 +19,9 @@ from graphad.backends.cuda.runtime.runtimes import allocator
 from graphad.backends.cuda.schedule.schedule import schedule
 from graphad.backends.loops.ir import Gemm, KernelProgram
 from graphad.backends.loops.steps import every_step
-from graphad.backends.loops.text import format_program
+from graphad.backends.loops.text import format_gemm, format_program
 from graphad.backends.lower.fuse import lower
+from graphad.backends.traits import cuda_traits
 from graphad.config import config
 from graphad.device import Device
 from graphad.ir.graph import Graph
@@ -47,7 +48,8 @@ class CrossCompiled:
     def __init__(self, graph: Graph, name: str, architecture: str = ARCHITECTURE, *, has_gemm: bool = True) -> None:
         self.architecture = architecture
         self.has_gemm = has_gemm
-        self.program: KernelProgram = lower(graph, name).program
+        traits = cuda_traits(has_gemm=has_gemm, fast_math=config.fast_math)
+        self.program: KernelProgram = lower(graph, name, traits=traits).program
 
     @property
     def target(self) -> str:
@@ -57,12 +59,7 @@ class CrossCompiled:
     @cached_property
     def device_program(self) -> DeviceProgram:
         """The launches, as plain data."""
-        return schedule(
-            self.program,
-            deterministic=config.deterministic,
-            has_gemm=self.has_gemm,
-            fast_math=config.fast_math,
-        )
+        return schedule(self.program, deterministic=config.deterministic)
 
     @cached_property
     def emitted(self) -> EmittedModule:
@@ -101,7 +98,7 @@ class CrossCompiled:
         """A comment for each step that is not among the kernels because a library computes it."""
         products = [s for s in every_step(self.launched.launches) if isinstance(s, Gemm)]
         note = "computed by cuBLASLt; for the device cuda:emulated it is a kernel"
-        return "".join([f"// {format_product(g)}: {note}\n" for g in products])
+        return "".join([f"// {format_gemm(g)}: {note}\n" for g in products])
 
     def _emit(self, *, comments: bool) -> EmittedModule:
         return emit(

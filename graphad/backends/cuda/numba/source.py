@@ -25,10 +25,11 @@ from typing import Final
 
 from graphad.backends.cuda.numba.kernel import DEVICE_FUNCTIONS, DeviceExpressions, KernelSource, dynamic_shared
 from graphad.backends.cuda.program.deduplication import Kind, kinds_of
-from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel, reads, writes
-from graphad.backends.cuda.program.text import format_blocks, format_product
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, Kernel, reads, writes
+from graphad.backends.cuda.program.text import format_blocks
 from graphad.backends.loops.ir import Buffer, Copy, Counted, Gemm, GuardStep, HostCall, Repeat, RepeatWhile
 from graphad.backends.loops.steps import every_step
+from graphad.backends.loops.text import format_gemm
 from graphad.backends.numba.nest import NestSource, arrays_text
 from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, array_type, constant
 from graphad.backends.numba.turns import TurnsSource
@@ -197,12 +198,13 @@ class _Launches(TurnsSource):
         """A matrix product, by a function for its dtype and its epilogue."""
         chosen, more = list[str](), ["stream"]
         result = [g.c_dtype.name] if g.c_dtype is not g.dtype else []
-        if isinstance(g, FusedGemm):
-            chosen = ["bias"] * (g.bias is not None) + ["relu"] * g.relu
-            if g.bias is not None:
-                start = f"[{g.bias_offset}:]" if g.bias_offset else ""
-                more.append(self.name(g.bias, "buffer") + start)
+        if g.bias is not None:
+            chosen.append("bias")
+            start = f"[{g.bias_offset}:]" if g.bias_offset else ""
+            more.append(self.name(g.bias, "buffer") + start)
+        if g.relu:
+            chosen.append("relu")
         name = "_".join(["gemm", g.dtype.name, *result, *chosen])
         options = "".join([*[f', result="{r}"' for r in result], *[f", {c}=True" for c in chosen]])
         self.gemms[name] = f'gemm(cuda, "{g.dtype.name}"{options})'
-        self.gemm(g, name, *more, text=format_product(g), depth=depth)
+        self.gemm(g, name, *more, text=format_gemm(g), depth=depth)

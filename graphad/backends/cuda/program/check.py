@@ -5,7 +5,7 @@ Names, dtypes and bounds are checked on the program written back as loops (`sequ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import combinations
 
 from graphad.backends.cuda.program.independence import MOST_PARAMETERS, independent
@@ -15,19 +15,18 @@ from graphad.backends.cuda.program.ir import (
     Bundle,
     DeviceProgram,
     DeviceStatement,
-    FusedGemm,
     Kernel,
     Scan,
     Spread,
 )
 from graphad.backends.cuda.program.sequential import as_loops
-from graphad.backends.cuda.program.text import format_device_program, format_product
-from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import Gemm, Load, Loop, Store, While, is_half
+from graphad.backends.cuda.program.text import format_device_program
+from graphad.backends.loops.check import check_program, faults_of_dtypes
+from graphad.backends.loops.ir import Gemm, Load, Loop, Store, While
 from graphad.backends.loops.steps import every_step
+from graphad.backends.loops.text import format_gemm
 from graphad.backends.loops.visit import walk
 from graphad.errors import VerifyError
-from graphad.ir.types import DType, f32
 
 #: The most threads that a block can have.
 _MOST_THREADS = 1024
@@ -42,8 +41,8 @@ def check_device_program(program: DeviceProgram) -> None:
             raise VerifyError(f"bundle {bundle.name}: {fault}\n{format_device_program(program)}")
     dtypes = {b.name: b.dtype for b in program.buffers}
     for product in [s for s in steps if isinstance(s, Gemm)]:
-        for fault in _faults_of_product(product, dtypes):
-            raise VerifyError(f"{format_product(product)}: {fault}\n{format_device_program(program)}")
+        for fault in faults_of_dtypes(product, dtypes):  # as loops, those of 16-bit floats are of f32 copies
+            raise VerifyError(f"{format_gemm(product)}: {fault}\n{format_device_program(program)}")
     check_program(as_loops(program))
     for kernel in program.kernels:
         for fault in _faults(kernel):
@@ -65,18 +64,6 @@ def _faults_of_bundle(bundle: Bundle) -> Iterable[str]:
     for a, b in combinations(bundle.parts, 2):
         if not independent(a, b):
             yield f"{a.name} and {b.name} run at once, but one touches what the other writes"
-
-
-def _faults_of_product(g: Gemm, dtypes: Mapping[str, DType]) -> Iterable[str]:
-    """What `check_program` cannot check of products of 16-bit floats: it sees f32 copies of their buffers."""
-    given = [(g.a.buffer, g.dtype), (g.b.buffer, g.dtype), (g.c.buffer, g.c_dtype)]
-    if isinstance(g, FusedGemm) and g.bias is not None:
-        given.append((g.bias, g.c_dtype))
-    for name, dtype in given:
-        if dtypes.get(name) is not dtype:
-            yield f"{name} is {dtypes.get(name, 'no buffer')} in a gemm of {dtype}"
-    if g.c_dtype not in ((g.dtype, f32) if is_half(g.dtype) else (g.dtype,)):
-        yield f"a product of {g.dtype} is not stored as {g.c_dtype}"
 
 
 def _faults(kernel: Kernel) -> Iterable[str]:

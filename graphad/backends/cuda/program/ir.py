@@ -28,7 +28,7 @@ Walk of one example, softmax of ``x: f32[64,48]`` (compare `graphad.backends.loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import prod
 from typing import Final
 from typing import Literal as OneOf
@@ -256,25 +256,6 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // 16) * 16
 
 
-@dataclass(frozen=True, slots=True)
-class FusedGemm(Gemm):
-    """A step: ``c = relu(a @ b + bias)``, a product and what is done to each of its elements.
-
-    ``c`` is not transposed. ``bias`` has one element for each column, the same for all of the batch;
-    without ``relu`` nothing is cut off. nan stays nan. (It is a `Gemm` so that what concerns factors and result applies
-    to it; what computes or tells elements looks for it first.)
-    """
-
-    bias: str | None = None
-    bias_offset: int = 0
-    relu: bool = False
-
-    @property
-    def alone(self) -> Gemm:
-        """The product without its epilogue."""
-        return Gemm(*[getattr(self, f.name) for f in fields(Gemm)])
-
-
 #: Loops of steps are run by the host: it launches what is inside, turn by turn.
 DeviceStep = Kernel | Bundle | Gemm | Copy | GuardStep | HostCall | Repeat | RepeatWhile | Counted
 
@@ -304,8 +285,6 @@ def reads(step: Step | DeviceStep) -> set[str]:
         case Kernel() | Bundle():
             found = {s.buffer for k in step.parts for s in walk(k.body) if isinstance(s, (Load, Atomic))}
             return found.intersection(step.parameters)
-        case FusedGemm(bias=str(bias)):
-            return {*buffers_read(step), bias}
         case Repeat() | RepeatWhile() | Counted():
             return read_in_turns(step, reads)
         case _:

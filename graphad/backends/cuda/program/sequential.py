@@ -19,7 +19,6 @@ from graphad.backends.cuda.program.ir import (
     DeviceProgram,
     DeviceStatement,
     DeviceStep,
-    FusedGemm,
     Kernel,
     Scan,
     Spread,
@@ -82,7 +81,7 @@ def _steps(
         case Repeat() | RepeatWhile() | Counted():
             body = [t for s in step.body for t in _steps(s, dtypes, sizes, numbers)]
             return (replace(step, body=tuple(body)),)
-        case FusedGemm():
+        case Gemm() if step.is_fused:
             return step.alone, _epilogue(step, step.c.buffer)
         case _:
             return (step,)
@@ -95,9 +94,8 @@ def _in_f32(g: Gemm, sizes: Mapping[str, int]) -> tuple[Step, ...]:
     for name in sorted(buffers_read(g)):
         load, wide = Load("given", name, at, loc=g.loc), Let("wide", f32, "cast", ("given",), g.loc)
         copies.append(LoopNest((Loop("i", sizes[name], (load, wide, Store(_wide(name), at, "wide"))),), g.loc))
-    alone = g.alone if isinstance(g, FusedGemm) else g
     a, b, c = [replace(m, buffer=_wide(m.buffer)) for m in (g.a, g.b, g.c)]
-    return *copies, replace(alone, dtype=f32, result=None, a=a, b=b, c=c), _epilogue(g, c.buffer)
+    return *copies, replace(g.alone, dtype=f32, result=None, a=a, b=b, c=c), _epilogue(g, c.buffer)
 
 
 def _wide(name: str) -> str:
@@ -110,12 +108,12 @@ def _epilogue(g: Gemm, source: str) -> LoopNest:
     at = Index(g.c.offset, (("batch", g.c_step), ("row", g.c.row_stride), ("column", 1)))
     body: list[Statement] = [Load("product", source, at, loc=g.loc)]
     value, dtype = "product", f32 if is_half(g.dtype) else g.dtype
-    if isinstance(g, FusedGemm) and g.bias is not None:
+    if g.bias is not None:
         bias = Index(g.bias_offset, (("column", 1),))
         body += [Load("given", g.bias, bias, loc=g.loc), Let("bias", dtype, "cast", ("given",), g.loc)]
         body.append(Let("sum", dtype, "add", (value, "bias"), g.loc))
         value = "sum"
-    if isinstance(g, FusedGemm) and g.relu:
+    if g.relu:
         body.append(Let("relu", dtype, "maximum", (value, literal(0.0, dtype)), g.loc))
         value = "relu"
     body.append(Let("result", g.c_dtype, "cast", (value,), g.loc))

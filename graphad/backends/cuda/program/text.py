@@ -12,7 +12,6 @@ from graphad.backends.cuda.program.ir import (
     DeviceProgram,
     DeviceStatement,
     DeviceStep,
-    FusedGemm,
     Kernel,
     Scan,
     Spread,
@@ -24,7 +23,6 @@ from graphad.backends.loops.ir import (
     Gemm,
     GuardStep,
     HostCall,
-    Index,
     Loop,
     Repeat,
     RepeatWhile,
@@ -85,7 +83,7 @@ def _step(step: DeviceStep) -> Iterator[_Line]:
         case Bundle():
             yield from _bundle(step)
         case Gemm():
-            yield 1, format_product(step), step.loc
+            yield 1, format_gemm(step), step.loc
         case Copy(target=target, source=source, loc=loc):
             yield 1, f"copy {target} = {source}", loc
         case GuardStep(ordinal=ordinal, buffer=buffer, expected=expected, loc=loc):
@@ -97,16 +95,6 @@ def _step(step: DeviceStep) -> Iterator[_Line]:
             for inner in step.body:
                 for depth, text, at in _step(inner):
                     yield depth + 1, text, at
-
-
-def format_product(g: Gemm) -> str:
-    """``gemm c[4,2] = a[4,3] @ b[3,2] + bias[column], then relu``."""
-    text = format_gemm(g)
-    if isinstance(g, FusedGemm):
-        if g.bias is not None:
-            text += f" + {g.bias}[{format_index(Index(g.bias_offset, (('column', 1),)))}]"
-        text += ", then relu" * g.relu
-    return text
 
 
 def _bundle(bundle: Bundle) -> Iterator[_Line]:

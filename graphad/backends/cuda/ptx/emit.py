@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, FusedGemm, Kernel
+from graphad.backends.cuda.program.ir import Bundle, DeviceProgram, DeviceStep, Kernel
 from graphad.backends.cuda.ptx import nvptx
 from graphad.backends.cuda.ptx.entry import KernelText, emit_launch
 from graphad.backends.cuda.ptx.functions import definitions
@@ -133,7 +133,7 @@ def _launch_of(products: GemmKernels, g: Gemm) -> KernelLaunch:
     size, result_size = g.dtype.bits // 8, g.c_dtype.bits // 8
     parameters = [(m.buffer, m.offset * size) for m in (g.a, g.b)]
     parameters.append((g.c.buffer, g.c.offset * result_size))
-    if isinstance(g, FusedGemm) and g.bias is not None:
+    if g.bias is not None:
         parameters.append((g.bias, g.bias_offset * result_size))
     return KernelLaunch(entry.name, entry.blocks, entry.threads, 0, tuple(parameters), g.loc)
 

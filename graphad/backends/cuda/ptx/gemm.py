@@ -2,7 +2,7 @@
 
 A block computes one tile of the result, each of its threads some neighbouring elements. Tiles are padded with 0 beyond
 the edge of an operand. The 16-bit floats are widened on their way into shared memory and summed in f32; a result in 16
-bits is rounded once, when it is stored. The epilogue of a `FusedGemm` is applied to the sums.
+bits is rounded once, when it is stored. An epilogue is applied to the sums.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from graphad.backends.cuda.program.ir import FusedGemm
 from graphad.backends.cuda.ptx.entry import KernelText
 from graphad.backends.cuda.ptx.group import SharedMemory, register_storage
 from graphad.backends.cuda.ptx.kernel import GLOBAL, SHARED
@@ -69,7 +68,7 @@ class GemmKernels:
             raise LoweringError(at(format_loc(g.loc), message))
         a, b, c = (replace(m, buffer=name, offset=0) for m, name in ((g.a, "a"), (g.b, "b"), (g.c, "c")))
         key = replace(g, a=a, b=b, c=c, loc=None)
-        if isinstance(key, FusedGemm) and key.bias is not None:
+        if key.bias is not None:
             key = replace(key, bias="bias", bias_offset=0)
         found = self._entries.get(key)
         if found is None:
@@ -89,8 +88,7 @@ class _GemmEmitter:
         self.tile = LARGE if g.m >= LARGE.rows and g.n >= LARGE.columns else SMALL
         self.tiles_m, self.tiles_n = -(-g.m // self.tile.rows), -(-g.n // self.tile.columns)
         self.blocks = g.batch * self.tiles_m * self.tiles_n
-        self.has_bias = isinstance(g, FusedGemm) and g.bias is not None
-        self.has_relu = isinstance(g, FusedGemm) and g.relu
+        self.has_bias = g.bias is not None
         self.code = code = Code()
         for taken in ("entry", "a", "b", "c", "bias"):
             code.fresh(taken)
@@ -256,7 +254,7 @@ class _GemmEmitter:
             if self.has_bias:
                 bias = self.access.load_one(Place("%bias", column, 0, None, GLOBAL), self.g.c_dtype, "bias")
                 value = self.code.let(f"fadd {element_type(self.dtype)} {value}, {bias}", "biased")
-            if self.has_relu:
+            if self.g.relu:
                 kind = element_type(self.dtype)
                 negative = self.code.let(f"fcmp ole {kind} {value}, {self._number(0)}", "negative")
                 value = self.code.let(f"select i1 {negative}, {kind} {self._number(0)}, {kind} {value}", "relu")

@@ -27,6 +27,7 @@ from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.fuse import Lowered, lower
 from graphad.backends.outcome import Answers, GuardFailure, guard_error
 from graphad.backends.routines.host import HostRun
+from graphad.backends.traits import cuda_traits
 from graphad.config import config
 from graphad.device import Device, Memory
 from graphad.ir.graph import Graph
@@ -124,7 +125,8 @@ class DeviceExecutable:
     @cached_property
     def lowered(self) -> Lowered:
         """The loop program, and the meaning of its outputs."""
-        return lower(self.graph, self.name)
+        traits = cuda_traits(has_gemm=self.memory.runtime.has_gemm, fast_math=self.options.fast_math)
+        return lower(self.graph, self.name, traits=traits)
 
     @property
     def program(self) -> KernelProgram:
@@ -134,12 +136,7 @@ class DeviceExecutable:
     @cached_property
     def device_program(self) -> DeviceProgram:
         """The launches, as plain data."""
-        return schedule(
-            self.program,
-            deterministic=self.options.deterministic,
-            has_gemm=self.memory.runtime.has_gemm,
-            fast_math=self.options.fast_math,
-        )
+        return schedule(self.program, deterministic=self.options.deterministic)
 
     @cached_property
     def emitted(self) -> EmittedModule:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from graphad.backends.cuda.program.ir import DeviceProgram, FusedGemm, reads, writes
+from graphad.backends.cuda.program.ir import DeviceProgram, reads, writes
 from graphad.backends.cuda.ptx.emit import KernelLaunch, Launched
 from graphad.backends.cuda.run.staging import StagingBuffers
 from graphad.backends.cuda.run.turns import HostLoops, launches_in
@@ -220,8 +220,7 @@ class Sequences:
             case KernelLaunch(entry=entry):
                 arguments = tuple([where[name] + offset for name, offset in step.parameters])
                 return Launch(self._functions[entry], step.blocks, step.threads, step.shared_bytes, arguments, step.loc)
-            case Gemm(a=a, b=b, c=c):
-                name = step.bias if isinstance(step, FusedGemm) else None
+            case Gemm(a=a, b=b, c=c, bias=name):
                 bias = None if name is None else where[name]
                 return _Product(step, where[a.buffer], where[b.buffer], where[c.buffer], bias)
             case Copy(target=target, source=source):

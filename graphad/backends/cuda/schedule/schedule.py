@@ -5,11 +5,11 @@ point, or shared out among a warp or a block (`build`); and where even a block w
 first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests over the same rows become one kernel
 (`vertical_fusion`), padding is folded into reads (`padding`), elementwise loops become epilogues of the scans that they
 read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written routine on the CPU, is a
-nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, matrix products read and
-write 16-bit floats as such (`half_precision`) and fuse a bias and relu (`gemm_epilogues`), and independent loops become
+nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, independent loops become
 nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`). Loops of steps stay
 what they are, and the steps inside are scheduled as a program of their own; before anything else, loops of a number of
-turns known only as they run are written with a test (`counted`).
+turns known only as they run are written with a test (`counted`). Matrix products come as lowering has made them for a
+GPU (`traits`): of 16-bit floats, and with a bias and relu as their epilogue.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from graphad.backends.cuda.program.ir import MOST_SHARED, WARP, DeviceProgram, D
 from graphad.backends.cuda.schedule.build import THREADS, kernel_of, spreadable, work_of
 from graphad.backends.cuda.schedule.counted import with_counted_loops_tested
 from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations, n_pieces
-from graphad.backends.cuda.schedule.gemm_epilogues import with_gemm_epilogues
-from graphad.backends.cuda.schedule.half_precision import with_half_products
 from graphad.backends.cuda.schedule.horizontal_fusion import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS, Limits
 from graphad.backends.cuda.schedule.nest import Nest, points_independent, steps_along, widened
@@ -72,8 +70,6 @@ def schedule(
     *,
     limits: Limits = LIMITS,
     deterministic: bool = False,
-    has_gemm: bool = False,
-    fast_math: bool = False,
 ) -> DeviceProgram:
     """Turn ``program`` into launches.
 
@@ -86,10 +82,6 @@ def schedule(
     deterministic
         Combine floats at scattered positions in an order that does not change from run to run, rather than by atomic
         updates; this takes a sort.
-    has_gemm
-        Whether a library computes matrix products; what it does not do to their elements is left to kernels.
-    fast_math
-        Assume no NaNs.
 
     Raises
     ------
@@ -99,7 +91,7 @@ def schedule(
     program = with_counted_loops_tested(program)
     nests = [s for s in every_step(program.steps) if isinstance(s, LoopNest)]
     names = Names([*[b.name for b in program.buffers], *[n for s in nests for n in names_of(s.body)]])
-    options = _Options(limits, deterministic, has_gemm, fast_math)
+    options = _Options(limits, deterministic)
     scheduler = _Scheduler(program, options, names)
     steps = named(scheduler.run(), program.name)
     used = {n for s in every_step(steps) for n in reads(s) | writes(s)}
@@ -117,17 +109,13 @@ class _Options:
 
     limits: Limits
     deterministic: bool
-    has_gemm: bool
-    fast_math: bool
 
 
 class _Scheduler:
     """Schedules the steps of one program, or those inside of a loop of steps; ``buffers`` grows by new temporaries."""
 
     def __init__(self, program: KernelProgram, options: _Options, names: Names) -> None:
-        program = with_half_products(program)
-        steps = with_gemm_epilogues(program, has_gemm=options.has_gemm, fast_math=options.fast_math)
-        self.program = replace(program, steps=steps)
+        self.program = program
         self.options = options
         self.limits = limits = options.limits
         self.deterministic = options.deterministic

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from graphad.backends.cuda import toolkit
-from graphad.backends.cuda.program.ir import FusedGemm
 from graphad.backends.loops.ir import Gemm, Matrix
 from graphad.errors import DeviceError
 from graphad.ir.types import DType, bf16, f16, f32, f64
@@ -179,7 +178,7 @@ class CublasLt:
         """Queue a product over buffers that start at these addresses; ``bias`` is None where it has none."""
         size, result_size = g.dtype.bits // 8, g.c_dtype.bits // 8
         first, second, result = b + g.b.offset * size, a + g.a.offset * size, c + g.c.offset * result_size
-        if isinstance(g, FusedGemm) and bias is not None:
+        if bias is not None:
             bias += g.bias_offset * result_size
         # The bias, which is added to its columns, must be aligned as the result is, and so must all matrices of a
         # batch.
@@ -215,8 +214,6 @@ def _alignment(address: int) -> int:
 
 def _epilogue(g: Gemm) -> int:
     """The epilogue. Our columns are cuBLASLt's rows, each of which has one bias."""
-    if not isinstance(g, FusedGemm):
-        return _EPILOGUE_DEFAULT
     return (g.bias is not None) * _EPILOGUE_BIAS + g.relu * _EPILOGUE_RELU or _EPILOGUE_DEFAULT
 
 
@@ -224,7 +221,7 @@ def _nameless(g: Gemm) -> Gemm:
     """``g`` without the names of its buffers, on which the algorithm does not depend."""
     a, b, c = [replace(m, buffer="", offset=0) for m in (g.a, g.b, g.c)]
     g = replace(g, a=a, b=b, c=c, loc=None)
-    return replace(g, bias="", bias_offset=0) if isinstance(g, FusedGemm) and g.bias is not None else g
+    return g if g.bias is None else replace(g, bias="", bias_offset=0)
 
 
 def _check(status: int, name: str) -> None:
