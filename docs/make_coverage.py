@@ -49,7 +49,7 @@ ALIASES = {
 #: Tests whose ``np`` or ``m`` is either library, and those that look functions up by the words of a text.
 EITHER = (
     "cases.py", "cases_everyday.py", "test_special.py", "test_structural.py", "test_windows.py", "corpus.py",
-    "test_linalg.py",
+    "test_linalg.py", "factorization_cases.py",
 )  # fmt: skip
 BY_WORD = {
     "numpy": ("cases.py", "cases_everyday.py", "test_special.py"),

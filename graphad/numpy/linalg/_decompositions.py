@@ -12,6 +12,7 @@ from graphad.numpy._shape.axes import matrix_transpose
 from graphad.numpy._shape.rearranging import flip
 from graphad.numpy._sort.sorting import argsort
 from graphad.numpy._typing import ArrayLike
+from graphad.numpy.linalg._systems import check_square
 from graphad.primitives.linalg.cholesky import cholesky as cholesky_primitive
 from graphad.primitives.linalg.eigh import eigh as eigh_primitive
 from graphad.primitives.linalg.qr import qr as qr_primitive
@@ -69,7 +70,7 @@ def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         Of what is no square matrix.
 
     Examples
@@ -80,6 +81,7 @@ def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True
            [1., 2.]], dtype=float32)
     """
     x = as_float(a, "cholesky")
+    check_square(x, "cholesky")
     x = symmetric_part(x) if symmetrize_input else matrix_transpose(x) if upper else x
     factor = cholesky_primitive(x)
     return matrix_transpose(factor) if upper else factor
@@ -150,6 +152,7 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
     if UPLO not in (None, "L", "U"):
         raise ValueError(f"{source.where()}eigh takes UPLO='L' or 'U', not {UPLO!r}.")
     x = as_float(a, "eigh")
+    check_square(x, "eigh")
     x = symmetric_part(x) if symmetrize_input else matrix_transpose(x) if UPLO == "U" else x
     v, w = eigh_primitive(x)
     return EighResult(w, v)
@@ -157,6 +160,9 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
 
 def eigvalsh(a: ArrayLike, UPLO: str | None = None, *, symmetrize_input: bool = True) -> Array:
     """The eigenvalues of symmetric matrices, ascending; see `eigh`.
+
+    Where some are equal, the first derivatives of a smooth function that is the same for them in any order are right,
+    and its second ones infinite or nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.eigvalsh(gnp.array([[2.0, 1.0], [1.0, 2.0]]))
@@ -200,6 +206,7 @@ def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermi
     """
     x = as_float(a, "svd")
     if hermitian:
+        check_square(x, "svd with hermitian=True")
         return _of_symmetric(x, compute_uv)
     u, s, vt = svd_primitive(x, full=bool(full_matrices and compute_uv))
     return SVDResult(u, s, vt) if compute_uv else s
@@ -217,6 +224,9 @@ def _of_symmetric(x: Array, compute_uv: bool) -> Any:
 
 def svdvals(x: ArrayLike, /) -> Array:
     """The singular values, descending; see `svd`.
+
+    Where some are equal, the first derivatives of a smooth function that is the same for them in any order are right,
+    and its second ones infinite or nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.svdvals(gnp.array([[3.0, 0.0], [0.0, -4.0]]))

@@ -47,6 +47,10 @@ def pinv(
     Array([[0.5, 0. ]], dtype=float32)
     """
     x = as_float(a, "pinv")
+    if x.ndim < 2:
+        raise ValueError(f"{source.where()}pinv takes matrices, (..., m, n), not an array of shape {x.shape}.")
+    if hermitian:
+        check_square(x, "pinv with hermitian=True")
     limit = _ratio(rtol if rcond is None else rcond, x)
     return (_pinv_of_symmetric if hermitian else _pinv)(x, limit)
 
@@ -95,6 +99,8 @@ def matrix_rank(M: ArrayLike, rtol: ArrayLike | None = None, *, tol: ArrayLike |
 @in_float32
 def cond(x: ArrayLike, p: Any = None) -> Array:
     """The condition number: of norm ``p``, by default 2, the ratio of the largest and the least singular value.
+
+    Of singular matrices it is infinite, very large or nan.
 
     >>> import graphad.numpy as gnp
     >>> gnp.linalg.cond(gnp.array([[4.0, 0.0], [0.0, 2.0]]))

@@ -39,9 +39,16 @@ def _type(a: OperandType) -> Aval:
     return aval(a.shape, a.dtype)
 
 
+def _factor(a: Array) -> Array:
+    found = np.linalg.cholesky(a)
+    if np.isnan(found).any():
+        raise np.linalg.LinAlgError
+    return found
+
+
 def _reference(a: Any) -> Array:
     a = np.asarray(a)
-    (found,) = each_matrix(np.linalg.cholesky, a, shapes=[a.shape[-2:]])
+    (found,) = each_matrix(_factor, a, shapes=[a.shape[-2:]])
     return np.tril(found)
 
 

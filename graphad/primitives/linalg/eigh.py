@@ -45,9 +45,10 @@ def _type(a: OperandType) -> tuple[Aval, Aval]:
 
 
 def _decomposed(a: Array) -> tuple[Array, Array]:
-    if not np.isfinite(a).all():
+    whole = np.tril(a) + np.tril(a, -1).T
+    if not np.isfinite(whole).all():
         raise np.linalg.LinAlgError
-    w, v = np.linalg.eigh(np.tril(a) + np.tril(a, -1).T)
+    w, v = np.linalg.eigh(whole)
     return v * signs(v), w
 
 

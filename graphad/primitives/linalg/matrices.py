@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphad.errors import DifferentiationError, at
+from graphad.ir.loc import user_line
 from graphad.ir.primitive import ErrorSample, Sample, SampleMaker
 from graphad.ir.ref import Ref
 from graphad.ir.types import DType, OperandType, aval, f32, f64, i32
@@ -44,6 +46,11 @@ def stack(a: OperandType) -> int:
     return prod(a.shape[:-2])
 
 
+def no_derivative(a: Ref, problem: str) -> DifferentiationError:
+    """The error for a derivative that does not exist, with the line of what is differentiated."""
+    return DifferentiationError(at(user_line(a.builder.loc), problem))
+
+
 def matrix_errors(params: dict[str, Any], square: bool) -> tuple[ErrorSample, ...]:
     """Wrong calls of a primitive of one stack of matrices."""
     found = [
@@ -63,13 +70,13 @@ def each_matrix(
     """The results of a function of NumPy for each matrix of a stack; nan where it finds that there are none."""
     leading = a.shape[:-2]
     outs = [np.empty((*leading, *s), d) for s, d in zip(shapes, dtypes or [a.dtype] * len(shapes), strict=True)]
-    for at in np.ndindex(*leading):
+    for place in np.ndindex(*leading):
         try:
-            found = function(a[at])
+            found = function(a[place])
         except np.linalg.LinAlgError:
             found = [np.nan] * len(outs)
         for out, x in zip(outs, found if isinstance(found, (tuple, list)) else [found], strict=True):
-            out[at] = x
+            out[place] = x
     return outs
 
 

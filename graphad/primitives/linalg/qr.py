@@ -28,6 +28,7 @@ from graphad.primitives.linalg.matrices import (
     matmul,
     matrices,
     matrix_errors,
+    no_derivative,
     stack,
     turned,
 )
@@ -56,9 +57,10 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
     (t,), (a,), (q, r) = tangents, operands, outputs
     m, n = a.shape[-2:]
     if full and m > n:
-        raise TypeError(
+        raise no_derivative(
+            a,
             f"qr of {a.aval} with all columns has no derivative, for the further columns may be any. Ask for "
-            "mode='reduced'."
+            "mode='reduced'.",
         )
     k, columns = min(m, n), a.ndim - 1
     triangle = slice_axis(r, columns, 0, k)

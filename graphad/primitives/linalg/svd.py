@@ -32,6 +32,7 @@ from graphad.primitives.linalg.matrices import (
     matmul,
     matrices,
     matrix_errors,
+    no_derivative,
     on_diagonal,
     stack,
     turned,
@@ -68,9 +69,10 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
     (t,), (a,), (u, s, vt) = tangents, operands, outputs
     m, n = a.shape[-2:]
     if full and m != n:
-        raise TypeError(
+        raise no_derivative(
+            a,
             f"svd of {a.aval} with full matrices has no derivative, for the further columns may be any. Ask for "
-            "full_matrices=False."
+            "full_matrices=False.",
         )
     v, ut, k = turned(vt), turned(u), min(m, n)
     inner = matmul(ut, matmul(t, v))

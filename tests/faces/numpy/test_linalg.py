@@ -37,6 +37,8 @@ OF_MATRICES = {
     "vectors": lambda m, x: m.linalg.vector_norm(x, axis=-2, ord=1, keepdims=True),
     "largest": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=m.inf),
     "not zero": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=0),
+    "2": lambda m, x: m.linalg.matrix_norm(x, ord=2),
+    "nuc": lambda m, x: m.linalg.matrix_norm(x, ord="nuc", keepdims=True),
 }
 LEAST = {
     "-1": lambda m, x: m.linalg.matrix_norm(x, ord=-1),
@@ -44,8 +46,9 @@ LEAST = {
     "least singular value": lambda m, x: m.linalg.matrix_norm(x, ord=-2),
     "least": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-m.inf),
     "-2": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-2),
+    "least singular value": lambda m, x: m.linalg.matrix_norm(x, ord=-2, keepdims=True),
 }
-POWERS = {f"power {n}": lambda m, x, n=n: m.linalg.matrix_power(x, n) for n in (0, 1, 2, 3, 4, 7, 10)}
+POWERS = {f"power {n}": lambda m, x, n=n: m.linalg.matrix_power(x, n) for n in (-3, -1, 0, 1, 2, 3, 4, 7, 10)}
 
 
 def check_value(function, x):
@@ -102,7 +105,7 @@ def test_the_number_of_products_of_a_power():
         assert count(graph, "dot_general") == products, n
 
 
-ALL = OF_MATRICES | LEAST | {name: POWERS[name] for name in ("power 2", "power 3", "power 7")}
+ALL = OF_MATRICES | LEAST | {name: POWERS[name] for name in ("power -1", "power -3", "power 2", "power 3", "power 7")}
 
 
 @pytest.mark.parametrize("name", ALL)

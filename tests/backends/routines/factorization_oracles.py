@@ -1,0 +1,127 @@
+"""What results of the routines that call LAPACK must be, by NumPy in double precision and by their definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def near(x: Any, y: Any, scale: Any, dtype: Any, size: int) -> None:
+    """``x`` and ``y`` differ by a few roundings of numbers as large as ``scale``."""
+    limit = 30 * (size + 3) * np.finfo(dtype).eps * np.maximum(scale, np.finfo(dtype).tiny)
+    assert np.isfinite(x).all()
+    worst = np.max(np.abs(x - y) / limit, initial=0.0)
+    assert worst <= 1, f"{worst} times the error that may be"
+
+
+def orthonormal(x: Array, dtype: Any) -> None:
+    near(x.T @ x, np.eye(x.shape[1]), 1.0, dtype, len(x))
+
+
+def cholesky(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    for a, found in zip(*[x.reshape(batch, n, n) for x in (reads[0], results[0])], strict=True):
+        whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
+        assert (np.triu(found, 1) == 0).all()
+        least = np.linalg.eigvalsh(whole).min(initial=np.inf)
+        doubt = 100 * (n + 1) * np.finfo(a.dtype).eps * np.abs(whole).max(initial=0.0)
+        if least > doubt:
+            lower = found.astype(np.float64)
+            near(lower @ lower.T, whole, np.abs(lower) @ np.abs(lower.T), a.dtype, n)
+            near(lower, np.linalg.cholesky(whole), np.abs(whole).max(initial=0) / least, a.dtype, n)
+        elif least < -doubt:
+            assert np.isnan(found[np.tril_indices(n)]).all()
+
+
+def _applied(matrix: Array, x: Array, b: Array, dtype: Any, by_element: bool) -> None:
+    """``matrix @ x == b``, by the backward error of each element, or of columns; what has overflowed is passed over."""
+    if np.abs(x).max(initial=0.0) < 1e30:  # not where x is infinite, or nan
+        scale = np.abs(matrix) @ np.abs(x) + np.abs(b)
+        scale = scale if by_element else scale.max(axis=0, initial=0.0)
+        near(matrix @ x, b, scale, dtype, len(matrix))
+
+
+def triangular_solve(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n, m, left, lower, transposed, unit = sizes
+    shape = (batch, n, m) if left else (batch, m, n)
+    dtype = results[0].dtype
+    a, b, x = reads[0].reshape(batch, n, n), reads[1].reshape(shape), results[0].reshape(shape)
+    for matrix, right, found in zip(*[z.astype(np.float64) for z in (a, b, x)], strict=True):
+        triangle = np.tril(matrix) if lower else np.triu(matrix)
+        if unit:
+            triangle = triangle - np.diag(np.diag(triangle)) + np.eye(n)
+        assert np.isfinite(found).all() or (np.diag(triangle) == 0).any() or np.isinf(found).any()
+        triangle = triangle.T if transposed else triangle
+        _applied(*((triangle, found, right) if left else (triangle.T, found.T, right.T)), dtype, by_element=True)
+
+
+def lu(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n = sizes
+    k, dtype = min(m, n), reads[0].dtype
+    packed, pivots, order = results[0].reshape(batch, m, n), results[1].reshape(batch, k), results[2].reshape(batch, m)
+    for a, f, p, o in zip(reads[0].reshape(batch, m, n), packed, pivots, order, strict=True):
+        lower = (np.tril(f, -1)[:, :k] + np.eye(m, k)).astype(np.float64)
+        upper = np.triu(f)[:k].astype(np.float64)
+        assert np.max(np.abs(lower), initial=0.0) <= 1
+        near(lower @ upper, a[o], np.abs(lower) @ np.abs(upper), dtype, k)
+        rows = list(range(m))
+        for i, j in enumerate(p.tolist()):
+            assert i <= j < m
+            rows[i], rows[j] = rows[j], rows[i]
+        assert rows == o.tolist()
+
+
+def qr(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, k = sizes
+    matrices, dtype = reads[0].reshape(batch, m, n).astype(np.float64), reads[0].dtype
+    qs, rs = results[0].reshape(batch, m, k).astype(np.float64), results[1].reshape(batch, k, n).astype(np.float64)
+    for a, q, r in zip(matrices, qs, rs, strict=True):
+        orthonormal(q, dtype)
+        assert (np.tril(r, -1) == 0).all()
+        near(q @ r, a, np.linalg.norm(a), dtype, m + n)
+
+
+def eigh(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    vs, ws = results[0].reshape(batch, n, n).astype(np.float64), results[1].reshape(batch, n).astype(np.float64)
+    for a, v, w in zip(reads[0].reshape(batch, n, n), vs, ws, strict=True):
+        whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
+        orthonormal(v, a.dtype)
+        near(w, np.linalg.eigvalsh(whole), np.linalg.norm(whole), a.dtype, n)
+        near(whole @ v, v * w, np.linalg.norm(whole), a.dtype, n)
+
+
+def svd(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, full = sizes
+    least = min(m, n)
+    rows, columns = (m, n) if full else (least, least)
+    shapes = [(batch, m, rows), (batch, least), (batch, columns, n)]
+    us, ss, vts = [x.reshape(shape).astype(np.float64) for x, shape in zip(results, shapes, strict=True)]
+    dtype = reads[0].dtype
+    for a, u, s, vt in zip(reads[0].reshape(batch, m, n).astype(np.float64), us, ss, vts, strict=True):
+        orthonormal(u, dtype)
+        orthonormal(vt.T, dtype)
+        scale = np.linalg.norm(a)
+        near(s, np.linalg.svd(a, compute_uv=False), scale, dtype, m + n)
+        near((u[:, :least] * s) @ vt[:least], a, scale, dtype, m + n)
+
+
+def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n, m = sizes
+    dtype = results[0].dtype
+    low, diagonal, high = [x.reshape(batch, n).astype(np.float64) for x in reads[:3]]
+    right, found = [x.reshape(batch, n, m).astype(np.float64) for x in (reads[3], results[0])]
+    for k in range(batch):
+        matrix = np.diag(diagonal[k]) + np.diag(low[k, 1:], -1) + np.diag(high[k, : max(n - 1, 0)], 1)
+        matrix = matrix if n else np.zeros((0, 0))
+        if np.isnan(found[k]).any():
+            assert np.isnan(found[k]).all()
+            assert np.linalg.cond(matrix) * np.finfo(dtype).eps > 1e-3
+        else:
+            _applied(matrix, found[k], right[k], dtype, by_element=False)
+
+
+ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)}
