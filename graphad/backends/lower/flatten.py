@@ -67,7 +67,6 @@ from graphad.ir.lowering import (
 from graphad.ir.types import Aval, Literal, OperandType, aval, literal
 
 _BETWEEN_LOOPS: Final = (Effect, Host, Barrier)
-_CAST: Final = parse_scalar("cast({0})")
 _EXTREMUM_AT: Final = parse_scalar("select(({0} == {1}) | ({0} != {0}), {2}, {3})")
 
 
