@@ -37,8 +37,6 @@ OF_MATRICES = {
     "vectors": lambda m, x: m.linalg.vector_norm(x, axis=-2, ord=1, keepdims=True),
     "largest": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=m.inf),
     "not zero": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=0),
-    "2": lambda m, x: m.linalg.matrix_norm(x, ord=2),
-    "nuc": lambda m, x: m.linalg.matrix_norm(x, ord="nuc", keepdims=True),
 }
 LEAST = {
     "-1": lambda m, x: m.linalg.matrix_norm(x, ord=-1),
@@ -46,7 +44,6 @@ LEAST = {
     "least singular value": lambda m, x: m.linalg.matrix_norm(x, ord=-2),
     "least": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-m.inf),
     "-2": lambda m, x: m.linalg.vector_norm(x, axis=-1, ord=-2),
-    "least singular value": lambda m, x: m.linalg.matrix_norm(x, ord=-2, keepdims=True),
 }
 POWERS = {f"power {n}": lambda m, x, n=n: m.linalg.matrix_power(x, n) for n in (-3, -1, 0, 1, 2, 3, 4, 7, 10)}
 
