@@ -41,6 +41,7 @@ ALIASES = {
     "numpy": "gnp|jnp",
     "numpy.linalg": r"gnp\.linalg|jnp\.linalg",
     "lax": "lax",
+    "lax.linalg": r"lax\.linalg|m",
     "nn": "nn",
     "random": "random|graphad.random|ga.random",
     "scipy.linalg": r"ours|scipy\.linalg",
@@ -60,8 +61,13 @@ BY_WORD = {
 
 #: Why a name is absent: the first pattern that fits it whole, behind the name of its module.
 REASONS = (
-    (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf)", "complex numbers come later"),
-    (r".*linalg\..*", "factorizations of matrices come later"),
+    (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf|schur|sqrtm)", "complex numbers come later"),
+    (
+        r".*linalg\.(hessenberg|solve_sylvester|qdwh|eigh_tridiagonal|tridiagonal)",
+        "needs a factorization that is not there",
+    ),
+    (r".*linalg\.(householder_product|ormqr|qr_multiply)", "reflections are multiplied out: multiply by q of qr"),
+    (r"lax\.linalg\.(\w+Implementation|SvdAlgorithm)", "each factorization has one method"),
     (r"c(omplex|double|single).*|ComplexWarning|sort_complex|conj|real|imag", "complex numbers come later"),
     (r"fft|FftType", "Fourier transforms come later"),
     (r"(u?int|float)\d+(_\w+)?", "types of few bits"),

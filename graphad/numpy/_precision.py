@@ -97,5 +97,6 @@ def _widened(x: Any) -> Any:
 def _rounded(x: Any, dtype: DType, working: DType = f32) -> Any:
     """``x``, or each array in it, in ``dtype`` if it is in the dtype that was computed in."""
     if isinstance(x, (tuple, list)):
-        return type(x)([_rounded(part, dtype, working) for part in x])
+        parts = [_rounded(part, dtype, working) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     return cast(x, dtype) if _is_float_array(x) and x.aval.dtype is working else x

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from graphad.errors import DifferentiationError
+from graphad.ir.loc import format_loc
 from graphad.ir.lowering import Routine
 from graphad.ir.params import BOOL
 from graphad.ir.primitive import Primitive
@@ -56,9 +58,9 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
     (t,), (a,), (q, r) = tangents, operands, outputs
     m, n = a.shape[-2:]
     if full and m > n:
-        raise TypeError(
-            f"qr of {a.aval} with all columns has no derivative, for the further columns may be any. Ask for "
-            "mode='reduced'."
+        raise DifferentiationError(
+            f"{format_loc(t.builder.loc)}: qr of {a.aval} with all columns has no derivative, for the further columns "
+            "may be any. Ask for fewer: mode='reduced', 'economic' in scipy.linalg, full_matrices=False in lax.linalg."
         )
     k, columns = min(m, n), a.ndim - 1
     triangle = slice_axis(r, columns, 0, k)

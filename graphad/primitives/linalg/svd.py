@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from graphad.errors import DifferentiationError
+from graphad.ir.loc import format_loc
 from graphad.ir.lowering import Routine
 from graphad.ir.params import BOOL
 from graphad.ir.primitive import Primitive
@@ -68,9 +70,9 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
     (t,), (a,), (u, s, vt) = tangents, operands, outputs
     m, n = a.shape[-2:]
     if full and m != n:
-        raise TypeError(
-            f"svd of {a.aval} with full matrices has no derivative, for the further columns may be any. Ask for "
-            "full_matrices=False."
+        raise DifferentiationError(
+            f"{format_loc(t.builder.loc)}: svd of {a.aval} with full matrices has no derivative, for the further "
+            "columns may be any. Ask for full_matrices=False."
         )
     v, ut, k = turned(vt), turned(u), min(m, n)
     inner = matmul(ut, matmul(t, v))
