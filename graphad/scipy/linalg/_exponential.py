@@ -62,7 +62,7 @@ def expm(A: ArrayLike, *, upper_triangular: bool = False, max_squarings: int = 1
     Examples
     --------
     >>> import graphad.numpy as gnp
-    >>> expm(gnp.array([[0.0, 3.0], [0.0, 0.0]]))
+    >>> expm(gnp.array([[0.0, 3.0], [0.0, 0.0]])).round(4)
     Array([[1., 3.],
            [0., 1.]], dtype=float32)
     """
@@ -148,7 +148,7 @@ def expm_frechet(A: ArrayLike, E: ArrayLike, *, method: str | None = None, compu
     Examples
     --------
     >>> import graphad.numpy as gnp
-    >>> expm_frechet(gnp.zeros((2, 2)), gnp.array([[0.0, 3.0], [0.0, 0.0]]), compute_expm=False)
+    >>> expm_frechet(gnp.zeros((2, 2)), gnp.array([[0.0, 3.0], [0.0, 0.0]]), compute_expm=False).round(4)
     Array([[0., 3.],
            [0., 0.]], dtype=float32)
     """

@@ -75,7 +75,7 @@ def test_one_triangle_is_read(lower):
 
 
 def test_gradients_of_what_makes_a_matrix_are_as_jax_has_them():
-    f = both(lambda m, x, b: m.solve(x @ x.mT + np.eye(3), b, assume_a="pos"))
+    f = both(lambda m, x, b: m.solve(x @ x.mT + np.eye(3, dtype=x.dtype), b, assume_a="pos"))
     check_like_jax(*f, normal(3, 3), normal(3))
 
 
