@@ -41,6 +41,7 @@ ALIASES = {
     "numpy": "gnp|jnp",
     "numpy.linalg": r"gnp\.linalg|jnp\.linalg",
     "lax": "lax",
+    "lax.linalg": r"lax\.linalg|m",
     "nn": "nn",
     "random": "random|graphad.random|ga.random",
     "scipy.linalg": r"ours|scipy\.linalg",
@@ -60,8 +61,12 @@ BY_WORD = {
 
 #: Why a name is absent: the first pattern that fits it whole, behind the name of its module.
 REASONS = (
-    (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf)", "complex numbers come later"),
-    (r".*linalg\..*", "factorizations of matrices come later"),
+    (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf|sqrtm)", "complex numbers come later"),
+    (r".*linalg\.(hessenberg|schur|solve_sylvester)", "Schur's form comes later"),
+    (r".*linalg\.(tridiagonal|eigh_tridiagonal)", "write eigh"),
+    (r".*linalg\.(householder_product|ormqr|qr_multiply)", "multiply by what qr gives"),
+    (r"lax\.linalg\.qdwh", "write scipy.linalg.polar"),
+    (r"lax\.linalg\.(\w+Implementation|SvdAlgorithm)", "each factorization has one method"),
     (r"c(omplex|double|single).*|ComplexWarning|sort_complex|conj|real|imag", "complex numbers come later"),
     (r"fft|FftType", "Fourier transforms come later"),
     (r"(u?int|float)\d+(_\w+)?", "types of few bits"),

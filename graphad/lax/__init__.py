@@ -9,6 +9,7 @@ from graphad.api.implicit import custom_linear_solve as custom_linear_solve
 from graphad.api.implicit import custom_root as custom_root
 from graphad.api.names import listing as _listing
 from graphad.api.stop_gradient import stop_gradient as stop_gradient
+from graphad.lax import linalg as linalg
 from graphad.lax._collectives import all_gather as all_gather
 from graphad.lax._collectives import all_to_all as all_to_all
 from graphad.lax._collectives import axis_index as axis_index
@@ -138,4 +139,4 @@ from graphad.lax._windows import reduce_window as reduce_window
 from graphad.numpy import expand_dims as expand_dims
 from graphad.numpy import squeeze as squeeze
 
-__dir__ = _listing(globals())
+__dir__ = _listing(globals(), "linalg")

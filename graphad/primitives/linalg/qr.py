@@ -60,7 +60,7 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
         raise no_derivative(
             a,
             f"qr of {a.aval} with all columns has no derivative, for the further columns may be any. Ask for "
-            "mode='reduced'.",
+            "fewer: mode='reduced', 'economic' in scipy.linalg, full_matrices=False in lax.linalg.",
         )
     k, columns = min(m, n), a.ndim - 1
     triangle = slice_axis(r, columns, 0, k)

@@ -15,10 +15,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 FACES = [
-    "graphad", "graphad.numpy", "graphad.numpy.linalg", "graphad.lax", "graphad.nn", "graphad.nn.initializers",
-    "graphad.random", "graphad.optim", "graphad.train", "graphad.tree", "graphad.tree_util", "graphad.flatten_util",
-    "graphad.debug", "graphad.dtypes", "graphad.experimental", "graphad.experimental.ode", "graphad.scipy",
-    "graphad.scipy.linalg", "graphad.scipy.sparse", "graphad.scipy.sparse.linalg", "graphad.solve",
+    "graphad", "graphad.numpy", "graphad.numpy.linalg", "graphad.lax", "graphad.lax.linalg", "graphad.nn",
+    "graphad.nn.initializers", "graphad.random", "graphad.optim", "graphad.train", "graphad.tree", "graphad.tree_util",
+    "graphad.flatten_util", "graphad.debug", "graphad.dtypes", "graphad.experimental", "graphad.experimental.ode",
+    "graphad.scipy", "graphad.scipy.linalg", "graphad.scipy.sparse", "graphad.scipy.sparse.linalg", "graphad.solve",
 ]  # fmt: skip
 
 

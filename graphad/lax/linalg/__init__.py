@@ -1,0 +1,20 @@
+"""Factorizations of matrices under the names and conventions of ``jax.lax.linalg``: no promotion, no broadcasting.
+
+`graphad.numpy.linalg` and `graphad.scipy.linalg` have the functions for everyday use.
+"""
+
+from __future__ import annotations
+
+from graphad.api.names import listing as _listing
+from graphad.lax.linalg._factorizations import cholesky as cholesky
+from graphad.lax.linalg._factorizations import eigh as eigh
+from graphad.lax.linalg._factorizations import lu as lu
+from graphad.lax.linalg._factorizations import qr as qr
+from graphad.lax.linalg._factorizations import svd as svd
+from graphad.lax.linalg._systems import lu_pivots_to_permutation as lu_pivots_to_permutation
+from graphad.lax.linalg._systems import triangular_solve as triangular_solve
+from graphad.lax.linalg._systems import tridiagonal_solve as tridiagonal_solve
+from graphad.lax.linalg._updates import cholesky_update as cholesky_update
+from graphad.lax.linalg._updates import symmetric_product as symmetric_product
+
+__dir__ = _listing(globals())
