@@ -61,7 +61,7 @@ def test_so_do_gradients(name, bad, way):
     def number(x):
         return sum([(y * np.cos(1.0 + np.arange(y.size)).reshape(y.shape)).sum() for y in flatten(f(x))[0]])
 
-    f = lambda x: CASES[name].function(gnp, x)  # noqa: E731
+    f = lambda x: CASES[name].function(gnp, x)
     gradient = RUN[way](graphad.grad(number))
     expected = np.asarray(gradient(x))
     assert np.isfinite(expected).all()
