@@ -146,7 +146,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None, *, numpy_resid
     Examples
     --------
     >>> import graphad.numpy as gnp
-    >>> gnp.linalg.lstsq(gnp.array([[1.0], [1.0]]), gnp.array([1.0, 3.0])).x
+    >>> gnp.linalg.lstsq(gnp.array([[1.0], [1.0]]), gnp.array([1.0, 3.0])).x.round(4)
     Array([2.], dtype=float32)
     """
     a, b = as_floats("lstsq", a, b)
