@@ -30,6 +30,9 @@ from graphad.primitives.shape import pad, slice_
 assert graphad.primitives
 SHAPES = ((3,), (), (2, 3), (1,), (0,), (3, 2), (2, 1, 3))
 MAX_SIZE = 64
+#: Smooth where matrices have full rank, or eigenvalues apart: what other equations make is mostly not such. Their rules
+#: are tested at their samples.
+FACTORIZATIONS = frozenset({"cholesky", "eigh", "lu", "qr", "svd"})
 
 
 @lru_cache
@@ -42,7 +45,7 @@ def catalogue(dtypes, differentiable, names):
         # Functions of the host have no text that reads back by itself, and no key.
         if primitive.samples is None or primitive.effect or HOST in primitive.params.values():
             continue
-        if differentiable and primitive.jvp is None:
+        if differentiable and (primitive.jvp is None or primitive.name in FACTORIZATIONS):
             continue
         samples = [s for d in dtypes for s in primitive.samples(np.random.default_rng(0), d)]
         fitting = [s for s in samples if _fits(primitive, s, dtypes, differentiable)]
