@@ -31,9 +31,6 @@ from graphad.primitives.shape import pad, slice_
 assert graphad.primitives
 SHAPES = ((3,), (), (2, 3), (1,), (0,), (3, 2), (2, 1, 3))
 MAX_SIZE = 64
-#: Smooth where matrices have full rank, or eigenvalues apart: what other equations make is mostly not such. Their rules
-#: are tested at their samples.
-FACTORIZATIONS = frozenset({"cholesky", "eigh", "lu", "qr", "svd"})
 
 
 @lru_cache
@@ -46,7 +43,7 @@ def catalogue(dtypes, differentiable, names):
         # Functions of the host have no text that reads back by itself, and no key.
         if primitive.samples is None or primitive.effect or HOST in primitive.params.values():
             continue
-        if differentiable and (primitive.jvp is None or primitive.name in FACTORIZATIONS):
+        if differentiable and primitive.jvp is None:
             continue
         # Factorizations of any matrices are ill-conditioned as often as not, and GPUs have none of larger ones.
         if primitive.name in ROUTINES and not ROUTINES[primitive.name].on_gpus and not names:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import checkpoints
 import first_call
 import growth
+import linear_algebra
 import loops
 import odes
 import transforms
@@ -85,3 +86,7 @@ def test_loops_and_checkpoints(monkeypatch, lines):
     *_, plain, _, _, _, _, _, plain_while, _, _, _ = lines(checkpoints)
     assert plain.split()[:2] == ["None", "1"]
     assert plain_while.split() == ["None", "1.00"]
+
+
+def test_linear_algebra(lines):
+    assert lines(linear_algebra, "solve 64")[-1].startswith("solve 64")

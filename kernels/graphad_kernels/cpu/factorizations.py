@@ -38,6 +38,8 @@ from graphad_kernels.cpu.lapack import (
 NAN = math.nan
 #: The golden ratio, whose multiples are spread evenly between integers.
 GOLDEN = 0.5 * (1 + math.sqrt(5.0))
+#: Rows and columns that are transposed at once.
+TILE = 16
 #: Of workspaces: the columns that LAPACK's blocked routines take at once, at most.
 BLOCK = 64
 
@@ -53,10 +55,12 @@ def _copy(x: Any, start: int, y: Any, at: int, count: int) -> None:
 
 
 def _transpose(x: Any, start: int, rows: int, columns: int, y: Any, at: int) -> None:
-    """Of a row-major matrix, into ``y``."""
-    for i in range(rows):
-        for j in range(columns):
-            y[at + j * rows + i] = x[start + i * columns + j]
+    """Of a row-major matrix, into ``y``: tile by tile, each of which is in the cache."""
+    for top in range(0, rows, TILE):
+        for left in range(0, columns, TILE):
+            for i in range(top, min(top + TILE, rows)):
+                for j in range(left, min(left + TILE, columns)):
+                    y[at + j * rows + i] = x[start + i * columns + j]
 
 
 def _is_finite(x: Any, start: int, count: int) -> bool:
