@@ -168,7 +168,7 @@ class _Unroller:
             return None
         (lead,), out = leads, self.graph.avals[eqn.outputs[0]]
         rule = elementwise if eqn.primitive.elementwise else RULES.get(eqn.primitive)
-        if rule is None:
+        if rule is None or not out.size:
             return None
         x = self.lanes(lead)
         atoms = rule(self, x, eqn, out)
