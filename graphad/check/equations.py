@@ -154,6 +154,13 @@ def faults(graph: Graph, args: Arrays, order: int = 1) -> Iterator[Fault]:
 
 def fault_of(one: Single, order: int = 1) -> Fault | None:
     """The fault of the derivatives of one equation; None too if it has none, or if values are not finite."""
+    try:
+        return _fault_of(one, order)
+    except DifferentiationError:  # the rule says that there is none, and why
+        return None
+
+
+def _fault_of(one: Single, order: int) -> Fault | None:
     if one.eqn.primitive is stop_gradient or not _is_differentiable(one.graph):
         return None
     if not all([bool(np.all(np.isfinite(x))) for x, a in zip(one.args, one.graph.in_avals, strict=True) if a.is_float]):

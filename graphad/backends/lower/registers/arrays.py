@@ -152,7 +152,8 @@ class Arrays(Scopes):
         """The element of an array that is not in registers, at coordinates in loop variables."""
         if type(x) is Virtual:
             return self.computed(x, at)
-        assert type(x) is InMemory, "what is in registers has no coordinates"
+        if type(x) is not InMemory:
+            raise NotScalarError("an array in registers, at coordinates that change")
         offset, _ = where = combine(x.start[0], [((0, x.start[1]), 1), *zip(at, x.strides, strict=True)])
         del offset
         depth = max(self.depth(where), x.depth)

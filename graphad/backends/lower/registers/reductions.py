@@ -29,7 +29,7 @@ class Reductions(Arrays):
         n = len(self.space) if x.lanes else 0
         if any([a < n for a in axes]):
             raise NotScalarError("a reduction over the axes of a batch")
-        if prod(x.shape) > MOST_ELEMENTS and self.space:
+        if prod(x.shape) > MOST_ELEMENTS and self.space and type(x) is not Small:
             return self.wide_reduce(how, [a - n for a in axes], x, out, loc)
         y = self.small(x, loc)
         kept = [a for a in range(len(y.shape)) if a + n not in axes]
