@@ -17,7 +17,7 @@ COUNT = int(os.environ.get("GENERATOR_LOOPS", 1000))
 BATCH = 20
 
 
-@pytest.mark.parametrize("seed", range(1, 12))
+@pytest.mark.parametrize("seed", [*range(1, 12), 16801853342])
 def test_programs(seed):
     check(seed)
 
