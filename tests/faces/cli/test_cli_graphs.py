@@ -184,7 +184,7 @@ def test_diff_of_pipelines(inspect):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--after", "fuse"], "there is no pass fuse in the pipeline 'reroll,inline{custom=True},unroll_matrices,simplify"),
+        (["--after", "fuse"], "there is no pass fuse in the pipeline 'reroll,inline{custom=True},unroll_matrices"),
         (["--pipeline", "inlin"], "there is no pass inlin. Did you mean 'inline'"),
         (["--pipeline", "inline,,"], "pipeline, column 8"),
         (["--stage", "loops", "--after", "inline"], "loops is made of a graph after all passes"),
