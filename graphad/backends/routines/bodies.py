@@ -1,4 +1,4 @@
-"""The hand-written bodies of `graphad_kernels`, as code that programs call.
+"""The routines of `graphad_kernels`, as code that programs call.
 
 A body is compiled by Numba once per machine. What is kept on disk is object code that needs nothing else, so that a
 program whose code is cached starts without Numba.
