@@ -33,7 +33,7 @@ def jitted(name: str) -> Callable[..., None]:
 def native_text(name: str, dtype: str, symbol: str) -> str:
     """An LLVM module with the body, for elements of ``dtype``, as ``void symbol(pointers..., i64 sizes...)``.
 
-    It refers to nothing outside, so it can be loaded where Numba is not.
+    It refers to nothing outside but `lapack.symbol`, so it can be loaded where Numba is not.
     """
     body = ROUTINES[name]
     pointers = [types.CPointer(_TYPES[dtype if t == "T" else t]) for t in body.buffers]

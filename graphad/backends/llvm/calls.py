@@ -46,7 +46,7 @@ class Calls:
         self.code.do(f"call void {self.externals[routine]}()")
 
     def kernel(self, routine: str, call: RoutineCall, pointers: Mapping[str, str]) -> None:
-        """One call of a hand-written body."""
+        """One call of a routine of the table."""
         args = [f"ptr {pointers[name]}" for name in (*call.reads, *call.writes)]
         args += [f"i64 {size}" for size in call.sizes]
         self.code.do(f"call void {self.externals[routine]}({', '.join(args)})")

@@ -1,7 +1,7 @@
 """The routines of `graphad_kernels`, as code that programs call.
 
-A body is compiled by Numba once per machine. What is kept on disk is object code that needs nothing else, so that a
-program whose code is cached starts without Numba.
+The Python function of a routine is compiled by Numba once per machine. What is kept on disk is object code, which needs
+nothing else but the symbols of LAPACK that it calls, so that a program whose code is cached starts without Numba.
 """
 
 from __future__ import annotations
