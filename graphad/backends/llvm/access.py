@@ -137,21 +137,24 @@ class Access:
 
     def _loaded_one_by_one(self, place: Place, element: str, lanes: int, hint: str) -> str:
         """A vector whose lanes lie apart: loads and insertions take less time than a gather."""
-        kind, base, found = lanes_of(element, lanes), self.address(place, element), "poison"
-        for lane in range(lanes):
-            one = self.code.let(f"load {element}, ptr {self._lane(base, element, lane * place.stride)}", "one")
+        kind, found = lanes_of(element, lanes), "poison"
+        for lane, pointer in enumerate(self.lanes_apart(place, element, lanes)):
+            one = self.code.let(f"load {element}, ptr {pointer}", "one")
             found = self.code.let(f"insertelement {kind} {found}, {element} {one}, i64 {lane}", hint)
         return found
 
     def _store_one_by_one(self, place: Place, element: str, lanes: int, value: str) -> None:
         """Store the lanes of a vector apart: a scatter takes more time."""
-        kind, base = lanes_of(element, lanes), self.address(place, element)
-        for lane in range(lanes):
+        kind = lanes_of(element, lanes)
+        for lane, pointer in enumerate(self.lanes_apart(place, element, lanes)):
             one = self.code.let(f"extractelement {kind} {value}, i64 {lane}", "one")
-            self.code.do(f"store {element} {one}, ptr {self._lane(base, element, lane * place.stride)}")
+            self.code.do(f"store {element} {one}, ptr {pointer}")
 
-    def _lane(self, base: str, element: str, offset: int) -> str:
-        return self.code.let(f"getelementptr inbounds {element}, ptr {base}, i64 {offset}", "lane") if offset else base
+    def lanes_apart(self, place: Place, element: str, lanes: int, inbounds: bool = True) -> list[str]:
+        """A pointer for each lane of a place without ``dynamic``."""
+        step = f"getelementptr {'inbounds ' if inbounds else ''}{element}, ptr "
+        base = self.address(place, element) if inbounds else self.code.let(f"{step}{place.pointer}, i64 {place.index}")
+        return [self.code.let(f"{step}{base}, i64 {k * place.stride}", "lane") if k else base for k in range(lanes)]
 
     def _first_of(self, place: Place, count: int) -> Place:
         """The place of the lowest address, stride 1, for an access of stride 1 or -1."""

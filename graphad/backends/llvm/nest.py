@@ -20,7 +20,8 @@ from graphad.backends.llvm.text import (
     offsets_text,
     register_type,
 )
-from graphad.backends.loops import memory
+from graphad.backends.llvm.tiles import NO_TILES, Tile
+from graphad.backends.llvm.widths import Widths
 from graphad.backends.loops.ir import (
     Buffer,
     Carry,
@@ -34,22 +35,11 @@ from graphad.backends.loops.ir import (
     Store,
     While,
     index_range,
-    is_half,
     stride_of,
 )
-from graphad.backends.loops.visit import walk
 from graphad.errors import LoweringError
 from graphad.ir.loc import Loc, format_loc
 from graphad.ir.types import EXTENT, DType, i32, i64
-
-#: Bodies of at most so many statements are unrolled to 4 native vectors, then 2, then 1: unrolling hides the latency of
-#: the polynomials, but takes registers.
-FOUR_VECTORS, TWO_VECTORS = 300, 3000
-#: Beyond so many lanes, only the text gets longer.
-MOST_LANES = 64
-#: A body of more statements whose loop is short (in native vectors) is emitted once, in one vector under a dynamic
-#: mask: compiling it takes longer than running it, so that separate copies for blocks and a tail do not pay.
-ONE_COPY, SHORT_LOOP = 40, 32
 
 #: A round of a loop: from its number and the carried values to the next carried values.
 Body = Callable[[str, list[str]], list[str]]
@@ -72,6 +62,7 @@ class NestEmitter(Rounds):
         self.kinds: dict[str, str] = {}  # types of the pointers that are not plain ones
         self.index_dtype: DType = i64  # loops count in it, and indices are computed in it
         self.scalars = Scalars(code, native)
+        self.widths = Widths(native, buffers)
         self.accumulators = Accumulators(code, self.scalars)
         self.access = Access(code, self.scalars)
         self.values: dict[str, Val] = {}
@@ -81,6 +72,7 @@ class NestEmitter(Rounds):
         self.vector: str | None = None  # the variable that runs over the lanes
         self.lanes = Lanes(1, 1)
         self.count = ""  # what `EXTENT` stands for
+        self.tiles = NO_TILES  # of the vector loop
         self.bounds: dict[str, int] = {}  # vector loops whose lanes are masked from here on
         self.line = ""
         self.on_turn: Callable[[Loop | While], None] = lambda _: None
@@ -177,6 +169,10 @@ class NestEmitter(Rounds):
 
     def load(self, s: Load) -> None:
         dtype = self.buffers[s.buffer].dtype
+        if s.name in self.tiles.read:
+            text = self.tiles.load(s, self.access, self.place_of, self.buffers[s.buffer], self.lanes.count)
+            self.values[s.name] = Val(text, dtype, self.lanes.count)
+            return
         place = self.place(s.buffer, s.index, s.dynamic)
         if place.stride or place.dynamic is not None:
             text = self.access.load(place, dtype, self.lanes_of(s.buffer), s.name)
@@ -186,6 +182,10 @@ class NestEmitter(Rounds):
 
     def store(self, s: Store) -> None:
         dtype = self.buffers[s.buffer].dtype
+        if (s.buffer, s.index) in self.tiles.written:
+            value = self.operand(s.value, self.lanes.count).text
+            self.tiles.store(s, value, self.access, self.place_of, self.buffers[s.buffer], self.lanes.count)
+            return
         place = self.place(s.buffer, s.index, s.dynamic)
         if place.stride or place.dynamic is not None:
             value = self.operand(s.value, self.lanes.count).text
@@ -202,6 +202,10 @@ class NestEmitter(Rounds):
         self.access.store_one(place, dtype, value)
         self.code.do(f"br label %{after}")
         self.code.start(after)
+
+    def place_of(self, tile: Tile) -> Place:
+        """The place of the first column of a tile."""
+        return self.place(tile.buffer, tile.first, None)
 
     def lanes_of(self, buffer: str) -> Lanes:
         """The lanes of an access: of a private buffer all, for there is room for all."""
@@ -251,11 +255,11 @@ class NestEmitter(Rounds):
 
     def vector_loop(self, loop: Loop) -> None:
         """Blocks of lanes, then one masked tail; carries start at their identity."""
-        count = self.width(loop, loop.extent)
+        count = self.widths.lanes(loop, loop.extent)
         blocks, tail = divmod(loop.extent, count)
         self.vector, self.lanes = loop.var, Lanes(count, count)
         carried = [self.accumulators.identity(c, count) for c in loop.carries]
-        if tail and self.one_copy(loop):
+        if tail and self.widths.one_copy(loop):
             self.bounds[loop.var] = loop.extent
             carried, tail = self.rounds(loop, blocks + 1, carried, count), 0
             del self.bounds[loop.var]
@@ -264,52 +268,15 @@ class NestEmitter(Rounds):
         elif blocks:
             carried = self.rounds(loop, blocks, carried, count)
         if tail:
-            fewer = min(self.width(loop, tail), count)
+            fewer = min(self.widths.lanes(loop, tail), count)
             carried = [self.accumulators.narrow(c, t, count, fewer) for c, t in zip(loop.carries, carried, strict=True)]
             count, self.lanes = fewer, Lanes(fewer, tail)
             carried = self.round(loop, str(loop.extent - tail), carried, count)
-        self.vector, self.lanes = None, Lanes(1, 1)
+        self.vector, self.lanes, self.tiles = None, Lanes(1, 1), NO_TILES
         for c, text in zip(loop.carries, carried, strict=True):
             total = self.accumulators.narrow(c, text, count, 1)
             first = self.operand(c.init, 1).text
             self.values[c.name] = Val(self.scalars.combine(c.combine, c.dtype, 1, total, first), c.dtype, 1)
-
-    def width(self, loop: Loop, extent: int) -> int:
-        """Lanes for ``extent`` iterations: 1, 2 or 4 native vectors of the widest dtype; fewer for short loops."""
-        size, native = self.measure(loop)
-        if any(
-            [isinstance(s, (Loop, While)) and any([c.combine == "last" for c in s.carries]) for s in walk(loop.body)]
-        ):
-            return max(memory.LANE_BYTES * native // self.native, 2)
-        vectors = 4 if size <= FOUR_VECTORS else 2 if size <= TWO_VECTORS else 1
-        if size > ONE_COPY and loop.extent <= SHORT_LOOP * native:
-            vectors = 1
-        count = min(native * vectors, MOST_LANES)
-        while count // 2 >= extent and count > 2:
-            count //= 2
-        return count
-
-    def one_copy(self, loop: Loop) -> bool:
-        """Whether blocks and tail share one copy of the body; small vectors have no masked accesses."""
-        size, native = self.measure(loop)
-        if any([isinstance(s, (Loop, While)) for s in walk(loop.body)]) and size > ONE_COPY:
-            return loop.extent > self.width(loop, loop.extent) and self.native >= 32
-        return size > ONE_COPY and loop.extent <= SHORT_LOOP * native and self.native >= 32
-
-    def measure(self, loop: Loop) -> tuple[int, int]:
-        """The number of statements in a loop, and how many elements of its widest dtype a native vector has."""
-        bits = max((_register_bits(c.dtype) for c in loop.carries), default=8)
-        size = 0
-        for s in walk(loop.body):
-            size += 1
-            match s:
-                case Let(dtype=dtype) | Position(dtype=dtype):
-                    bits = max(bits, _register_bits(dtype))
-                case Load(buffer=buffer) | Store(buffer=buffer):
-                    bits = max(bits, _register_bits(self.buffers[buffer].dtype))
-                case Loop(carries=carries) | While(carries=carries):
-                    bits = max(bits, *(_register_bits(c.dtype) for c in carries), 8)
-        return size, self.native * 8 // bits
 
     def rounds(self, loop: Loop, count: int, carried: list[str], lanes: int) -> list[str]:
         """``count`` rounds of a loop."""
@@ -358,6 +325,9 @@ class NestEmitter(Rounds):
         for c, text in zip(loop.carries, carried, strict=True):
             self.values[c.name] = Val(text, c.dtype, lanes)
         outer, self.scope = self.scope, dict(self.scope)
+        if loop.var == self.vector:
+            are_plain = self.lanes.whole and not self.bounds and not self.kinds
+            self.tiles = self.widths.tiles(loop, lanes) if are_plain else NO_TILES
         if loop.var in self.bounds:
             self.lanes = Lanes(lanes, lanes, self.below(at, self.bounds[loop.var], lanes))
         self.statements(loop.body)
@@ -378,7 +348,3 @@ class NestEmitter(Rounds):
             return values[0]
         live = self.lanes.mask if loop.var == self.vector and not self.lanes.whole else None
         return self.accumulators.following(c, running, values, lanes, live)
-
-
-def _register_bits(dtype: DType) -> int:
-    return 32 if is_half(dtype) else dtype.bits

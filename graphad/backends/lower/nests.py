@@ -19,7 +19,7 @@ from graphad.ir.loc import Loc
 #: Unrelated maps of one shape, and unrelated reductions, share a loop up to this many elements.
 SMALL: Final = 4096
 #: Anchors in one loop.
-_CROWDED: Final = 400
+_CROWDED: Final = 4000
 #: An inner loop this long pays for an outer loop that is not vectorized.
 _LONG: Final = 16
 #: How many of the latest loops of the right size are looked at.

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from graphad.numpy._create.matrices import eye
 from graphad.numpy._index import diagonals
 from graphad.numpy._precision import in_float32
 from graphad.numpy._reduce.sums import sum as sum_
-from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._typing import ArrayLike, DTypeLike
 from graphad.numpy.linalg import _products
-from graphad.numpy.linalg._systems import check_square, inv
+from graphad.numpy.linalg._systems import check_square, identities, inv
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_operand, beside, canonical_axis, shape_text
@@ -102,7 +100,7 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     if exponent < 0:
         x, exponent = inv(x), -exponent
     if exponent == 0:
-        return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
+        return identities(x)
     power: Any = x if exponent % 2 else None
     while exponent := exponent // 2:
         x = x @ x
