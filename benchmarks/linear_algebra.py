@@ -1,4 +1,4 @@
-"""Value and gradient of linear algebra beside JAX: stacks of small matrices, and single larger ones, in float64."""
+"""Value and gradient of linear algebra beside JAX in float64: stacks of small matrices, larger ones, statistics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import sys
 
 import jax  # before NumPy, as `timing`
 import jax.numpy as jnp
+import jax.scipy.linalg
 from timing import interleaved, versions
 
 import numpy as np
 
 import graphad
 import graphad.numpy as gnp
+import graphad.scipy.linalg
 
 STACK = 50_000
 
@@ -53,6 +55,54 @@ def singular(np_):
     return f
 
 
+def gaussian_process(np_):
+    """Log-likelihood of a Gaussian process, of the logarithms of length, amplitude and noise."""
+    linalg = libraries(np_).scipy.linalg
+
+    def f(x, y, logs):
+        length, amplitude, noise = np_.exp(logs)
+        kernel = amplitude * np_.exp(-(((x[:, None] - x) / length) ** 2) / 2) + noise * np_.eye(len(x))
+        factor = np_.linalg.cholesky(kernel)
+        z = linalg.solve_triangular(factor, y, lower=True)
+        return -np_.sum(z**2) / 2 - np_.sum(np_.log(np_.diagonal(factor)))
+
+    return f
+
+
+def normal(np_):
+    """Log-density of points under a multivariate normal distribution."""
+    linalg = libraries(np_).scipy.linalg
+
+    def f(x, mean, covariance):
+        factor = np_.linalg.cholesky(covariance)
+        z = linalg.solve_triangular(factor, (x - mean).T, lower=True)
+        return -np_.sum(z**2) / 2 - len(x) * np_.sum(np_.log(np_.diagonal(factor)))
+
+    return f
+
+
+def kalman(np_):
+    """Log-likelihood of a linear state-space model with four states, of which one is observed."""
+    scan = libraries(np_).lax.scan
+
+    def f(y, transition, noise):
+        def step(state, y):
+            mean, covariance = state
+            mean, covariance = transition @ mean, transition @ covariance @ transition.T + noise
+            error, variance = y - mean[0], covariance[0, 0] + 0.5
+            gain = covariance[:, 0] / variance
+            state = mean + gain * error, covariance - np_.outer(gain, covariance[0])
+            return state, -(error**2) / variance / 2 - np_.log(variance) / 2
+
+        return np_.sum(scan(step, (np_.zeros(4, y.dtype), np_.eye(4, dtype=y.dtype)), y)[1])
+
+    return f
+
+
+def libraries(np_):
+    return graphad if np_ is gnp else jax
+
+
 def right(*shape):
     return np.random.default_rng(1).normal(size=shape)
 
@@ -65,11 +115,14 @@ PROGRAMS = {
     **{f"solve {n}": (solution, [general(n, n), right(n)]) for n in (64, 512)},
     **{f"eigh {n}": (eigen, [positive_definite(n, n)]) for n in (64, 512)},
     **{f"svd {n}": (singular, [general(n, n)]) for n in (64, 512)},
+    "Gaussian process 500": (gaussian_process, [right(500), right(500), np.array([-1.0, 0.0, -1.0])], 2),
+    "normal 10,000 x 4": (normal, [right(10_000, 4), np.zeros(4), positive_definite(4, 4)]),
+    "Kalman filter 4, 500": (kalman, [right(500), 0.9 * np.eye(4) + 0.02, positive_definite(4, 4) / 50], (1, 2)),
 }
 
 
-def measured(make, args):
-    wanted = tuple(range(len(args)))
+def measured(make, args, wanted=None):
+    wanted = tuple(range(len(args))) if wanted is None else wanted
     mine = graphad.jit(graphad.value_and_grad(make(gnp), wanted))
     their = jax.jit(jax.value_and_grad(make(jnp), wanted))
     given = {"graphad": [gnp.asarray(x) for x in args], "jax": [jnp.asarray(x) for x in args]}
@@ -86,10 +139,10 @@ def main(*names):
     jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     print(f"{'value and gradient of':22} {'graphad ms':>11} {'jax ms':>11} {'ratio':>6}")
-    for name, (make, args) in PROGRAMS.items():
+    for name, program in PROGRAMS.items():
         if names and name not in names:
             continue
-        seconds = measured(make, args)
+        seconds = measured(*program)
         mine, their = seconds["graphad"] * 1e3, seconds["jax"] * 1e3
         print(f"{name:22} {mine:11.3f} {their:11.3f} {their / mine:6.1f}", flush=True)
 

@@ -35,6 +35,7 @@ from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
 from graphad.primitives.linalg.matrices import SMALL
 from graphad.primitives.linalg.triangular_solve import triangular_solve
+from graphad.primitives.shape import concatenate, slice_
 
 _ROUTINES: Final[tuple[Primitive, ...]] = (cholesky, lu, triangular_solve)
 
@@ -52,7 +53,7 @@ class UnrollMatrices(Pass):
 
 
 def _has_small(graph: Graph) -> bool:
-    return any([_is_small(graph, e) or any(map(_has_small, e.regions)) for e in graph.eqns])
+    return any([_is_small(graph, e) or _is_wide(graph, e) or any(map(_has_small, e.regions)) for e in graph.eqns])
 
 
 def _is_small(graph: Graph, eqn: Eqn) -> bool:
@@ -60,6 +61,14 @@ def _is_small(graph: Graph, eqn: Eqn) -> bool:
         return False
     sides = [n for a in eqn.inputs for n in graph.aval_of(a).shape[-2:]]
     return min(sides) > 0 and max(sides) <= SMALL and 0 not in graph.aval_of(eqn.inputs[0]).shape
+
+
+def _is_wide(graph: Graph, eqn: Eqn) -> bool:
+    """Whether a small triangle divides many right sides."""
+    if eqn.primitive is not triangular_solve:
+        return False
+    a, b = (graph.aval_of(x).shape for x in eqn.inputs)
+    return 0 < a[-1] <= SMALL < max(b[-2:]) and 0 not in b
 
 
 class Grid(NamedTuple):
@@ -101,6 +110,8 @@ class _Unroller:
             grids = self._unrolled(eqn)
             if grids is not None:
                 self.grids |= dict(zip(eqn.outputs, grids, strict=True))
+            elif _is_wide(self.graph, eqn):
+                self.made[eqn.outputs[0]] = self._substituted(eqn)
             elif not self._summed_up(eqn):
                 self._copied(eqn)
         outputs = [self.array(a) for a in self.graph.outputs]
@@ -140,8 +151,8 @@ class _Unroller:
         """The values that factorizations are made of, by elements: the number of axes of the stack of each."""
         found: dict[int, int] = {}
         for eqn in reversed(self.graph.eqns):
-            if _is_small(self.graph, eqn):
-                for a in eqn.inputs:
+            if _is_small(self.graph, eqn) or _is_wide(self.graph, eqn):
+                for a in eqn.inputs[: 1 if _is_wide(self.graph, eqn) else None]:
                     if type(a) is int:
                         found[a] = len(self.graph.avals[a].shape) - 2
                 continue
@@ -242,13 +253,39 @@ class _Unroller:
         if eqn.primitive is lu:
             packed, pivots, order = unrolled_routines.lu(x, rows, dtype, i32)
             return [_grid(lead, packed), Grid(lead, (min(m, n),), tuple(pivots)), Grid(lead, (m,), tuple(order))]
-        p = eqn.primitive.named(eqn.params)
-        left, lower, transposed = p["left"], p["lower"], p["transposed"]
         b = rows_of(self.elements(x, eqn.inputs[1]), self.graph.aval_of(eqn.inputs[1]).shape[-1])
-        found = unrolled_routines.triangular_solve(
-            x, rows, b if left else _turned(b), dtype, lower, transposed if left else not transposed, p["unit"]
-        )
+        left = eqn.primitive.named(eqn.params)["left"]
+        found = self._divided(x, eqn, rows, b if left else _turned(b))
         return [_grid(lead, found if left else _turned(found))]
+
+    def _divided(self, x: Lanes, eqn: Eqn, a: list[list[Atom]], b: list[list[Atom]]) -> list[list[Atom]]:
+        p, dtype = eqn.primitive.named(eqn.params), self.graph.aval_of(eqn.inputs[0]).dtype
+        transposed = p["transposed"] if p["left"] else not p["transposed"]
+        return unrolled_routines.triangular_solve(x, a, b, dtype, p["lower"], transposed, p["unit"])
+
+    def _substituted(self, eqn: Eqn) -> Atom:
+        """Small triangles that divide many right sides: each element of a solution for all of these at once."""
+        axis = -2 if eqn.primitive.named(eqn.params)["left"] else -1
+        b, shape = self.array(eqn.inputs[1]), list(self.graph.aval_of(eqn.inputs[1]).shape)
+        n, emit = shape[axis], self.builder.emit
+        shape[axis] = 1
+        one = tuple(shape)
+        each, x = self.lanes(one), self.lanes(one[:-2])
+        dims = tuple(range(len(one) - 2))
+        a = [
+            [
+                k if isinstance(k, Literal) else emit(broadcast, (k,), (one, dims))[0]
+                for k in (self.element(x, eqn.inputs[0], (i, j)) for j in range(n))
+            ]
+            for i in range(n)
+        ]
+        rows = []
+        for i in range(n):
+            start, stop = [0] * len(one), list(one)
+            start[axis], stop[axis] = i, i + 1
+            rows.append([emit(slice_, (b,), (tuple(start), tuple(stop), (1,) * len(one)))[0]])
+        found = [row[0] for row in self._divided(each, eqn, a, rows)]
+        return emit(concatenate, tuple(found), (len(one) + axis,))[0]
 
 
 def _turned(rows: list[list[Atom]]) -> list[list[Atom]]:

@@ -52,8 +52,9 @@ def triangular_solve(x: Lanes, a: Rows, b: Rows, dtype: DType, lower: bool, tran
     found: Rows = [list(row) for row in b]
     order = range(n) if lower ^ transposed else range(n - 1, -1, -1)
     done: list[int] = []
+    divisors = [None if unit else x.reciprocal(at(i, i), dtype) for i in range(n)]
     for i in order:
-        by = None if unit else x.reciprocal(at(i, i), dtype)
+        by = divisors[i]
         for k in range(len(found[i])):
             products = x.dot([at(i, j) for j in done], [found[j][k] for j in done], dtype)
             rest = x.sub(b[i][k], products)

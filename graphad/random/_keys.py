@@ -14,13 +14,12 @@ import numpy as np
 from graphad import numpy as gnp
 from graphad.config import config
 from graphad.ir.types import dtype_of, fits, i32, u32
+from graphad.numpy._create.counting import counted
 from graphad.numpy._typing import ArrayLike, DTypeLike, Shape
-from graphad.primitives.layout import positions
 from graphad.primitives.random import threefry2x32
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.keys import KeyArray, is_keys
-from graphad.trace.recording import current
 from graphad.trace.semantics import (
     as_operand,
     canonical_dtype,
@@ -30,7 +29,6 @@ from graphad.trace.semantics import (
     dtype_and_weakness,
     shape_text,
 )
-from graphad.trace.tracer import Tracer
 
 Words = tuple[Any, Any]
 _IMPL: Final = "threefry2x32"
@@ -216,14 +214,6 @@ def words_of_batch(keys: Any) -> Words:
     return keys[..., 0], keys[..., 1]
 
 
-def _counter(like: Any, size: int) -> Any:
-    """0, 1, 2, ...: computed by the program where the key is traced, so that it carries no array along."""
-    trace = current()
-    if isinstance(like, Tracer) and trace is not None:
-        return Tracer(trace, positions(trace, (size,), 0, u32).atom)
-    return Array(np.arange(size, dtype=np.uint32))
-
-
 def _encrypted(words: Words, high: Any, low: Any) -> list[Any]:
     batch_shape = words[0].shape
     k0, k1 = (gnp.broadcast_to(k[:, None] if batch_shape else k, (*batch_shape, *low.shape)) for k in words)
@@ -234,14 +224,14 @@ def _encrypted(words: Words, high: Any, low: Any) -> list[Any]:
 def _counted(words: Words, size: int) -> list[Any]:
     """Both words of block after block, as the newer layout has them."""
     _check_size(size)
-    return _encrypted(words, 0, _counter(words[0], size))
+    return _encrypted(words, 0, counted(words[0], (size,), 0, u32))
 
 
 def _halved(words: Words, size: int) -> Any:
     """``size`` words as the older layout has them: the counters' first half paired with their second half."""
     _check_size(size)
     half = (size + 1) // 2
-    first = _counter(words[0], half)
+    first = counted(words[0], (half,), 0, u32)
     second = first + half
     if size % 2:  # the counter that is one too many is 0
         second = gnp.where(first == half - 1, np.uint32(0), second)

@@ -55,7 +55,8 @@ def test_every_sample_is_the_reference(primitive, dtype):
         found = unrolled(graph)
         shape = args[0].shape
         is_small = all(0 < n <= SMALL for x in args for n in x.shape[-2:]) and 0 not in shape
-        assert bool(remaining(found)) != is_small
+        is_wide = primitive is triangular_solve and 0 < shape[-1] <= SMALL < max(args[1].shape[-2:])
+        assert bool(remaining(found)) != (is_small or is_wide)
         same(evaluate(found, args), evaluate(graph, args), tolerance)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from graphad.numpy._create.counting import counted
 from graphad.numpy._elementwise.logic import where
 from graphad.numpy._padding import pad
 from graphad.numpy._shape.axes import moveaxis
@@ -26,9 +25,10 @@ def diagonal(x: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> A
     x = as_operand(x, "diagonal")
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
-    start_row, start_column = max(-offset, 0), max(offset, 0)
-    along = np.arange(max(min(rows - start_row, columns - start_column), 0))
-    return x[..., along + start_row, along + start_column]
+    first, count = (-offset * columns, rows + offset) if offset < 0 else (offset, columns - offset)
+    count = max(min(count, rows, columns), 0)
+    flat = x.reshape((*x.shape[:-2], rows * columns))
+    return flat[..., first : first + count * (columns + 1) : columns + 1]
 
 
 def diag(x: ArrayLike, k: int = 0) -> Array:
@@ -46,7 +46,7 @@ def diag(x: ArrayLike, k: int = 0) -> Array:
         raise ValueError(f"{source.where()}diag takes a vector or a matrix, got {shape_text(x)}.")
     n = x.shape[0] + abs(k)
     shifted = pad(x, (max(k, 0), max(-k, 0)))  # element j stands in column j
-    return where(np.eye(n, k=k, dtype=bool), shifted, _zero(x))
+    return where(_diagonals(x, (n, n)) == k, shifted, _zero(x))
 
 
 def diagflat(v: ArrayLike, k: int = 0) -> Array:
@@ -79,7 +79,7 @@ def tril(x: ArrayLike, k: int = 0) -> Array:
            [1., 1.]], dtype=float32)
     """
     x = as_operand(x, "tril")
-    return where(_lower(x, k, "tril"), x, _zero(x))
+    return where(_above(x, "tril") <= k, x, _zero(x))
 
 
 def triu(x: ArrayLike, k: int = 0) -> Array:
@@ -91,13 +91,18 @@ def triu(x: ArrayLike, k: int = 0) -> Array:
            [0., 1.]], dtype=float32)
     """
     x = as_operand(x, "triu")
-    return where(_lower(x, k - 1, "triu"), _zero(x), x)
+    return where(_above(x, "triu") < k, _zero(x), x)
 
 
-def _lower(x: Any, k: int, name: str) -> Any:
+def _above(x: Any, name: str) -> Any:
+    """Of each element of matrices, the number of its diagonal."""
     if x.ndim < 2:
         raise ValueError(f"{source.where()}{name} takes matrices, got {shape_text(x)}.")
-    return np.tri(x.shape[-2], x.shape[-1], k, bool)
+    return _diagonals(x, x.shape[-2:])
+
+
+def _diagonals(like: Any, shape: tuple[int, ...]) -> Any:
+    return counted(like, shape, 1) - counted(like, shape, 0)
 
 
 def _zero(x: Any) -> Any:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from math import prod as size_of
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from graphad.api.custom import custom_jvp
 from graphad.api.implicit import custom_linear_solve
 from graphad.api.stop_gradient import stop_gradient
+from graphad.numpy._create.counting import counted
 from graphad.numpy._create.filled import zeros_like
 from graphad.numpy._elementwise.arithmetic import abs as abs_
 from graphad.numpy._elementwise.arithmetic import sign
@@ -27,15 +26,12 @@ from graphad.numpy._shape.reshaping import reshape
 from graphad.numpy._sort.sorting import argsort
 from graphad.numpy._typing import ArrayLike
 from graphad.numpy.linalg._products import matmul
-from graphad.primitives.layout import positions
 from graphad.primitives.linalg.lu import lu
 from graphad.primitives.linalg.matrices import SMALL
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.trace import source
 from graphad.trace.array import Array
-from graphad.trace.recording import current
 from graphad.trace.semantics import as_float, as_floats, broadcast_shapes
-from graphad.trace.tracer import Tracer
 
 
 class SlogdetResult(NamedTuple):
@@ -76,7 +72,7 @@ class Factors(NamedTuple):
         """The rows ``b[order]``, or from there back; by a product where matrices are written out."""
         n = self.packed.shape[-1]
         if n <= SMALL:
-            permutation = (self.order[..., None] == _counted(self.order, (n,), 0)).astype(b.dtype)
+            permutation = (self.order[..., None] == counted(self.order, (n,), 0)).astype(b.dtype)
             return matmul(matrix_transpose(permutation) if back else permutation, b)
         order = argsort(self.order, axis=-1) if back else self.order
         return take_along_axis(b, order[..., None], -2)
@@ -156,16 +152,8 @@ def inv(a: ArrayLike) -> Array:
 
 def identities(x: Any) -> Any:
     """Identity matrices of the shape of ``x``."""
-    row, column = (_counted(x, x.shape, x.ndim - k) for k in (2, 1))
+    row, column = (counted(x, x.shape, x.ndim - k) for k in (2, 1))
     return (row == column).astype(x.dtype)
-
-
-def _counted(like: Any, shape: tuple[int, ...], axis: int) -> Any:
-    """The place of each element along an axis; where ``like`` is traced, the program computes it, and so knows it."""
-    trace = current()
-    if isinstance(like, Tracer) and trace is not None:
-        return Tracer(trace, positions(trace, shape, axis).atom)
-    return Array(np.broadcast_to(np.arange(shape[axis]).reshape([-1] + [1] * (len(shape) - axis - 1)), shape))
 
 
 @in_float32
@@ -215,7 +203,7 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
 def _eliminated(x: Array) -> tuple[Array, Array]:
     """The diagonal that elimination leaves, and the sign of its permutation."""
     packed, pivots, _ = lu(x)
-    moved = sum_(pivots != _counted(pivots, pivots.shape[-1:], 0), axis=-1)
+    moved = sum_(pivots != counted(pivots, pivots.shape[-1:], 0), axis=-1)
     return diagonal(packed, axis1=-2, axis2=-1), where(moved % 2 == 1, -1.0, 1.0).astype(x.dtype)
 
 

@@ -85,6 +85,8 @@ def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
         ((0, 0), (0, 3)),
         ((2, 3, 3), (2, 3, 0)),
         ((17, 17), (17, 3)),
+        ((4, 4), (4, 13)),
+        ((2, 3, 3), (2, 3, 17)),
     ]
     for k, (shape, right) in enumerate(cases):
         for flags in range(16):
