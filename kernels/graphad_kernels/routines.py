@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import factorizations, sort
+from graphad_kernels.cpu import cholesky_derivatives, factorizations, sort
 
 
 class Row(NamedTuple):
@@ -68,6 +68,26 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: b * n**3 // 3,
         dtypes=_FLOATS,
         lapack=("potrf",),
+    ),
+    "cholesky_tangent": Row(
+        cholesky_derivatives.cholesky_tangent,
+        buffers=("T", "T", "T", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n * n, b * n * n, 1),
+        cost=lambda b, n: 2 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("sygst", "trmm"),
+    ),
+    "cholesky_adjoint": Row(
+        cholesky_derivatives.cholesky_adjoint,
+        buffers=("T", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n,) * 3,
+        cost=lambda b, n: b * n**3,
+        dtypes=_FLOATS,
+        lapack=("gemm", "symm", "trsm"),
     ),
     "triangular_solve": Row(
         factorizations.triangular_solve,
