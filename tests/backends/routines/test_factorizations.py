@@ -11,6 +11,8 @@ import pytest
 from graphad_kernels import objects
 from graphad_kernels.routines import ROUTINES
 
+import graphad
+import graphad.numpy as gnp
 from graphad.ir.types import DTYPES, i32
 from tests.backends.routines.guard_zones import FILLS, Guarded, machine_code, random_call, same
 
@@ -56,3 +58,24 @@ def test_numba_gives_the_bits_of_machine_code(name, dtype):
         guarded = Guarded(types, row.extents(*call.sizes), rng)
         one, other = (guarded.run(f, call.reads, row.results, call.sizes, FILLS[0]) for f in (native, jitted))
         same(one, other, f"{call.sizes}")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-155, 1e-305, 1e-310])
+def test_programs_factorize_what_is_very_small(rng, scale):
+    """They flush denormals, which LAPACK needs where it scales: it is called with them."""
+    a = rng.normal(size=(12, 12)) * scale
+    smallest = 2 * float(np.finfo(a.dtype).smallest_subnormal)
+    (u, s, vt), (q, r) = graphad.jit(gnp.linalg.svd)(a), graphad.jit(gnp.linalg.qr)(a)
+    np.testing.assert_allclose(s, np.linalg.svd(a, compute_uv=False), rtol=1e-12, atol=20 * smallest)
+    np.testing.assert_allclose(
+        (np.asarray(u) * (s / scale)) @ np.asarray(vt), a / scale, atol=1e-12 + 50 * smallest / scale
+    )
+    np.testing.assert_allclose(np.asarray(q) @ (r / scale), a / scale, atol=1e-12 + 50 * smallest / scale)
+    np.testing.assert_allclose(np.asarray(q).T @ np.asarray(q), np.eye(12), atol=1e-12 + 50 * smallest / scale)
+
+
+def test_the_rest_of_a_program_flushes_denormals_all_the_same(rng):
+    a = rng.normal(size=(12, 12))
+    half, _, product = graphad.jit(lambda a, x: (x / 2, gnp.linalg.qr(a), x * 1.5))(a, np.full(3, 3e-308))
+    assert np.asarray(half).tolist() == [0.0] * 3
+    assert (np.asarray(product) > 0).all()
