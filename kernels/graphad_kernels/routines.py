@@ -23,7 +23,9 @@ class Row(NamedTuple):
     reads, results
         How many buffers, from the first on, are read, and how many results come then. The others are workspace.
     extents
-        From the sizes, how many elements each buffer must have.
+        From the sizes, how many elements each buffer must have. For LAPACK's workspace that is a formula, no query: it
+        is part of a program, which is kept on disk with its memory, and shown where there is no LAPACK. It is as much
+        as a query asks for, so that LAPACK works in its largest blocks; tests hold it to that.
     cost
         From the sizes, how many operations it takes.
     dtypes
@@ -105,6 +107,16 @@ ROUTINES: Final[dict[str, Row]] = {
         reads=1,
         results=3,
         extents=lambda b, m, n: (b * m * n, b * m * n, b * min(m, n), b * m, m * n, 1),
+        cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
+        dtypes=_FLOATS,
+        lapack=("getrf",),
+    ),
+    "lu_by_columns": Row(
+        factorizations.lu_by_columns,
+        buffers=("T", "T", "i32", "i32", "i32", "i32"),
+        reads=1,
+        results=4,
+        extents=lambda b, m, n: (b * m * n, b * m * n, b * min(m, n), b * n, b * n, 1),
         cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
         dtypes=_FLOATS,
         lapack=("getrf",),

@@ -106,6 +106,14 @@ def lu(sizes: Any, reads: Any, results: Any) -> None:
         assert rows == o.tolist()
 
 
+def lu_by_columns(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n = sizes
+    turned = [x.reshape(batch, m, n).swapaxes(1, 2) for x in (reads[0], results[0])]
+    *found, order, places = results[1:]
+    lu((batch, n, m), (turned[0],), (turned[1], *found, order))
+    np.testing.assert_array_equal(places.reshape(batch, n), np.argsort(order.reshape(batch, n), axis=1))
+
+
 def qr(sizes: Any, reads: Any, results: Any) -> None:
     batch, m, n, k = sizes
     matrices, dtype = reads[0].reshape(batch, m, n).astype(np.float64), reads[0].dtype
@@ -158,5 +166,16 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
 
 ORACLES = {
     f.__name__: f
-    for f in (cholesky, cholesky_tangent, cholesky_adjoint, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)
+    for f in (
+        cholesky,
+        cholesky_tangent,
+        cholesky_adjoint,
+        triangular_solve,
+        lu,
+        lu_by_columns,
+        qr,
+        eigh,
+        svd,
+        tridiagonal_solve,
+    )
 }
