@@ -46,7 +46,7 @@ from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.outcome import HOST_ERROR, INTERRUPTED
 from graphad.backends.routines import threads
-from graphad.backends.routines.bodies import symbol_of
+from graphad.backends.routines.compiled import symbol_of
 from graphad.backends.routines.host import HOST_CALL
 
 #: Programs of more statements are compiled without the code generator's optimisations.

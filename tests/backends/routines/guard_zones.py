@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from graphad_kernels.routines import ROUTINES
 
-from graphad.backends.routines import bodies
+from graphad.backends.routines import compiled
 from graphad.ir.types import DTYPES, i32
 from tests.backends.routines.factorization_oracles import ORACLES
 
@@ -60,7 +60,7 @@ def machine_code(name: str, dtype: str) -> Callable[..., None]:
     pointers = len(row.buffers)
     n_sizes = row.function.__code__.co_argcount - pointers
     kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * n_sizes
-    function = ctypes.CFUNCTYPE(None, *kinds)(bodies.address(bodies.symbol_of(name, DTYPES[dtype])))
+    function = ctypes.CFUNCTYPE(None, *kinds)(compiled.address(compiled.symbol_of(name, DTYPES[dtype])))
     return lambda *args: function(*[x.ctypes.data for x in args[:pointers]], *args[pointers:])
 
 
@@ -95,7 +95,7 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
     batch, m, n = int(rng.integers(0, 4)), size(), size()
     if name in ("cholesky", "cholesky_tangent", "cholesky_adjoint", "eigh"):
         return batch, n
-    if name == "lu":
+    if name in ("lu", "lu_by_columns"):
         return batch, m, n
     if name == "qr":
         return batch, m, n, m if rng.random() < 0.4 else min(m, n)
@@ -150,6 +150,9 @@ def check(name: str, dtype: str, seed: int, count: int) -> None:
         same(first, second, "results depend on what was in memory before")
         if name == "lu":
             is_permutation(call.sizes, *first[1:])
+        elif name == "lu_by_columns":
+            batch, m, n = call.sizes
+            is_permutation((batch, n, m), *first[1:3])
         if call.usual:
             ORACLES[name](call.sizes, call.reads, first)
         if k % 16 == 0:

@@ -1,4 +1,4 @@
-"""Hand-written bodies: in Python, in Numba and as machine code; and code from the cache, which needs no Numba."""
+"""Routines: in Python, in Numba and as machine code; and code from the cache, which needs no Numba."""
 
 from __future__ import annotations
 
