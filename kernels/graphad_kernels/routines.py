@@ -34,6 +34,9 @@ class Row(NamedTuple):
         The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype.
     on_gpus
         Whether it has kernels for GPUs too.
+    overwrites
+        Pairs of buffers, by number: what is read, and what is written and may be the same memory. Then what was read is
+        destroyed, which is asked for where nobody reads it later.
     """
 
     function: Callable[..., None]
@@ -45,6 +48,7 @@ class Row(NamedTuple):
     dtypes: tuple[str, ...]
     lapack: tuple[str, ...] = ()
     on_gpus: bool = False
+    overwrites: tuple[tuple[int, int], ...] = ()
 
 
 _FLOATS: Final = ("f32", "f64")
@@ -70,6 +74,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: b * n**3 // 3,
         dtypes=_FLOATS,
         lapack=("potrf",),
+        overwrites=((0, 1),),
     ),
     "cholesky_tangent": Row(
         cholesky_derivatives.cholesky_tangent,
@@ -80,6 +85,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: 2 * b * n**3,
         dtypes=_FLOATS,
         lapack=("sygst", "trmm"),
+        overwrites=((1, 2),),
     ),
     "cholesky_adjoint": Row(
         cholesky_derivatives.cholesky_adjoint,
@@ -90,6 +96,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: b * n**3,
         dtypes=_FLOATS,
         lapack=("gemm", "symm", "trsm"),
+        overwrites=((1, 2),),
     ),
     "triangular_solve": Row(
         factorizations.triangular_solve,
@@ -100,6 +107,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, m, *_: b * n * n * m,
         dtypes=_FLOATS,
         lapack=("trsm", "trsv"),
+        overwrites=((1, 2),),
     ),
     "lu": Row(
         factorizations.lu,
@@ -120,6 +128,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
         dtypes=_FLOATS,
         lapack=("getrf",),
+        overwrites=((0, 1),),
     ),
     "qr": Row(
         factorizations.qr,
@@ -149,6 +158,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: 9 * b * n**3,
         dtypes=_FLOATS,
         lapack=("syevd",),
+        overwrites=((0, 3),),
     ),
     "svd": Row(
         factorizations.svd,
@@ -168,6 +178,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, m, n, _: 12 * b * m * n * min(m, n),
         dtypes=_FLOATS,
         lapack=("gesdd",),
+        overwrites=((0, 4),),
     ),
     "tridiagonal_solve": Row(
         factorizations.tridiagonal_solve,

@@ -31,6 +31,11 @@ def sorting(dtype, rows, n, order_dtype=i32, spare=None):
     )
 
 
+def solving(reads, result):
+    call = RoutineCall("triangular_solve", f32, reads, (result,), (1, 2, 2, 1, 1, 0, 0))
+    return program(buffers("input", x=(f32, 4)), buffers("output", y=(f32, 4)), call)
+
+
 @pytest.mark.parametrize("n", [1, 2, RUN - 1, RUN, RUN + 1, 4 * RUN, 4 * RUN + 3, 7 * RUN])
 def test_argsort_is_stable_for_every_number_of_runs(rng, n):
     x = rng.integers(0, max(n // 3, 1), 3 * n).astype(np.float32)
@@ -62,9 +67,16 @@ def test_a_long_row(rng):
         (sorting(f32, 2, 3, order_dtype=f32), "y is f32, not i32"),
         (sorting(f32, 2, 3, spare=5), "it needs 6 of 5 elements"),
         (sorting(DTYPES["bool"], 2, 3), "not for bool"),
+        (solving(("x", "y"), "y"), None),
+        (solving(("y", "x"), "y"), "writes what it uses"),
+        (solving(("y", "y"), "y"), "writes what it uses"),
     ],
 )
 def test_wrong_calls_are_refused(wrong, message):
+    """But those that write what they may overwrite."""
+    if message is None:
+        check_program(wrong)
+        return
     with pytest.raises(VerifyError, match=message):
         check_program(wrong)
 
