@@ -1,4 +1,4 @@
-"""Hand-written bodies for Numba: as functions it can call, and as LLVM text with the calling convention of C."""
+"""Routines for Numba: as functions it can call, and as LLVM text with the calling convention of C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ lapack_calls.register()
 
 @cache
 def jitted(name: str) -> Callable[..., None]:
-    """The body as a function that Numba code calls with arrays."""
+    """The routine as a function that Numba code calls with arrays."""
     function: Callable[..., None] = numba.njit(error_model="numpy", boundscheck=False, nogil=True)(
         ROUTINES[name].function
     )
@@ -31,18 +31,18 @@ def jitted(name: str) -> Callable[..., None]:
 
 
 def native_text(name: str, dtype: str, symbol: str) -> str:
-    """An LLVM module with the body, for elements of ``dtype``, as ``void symbol(pointers..., i64 sizes...)``.
+    """An LLVM module with the routine, for elements of ``dtype``, as ``void symbol(pointers..., i64 sizes...)``.
 
     It refers to nothing outside but `lapack.symbol`, so it can be loaded where Numba is not.
     """
-    body = ROUTINES[name]
-    pointers = [types.CPointer(_TYPES[dtype if t == "T" else t]) for t in body.buffers]
-    n_sizes = body.function.__code__.co_argcount - len(pointers)
+    row = ROUTINES[name]
+    pointers = [types.CPointer(_TYPES[dtype if t == "T" else t]) for t in row.buffers]
+    n_sizes = row.function.__code__.co_argcount - len(pointers)
     flags: Any = compiler.Flags()
     flags.no_cpython_wrapper, flags.no_cfunc_wrapper = True, True
     flags.error_model, flags.nrt = "numpy", False
     compiled: Any = compiler.compile_extra(
-        cpu_target.typing_context, cpu_target.target_context, body.function,
+        cpu_target.typing_context, cpu_target.target_context, row.function,
         (*pointers, *[types.int64] * n_sizes), types.void, flags, {},
     )  # fmt: skip
     # Numba's own convention has two more parameters: where to put the result, and what was raised.

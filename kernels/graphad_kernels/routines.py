@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import factorizations, sort
+from graphad_kernels.cpu import cholesky_derivatives, factorizations, sort
 
 
 class Row(NamedTuple):
@@ -23,7 +23,9 @@ class Row(NamedTuple):
     reads, results
         How many buffers, from the first on, are read, and how many results come then. The others are workspace.
     extents
-        From the sizes, how many elements each buffer must have.
+        From the sizes, how many elements each buffer must have. For LAPACK's workspace that is a formula, no query: it
+        is part of a program, which is kept on disk with its memory, and shown where there is no LAPACK. It is as much
+        as a query asks for, so that LAPACK works in its largest blocks; tests hold it to that.
     cost
         From the sizes, how many operations it takes.
     dtypes
@@ -32,6 +34,9 @@ class Row(NamedTuple):
         The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype.
     on_gpus
         Whether it has kernels for GPUs too.
+    overwrites
+        Pairs of buffers, by number: what is read, and what is written and may be the same memory. Then what was read is
+        destroyed, which is asked for where nobody reads it later.
     """
 
     function: Callable[..., None]
@@ -43,6 +48,7 @@ class Row(NamedTuple):
     dtypes: tuple[str, ...]
     lapack: tuple[str, ...] = ()
     on_gpus: bool = False
+    overwrites: tuple[tuple[int, int], ...] = ()
 
 
 _FLOATS: Final = ("f32", "f64")
@@ -68,6 +74,29 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: b * n**3 // 3,
         dtypes=_FLOATS,
         lapack=("potrf",),
+        overwrites=((0, 1),),
+    ),
+    "cholesky_tangent": Row(
+        cholesky_derivatives.cholesky_tangent,
+        buffers=("T", "T", "T", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n * n, b * n * n, 1),
+        cost=lambda b, n: 2 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("sygst", "trmm"),
+        overwrites=((1, 2),),
+    ),
+    "cholesky_adjoint": Row(
+        cholesky_derivatives.cholesky_adjoint,
+        buffers=("T", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n,) * 3,
+        cost=lambda b, n: b * n**3,
+        dtypes=_FLOATS,
+        lapack=("gemm", "symm", "trsm"),
+        overwrites=((1, 2),),
     ),
     "triangular_solve": Row(
         factorizations.triangular_solve,
@@ -78,6 +107,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, m, *_: b * n * n * m,
         dtypes=_FLOATS,
         lapack=("trsm", "trsv"),
+        overwrites=((1, 2),),
     ),
     "lu": Row(
         factorizations.lu,
@@ -88,6 +118,17 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
         dtypes=_FLOATS,
         lapack=("getrf",),
+    ),
+    "lu_by_columns": Row(
+        factorizations.lu_by_columns,
+        buffers=("T", "T", "i32", "i32", "i32", "i32"),
+        reads=1,
+        results=4,
+        extents=lambda b, m, n: (b * m * n, b * m * n, b * min(m, n), b * n, b * n, 1),
+        cost=lambda b, m, n: b * m * n * min(m, n) * 2 // 3,
+        dtypes=_FLOATS,
+        lapack=("getrf",),
+        overwrites=((0, 1),),
     ),
     "qr": Row(
         factorizations.qr,
@@ -117,6 +158,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n: 9 * b * n**3,
         dtypes=_FLOATS,
         lapack=("syevd",),
+        overwrites=((0, 3),),
     ),
     "svd": Row(
         factorizations.svd,
@@ -136,6 +178,7 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, m, n, _: 12 * b * m * n * min(m, n),
         dtypes=_FLOATS,
         lapack=("gesdd",),
+        overwrites=((0, 4),),
     ),
     "tridiagonal_solve": Row(
         factorizations.tridiagonal_solve,

@@ -9,11 +9,16 @@ pipeline.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+
+from graphad_kernels.routines import ROUTINES
 
 from graphad.backends import artifact
 from graphad.backends.cpu import signals
 from graphad.backends.cpu.entry.spec import FLUSH_BITS
+from graphad.backends.cpu.one_thread import gains_by_several, needs_one
 from graphad.backends.cpu.turns import Turns
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls, product_routine
@@ -41,7 +46,7 @@ from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.outcome import HOST_ERROR, INTERRUPTED
 from graphad.backends.routines import threads
-from graphad.backends.routines.bodies import symbol_of
+from graphad.backends.routines.compiled import symbol_of
 from graphad.backends.routines.host import HOST_CALL
 
 #: Programs of more statements are compiled without the code generator's optimisations.
@@ -90,9 +95,10 @@ def emit(
     comments
         Whether to note the user's lines.
     one_blas_thread
-        Whether products that do not gain by several threads of BLAS are kept to one.
+        Whether what does not gain by several threads of BLAS is kept to one.
     flushes
-        Whether programs may run with denormals flushed by a mode of the CPU (x86), which the host is not called in.
+        Whether programs may run with denormals flushed by a mode of the CPU (x86), in which neither the host nor LAPACK
+        is called.
     """
     steps = mapped_steps(program.steps, lambda s: _thin_product(s, fma) if isinstance(s, Gemm) and _is_thin(s) else s)
     return _Emitter(replace(program, steps=steps), lanes_bytes, comments, one_blas_thread, flushes).run()
@@ -128,13 +134,12 @@ class _Emitter(Turns):
         self.one_blas_thread = one_blas_thread
         self.blocks: list[str] = []  # allocated where the code now stands
         self.depth = 0  # of steps that run several times
-        limited = [s for s in program.steps if one_blas_thread and isinstance(s, Gemm) and threads.needs_one(s)]
-        self.to_limit = len(limited)  # products to come that are kept to one thread
+        self.to_limit = sum(map(needs_one, program.steps)) if one_blas_thread else 0  # steps to come
         self.is_limited = False  # whether BLAS is kept to one thread here
         self.handed = ""  # the table of buffers for the host
         self.sized = 0  # `Counted` steps behind the code so far
         self.worked = ""  # where the operations since the last look for signals are counted
-        self.modes = "", ""  # where the CPU's mode is kept: ours, and that for the host
+        self.modes = "", ""  # where the CPU's mode is kept: ours, and that for the host and LAPACK
 
     def run(self) -> Emitted:
         name = artifact.symbol_of(self.program.name)
@@ -164,7 +169,7 @@ class _Emitter(Turns):
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         steps = list(every_step(self.program.steps))
         routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, RoutineCall, HostCall)))
-        if self.to_limit or any([isinstance(s, Gemm) and threads.needs_one(s) for s in steps if self.one_blas_thread]):
+        if self.one_blas_thread and any(map(needs_one, steps)):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         if any([isinstance(s, Counted) for s in steps]):
             routines |= dict.fromkeys((memory.ALLOCATE, memory.RELEASE))
@@ -181,6 +186,7 @@ class _Emitter(Turns):
         if calls:
             most = max([len(s.reads) + len(s.writes) for s in calls])
             self.handed = self.code.let(f"alloca [{most} x ptr]", "handed")
+        if self.flushes and any([isinstance(s, HostCall) or _calls_lapack(s) for s in steps]):
             self.modes = self.code.let("alloca i32", "mode"), self.code.let("alloca i32", "host.mode")
 
     def _from_table(self, position: int, name: str) -> str:
@@ -195,10 +201,8 @@ class _Emitter(Turns):
                     if first:
                         self.cut()
                     self.nests.statements(body[first : first + BLOCK])
-            case Gemm():
-                self.product(step)
-            case RoutineCall():
-                self.calls.kernel(_routine(step), step, self.pointers)
+            case Gemm() | RoutineCall():
+                self.limited(step)
             case Copy(target=target, source=source):
                 buffer = self.buffers[source]
                 if buffer.size:
@@ -272,49 +276,72 @@ class _Emitter(Turns):
 
     def host(self, call: HostCall) -> None:
         """Call the host: with BLAS's own threads, and with denormals that are no zeros, as Python expects."""
-        code, (mode, plain) = self.code, self.modes
-        was_limited = self.is_limited
+        code, was_limited = self.code, self.is_limited
         self.limit(False)
         for k, name in enumerate((*call.reads, *call.writes)):
             place = code.let(f"getelementptr inbounds ptr, ptr {self.handed}, i64 {k}", "place")
             code.do(f"store ptr {self.pointers[name]}, ptr {place}")
-        if self.flushes:
-            code.call("llvm.x86.sse.stmxcsr", "void", [("ptr", mode)])
-            bits = code.let(f"load i32, ptr {mode}", "bits")
-            code.do(f"store i32 {code.let(f'and i32 {bits}, {~FLUSH_BITS}', 'bits')}, ptr {plain}")
-            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", plain)])
-        status = code.let(f"call i64 {self.calls.externals[HOST_CALL]}(i64 {call.slot}, ptr {self.handed})", "status")
-        if self.flushes:
-            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", mode)])
+        with self.with_denormals():
+            called = f"call i64 {self.calls.externals[HOST_CALL]}(i64 {call.slot}, ptr {self.handed})"
+            status = code.let(called, "status")
         self.leave_unless(code.let(f"icmp eq i64 {status}, 0", "holds"), HOST_ERROR)
         if self.depth:  # the next turn begins as this one did
             self.limit(was_limited)
+
+    def limited(self, step: Gemm | RoutineCall) -> None:
+        """A step that may call BLAS: with one thread if that is better, or with its own if these are."""
+        is_limited = self.to_limit > 0 and needs_one(step) and not self.depth
+        if is_limited:
+            self.limit(True)
+        elif gains_by_several(step) and not self.depth:
+            self.limit(False)
+        if isinstance(step, Gemm):
+            self.product(step)
+        else:
+            self.routine(step)
+        self.to_limit -= is_limited
+        if not self.to_limit and not self.depth:
+            self.limit(False)
 
     def product(self, g: Gemm) -> None:
         assert not g.is_fused, "products of a CPU have no epilogue"
         if 0 in (g.m, g.n, g.batch):
             return
         routine = _routine(g)
-        is_limited = self.to_limit > 0 and threads.needs_one(g) and not self.depth
-        if is_limited:
-            self.limit(True)
-        elif threads.gains_by_several(g) and not self.depth:
-            self.limit(False)
         if g.batch == 1:
             self.calls.product(routine, g, self.pointers, None)
         else:
             self.nests.repeat(
                 str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
             )
-        self.to_limit -= is_limited
-        if not self.to_limit and not self.depth:
-            self.limit(False)
+
+    def routine(self, call: RoutineCall) -> None:
+        """LAPACK scales what is very small, and must find it: it is called with denormals that are no zeros."""
+        with self.with_denormals() if _calls_lapack(call) else nullcontext():
+            self.calls.kernel(_routine(call), call, self.pointers)
+
+    @contextmanager
+    def with_denormals(self) -> Generator[None]:
+        """What is emitted meanwhile runs with denormals that are no zeros, as the host and LAPACK expect."""
+        code, (mode, plain) = self.code, self.modes
+        if self.flushes:
+            code.call("llvm.x86.sse.stmxcsr", "void", [("ptr", mode)])
+            bits = code.let(f"load i32, ptr {mode}", "bits")
+            code.do(f"store i32 {code.let(f'and i32 {bits}, {~FLUSH_BITS}', 'bits')}, ptr {plain}")
+            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", plain)])
+        yield
+        if self.flushes:
+            code.call("llvm.x86.sse.ldmxcsr", "void", [("ptr", mode)])
 
     def limit(self, one: bool) -> None:
         """Keep BLAS to one thread from here on, or give it its own threads back."""
         if one != self.is_limited:
             self.calls.plain(threads.ONE_THREAD if one else threads.OWN_THREADS)
             self.is_limited = one
+
+
+def _calls_lapack(step: Step) -> bool:
+    return isinstance(step, RoutineCall) and bool(ROUTINES[step.routine].lapack)
 
 
 def _routine(step: Gemm | RoutineCall | HostCall) -> str:

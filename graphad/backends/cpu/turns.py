@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graphad.backends.cpu.one_thread import gains_by_several, needs_one
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code
 from graphad.backends.loops import memory
-from graphad.backends.loops.ir import Buffer, Counted, Gemm, Repeat, RepeatWhile, Step
+from graphad.backends.loops.ir import Buffer, Counted, Repeat, RepeatWhile, Step
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.backends.outcome import OUT_OF_MEMORY
-from graphad.backends.routines import threads
 from graphad.ir.types import EXTENT, b1, i64
 
 
@@ -186,10 +186,11 @@ class Turns:
         return [self.pointers[swapped[name]] for name in names]
 
     def enter(self, step: Repeat | RepeatWhile | Counted) -> None:
-        """Before steps that run several times: BLAS is kept to one thread if that is good for all its products."""
-        products = [s for s in every_step((step,)) if isinstance(s, Gemm)]
-        if not self.depth and self.one_blas_thread and any([threads.needs_one(g) for g in products]):
-            self.limit(not any([threads.gains_by_several(g) for g in products]))
+        """Before steps that run several times: BLAS is kept to one thread if that is good for all that call it."""
+        if not self.depth and self.one_blas_thread:
+            steps = list(every_step((step,)))
+            if any(map(needs_one, steps)):
+                self.limit(not any(map(gains_by_several, steps)))
         self.depth += 1
 
     def leave(self, names: list[str], pointers: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Copies of what nobody reads afterwards: source and target become one buffer.
+"""Copies of what nobody reads afterwards, and calls that may overwrite it: source and target become one buffer.
 
 A loop copies what it starts with into the buffers that it carries, and these into its results. Where the source is not
 read behind such a copy, nor the target touched before it, both are one buffer, and the copy is gone. The target may be
@@ -7,19 +7,26 @@ an output of the program::
     tmp0[i] = 0.0                          tmp0[i] = 0.0
     copy tmp1 = tmp0                       repeat turn0 in 10: ... tmp0 ...
     repeat turn0 in 10: ... tmp1 ...
+
+A routine that copies an operand to change it (`overwrites` in the table of routines) is handed the operand itself::
+
+    tmp0[i] = add(t0, t1)                  tmp0[i] = add(t0, t1)
+    call cholesky f64 (tmp0) -> (tmp1)     call cholesky f64 (tmp0) -> (tmp0)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphad.backends.loops.ir import Buffer, Copy, Counted, Repeat, RepeatWhile, Step
+from graphad_kernels.routines import ROUTINES
+
+from graphad.backends.loops.ir import Buffer, Copy, Counted, Repeat, RepeatWhile, RoutineCall, Step
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step, over
 
 
 def without_copies(buffers: Sequence[Buffer], steps: Sequence[Step]) -> tuple[tuple[Buffer, ...], tuple[Step, ...]]:
     """The program with fewer temporaries and copies."""
-    if not any([type(s) is Copy for s in every_step(steps)]):
+    if not any([_pairs(s) for s in every_step(steps)]):
         return tuple(buffers), tuple(steps)
     temporaries, outputs = (
         {b.name: (b.dtype, b.size) for b in buffers if b.role == role and not b.private}
@@ -58,8 +65,10 @@ class _Joined:
                 first.setdefault(name, at)
                 last[name] = at
         for at, step in enumerate(steps):
-            if type(step) is Copy:
-                source, target = self.name(step.source), step.target
+            for given, target in _pairs(step):
+                source = self.name(given)
+                if type(step) is RoutineCall and [self.name(r) for r in step.reads].count(source) > 1:
+                    continue
                 kind = self.temporaries.get(source)
                 may = kind is not None and kind in (self.temporaries.get(target), self.outputs.get(target))
                 # A source that is joined with one further outside is not touched here by that name.
@@ -68,12 +77,24 @@ class _Joined:
                         self.names[source] = target
                     else:
                         self.names[target], last[source] = source, last[target]
-            elif isinstance(step, (Repeat, RepeatWhile, Counted)):
+            if isinstance(step, (Repeat, RepeatWhile, Counted)):
                 own = _named_by(step)
                 self.look(
                     step.body,
                     lambda n, at=at, own=own: n not in own and first.get(n) == last.get(n) == at and is_local(n),
                 )
+
+
+def _pairs(step: Step) -> list[tuple[str, str]]:
+    """What a step copies, or copies to change it, and where to."""
+    match step:
+        case Copy(source=source, target=target):
+            return [(source, target)]
+        case RoutineCall(routine=routine, reads=reads, writes=writes):
+            row = ROUTINES[routine]
+            return [(reads[i], writes[k - row.reads]) for i, k in row.overwrites]
+        case _:
+            return []
 
 
 def _named_by(step: Repeat | RepeatWhile | Counted) -> set[str]:

@@ -79,7 +79,7 @@ class _Source(TurnsSource):
         super().__init__({b.name: b for b in program.buffers}, _RESERVED | {program.name}, Expressions())
         self.program = program
         self.gemms = False
-        self.bodies: dict[str, None] = {}
+        self.routines: dict[str, None] = {}
 
     # ---- the frame
 
@@ -109,13 +109,13 @@ class _Source(TurnsSource):
             head.append("from graphad_kernels.cpu.blas import gemm")
         if self.expressions.math:
             head.append("from graphad_kernels.numba_math import compiled")
-        if self.bodies:
+        if self.routines:
             head.append("from graphad_kernels.objects import jitted")
         if self.expressions.helpers:
             head.append(f"from graphad_kernels.scalar import {', '.join(sorted(self.expressions.helpers))}")
         head += ["", "at = np.uintp  # positions are unsigned: array[at(i)] needs no branch for negative indices"]
         head += [f'{name} = compiled("{op}", "{d}")' for name, (op, d) in sorted(self.expressions.math.items())]
-        head += [f'{name} = jitted("{name}")' for name in self.bodies]
+        head += [f'{name} = jitted("{name}")' for name in self.routines]
         return "\n".join([*head, "", "", *functions])
 
     def function(self, parameters: Sequence[str]) -> str:
@@ -184,7 +184,7 @@ class _Source(TurnsSource):
             case Repeat() | RepeatWhile() | Counted():
                 self.turns(step, depth)
             case RoutineCall(routine=routine, reads=reads, writes=writes, sizes=sizes, loc=loc):
-                self.bodies[routine] = None
+                self.routines[routine] = None
                 args = [*[self.name(b, "buffer") for b in (*reads, *writes)], *map(str, sizes)]
                 self.line(depth, f"{routine}({', '.join(args)})", loc)
             case Copy(target=target, source=of, loc=loc):

@@ -1,6 +1,4 @@
-"""Addresses of the routines that programs call: BLAS, its threads, the bodies of `graphad_kernels`, the host, and
-CPython.
-"""
+"""Addresses of what programs call: BLAS, its threads, the routines of `graphad_kernels`, the host, and CPython."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Final
 
 from graphad_kernels.cpu import library
 
-from graphad.backends.routines import bodies, host, threads
+from graphad.backends.routines import compiled, host, threads
 from graphad.errors import LoweringError
 
 BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv")
@@ -25,7 +23,7 @@ def routine(symbol: str) -> int:
         return ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value or 0
     if symbol == host.HOST_CALL:
         return host.address()
-    return bodies.address(symbol) if symbol.startswith(bodies.PREFIX) else blas_routine(symbol)
+    return compiled.address(symbol) if symbol.startswith(compiled.PREFIX) else blas_routine(symbol)
 
 
 @cache

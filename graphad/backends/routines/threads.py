@@ -1,13 +1,9 @@
-"""SciPy's OpenBLAS keeps to one thread while programs compute products, and then has its own number of threads again.
+"""SciPy's OpenBLAS keeps to one thread while programs call it, and then has its own number of threads again.
 
-With two threads a product takes half the time on an idle machine. On a busy one a worker waits for a core, and the
-product for the worker: a step of 0.1 ms then takes 20 ms as often as not. Below `WORTH` multiplications the 95th
-percentile is worse with two threads, from there on it is no worse.
-
-The number of threads is one variable of the library, so it is everybody's. Programs call `ONE_THREAD` before their
-first product that needs it and `OWN_THREADS` after the last: the first caller of all keeps the number that the user or
-the library had chosen and sets 1; the last one sets the former back, unless the user has set another meanwhile. A pair
-of calls takes some 30 ns.
+Which calls are kept to one says `graphad.backends.cpu.one_thread`. The number of threads is one variable of the
+library, so it is everybody's. Programs call `ONE_THREAD` before their first call that needs it and `OWN_THREADS` after
+the last: the first caller of all keeps the number that the user or the library had chosen and sets 1; the last one sets
+the former back, unless the user has set another meanwhile. A pair of calls takes some 30 ns.
 
 BLAS that is no OpenBLAS with threads of its own (Accelerate, MKL, OpenBLAS with OpenMP) is left as it is: what is set
 for it in the environment holds.
@@ -16,7 +12,7 @@ for it in the environment holds.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from graphad_kernels.cpu import library
 
@@ -24,36 +20,10 @@ from graphad.backends.artifact import Artifact
 from graphad.backends.llvm import loader
 from graphad.ir.forks import compiling, in_children
 
-if TYPE_CHECKING:
-    from graphad.backends.loops.ir import Gemm
-
 ONE_THREAD: Final = "blas_one_thread"
 OWN_THREADS: Final = "blas_own_threads"
 
-#: OpenBLAS computes with one thread by itself: products of so many multiplications, and of a vector with a matrix of so
-#: many elements.
-ALONE: Final = 2**18
-ALONE_WITH_VECTOR: Final = 9216
-#: From so many multiplications on a product is worth OpenBLAS's threads even if there is other work on the cores.
-#: Measured on two cores with none, one and two busy processes beside, in single precision, milliseconds of the 95th
-#: percentile with one and with two threads: 512 cubed 12 and 43, 28 and 90, 48 and 157; 1024 cubed, which this is, 77
-#: and 60, 216 and 189, 313 and 296; 2048 cubed 345 and 336, 1,668 and 1,171, 1,669 and 1,277. A product with a vector
-#: waits for memory and gains nothing at any size.
-WORTH: Final = 2**30
-
 _loaded: dict[str, loader.Executable] = {}
-
-
-def needs_one(g: Gemm) -> bool:
-    """Whether OpenBLAS would take several threads for a product that does not gain by them."""
-    if g.k and g.has_vector:
-        return g.batch > 0 and g.m * g.n * g.k > ALONE_WITH_VECTOR
-    return g.batch > 0 and ALONE < g.m * g.n * g.k < WORTH
-
-
-def gains_by_several(g: Gemm) -> bool:
-    """Whether a product shall have the threads that OpenBLAS has for it."""
-    return not g.has_vector and g.m * g.n * g.k >= WORTH
 
 
 def address(symbol: str) -> int:

@@ -23,10 +23,9 @@ from graphad.numpy._reduce.sums import sum as sum_
 from graphad.numpy._shape.axes import matrix_transpose, moveaxis
 from graphad.numpy._shape.broadcasting import broadcast_to
 from graphad.numpy._shape.reshaping import reshape
-from graphad.numpy._sort.sorting import argsort
 from graphad.numpy._typing import ArrayLike
 from graphad.numpy.linalg._products import matmul
-from graphad.primitives.linalg.lu import lu
+from graphad.primitives.linalg.lu import lu, lu_by_columns
 from graphad.primitives.linalg.matrices import SMALL
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.trace import source
@@ -69,17 +68,39 @@ class Factors(NamedTuple):
         return triangular_solve(self.packed, b, left=True, lower=lower, transposed=transposed, unit=lower)
 
     def _moved(self, b: Array, back: bool = False) -> Array:
-        """The rows ``b[order]``, or from there back; by a product where matrices are written out."""
-        n = self.packed.shape[-1]
-        if n <= SMALL:
-            permutation = (self.order[..., None] == counted(self.order, (n,), 0)).astype(b.dtype)
-            return matmul(matrix_transpose(permutation) if back else permutation, b)
-        order = argsort(self.order, axis=-1) if back else self.order
-        return take_along_axis(b, order[..., None], -2)
+        """The rows ``b[order]``, or from there back, by a product: so they are written out as the factors are."""
+        columns = counted(self.order, self.order.shape[-1:], 0)
+        permutation = (self.order[..., None] == columns).astype(b.dtype)
+        return matmul(matrix_transpose(permutation) if back else permutation, b)
 
 
-def factors(a: Array) -> Factors:
+class FactorsByColumns(NamedTuple):
+    """``a[:, order] == l @ u`` for a stack of square matrices; ``places`` is the inverse of ``order``.
+
+    Row-major matrices are factorized so as they lie in memory.
+    """
+
+    packed: Array
+    order: Array
+    places: Array
+
+    def solve(self, b: Array, transposed: bool = False) -> Array:
+        """Columns ``x`` with ``a @ x == b``, or with the transposes of ``a``."""
+        if transposed:
+            y = self._divided(take_along_axis(b, self.order[..., None], -2), lower=False, transposed=True)
+            return self._divided(y, lower=True, transposed=True)
+        y = self._divided(self._divided(b, lower=True, transposed=False), lower=False, transposed=False)
+        return take_along_axis(y, self.places[..., None], -2)
+
+    def _divided(self, b: Array, lower: bool, transposed: bool) -> Array:
+        return triangular_solve(self.packed, b, left=True, lower=lower, transposed=transposed, unit=not lower)
+
+
+def factors(a: Array) -> Factors | FactorsByColumns:
     """Of matrices whose derivatives are taken elsewhere."""
+    if a.shape[-1] > SMALL:
+        packed, _, order, places = lu_by_columns(stop_gradient(a))
+        return FactorsByColumns(packed, order, places)
     packed, _, order = lu(stop_gradient(a))
     return Factors(packed, order)
 
@@ -202,7 +223,7 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
 
 def _eliminated(x: Array) -> tuple[Array, Array]:
     """The diagonal that elimination leaves, and the sign of its permutation."""
-    packed, pivots, _ = lu(x)
+    packed, pivots, *_ = lu_by_columns(x) if x.shape[-1] > SMALL else lu(x)
     moved = sum_(pivots != counted(pivots, pivots.shape[-1:], 0), axis=-1)
     return diagonal(packed, axis1=-2, axis2=-1), where(moved % 2 == 1, -1.0, 1.0).astype(x.dtype)
 

@@ -7,6 +7,7 @@ smooth: singular values and eigenvalues that are equal, or singular matrices, gi
 from __future__ import annotations
 
 from graphad.primitives.linalg import cholesky as cholesky
+from graphad.primitives.linalg import cholesky_derivatives as cholesky_derivatives
 from graphad.primitives.linalg import eigh as eigh
 from graphad.primitives.linalg import lu as lu
 from graphad.primitives.linalg import qr as qr

@@ -1,6 +1,7 @@
 """`cholesky`: positive definite matrices as products of a lower triangle and its transpose.
 
 With ``A = L L^T``, ``dL = L phi(L^-1 dA L^-T)``, where ``phi`` takes the lower triangle and half of the diagonal [1]_.
+Of small matrices that is written out, to be unrolled with the factorization.
 
 .. [1] I. Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527, 2016.
 """
@@ -15,17 +16,15 @@ from graphad.ir.lowering import Routine
 from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
-from graphad.primitives.arithmetic import mul, sub
+from graphad.primitives.linalg.cholesky_derivatives import cholesky_tangent, half_lower
 from graphad.primitives.linalg.matrices import (
+    SMALL,
     Array,
     check_matrix,
     each_matrix,
-    lower,
-    masked,
     matmul,
     matrices,
     matrix_errors,
-    on_diagonal,
     positive_definite,
     stack,
     symmetric,
@@ -52,13 +51,9 @@ def _reference(a: Any) -> Array:
     return np.tril(found)
 
 
-def half_lower(x: Ref) -> Ref:
-    """The lower triangle, with half of the diagonal."""
-    triangle = lower(x)
-    return sub(triangle, mul(masked(triangle, on_diagonal(x)), 0.5))
-
-
 def _tangent(t: Ref, _a: Ref, factor: Ref) -> Ref:
+    if factor.shape[-1] > SMALL:
+        return cholesky_tangent(factor, t)
     left = solve(factor, symmetric(t), left=True, lower=True)
     both = turned(solve(factor, turned(left), left=True, lower=True))
     return matmul(factor, half_lower(both))

@@ -1,4 +1,4 @@
-"""`lu`: products of a permutation, a lower triangle with a unit diagonal, and an upper triangle.
+"""`lu`: products of a permutation, a lower triangle with a unit diagonal, and an upper triangle; `lu_by_columns`.
 
 With ``P A = L U`` and, of a square matrix, ``M = L^-1 P dA U^-1``, ``dL = L lower(M)`` without the diagonal, and
 ``dU = upper(M) U`` [1]_. What lies below or beside the square follows from that.
@@ -30,6 +30,7 @@ from graphad.primitives.linalg.matrices import (
     matrices,
     matrix_errors,
     stack,
+    turned,
     upper,
 )
 from graphad.primitives.linalg.triangular_solve import solve
@@ -73,9 +74,13 @@ def permuted_rows(x: Ref, order: Ref) -> Ref:
 
 def _jvp(tangents: Sequence[Ref], _operands: Sequence[Ref], outputs: Sequence[Ref]) -> list[Ref | None]:
     packed, _, order = outputs
+    return [_tangent(tangents[0], packed, order), None, None]
+
+
+def _tangent(t: Ref, packed: Ref, order: Ref) -> Ref:
     m, n = packed.shape[-2:]
     k, rows, columns = min(m, n), packed.ndim - 2, packed.ndim - 1
-    moved = permuted_rows(tangents[0], order)
+    moved = permuted_rows(t, order)
     square = slice_axis(slice_axis(packed, rows, 0, k), columns, 0, k)
     inner = solve(square, slice_axis(slice_axis(moved, rows, 0, k), columns, 0, k), left=True, lower=True, unit=True)
     inner = solve(square, inner, left=False, lower=False)
@@ -91,8 +96,10 @@ def _jvp(tangents: Sequence[Ref], _operands: Sequence[Ref], outputs: Sequence[Re
         beside = slice_axis(packed, columns, k, n)
         t = sub(slice_axis(moved, columns, k, n), matmul(d_lower, beside))
         found = concatenate(found, solve(square, t, left=True, lower=True, unit=True), axis=columns)
-    return [found, None, None]
+    return found
 
+
+_SHAPES = [(1, 1), (3, 3), (2, 4, 4), (4, 2), (2, 2, 4), (0, 0), (0, 3, 3), (2, 3, 0), (0, 3), (17, 17)]
 
 lu = Primitive(
     "lu",
@@ -103,7 +110,45 @@ lu = Primitive(
     jvp=_jvp,
     batch=lambda _size, _batched, a: lu(a),
     lowering=lambda types, _params: Routine("lu", (stack(types[0]), *types[0].shape[-2:])),
-    samples=matrices([(1, 1), (3, 3), (2, 4, 4), (4, 2), (2, 2, 4), (0, 0), (0, 3, 3), (2, 3, 0), (0, 3), (17, 17)]),
+    samples=matrices(_SHAPES),
+    errors=matrix_errors({}, square=False),
+    tolerance=256.0,
+    multiple=True,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of the transposes
+
+
+def _type_by_columns(a: OperandType) -> tuple[Aval, ...]:
+    check_matrix("lu_by_columns", a)
+    leading, (m, n) = a.shape[:-2], a.shape[-2:]
+    places = aval((*leading, n), i32)
+    return aval(a.shape, a.dtype), aval((*leading, min(m, n)), i32), places, places
+
+
+def _reference_by_columns(a: Any) -> tuple[Array, ...]:
+    packed, pivots, order = _reference(np.swapaxes(a, -1, -2))
+    return np.swapaxes(packed, -1, -2), pivots, order, np.argsort(order, axis=-1).astype(np.int32)
+
+
+def _jvp_by_columns(tangents: Sequence[Ref], _operands: Sequence[Ref], outputs: Sequence[Ref]) -> list[Ref | None]:
+    packed, _, order, _ = outputs
+    return [turned(_tangent(turned(tangents[0]), turned(packed), order)), None, None, None]
+
+
+lu_by_columns = Primitive(
+    "lu_by_columns",
+    "``factors, pivots, order, places`` with ``a[:, order] == l @ u``, where ``factors`` has ``l`` in its lower "
+    "triangle and ``u``, without its diagonal of ones, above: what `lu` is of the transpose. Column ``k`` changes "
+    "places with column ``pivots[k]``, one after the other, and ends at ``places[k]``.",
+    _type_by_columns,
+    _reference_by_columns,
+    jvp=_jvp_by_columns,
+    batch=lambda _size, _batched, a: lu_by_columns(a),
+    lowering=lambda types, _params: Routine("lu_by_columns", (stack(types[0]), *types[0].shape[-2:])),
+    samples=matrices(_SHAPES),
     errors=matrix_errors({}, square=False),
     tolerance=256.0,
     multiple=True,

@@ -1,1 +1,1 @@
-"""Hand-written bodies for the CPU."""
+"""Routines for the CPU."""

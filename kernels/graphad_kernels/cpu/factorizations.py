@@ -126,13 +126,36 @@ def lu(a: Any, factors: Any, pivots: Any, order: Any, work: Any, info: Any, batc
         if least:
             getrf(m, n, work, m, (pivots, first), info)
         _transpose(work, 0, n, m, factors, start)
-        for i in range(m):
-            order[b * m + i] = i
-        for k in range(least):
-            pivot = pivots[first + k] - 1
-            pivots[first + k] = pivot
-            i, j = order[b * m + k], order[b * m + pivot]
-            order[b * m + k], order[b * m + pivot] = j, i
+        _to_order(pivots, first, least, order, b * m, m)
+
+
+def lu_by_columns(
+    a: Any, factors: Any, pivots: Any, order: Any, places: Any, info: Any, batch: int, m: int, n: int
+) -> None:
+    """``a[:, order] = l u``, where ``u`` has the ones; column ``k`` has changed places with column ``pivots[k]``.
+
+    It is what LAPACK makes of a row-major matrix. Column ``k`` has gone to ``places[k]``.
+    """
+    least = min(m, n)
+    for b in range(batch):
+        start, first = b * m * n, b * least
+        _copy(a, start, factors, start, m * n)
+        if least:
+            getrf(n, m, (factors, start), n, (pivots, first), info)
+        _to_order(pivots, first, least, order, b * n, n)
+        for i in range(n):
+            places[b * n + order[b * n + i]] = i
+
+
+def _to_order(pivots: Any, first: int, count: int, order: Any, start: int, n: int) -> None:
+    """The order of ``n`` rows that changes of places leave; these are counted from 0 from here on."""
+    for i in range(n):
+        order[start + i] = i
+    for k in range(count):
+        pivot = pivots[first + k] - 1
+        pivots[first + k] = pivot
+        i, j = order[start + k], order[start + pivot]
+        order[start + k], order[start + pivot] = j, i
 
 
 def qr(
@@ -264,4 +287,4 @@ def tridiagonal_solve(
 
 
 #: What routines call, for compilers to know.
-HELPERS = (_sign, weight, _fill, _copy, _transpose, _is_finite, svd_workspace)
+HELPERS = (_sign, weight, _fill, _copy, _transpose, _to_order, _is_finite, svd_workspace)

@@ -21,6 +21,8 @@ UPPER, LOWER, NO, YES, LEFT, RIGHT, UNIT, ALL, SOME, VALUES = (ord(c) for c in "
 
 _LETTERS: Final = {"f4": "s", "f8": "d"}
 _PREFIX: Final = "gk_lapack_"
+#: All there are, by their names.
+ROUTINES: Final[dict[str, Callable[..., None]]] = {}
 
 
 def symbol(name: str, dtype: str) -> str:
@@ -52,10 +54,10 @@ def routine(name: str) -> Callable[..., None]:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"LAPACK's ``{name}``."
+    ROUTINES[name] = call
     return call
 
 
-trsm, trsv = routine("trsm"), routine("trsv")
+trsm, trsv, trmm, gemm, symm = routine("trsm"), routine("trsv"), routine("trmm"), routine("gemm"), routine("symm")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
-syevd, gesdd, gtsv = routine("syevd"), routine("gesdd"), routine("gtsv")
-ROUTINES: Final = {f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv)}
+syevd, gesdd, gtsv, sygst = routine("syevd"), routine("gesdd"), routine("gtsv"), routine("sygst")

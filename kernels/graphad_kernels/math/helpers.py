@@ -2,7 +2,7 @@
 
 An elementary function uses Python's operators and the helpers of this file, never a branch, so that the same text runs
 
-- on NumPy arrays, by the bodies below (slow; what the tests compare the others with);
+- on NumPy arrays, by the functions below (slow; what the tests compare the others with);
 - compiled by Numba, where `graphad_kernels.numba_math` gives each helper its machine instruction;
 - on symbolic vectors that record what is done to them, which is how LLVM text is made.
 

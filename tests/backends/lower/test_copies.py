@@ -11,7 +11,19 @@ import graphad
 import graphad.numpy as gnp
 from graphad import lax
 from graphad.api.stages import simplify
-from graphad.backends.loops.ir import Buffer, Copy, Counted, Index, Load, LoopNest, Repeat, RepeatWhile, Store, Window
+from graphad.backends.loops.ir import (
+    Buffer,
+    Copy,
+    Counted,
+    Index,
+    Load,
+    LoopNest,
+    Repeat,
+    RepeatWhile,
+    RoutineCall,
+    Store,
+    Window,
+)
 from graphad.backends.loops.memory import plan
 from graphad.backends.loops.steps import every_step
 from graphad.backends.lower.copies import without_copies
@@ -63,8 +75,43 @@ def test_an_output_is_the_place_of_what_is_copied_there():
     assert (buffers, steps) == ((IN, OUT, second), (written("out1"), Copy("out0", "out1")))
 
 
+def solved(matrix, right, result):
+    return RoutineCall("triangular_solve", f64, (matrix, right), (result,), (1, 2, 4, 1, 1, 0, 0))
+
+
+def test_routines_work_in_what_nobody_reads_later():
+    matrix = Buffer("M", f64, 4, "temporary")
+    steps = written("A"), solved("M", "A", "B"), solved("M", "B", "C"), read("C")
+    buffers, steps = run(*steps, buffers=(OUT, matrix, A, B, C))
+    assert buffers == (OUT, matrix, A)
+    assert steps == (written("A"), solved("M", "A", "A"), solved("M", "A", "A"), read("A"))
+    buffers, steps = run(written("A"), solved("M", "A", "out0"), buffers=(OUT, matrix, A))
+    assert (buffers, steps) == ((OUT, matrix), (written("out0"), solved("M", "out0", "out0")))
+
+
+def test_a_cholesky_factor_and_its_adjoint_need_one_array_besides(rng):
+    def gradient(a, weights):
+        return graphad.grad(lambda a: gnp.sum(gnp.linalg.cholesky(a) * weights))(a)
+
+    n = 40
+    weights = rng.normal(size=(n, n))
+    a = weights @ weights.T + n * np.eye(n)
+    program = lower(simplify(graphad.jit(gradient).graph(a, weights))).program
+    assert plan(program).size < 2.5 * n * n * 8
+    kept = a.copy()
+    found, step = graphad.jit(gradient)(a, weights), 1e-6
+    np.testing.assert_array_equal(a, kept)
+    along = rng.normal(size=(n, n))
+    moved = [np.sum(np.linalg.cholesky(a + s * (along + along.T)) * weights) for s in (step, -step)]
+    np.testing.assert_allclose(np.sum(found * (along + along.T)), (moved[0] - moved[1]) / (2 * step), rtol=1e-6)
+
+
 CONDITION = Buffer("P", b1, 1, "temporary")
 STAY = {
+    "an input that a routine may overwrite": (solved("A", "in0", "B"), read("B")),
+    "an operand that is read again": (written("B"), solved("A", "B", "C"), read("C"), read("B")),
+    "an operand that is two": (written("A"), solved("A", "A", "B"), read("B")),
+    "an operand that is known outside": (written("B"), Repeat("i", 3, (), (), (solved("A", "B", "C"), read("C")))),
     "the source is read again": (written("A"), Copy("B", "A"), read("B"), read("A")),
     "the target was read before": (written("A"), read("B"), Copy("B", "A"), read("B")),
     "an input": (Copy("A", "in0"), read("A")),

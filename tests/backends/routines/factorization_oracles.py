@@ -36,6 +36,38 @@ def cholesky(sizes: Any, reads: Any, results: Any) -> None:
             assert np.isnan(found[np.tril_indices(n)]).all()
 
 
+def _with_turned(x: Array) -> Array:
+    return x + x.T
+
+
+def _half(x: Array) -> Array:
+    return np.tril(x) - 0.5 * np.diag(np.diag(x))
+
+
+def cholesky_tangent(sizes: Any, reads: Any, results: Any) -> None:
+    """The derivative of ``l l.T``, with an error as large as those of ``l p l.T``."""
+    batch, n = sizes
+    for factor, t, found in zip(*[x.reshape(batch, n, n) for x in (*reads, *results)], strict=True):
+        low, whole = np.tril(factor).astype(np.float64), (np.tril(t) + np.tril(t, -1).T).astype(np.float64)
+        assert (np.triu(found, 1) == 0).all()
+        if (np.diag(low) == 0).any():
+            continue
+        inner = np.abs(_with_turned(np.linalg.solve(low, found.astype(np.float64))))
+        near(_with_turned(found @ low.T), whole, np.abs(low) @ inner @ np.abs(low.T) + 1e-30, factor.dtype, n)
+
+
+def cholesky_adjoint(sizes: Any, reads: Any, results: Any) -> None:
+    """``l.T n l == f + f.T`` for ``n``, the sum of the result and its transpose, and ``f``, half of ``l.T c``."""
+    batch, n = sizes
+    for factor, ct, found in zip(*[x.reshape(batch, n, n) for x in (*reads, *results)], strict=True):
+        low, c, both = np.tril(factor).astype(np.float64), np.tril(ct).astype(np.float64), _with_turned(found)
+        assert (np.triu(found, 1) == 0).all()
+        if (np.diag(low) == 0).any():
+            continue
+        scale = np.abs(low.T) @ np.abs(both) @ np.abs(low) + _with_turned(np.abs(low.T) @ np.abs(c)) + 1e-30
+        near(low.T @ both @ low, _with_turned(_half(low.T @ c)), scale, factor.dtype, n)
+
+
 def _applied(matrix: Array, x: Array, b: Array, dtype: Any, by_element: bool) -> None:
     """``matrix @ x == b``, by the backward error of each element, or of columns; what has overflowed is passed over."""
     if np.abs(x).max(initial=0.0) < 1e30:  # not where x is infinite, or nan
@@ -72,6 +104,14 @@ def lu(sizes: Any, reads: Any, results: Any) -> None:
             assert i <= j < m
             rows[i], rows[j] = rows[j], rows[i]
         assert rows == o.tolist()
+
+
+def lu_by_columns(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n = sizes
+    turned = [x.reshape(batch, m, n).swapaxes(1, 2) for x in (reads[0], results[0])]
+    *found, order, places = results[1:]
+    lu((batch, n, m), (turned[0],), (turned[1], *found, order))
+    np.testing.assert_array_equal(places.reshape(batch, n), np.argsort(order.reshape(batch, n), axis=1))
 
 
 def qr(sizes: Any, reads: Any, results: Any) -> None:
@@ -124,4 +164,18 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix, found[k], right[k], dtype, by_element=False)
 
 
-ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)}
+ORACLES = {
+    f.__name__: f
+    for f in (
+        cholesky,
+        cholesky_tangent,
+        cholesky_adjoint,
+        triangular_solve,
+        lu,
+        lu_by_columns,
+        qr,
+        eigh,
+        svd,
+        tridiagonal_solve,
+    )
+}

@@ -14,10 +14,10 @@ from graphad_kernels.cpu import library
 import graphad
 from graphad.api.stages import compiled
 from graphad.backends.cpu.emit import emit
-from graphad.backends.loops.ir import Gemm, GuardStep, KernelProgram, Matrix
+from graphad.backends.loops.ir import Gemm, GuardStep, KernelProgram, Matrix, RoutineCall
 from graphad.backends.routines import threads
 from graphad.config import config
-from graphad.ir.types import b1, f32
+from graphad.ir.types import b1, f32, i32
 from tests.backends.loading import load
 from tests.backends.loop_harness import buffers, lit, program, run_llvm
 from tests.threads import side_by_side
@@ -221,20 +221,27 @@ def vector(size: int) -> Gemm:
     return Gemm(f32, size, 1, size, Matrix("x", 0, size), Matrix("y", 0, 1), Matrix("z", 0, 1))
 
 
+def factorization(size: int, batch: int = 1) -> RoutineCall:
+    return RoutineCall("cholesky", f32, ("x",), ("z", "info"), (batch, size))
+
+
+SORT = RoutineCall("argsort", f32, ("x",), ("info", "y", "info"), (1, 50_000))
 SMALL, MIDDLE, LARGE = square(64), square(128), square(1024)
 GO = GuardStep(0, "go", lit(True, b1))
 
 
-def with_steps(*steps: Gemm | GuardStep) -> KernelProgram:
+def with_steps(*steps: Gemm | RoutineCall | GuardStep) -> KernelProgram:
     products = [s for s in steps if isinstance(s, Gemm)]
-    size = max([g.batch * g.m * max(g.n, g.k) for g in products])
-    return program(buffers("input", x=(f32, size), y=(f32, size)), buffers("output", z=(f32, size), go=(b1, 1)), *steps)
+    size = max([g.batch * g.m * max(g.n, g.k) for g in products], default=1)
+    own = {"z": (f32, size), "info": (i32, 1), "go": (b1, 1)}
+    return program(buffers("input", x=(f32, size), y=(f32, size)), buffers("output", **own), *steps)
 
 
-def calls(*steps: Gemm | GuardStep, **options: bool) -> str:
+def calls(*steps: Gemm | RoutineCall | GuardStep, **options: bool) -> str:
     """A word for each call of a program, in order: ``1`` and ``*`` for one thread and the library's own."""
     text = emit(with_steps(*steps), lanes_bytes=64, **options).text
     words = {threads.ONE_THREAD: "1", threads.OWN_THREADS: "*", "sgemm": "gemm", "sgemv": "gemv"}
+    words |= {"gk_cholesky_f32": "potrf", "gk_argsort_f32": "sort"}
     called = [line.split("%")[1].split("(")[0] for line in text.splitlines() if "call void %" in line]
     return " ".join([words[name] for name in called])
 
@@ -255,6 +262,10 @@ def calls(*steps: Gemm | GuardStep, **options: bool) -> str:
         ((vector(90),), "gemv"),
         ((vector(100),), "1 gemv *"),
         ((square(128, batch=0),), ""),
+        ((factorization(20), factorization(20, batch=99)), "potrf potrf"),
+        ((factorization(200), SORT, factorization(20), MIDDLE), "1 potrf sort potrf gemm *"),
+        ((MIDDLE, factorization(2000), factorization(200)), "1 gemm * potrf 1 potrf *"),
+        ((factorization(200, batch=0),), "potrf"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,4 +1,4 @@
-"""Hand-written bodies: in Python, in Numba and as machine code; and code from the cache, which needs no Numba."""
+"""Routines: in Python, in Numba and as machine code; and code from the cache, which needs no Numba."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def sorting(dtype, rows, n, order_dtype=i32, spare=None):
         buffers("temporary", keys=(dtype, spare), order=(i32, 2 * n)),
         RoutineCall("argsort", dtype, ("x",), ("y", "keys", "order"), (rows, n)),
     )
+
+
+def solving(reads, result):
+    call = RoutineCall("triangular_solve", f32, reads, (result,), (1, 2, 2, 1, 1, 0, 0))
+    return program(buffers("input", x=(f32, 4)), buffers("output", y=(f32, 4)), call)
 
 
 @pytest.mark.parametrize("n", [1, 2, RUN - 1, RUN, RUN + 1, 4 * RUN, 4 * RUN + 3, 7 * RUN])
@@ -62,9 +67,16 @@ def test_a_long_row(rng):
         (sorting(f32, 2, 3, order_dtype=f32), "y is f32, not i32"),
         (sorting(f32, 2, 3, spare=5), "it needs 6 of 5 elements"),
         (sorting(DTYPES["bool"], 2, 3), "not for bool"),
+        (solving(("x", "y"), "y"), None),
+        (solving(("y", "x"), "y"), "writes what it uses"),
+        (solving(("y", "y"), "y"), "writes what it uses"),
     ],
 )
 def test_wrong_calls_are_refused(wrong, message):
+    """But those that write what they may overwrite."""
+    if message is None:
+        check_program(wrong)
+        return
     with pytest.raises(VerifyError, match=message):
         check_program(wrong)
 

@@ -23,12 +23,12 @@ _loaded: dict[str, loader.Executable] = {}
 
 
 def symbol_of(name: str, dtype: DType) -> str:
-    """The name under which programs ask for a body compiled for elements of ``dtype``."""
+    """The name under which programs ask for a routine compiled for elements of ``dtype``."""
     return f"{PREFIX}{name}_{dtype.name}"
 
 
 def address(symbol: str) -> int:
-    """Address of a body, for the life of the process."""
+    """Address of a routine, for the life of the process."""
     with compiling:
         if symbol not in _loaded:
             _loaded[symbol] = _load(symbol)
@@ -37,14 +37,21 @@ def address(symbol: str) -> int:
 
 def _load(symbol: str) -> loader.Executable:
     name, dtype = symbol.removeprefix(PREFIX).rsplit("_", 1)
-    imports = {s: lapack.address(s) for s in [lapack.symbol(r, dtype) for r in ROUTINES[name].lapack]}
+    row = ROUTINES[name]
+    imports = {s: lapack.address(s) for s in [lapack.symbol(r, dtype) for r in row.lapack]}
+    if not row.function.__module__.startswith("graphad_kernels."):  # its name does not say what it computes
+        return loader.find_text(Artifact(b"", symbol), _text(symbol), 2, imports)
     return loader.find(object_key("routine", installed("numba"), symbol), symbol, lambda: _compile(symbol), imports)
 
 
 def _compile(symbol: str) -> Artifact:
-    from graphad_kernels import objects  # late: what was found on disk needs neither this nor Numba
+    from graphad.backends.llvm import native  # late: what was found on disk needs neither this nor Numba
 
-    from graphad.backends.llvm import native
+    return Artifact(native.compile_object(_text(symbol), 2), symbol)
+
+
+def _text(symbol: str) -> str:
+    from graphad_kernels import objects
 
     name, dtype = symbol.removeprefix(PREFIX).rsplit("_", 1)
-    return Artifact(native.compile_object(objects.native_text(name, dtype, symbol), 2), symbol)
+    return objects.native_text(name, dtype, symbol)
