@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import factorizations, sort
+from graphad_kernels.cpu import factorizations, quasi_triangular, sort
 
 
 class Row(NamedTuple):
@@ -146,5 +146,24 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, m: 8 * b * n * m,
         dtypes=_FLOATS,
         lapack=("gtsv",),
+    ),
+    "schur": Row(
+        quasi_triangular.schur,
+        buffers=("T", "T", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, n: (*[b * n * n] * 3, n * n, n * n, n, n, quasi_triangular.schur_workspace(n), 2),
+        cost=lambda b, n: 25 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("gees",),
+    ),
+    "schur_rate": Row(
+        quasi_triangular.schur_rate,
+        buffers=("T", "i32", "T", "T", "T"),
+        reads=3,
+        results=1,
+        extents=lambda b, n, _: (b * n * n, b * n, b * n * n, b * n * n, 20),
+        cost=lambda b, n, _: b * n**3,
+        dtypes=_FLOATS,
     ),
 }

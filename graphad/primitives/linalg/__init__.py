@@ -10,6 +10,7 @@ from graphad.primitives.linalg import cholesky as cholesky
 from graphad.primitives.linalg import eigh as eigh
 from graphad.primitives.linalg import lu as lu
 from graphad.primitives.linalg import qr as qr
+from graphad.primitives.linalg import schur as schur
 from graphad.primitives.linalg import svd as svd
 from graphad.primitives.linalg import triangular_solve as triangular_solve
 from graphad.primitives.linalg import tridiagonal_solve as tridiagonal_solve

@@ -94,6 +94,22 @@ def eigh(sizes: Any, reads: Any, results: Any) -> None:
         near(whole @ v, v * w, np.linalg.norm(whole), a.dtype, n)
 
 
+def schur(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    shape = (batch, n, n)
+    for a, z, t in zip(*[x.reshape(shape).astype(np.float64) for x in (reads[0], *results)], strict=True):
+        dtype, scale = reads[0].dtype, np.linalg.norm(a)
+        orthonormal(z, dtype)
+        near(z @ t @ z.T, a, scale, dtype, n)
+        assert (np.tril(t, -2) == 0).all()
+        (blocks,) = np.nonzero(np.diag(t, -1))
+        assert (np.diff(blocks) > 1).all()
+        for i in blocks:
+            assert t[i, i] == t[i + 1, i + 1]
+            assert t[i, i + 1] * t[i + 1, i] < 0
+            assert abs(t[i, i + 1]) >= abs(t[i + 1, i])
+
+
 def svd(sizes: Any, reads: Any, results: Any) -> None:
     batch, m, n, full = sizes
     least = min(m, n)
@@ -124,4 +140,4 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix, found[k], right[k], dtype, by_element=False)
 
 
-ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)}
+ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur)}

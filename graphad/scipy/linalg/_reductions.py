@@ -1,0 +1,50 @@
+"""Matrices that are made triangular, or nearly so, by orthogonal ones from both sides, under SciPy's names."""
+
+from __future__ import annotations
+
+from graphad.numpy._precision import in_float32
+from graphad.numpy._typing import ArrayLike
+from graphad.primitives.linalg.schur import schur as schur_primitive
+from graphad.scipy.linalg._operands import checked_option, squares
+from graphad.trace import source
+from graphad.trace.array import Array
+
+
+@in_float32
+def schur(a: ArrayLike, output: str = "real") -> tuple[Array, Array]:
+    """The real Schur decomposition: ``a == z @ t @ z.T`` with an orthogonal ``z``.
+
+    In a block of ``t``, the elements on the diagonal are equal, the one above is the greater one, and the one below has
+    the other sign. The columns of ``z`` have the sign in which they point along a vector of numbers between 1 and 2.
+    So it is differentiable, to every order, where all eigenvalues differ, and in no block both elements beside the
+    diagonal are equal but for the sign; else derivatives are infinite or nan.
+
+    Parameters
+    ----------
+    a
+        Square matrices, ``(..., n, n)``. Those with elements that are not finite give nan.
+    output
+        'real' alone: there are no complex numbers.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        ``t``, upper triangular but for one block of two rows for each pair of conjugate eigenvalues, and ``z``.
+
+    Examples
+    --------
+    >>> import graphad.numpy as gnp
+    >>> t, z = schur(gnp.array([[0.0, 4.0], [-1.0, 0.0]]))
+    >>> t
+    Array([[ 0.,  4.],
+           [-1.,  0.]], dtype=float32)
+    """
+    checked_option("schur", "output", output, ("real", "complex"))
+    if output == "complex":
+        raise ValueError(
+            f"{source.where()}schur got output='complex', and there are no complex numbers. With output='real', pairs "
+            "of conjugate eigenvalues are blocks of two rows; or use "
+            "scipy.linalg.schur(np.asarray(a), output='complex') outside traced functions."
+        )
+    z, t = schur_primitive(squares("schur", a))
+    return t, z
