@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import factorizations, quasi_triangular, sort
+from graphad_kernels.cpu import factorizations, quasi_triangular, reflectors, sort
 
 
 class Row(NamedTuple):
@@ -163,6 +163,42 @@ ROUTINES: Final[dict[str, Row]] = {
         reads=3,
         results=1,
         extents=lambda b, n, _: (b * n * n, b * n, b * n * n, b * n * n, 20),
+        cost=lambda b, n, _: b * n**3,
+        dtypes=_FLOATS,
+    ),
+    "householder_product": Row(
+        reflectors.householder_product,
+        buffers=("T", "T", "T", "T", "T", "T", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, m, n, k: (b * m * n, b * k, b * m * n, m * n, k, 64 * n, 1),
+        cost=lambda b, m, n, k: 4 * b * m * n * k,
+        dtypes=_FLOATS,
+        lapack=("orgqr",),
+    ),
+    "hessenberg": Row(
+        reflectors.hessenberg,
+        buffers=("T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, n: (
+            b * n * n,
+            b * n * n,
+            b * max(n - 1, 0),
+            n * n,
+            reflectors.hessenberg_workspace(n),
+            1,
+        ),
+        cost=lambda b, n: 10 * b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("gehrd",),
+    ),
+    "hessenberg_rate": Row(
+        reflectors.hessenberg_rate,
+        buffers=("T", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n, _: (b * n * n,) * 3,
         cost=lambda b, n, _: b * n**3,
         dtypes=_FLOATS,
     ),

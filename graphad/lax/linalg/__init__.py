@@ -11,6 +11,8 @@ from graphad.lax.linalg._factorizations import eigh as eigh
 from graphad.lax.linalg._factorizations import lu as lu
 from graphad.lax.linalg._factorizations import qr as qr
 from graphad.lax.linalg._factorizations import svd as svd
+from graphad.lax.linalg._reductions import hessenberg as hessenberg
+from graphad.lax.linalg._reductions import householder_product as householder_product
 from graphad.lax.linalg._reductions import schur as schur
 from graphad.lax.linalg._systems import lu_pivots_to_permutation as lu_pivots_to_permutation
 from graphad.lax.linalg._systems import triangular_solve as triangular_solve

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from graphad.primitives.linalg import cholesky as cholesky
 from graphad.primitives.linalg import eigh as eigh
+from graphad.primitives.linalg import hessenberg as hessenberg
+from graphad.primitives.linalg import householder_product as householder_product
 from graphad.primitives.linalg import lu as lu
 from graphad.primitives.linalg import qr as qr
 from graphad.primitives.linalg import schur as schur

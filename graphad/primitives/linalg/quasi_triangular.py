@@ -45,6 +45,12 @@ def _below_diagonal(x: Ref) -> Ref:
     return eq(sub(rows, 1), columns)
 
 
+def hessenberg_part(x: Ref) -> Ref:
+    """``x``, with zeros below the elements just below the diagonal."""
+    rows, columns = _places(x)
+    return masked(x, ge(columns, sub(rows, 1)))
+
+
 def commutator(x: Ref, y: Ref) -> Ref:
     """``x @ y - y @ x``."""
     return sub(matmul(x, y), matmul(y, x))
@@ -58,6 +64,22 @@ def cleaned(t: Array, pairs: Array) -> Array:
     """What is read of one matrix."""
     n = len(t)
     return np.triu(t) + np.diag(np.where(pairs[: n - 1], np.diag(t, -1), 0), -1) if n else t
+
+
+def diagonal_blocks(pairs: Array) -> list[slice]:
+    """The rows of each block on the diagonal."""
+    found, start, n = [], 0, len(pairs)
+    while start < n:
+        stop = start + (2 if start + 1 < n and pairs[start] else 1)
+        found.append(slice(start, stop))
+        start = stop
+    return found
+
+
+def sylvester_by_kronecker(p: Array, q: Array, right: Array) -> Array:
+    """The ``x`` with ``p @ x + x @ q == right``, by one system of its elements."""
+    matrix = np.kron(p, np.eye(len(q), dtype=p.dtype)) + np.kron(np.eye(len(p), dtype=p.dtype), q.T)
+    return np.linalg.solve(matrix, right.reshape(-1, 1)).reshape(right.shape)
 
 
 def random_factor(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:

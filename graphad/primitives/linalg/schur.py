@@ -35,9 +35,11 @@ from graphad.primitives.linalg.quasi_triangular import (
     check_pairs,
     cleaned,
     commutator,
+    diagonal_blocks,
     pairs_of,
     quasi_upper,
     random_factor,
+    sylvester_by_kronecker,
 )
 from graphad.primitives.reference import routine
 
@@ -54,44 +56,42 @@ def _rate_type(t: OperandType, pairs: OperandType, m: OperandType, *, across: bo
     return aval(t.shape, t.dtype)
 
 
-def _conditions(x: Array, pairs: Array) -> Array:
-    """What must be zero: all below the diagonal blocks, and in blocks the difference on the diagonal."""
-    found = np.tril(x, -1)
-    for i in np.flatnonzero(pairs[: len(x) - 1]):
-        found[i + 1, i] = x[i, i] - x[i + 1, i + 1]
-    return found
-
-
 def _rate_of(t: Array, pairs: Array, m: Array, across: bool) -> Array:
-    """By the matrix of the equations."""
-    t, n = cleaned(t, pairs), len(t)
-    below = np.tril_indices(n, -1)
-    columns, selected = [], []
-    for i, j in zip(*below, strict=True):
-        w = np.zeros_like(t)
-        w[i, j], w[j, i] = 1, -1
-        columns.append(_conditions(t @ w - w @ t, pairs)[below])
-    for k in range(n * n):
-        unit = np.zeros(n * n, t.dtype)
-        unit[k] = 1
-        selected.append(_conditions(unit.reshape(n, n), pairs)[below])
-    matrix, reading = np.array(columns).T, np.array(selected).T
+    """Block column by block column: from the left, and of the transposed map from the right."""
+    t, x, n = cleaned(t, pairs), np.zeros_like(m), len(t)
+    blocks = diagonal_blocks(pairs)
     if across:
-        return -(reading.T @ np.linalg.solve(matrix.T, m[below])).reshape(n, n)
-    found = np.zeros_like(t)
-    found[below] = -np.linalg.solve(matrix, reading @ m.ravel())
-    return found
+        for block in blocks:
+            if block.stop - block.start == 2:
+                p, q = block.start, block.stop - 1
+                x[p, p] = -m[q, p] / (2 * (t[p, q] + t[q, p]))
+                x[q, q] = -x[p, p]
+    for block in reversed(blocks) if across else blocks:
+        below = slice(block.stop, n)
+        if across:
+            right = -m[below, block] - t[block, below].T @ x[block, block] + x[below, below] @ t[block, below].T
+            x[below, block] = sylvester_by_kronecker(t[below, below].T, -t[block, block].T, right)
+        else:
+            right = x[below, : block.start] @ t[: block.start, block] - m[below, block]
+            x[below, block] = sylvester_by_kronecker(t[below, below], -t[block, block], right)
+    for block in () if across else blocks:
+        if block.stop - block.start == 2:
+            p, q = block.start, block.stop - 1
+            w = np.tril(x, -1) - np.tril(x, -1).T
+            change = m + t @ w - w @ t
+            x[q, p] = (change[q, q] - change[p, p]) / (2 * (t[p, q] + t[q, p]))
+    return x
 
 
 def _rate_reference(t: Any, pairs: Any, m: Any, *, across: bool) -> Array:
     t, pairs, m = np.asarray(t), np.asarray(pairs), np.asarray(m)
     out = np.zeros_like(t)
     for at in np.ndindex(*t.shape[:-2]):
-        if t.shape[-1] > 1:
-            try:
+        try:
+            with np.errstate(all="ignore"):
                 out[at] = _rate_of(t[at], pairs[at], m[at], across)
-            except np.linalg.LinAlgError:
-                out[at] = np.nan
+        except np.linalg.LinAlgError:
+            out[at] = np.nan
     return out
 
 

@@ -22,6 +22,7 @@ from graphad.scipy.linalg._patterns import hankel as hankel
 from graphad.scipy.linalg._patterns import leslie as leslie
 from graphad.scipy.linalg._patterns import toeplitz as toeplitz
 from graphad.scipy.linalg._polar import polar as polar
+from graphad.scipy.linalg._reductions import hessenberg as hessenberg
 from graphad.scipy.linalg._reductions import schur as schur
 from graphad.scipy.linalg._sizes import hadamard as hadamard
 from graphad.scipy.linalg._sizes import helmert as helmert

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from graphad import numpy as gnp
+from graphad.api.custom import custom_jvp
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
+from graphad.primitives.linalg.hessenberg import hessenberg as hessenberg_primitive
+from graphad.primitives.linalg.hessenberg import hessenberg_rate
+from graphad.primitives.linalg.householder_product import householder_product
 from graphad.primitives.linalg.schur import schur as schur_primitive
 from graphad.scipy.linalg._operands import checked_option, squares
 from graphad.trace import source
@@ -48,3 +55,56 @@ def schur(a: ArrayLike, output: str = "real") -> tuple[Array, Array]:
         )
     z, t = schur_primitive(squares("schur", a))
     return t, z
+
+
+@in_float32
+def hessenberg(a: ArrayLike, *, calc_q: bool = False, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    """The Hessenberg form: ``a == q @ h @ q.T`` with an orthogonal ``q`` whose first column is that of the identity.
+
+    It is differentiable, to every order, where no element just below the diagonal of ``h`` is zero, the last one
+    apart; else derivatives are infinite or nan.
+
+    Parameters
+    ----------
+    a
+        Square matrices, ``(..., n, n)``.
+    calc_q
+        Give ``q`` too.
+    overwrite_a, check_finite
+        No meaning here: nothing is overwritten, and nan gives nan.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        ``h``, upper triangular but for the elements just below the diagonal, and ``q``; or the array ``h``.
+
+    Examples
+    --------
+    >>> import graphad.numpy as gnp
+    >>> hessenberg(gnp.array([[1.0, 3.0, 4.0], [3.0, 1.0, 0.0], [4.0, 0.0, 1.0]])).round(4) + 0.0
+    Array([[ 1., -5.,  0.],
+           [-5.,  1.,  0.],
+           [ 0.,  0.,  1.]], dtype=float32)
+    """
+    del overwrite_a, check_finite
+    x = squares("hessenberg", a)
+    h, q = _reduced(x) if x.size else (x, x)
+    return (h, q) if calc_q else h
+
+
+@custom_jvp
+def _reduced(x: Array) -> tuple[Array, Array]:
+    n = x.shape[-1]
+    packed, taus = hessenberg_primitive(x)
+    inner = householder_product(packed[..., 1:, :-1], taus)
+    corner = gnp.eye(n, 1, dtype=x.dtype) * gnp.eye(1, n, dtype=x.dtype)
+    return gnp.triu(packed, -1), corner + gnp.pad(inner, [(0, 0)] * (x.ndim - 2) + [(1, 0), (1, 0)])
+
+
+@_reduced.defjvp
+def _reduced_jvp(primals: tuple[Array], tangents: tuple[Array]) -> Any:
+    h, q = _reduced(*primals)
+    m = gnp.matmul(gnp.matrix_transpose(q), gnp.matmul(*tangents, q))
+    below = hessenberg_rate(h, m, across=False)
+    w = below - gnp.matrix_transpose(below)
+    return (h, q), (gnp.triu(m + gnp.matmul(h, w) - gnp.matmul(w, h), -1), gnp.matmul(q, w))

@@ -58,5 +58,5 @@ def routine(name: str) -> Callable[..., None]:
 trsm, trsv = routine("trsm"), routine("trsv")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
 syevd, gesdd, gtsv = routine("syevd"), routine("gesdd"), routine("gtsv")
-gees = routine("gees")
-ROUTINES: Final = {f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv, gees)}
+gees, gehrd = routine("gees"), routine("gehrd")
+ROUTINES: Final = {f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv, gees, gehrd)}

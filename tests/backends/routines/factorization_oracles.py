@@ -140,4 +140,37 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix, found[k], right[k], dtype, by_element=False)
 
 
-ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur)}
+def _reflected(a: Array, taus: Array, columns: int) -> tuple[Array, float]:
+    """A product of reflectors, and how large its terms are."""
+    q, size = np.eye(len(a), columns), 1.0
+    for k in reversed(range(len(taus))):
+        v = np.concatenate([np.zeros(k), [1], a[k + 1 :, k]])
+        q = q - taus[k] * np.outer(v, v @ q)
+        size *= 1 + abs(taus[k]) * (v @ v)
+    return q, size
+
+
+def householder_product(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, k = sizes
+    a, q = reads[0].reshape(batch, m, n).astype(np.float64), results[0].reshape(batch, m, n)
+    for x, taus, found in zip(a, reads[1].reshape(batch, k).astype(np.float64), q, strict=True):
+        expected, size = _reflected(x, taus, n)
+        near(found, expected, size, reads[0].dtype, m)
+
+
+def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    a, packed = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], results[0])]
+    dtype = reads[0].dtype
+    for x, p, taus in zip(a, packed, results[1].reshape(batch, max(n - 1, 0)).astype(np.float64), strict=True):
+        q = np.eye(n)
+        if n > 1:
+            q[1:, 1:], _ = _reflected(p[1:, :-1], taus, n - 1)
+        orthonormal(q, dtype)
+        near(q @ np.triu(p, -1) @ q.T, x, np.linalg.norm(x), dtype, n)
+
+
+ORACLES = {
+    f.__name__: f
+    for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur, householder_product, hessenberg)
+}

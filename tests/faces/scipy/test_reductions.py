@@ -5,6 +5,7 @@ JAX has no derivatives of them: these are held against differences in 50 digits,
 
 from __future__ import annotations
 
+import jax
 import mpmath
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import scipy.linalg as theirs
 import graphad
 import graphad.numpy as gnp
 import graphad.scipy.linalg as ours
+from graphad.errors import DifferentiationError
 from graphad.lax import linalg as lax_linalg
+from tests.faces.derived import check_like_jax
 
 RNG = np.random.default_rng(29)
 #: Pairs of conjugate eigenvalues: those of the first two rows, then of the last two.
@@ -142,3 +145,99 @@ def test_wrong_uses_of_schur():
         lax_linalg.schur(np.eye(2), sort_eig_vals=True)
     with pytest.raises(ValueError, match="square"):
         ours.schur(np.ones((2, 3)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hessenberg forms
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (6, 6), (0, 0), (2, 4, 4), (0, 3, 3), (2, 0, 0)], ids=str)
+def test_hessenberg(shape):
+    a = RNG.normal(size=shape)
+    check_like_jax(lambda x: ours.hessenberg(x), jax.scipy.linalg.hessenberg, a, order=0)
+    check_like_jax(
+        lambda x: ours.hessenberg(x, calc_q=True), lambda x: jax.scipy.linalg.hessenberg(x, calc_q=True), a, order=0
+    )
+    check_like_jax(lax_linalg.hessenberg, jax.lax.linalg.hessenberg, a, order=0) if shape[-1] else None
+    if len(shape) == 2 and shape[0]:
+        expected = theirs.hessenberg(a, calc_q=True)
+        for found, wanted in zip(ours.hessenberg(a, calc_q=True), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def exact_hessenberg(a):
+    """By reflectors, in the numbers of `mpmath`, with LAPACK's signs."""
+    n = a.rows
+    h, q = a.copy(), mpmath.eye(n)
+    for k in range(n - 2):
+        v = mpmath.matrix(n, 1)
+        for i in range(k + 1, n):
+            v[i] = h[i, k]
+        v[k + 1] += mpmath.sign(v[k + 1]) * mpmath.norm(v)
+        reflector = mpmath.eye(n) - 2 / mpmath.norm(v) ** 2 * v * v.T
+        h, q = reflector * h * reflector, q * reflector
+    return h, q
+
+
+def test_derivatives_of_hessenberg_are_differences_in_50_digits():
+    a, direction = RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
+    found = graphad.jvp(lambda x: ours.hessenberg(x, calc_q=True), (a,), (direction,))[1]
+    with mpmath.workdps(50):
+        step = mpmath.mpf(10) ** -15
+        x, t = mpmath.matrix(a.tolist()), mpmath.matrix(direction.tolist())
+        for mine, high, low in zip(found, exact_hessenberg(x + step * t), exact_hessenberg(x - step * t), strict=True):
+            expected = np.array(((high - low) / (2 * step)).tolist(), dtype=np.float64)
+            np.testing.assert_allclose(np.asarray(mine), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 3, 3), (1, 1), (2, 2)], ids=str)
+def test_hessenberg_is_differentiable_in_every_mode(shape):
+    a = RNG.normal(size=shape)
+    graphad.check_grads(lambda x: ours.hessenberg(x, calc_q=True), (a,), order=2)
+
+    def total(x):
+        return sum(gnp.sum(gnp.sin(y)) for y in ours.hessenberg(x, calc_q=True))
+
+    graphad.check_vmap(graphad.grad(total), (np.stack([a, 1.1 * a]),))
+    np.testing.assert_allclose(graphad.jit(graphad.grad(total))(a), graphad.grad(total)(a), rtol=1e-12)
+
+
+def test_hessenberg_of_what_has_no_smooth_one():
+    x = np.eye(4) + 0.0
+    assert not np.isfinite(graphad.jacfwd(lambda a: ours.hessenberg(a, calc_q=True)[1])(x)).all()
+    with pytest.raises(DifferentiationError, match=r"Use scipy.linalg.hessenberg\(a, calc_q=True\)"):
+        graphad.grad(lambda a: lax_linalg.hessenberg(a)[0].sum())(x)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Products of reflectors
+
+
+@pytest.mark.parametrize(
+    ("shape", "k"), [((4, 3), 2), ((3, 3), 3), ((2, 5, 2), 2), ((3, 2), 0), ((0, 0), 0), ((1, 1), 1)]
+)
+def test_householder_product(shape, k):
+    """Against JAX, and where it has no derivatives, against those of reflectors that are applied one by one."""
+    a, taus = RNG.normal(size=shape), RNG.normal(size=(*shape[:-2], k)) / 2
+    if a.size:
+        check_like_jax(lax_linalg.householder_product, jax.lax.linalg.householder_product, a, taus, order=0)
+
+    def one_by_one(a, taus):
+        q = jax.numpy.broadcast_to(jax.numpy.eye(*a.shape[-2:], dtype=a.dtype), a.shape)
+        for i in reversed(range(k)):
+            v = jax.numpy.tril(a, -1)[..., i] + jax.numpy.eye(a.shape[-2], dtype=a.dtype)[i]
+            q = q - taus[..., i, None, None] * v[..., None] * (v[..., None, :] @ q)
+        return q
+
+    check_like_jax(lax_linalg.householder_product, one_by_one, a, taus)
+
+
+def test_wrong_uses_of_reflectors():
+    with pytest.raises(ValueError, match="as many rows as columns"):
+        lax_linalg.householder_product(np.ones((2, 3)), np.ones(2))
+    with pytest.raises(ValueError, match="then 2 elements or less"):
+        lax_linalg.householder_product(np.ones((3, 2)), np.ones(3))
+    with pytest.raises(TypeError, match="dtypes must be equal"):
+        lax_linalg.householder_product(np.ones((3, 2)), np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="square"):
+        lax_linalg.hessenberg(np.ones((3, 2)))
