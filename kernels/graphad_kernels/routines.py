@@ -166,6 +166,28 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, _: b * n**3,
         dtypes=_FLOATS,
     ),
+    "quasi_sylvester": Row(
+        quasi_triangular.quasi_sylvester,
+        buffers=("T", "i32", "T", "i32", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=5,
+        results=1,
+        extents=lambda b, m, n, _: (
+            *(b * m * m, b * m, b * n * n, b * n, b * m * n, b * m * n),
+            *(m * m, n * n, m * n, 1, 1),
+        ),
+        cost=lambda b, m, n, _: b * m * n * (m + n),
+        dtypes=_FLOATS,
+        lapack=("trsyl",),
+    ),
+    "quasi_sqrt": Row(
+        quasi_triangular.quasi_sqrt,
+        buffers=("T", "i32", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n, b * n * n, 20),
+        cost=lambda b, n: b * n**3 // 3,
+        dtypes=_FLOATS,
+    ),
     "householder_product": Row(
         reflectors.householder_product,
         buffers=("T", "T", "T", "T", "T", "T", "i32"),

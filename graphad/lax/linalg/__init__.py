@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as _t
+
 from graphad.api.names import listing as _listing
 from graphad.lax.linalg._factorizations import cholesky as cholesky
 from graphad.lax.linalg._factorizations import eigh as eigh
@@ -19,5 +21,12 @@ from graphad.lax.linalg._systems import triangular_solve as triangular_solve
 from graphad.lax.linalg._systems import tridiagonal_solve as tridiagonal_solve
 from graphad.lax.linalg._updates import cholesky_update as cholesky_update
 from graphad.lax.linalg._updates import symmetric_product as symmetric_product
+from graphad.numpy._absent import absent_from as _absent_from
+
+if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
+
+    def __getattr__(name: str) -> _t.NoReturn:
+        raise _absent_from("graphad.lax.linalg", name)
+
 
 __dir__ = _listing(globals())

@@ -12,6 +12,7 @@ from graphad.primitives.linalg import hessenberg as hessenberg
 from graphad.primitives.linalg import householder_product as householder_product
 from graphad.primitives.linalg import lu as lu
 from graphad.primitives.linalg import qr as qr
+from graphad.primitives.linalg import quasi_sylvester as quasi_sylvester
 from graphad.primitives.linalg import schur as schur
 from graphad.primitives.linalg import svd as svd
 from graphad.primitives.linalg import triangular_solve as triangular_solve

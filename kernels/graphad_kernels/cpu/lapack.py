@@ -58,5 +58,7 @@ def routine(name: str) -> Callable[..., None]:
 trsm, trsv = routine("trsm"), routine("trsv")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
 syevd, gesdd, gtsv = routine("syevd"), routine("gesdd"), routine("gtsv")
-gees, gehrd = routine("gees"), routine("gehrd")
-ROUTINES: Final = {f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv, gees, gehrd)}
+gees, gehrd, trsyl = routine("gees"), routine("gehrd"), routine("trsyl")
+ROUTINES: Final = {
+    f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv, gees, gehrd, trsyl)
+}

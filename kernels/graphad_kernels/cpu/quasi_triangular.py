@@ -7,10 +7,11 @@ Other elements below the diagonal are not read.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from graphad_kernels.cpu.factorizations import BLOCK, NAN, _fill, _is_finite, _sign, _transpose
-from graphad_kernels.cpu.lapack import NO, VALUES, gees
+from graphad_kernels.cpu.lapack import NO, VALUES, YES, gees, trsyl
 
 
 def schur(
@@ -225,6 +226,119 @@ def _rate_across(t: Any, pairs: Any, m: Any, x: Any, system: Any, at: int, start
         i += rows
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Equations with quasi-triangular matrices
+
+
+def _by_columns(t: Any, start: int, pairs: Any, first: int, n: int, x: Any) -> None:
+    """What is read of a quasi-triangular matrix, as LAPACK has it."""
+    for i in range(n):
+        for j in range(n):
+            is_read = i <= j or (i == j + 1 and _rows_before(pairs, first, i + 1, 0) == 2)
+            x[j * n + i] = t[start + i * n + j] if is_read else 0.0
+
+
+def quasi_sylvester(
+    p: Any,
+    p_pairs: Any,
+    q: Any,
+    q_pairs: Any,
+    c: Any,
+    x: Any,
+    left: Any,
+    right: Any,
+    turned: Any,
+    scale: Any,
+    info: Any,
+    batch: int,
+    m: int,
+    n: int,
+    across: int,
+) -> None:
+    """``p x + x q = c`` with quasi-triangular ``p`` and ``q``, both transposed if ``across``.
+
+    nan where an eigenvalue of ``p`` is, up to rounding, one of ``-q``.
+    """
+    operation = YES if across else NO
+    for b in range(batch):
+        at = b * m * n
+        if m * n == 0:
+            continue
+        _by_columns(p, b * m * m, p_pairs, b * m, m, left)
+        _by_columns(q, b * n * n, q_pairs, b * n, n, right)
+        _transpose(c, at, m, n, turned, 0)
+        info[0] = 1
+        if _is_finite(left, 0, m * m) and _is_finite(right, 0, n * n) and _is_finite(turned, 0, m * n):
+            trsyl(operation, operation, 1, m, n, left, m, right, n, turned, m, scale, info)
+        if info[0] == 0:
+            for i in range(m):
+                for j in range(n):
+                    x[at + i * n + j] = turned[j * m + i] / scale[0]
+        else:
+            _fill(x, at, m * n, NAN)
+
+
+def quasi_sqrt(t: Any, pairs: Any, r: Any, system: Any, batch: int, n: int) -> None:
+    """The principal square root of quasi-triangular matrices, nan if an eigenvalue is negative.
+
+    A. Bjorck, S. Hammarling, A Schur method for the square root of a matrix, 1983; N. J. Higham, Computing real square
+    roots of a real matrix, 1987.
+    """
+    for b in range(batch):
+        at, start = b * n * n, b * n
+        _fill(r, at, n * n, 0.0)
+        if not _root_of_blocks(t, pairs, r, at, start, n):
+            _fill(r, at, n * n, NAN)
+        j = 0
+        while j < n:
+            columns = _rows_of(pairs, start, j, n)
+            end = j
+            while end > 0:
+                rows = _rows_before(pairs, start, end, 0)
+                i, width = end - rows, rows * columns + 1
+                _set_system(r, at + i * (n + 1), rows, r, at + j * (n + 1), columns, n, 0, 0, system)
+                for k in range(rows):
+                    for c in range(columns):
+                        total = t[at + (i + k) * n + j + c]
+                        for e in range(end, j):
+                            total -= r[at + (i + k) * n + e] * r[at + e * n + j + c]
+                        system[(k * columns + c) * width + width - 1] = total
+                _solve_system(system, rows * columns)
+                for k in range(rows):
+                    for c in range(columns):
+                        r[at + (i + k) * n + j + c] = system[(k * columns + c) * width + width - 1]
+                end = i
+            j += columns
+
+
+def _root_of_blocks(t: Any, pairs: Any, r: Any, at: int, start: int, n: int) -> bool:
+    """The roots of the blocks on the diagonal, if there are any."""
+    found = True
+    i = 0
+    while i < n:
+        rows = _rows_of(pairs, start, i, n)
+        first, second = at + i * n + i, at + (i + 1) * n + i
+        if rows == 1:
+            found = found and t[first] >= 0.0
+            r[first] = math.sqrt(t[first]) if t[first] >= 0.0 else NAN
+        else:
+            # With the eigenvalues mean +- i turn, the root has real parts alpha: alpha + (block - mean) / (2 alpha).
+            mean = (t[first] + t[second + 1]) / 2
+            apart = (t[first] - t[second + 1]) / 2
+            turn = math.sqrt(max(-(apart * apart + t[first + 1] * t[second]), 0.0))
+            size = math.hypot(mean, turn)
+            real = math.sqrt((size + abs(mean)) / 2)
+            alpha = real if mean >= 0.0 or real == 0.0 else turn / (real + real)
+            twice = alpha + alpha
+            if twice > 0.0:
+                r[first], r[second + 1] = alpha + apart / twice, alpha - apart / twice
+                r[first + 1], r[second] = t[first + 1] / twice, t[second] / twice
+            else:
+                found = False
+        i += rows
+    return found
+
+
 #: What routines call, for compilers to know.
 HELPERS = (
     schur_workspace,
@@ -236,4 +350,6 @@ HELPERS = (
     _rate_below,
     _rate_in_blocks,
     _rate_across,
+    _by_columns,
+    _root_of_blocks,
 )

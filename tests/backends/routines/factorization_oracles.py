@@ -170,7 +170,32 @@ def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
         near(q @ np.triu(p, -1) @ q.T, x, np.linalg.norm(x), dtype, n)
 
 
+def quasi_sylvester(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, across = sizes
+    dtype = results[0].dtype
+    p, q = reads[0].reshape(batch, m, m).astype(np.float64), reads[2].reshape(batch, n, n).astype(np.float64)
+    rights, found = [x.reshape(batch, m, n).astype(np.float64) for x in (reads[4], results[0])]
+    for k in range(batch):
+        factors = []
+        for whole, pairs in ((p[k], reads[1].reshape(batch, m)[k]), (q[k], reads[3].reshape(batch, n)[k])):
+            factor = np.triu(whole) + np.diag(np.diag(whole, -1) * pairs[:-1], -1) if len(whole) else whole
+            factors.append(factor.T if across else factor)
+        left, right = factors
+        x = found[k]
+        if np.isnan(x).any():
+            assert np.isnan(x).all()
+            gaps = np.linalg.eigvals(left)[:, None] + np.linalg.eigvals(right)
+            size = np.linalg.norm(left) + np.linalg.norm(right)
+            assert np.abs(gaps).min() <= 100 * np.sqrt(np.finfo(dtype).eps) * size
+        elif np.abs(x).max(initial=0.0) < 1e30:
+            scale = (np.linalg.norm(left) + np.linalg.norm(right)) * np.linalg.norm(x) + np.linalg.norm(rights[k])
+            near(left @ x + x @ right, rights[k], scale, dtype, m + n)
+
+
 ORACLES = {
     f.__name__: f
-    for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur, householder_product, hessenberg)
-}
+    for f in (
+        cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur, householder_product, hessenberg,
+        quasi_sylvester,
+    )
+}  # fmt: skip

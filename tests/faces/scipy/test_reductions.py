@@ -241,3 +241,21 @@ def test_wrong_uses_of_reflectors():
         lax_linalg.householder_product(np.ones((3, 2)), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="square"):
         lax_linalg.hessenberg(np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "remedy"),
+    [
+        (gnp.linalg, "eig", r"eigh for symmetric matrices.*np\.linalg\.eig\(np\.asarray\(a\)\)"),
+        (gnp.linalg, "eigvals", r"eigvalsh for symmetric.*np\.linalg\.eigvals\(np\.asarray\(a\)\)"),
+        (ours, "eig", "eigh for symmetric matrices"),
+        (ours, "rsf2csf", r"scipy\.linalg\.rsf2csf\(np\.asarray\(t\), np\.asarray\(z\)\)"),
+        (lax_linalg, "eig", "outside traced functions"),
+    ],
+)
+def test_functions_with_complex_results_say_what_to_use(module, name, remedy):
+    with pytest.raises(AttributeError, match=rf"{module.__name__} has no {name}: its results are complex.*{remedy}"):
+        getattr(module, name)
+    with pytest.raises(AttributeError, match=rf"module '{module.__name__}' has no attribute 'eigg'"):
+        module.eigg
+    assert name not in dir(module)
