@@ -6,7 +6,7 @@ from typing import Any
 
 from graphad.lax.linalg._operands import check_one_dtype, floats, matrices
 from graphad.numpy._typing import ArrayLike
-from graphad.primitives.linalg.hessenberg import hessenberg as hessenberg_primitive
+from graphad.primitives.linalg.hessenberg import hessenberg_reflectors
 from graphad.primitives.linalg.householder_product import householder_product as householder_primitive
 from graphad.primitives.linalg.schur import schur as schur_primitive
 from graphad.trace import source
@@ -50,7 +50,7 @@ def schur(
         raise ValueError(
             f"{source.where()}lax.linalg.schur does not sort eigenvalues. Leave out sort_eig_vals and select_callable."
         )
-    z, t = schur_primitive(matrices("schur", x, square=True))
+    z, t, _ = schur_primitive(matrices("schur", x, square=True))
     return (t, z) if compute_schur_vectors else (t,)
 
 
@@ -78,7 +78,7 @@ def hessenberg(a: ArrayLike) -> tuple[Array, Array]:
     >>> packed[:, 0], taus
     (Array([ 1. , -5. ,  0.5], dtype=float32), Array([1.6, 0. ], dtype=float32))
     """
-    packed, taus = hessenberg_primitive(matrices("hessenberg", a, square=True))
+    packed, taus = hessenberg_reflectors(matrices("hessenberg", a, square=True))
     return packed, taus
 
 

@@ -1,4 +1,4 @@
-"""`hessenberg`: Hessenberg forms, as LAPACK stores them; `hessenberg_rate`, by which these are differentiated.
+"""`hessenberg`: Hessenberg forms, also as reflectors; `hessenberg_rate`, by which they are differentiated.
 
 With ``A = Q H Q^T``, ``W = Q^T dQ`` is skew-symmetric and has a first column of zeros, as ``Q`` has the first column of
 the identity, and ``dH = M + H W - W H`` with ``M = Q^T dA Q``. That ``dH`` is zero below the subdiagonal gives each
@@ -7,7 +7,7 @@ column of ``W`` from those before it, divided by an element on the subdiagonal o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,18 @@ from graphad.ir.params import BOOL
 from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
-from graphad.primitives.arithmetic import sub
+from graphad.primitives.arithmetic import add, sub
 from graphad.primitives.layout import all_batched
-from graphad.primitives.linalg.matrices import Array, check_matrix, each_matrix, matrices, matrix_errors, stack, turned
+from graphad.primitives.linalg.matrices import (
+    Array,
+    check_matrix,
+    each_matrix,
+    matmul,
+    matrices,
+    matrix_errors,
+    stack,
+    turned,
+)
 from graphad.primitives.linalg.quasi_triangular import commutator, hessenberg_part
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,13 +110,13 @@ hessenberg_rate = Primitive(
 
 def _type(a: OperandType) -> tuple[Aval, Aval]:
     check_matrix("hessenberg", a, square=True)
-    return aval(a.shape, a.dtype), aval((*a.shape[:-2], max(a.shape[-1] - 1, 0)), a.dtype)
+    return aval(a.shape, a.dtype), aval(a.shape, a.dtype)
 
 
-def _reduced(a: Array) -> tuple[Array, Array]:
+def _reduced(a: Array) -> tuple[Array, Array, Array, Array]:
     """By one reflector for each column; a column that has the form already is left alone."""
     h, n = a.copy(), len(a)
-    packed, taus = np.zeros_like(a), np.zeros(max(n - 1, 0), a.dtype)
+    q, packed, taus = np.eye(n, dtype=a.dtype), np.zeros_like(a), np.zeros(max(n - 1, 0), a.dtype)
     for k in range(n - 2):
         x = h[k + 1 :, k].copy()
         if x[1:].any():
@@ -116,26 +125,69 @@ def _reduced(a: Array) -> tuple[Array, Array]:
             v = np.concatenate([[1], x[1:] / (x[0] - beta)]).astype(a.dtype)
             h[k + 1 :] -= taus[k] * np.outer(v, v @ h[k + 1 :])
             h[:, k + 1 :] -= taus[k] * np.outer(h[:, k + 1 :] @ v, v)
+            q[:, k + 1 :] -= taus[k] * np.outer(q[:, k + 1 :] @ v, v)
             packed[k + 2 :, k] = v[1:]
-    return np.triu(h, -1) + packed, taus
+    return q, np.triu(h, -1), packed, taus
 
 
 def _reference(a: Any) -> tuple[Array, ...]:
     a = np.asarray(a)
-    n = a.shape[-1]
-    return tuple(each_matrix(_reduced, a, shapes=[(n, n), (max(n - 1, 0),)]))
+    return tuple(each_matrix(lambda x: _reduced(x)[:2], a, shapes=[a.shape[-2:]] * 2))
+
+
+def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref]:
+    q, h = outputs
+    m = matmul(turned(q), matmul(tangents[0], q))
+    x = hessenberg_rate(h, m, across=False)
+    w = sub(x, turned(x))
+    return [matmul(q, w), hessenberg_part(add(m, commutator(h, w)))]
 
 
 hessenberg = Primitive(
     "hessenberg",
-    "``packed, taus``: the ``h`` of ``a == q @ h @ q.T``, upper triangular but for the elements just below the "
-    "diagonal, and below these the reflectors of which, from the second row on, ``q`` is the `householder_product`.",
+    "``q, h`` with ``a == q @ h @ q.T`` and ``q.T @ q == 1``; ``h`` is upper triangular but for the elements just "
+    "below the diagonal, which have LAPACK's signs, and the first column of ``q`` is that of the identity.",
     _type,
     _reference,
-    nondifferentiable="lax.linalg.hessenberg gives reflectors, which have no derivatives here. Use "
-    "scipy.linalg.hessenberg(a, calc_q=True), whose results have.",
+    jvp=_jvp,
     batch=lambda _size, _batched, a: hessenberg(a),
     lowering=lambda types, _params: Routine("hessenberg", (stack(types[0]), types[0].shape[-1])),
+    samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),
+    errors=matrix_errors({}, square=True),
+    tolerance=256.0,
+    multiple=True,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# hessenberg_reflectors
+
+
+def _reflectors_type(a: OperandType) -> tuple[Aval, Aval]:
+    check_matrix("hessenberg_reflectors", a, square=True)
+    return aval(a.shape, a.dtype), aval((*a.shape[:-2], max(a.shape[-1] - 1, 0)), a.dtype)
+
+
+def _reflectors(a: Array) -> tuple[Array, Array]:
+    _, h, packed, taus = _reduced(a)
+    return h + packed, taus
+
+
+def _reflectors_reference(a: Any) -> tuple[Array, ...]:
+    a = np.asarray(a)
+    n = a.shape[-1]
+    return tuple(each_matrix(_reflectors, a, shapes=[(n, n), (max(n - 1, 0),)]))
+
+
+hessenberg_reflectors = Primitive(
+    "hessenberg_reflectors",
+    "``packed, taus``: the ``h`` of `hessenberg` and, below its subdiagonal, the reflectors of which, from the second "
+    "row on, ``q`` is the `householder_product`.",
+    _reflectors_type,
+    _reflectors_reference,
+    nondifferentiable="lax.linalg.hessenberg gives reflectors, which have no derivatives here. Use "
+    "scipy.linalg.hessenberg(a, calc_q=True), whose results have",
+    batch=lambda _size, _batched, a: hessenberg_reflectors(a),
+    lowering=lambda types, _params: Routine("hessenberg_reflectors", (stack(types[0]), types[0].shape[-1])),
     samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),
     errors=matrix_errors({}, square=True),
     tolerance=256.0,

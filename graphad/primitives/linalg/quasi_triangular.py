@@ -9,10 +9,9 @@ import numpy as np
 from graphad.ir.ref import Ref
 from graphad.ir.types import OperandType, aval, i32
 from graphad.primitives.arithmetic import sub
-from graphad.primitives.cast import convert
 from graphad.primitives.comparison import and_, eq, ge, ne, or_
 from graphad.primitives.families_shape import builder_of
-from graphad.primitives.layout import positions, reduce_sum
+from graphad.primitives.layout import positions
 from graphad.primitives.linalg.matrices import Array, along_columns, masked, matmul
 
 
@@ -20,11 +19,6 @@ def check_pairs(name: str, t: OperandType, pairs: OperandType) -> None:
     """``pairs`` says where blocks of ``t`` begin."""
     if pairs.dtype is not i32 or pairs.shape != t.shape[:-1]:
         raise ValueError(f"{name} got {pairs} as pairs; with {t} it must be {aval(t.shape[:-1], i32)}.")
-
-
-def pairs_of(t: Ref) -> Ref:
-    """Where the blocks of a quasi-triangular matrix begin, by the elements below its diagonal."""
-    return convert(ne(reduce_sum(masked(t, _below_diagonal(t)), axes=(t.ndim - 2,)), 0.0), dtype=i32)
 
 
 def quasi_upper(x: Ref, pairs: Ref) -> Ref:

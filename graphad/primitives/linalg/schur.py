@@ -36,7 +36,6 @@ from graphad.primitives.linalg.quasi_triangular import (
     cleaned,
     commutator,
     diagonal_blocks,
-    pairs_of,
     quasi_upper,
     random_factor,
     sylvester_by_kronecker,
@@ -140,23 +139,22 @@ schur_rate = Primitive(
 # schur
 
 
-def _type(a: OperandType) -> tuple[Aval, Aval]:
+def _type(a: OperandType) -> tuple[Aval, ...]:
     check_matrix("schur", a, square=True)
-    return aval(a.shape, a.dtype), aval(a.shape, a.dtype)
+    return aval(a.shape, a.dtype), aval(a.shape, a.dtype), aval(a.shape[:-1], i32)
 
 
 def _reference(a: Any) -> tuple[Array, ...]:
     a = np.asarray(a)
-    return tuple(routine("schur", [a], [a.shape, a.shape], (stack(a), a.shape[-1])))
+    return tuple(routine("schur", [a], [a.shape, a.shape, a.shape[:-1]], (stack(a), a.shape[-1])))
 
 
-def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref]:
-    z, t = outputs
-    pairs = pairs_of(t)
+def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref | None]:
+    z, t, pairs = outputs
     m = matmul(turned(z), matmul(tangents[0], z))
     x = schur_rate(t, pairs, m, across=False)
     w = sub(x, turned(x))
-    return [matmul(z, w), quasi_upper(add(m, commutator(t, w)), pairs)]
+    return [matmul(z, w), quasi_upper(add(m, commutator(t, w)), pairs), None]
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
@@ -168,9 +166,10 @@ def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:
 
 schur = Primitive(
     "schur",
-    "``z, t`` with ``a == z @ t @ z.T`` and ``z.T @ z == 1``; ``t`` is quasi-triangular: upper triangular but for one "
-    "block of two rows for each pair of conjugate eigenvalues, with equal elements on its diagonal and the greater one "
-    "above. Columns of ``z`` have signs as those of `eigh`. All nan, where an element is not finite.",
+    "``z, t, pairs`` with ``a == z @ t @ z.T`` and ``z.T @ z == 1``; ``t`` is quasi-triangular: upper triangular but "
+    "for one block of two rows for each pair of conjugate eigenvalues, with equal elements on its diagonal and the greater "
+    "one above. ``pairs`` is 1 where a block begins. Columns of ``z`` have signs as those of `eigh`. All nan, where an "
+    "element is not finite.",
     _type,
     _reference,
     jvp=_jvp,

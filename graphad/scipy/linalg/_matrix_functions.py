@@ -76,8 +76,8 @@ def solve_sylvester(A: ArrayLike, B: ArrayLike, C: ArrayLike, *, method: str = "
     left, right, whole = [gnp.broadcast_to(x, (*leading, *x.shape[-2:])) for x in (left, right, whole)]
     if not whole.size:
         return whole
-    (of_left, p), (of_right, q) = [schur_primitive(stop_gradient(x)) for x in (left, right)]
-    p_pairs, q_pairs = _pairs(p), _pairs(q)
+    of_left, p, p_pairs = schur_primitive(stop_gradient(left))
+    of_right, q, q_pairs = schur_primitive(stop_gradient(right))
     too_near = gnp.min(_gaps(p, q), axis=(-2, -1)) < tol
 
     def solve(y: Any, across: bool) -> Any:
@@ -97,12 +97,6 @@ def solve_sylvester(A: ArrayLike, B: ArrayLike, C: ArrayLike, *, method: str = "
 def _nan_if(condition: Any) -> Any:
     """A factor that makes a result nan, and its derivatives too."""
     return gnp.where(condition, np.nan, 1.0)
-
-
-def _pairs(t: Array) -> Any:
-    """Where the blocks of quasi-triangular matrices begin."""
-    below = gnp.diagonal(t, -1, -2, -1) != 0
-    return gnp.pad(below, [(0, 0)] * (t.ndim - 2) + [(0, 1)]).astype("int32")
 
 
 def _eigenvalues(t: Array) -> tuple[Any, Any]:
@@ -155,8 +149,7 @@ def sqrtm(A: ArrayLike, blocksize: int = 1) -> Array:
 
 def _factors_of_root(x: Array) -> tuple[Array, Array, Array]:
     """``z``, ``r`` and its pairs, where the root is ``z @ r @ z.T``."""
-    z, t = schur_primitive(stop_gradient(x))
-    pairs = _pairs(t)
+    z, t, pairs = schur_primitive(stop_gradient(x))
     return z, quasi_sqrt(t, pairs), pairs
 
 
@@ -219,7 +212,7 @@ def funm(A: ArrayLike, func: Callable[[Any], Any], disp: bool = True) -> Any:
     n = x.shape[-1]
     if not n:
         return x if disp else (x, gnp.zeros((), x.dtype))
-    z, t = schur_primitive(x)
+    z, t, pairs = schur_primitive(x)
     values = gnp.diagonal(t)
     images = func(values)
     if gnp.shape(images) != (n,):
@@ -229,7 +222,7 @@ def funm(A: ArrayLike, func: Callable[[Any], Any], disp: bool = True) -> Any:
         )
     inner = _parlett(t, values, images.astype(x.dtype))
     found = gnp.matmul(gnp.matmul(z, inner), gnp.matrix_transpose(z))
-    found = found * _nan_if(gnp.any(gnp.diagonal(t, -1) != 0))
+    found = found * _nan_if(gnp.any(pairs != 0))
     if disp:
         return found
     return found, _error_of(found, t)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphad import numpy as gnp
-from graphad.api.custom import custom_jvp
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives.linalg.hessenberg import hessenberg as hessenberg_primitive
-from graphad.primitives.linalg.hessenberg import hessenberg_rate
-from graphad.primitives.linalg.householder_product import householder_product
 from graphad.primitives.linalg.schur import schur as schur_primitive
 from graphad.scipy.linalg._operands import checked_option, squares
 from graphad.trace import source
@@ -53,7 +49,7 @@ def schur(a: ArrayLike, output: str = "real") -> tuple[Array, Array]:
             "of conjugate eigenvalues are blocks of two rows; or use "
             "scipy.linalg.schur(np.asarray(a), output='complex') outside traced functions."
         )
-    z, t = schur_primitive(squares("schur", a))
+    z, t, _ = schur_primitive(squares("schur", a))
     return t, z
 
 
@@ -88,23 +84,5 @@ def hessenberg(a: ArrayLike, *, calc_q: bool = False, overwrite_a: bool = False,
     """
     del overwrite_a, check_finite
     x = squares("hessenberg", a)
-    h, q = _reduced(x) if x.size else (x, x)
+    q, h = hessenberg_primitive(x)
     return (h, q) if calc_q else h
-
-
-@custom_jvp
-def _reduced(x: Array) -> tuple[Array, Array]:
-    n = x.shape[-1]
-    packed, taus = hessenberg_primitive(x)
-    inner = householder_product(packed[..., 1:, :-1], taus)
-    corner = gnp.eye(n, 1, dtype=x.dtype) * gnp.eye(1, n, dtype=x.dtype)
-    return gnp.triu(packed, -1), corner + gnp.pad(inner, [(0, 0)] * (x.ndim - 2) + [(1, 0), (1, 0)])
-
-
-@_reduced.defjvp
-def _reduced_jvp(primals: tuple[Array], tangents: tuple[Array]) -> Any:
-    h, q = _reduced(*primals)
-    m = gnp.matmul(gnp.matrix_transpose(q), gnp.matmul(*tangents, q))
-    below = hessenberg_rate(h, m, across=False)
-    w = below - gnp.matrix_transpose(below)
-    return (h, q), (gnp.triu(m + gnp.matmul(h, w) - gnp.matmul(w, h), -1), gnp.matmul(q, w))

@@ -18,6 +18,7 @@ def schur(
     a: Any,
     z: Any,
     t: Any,
+    pairs: Any,
     turned: Any,
     vectors: Any,
     real: Any,
@@ -56,6 +57,9 @@ def schur(
         else:
             _fill(z, start, n * n, NAN)
             _fill(t, start, n * n, NAN)
+        for i in range(n):
+            in_block = i + 1 < n and info[0] == 0 and t[start + (i + 1) * n + i] != 0.0
+            pairs[b * n + i] = 1 if in_block else 0
 
 
 def _choose_blocks(t: Any, z: Any, n: int) -> None:

@@ -25,7 +25,9 @@ def householder_product(
         _transpose(turned, 0, n, m, q, b * m * n)
 
 
-def hessenberg(a: Any, packed: Any, taus: Any, turned: Any, work: Any, info: Any, batch: int, n: int) -> None:
+def hessenberg_reflectors(
+    a: Any, packed: Any, taus: Any, turned: Any, work: Any, info: Any, batch: int, n: int
+) -> None:
     """``a = q h q^T``, where ``q`` is the product of the reflectors below ``h``, from the second row on."""
     for b in range(batch):
         if n == 0:
@@ -34,6 +36,30 @@ def hessenberg(a: Any, packed: Any, taus: Any, turned: Any, work: Any, info: Any
         if n > 1:
             gehrd(n, 1, n, turned, n, (taus, b * (n - 1)), work, hessenberg_workspace(n), info)
         _transpose(turned, 0, n, n, packed, b * n * n)
+
+
+def hessenberg(
+    a: Any, q: Any, h: Any, turned: Any, square: Any, taus: Any, work: Any, info: Any, batch: int, n: int
+) -> None:
+    """``a = q h q^T``, with zeros below the subdiagonal of ``h``, and the first column of the identity in ``q``."""
+    inner = n - 1
+    for b in range(batch):
+        at = b * n * n
+        if n == 0:
+            continue
+        _transpose(a, at, n, n, turned, 0)
+        _fill(q, at, n * n, 0.0)
+        q[at] = 1.0
+        if inner:
+            gehrd(n, 1, n, turned, n, taus, work, hessenberg_workspace(n), info)
+            for j in range(inner):
+                _copy(turned, j * n + 1, square, j * inner, inner)
+            orgqr(inner, inner, inner, square, inner, taus, work, hessenberg_workspace(n), info)
+        for i in range(n):
+            for j in range(n):
+                h[at + i * n + j] = turned[j * n + i] if i <= j + 1 else 0.0
+                if i * j > 0:
+                    q[at + i * n + j] = square[(j - 1) * inner + i - 1]
 
 
 def hessenberg_workspace(n: int) -> int:

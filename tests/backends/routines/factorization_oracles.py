@@ -96,14 +96,15 @@ def eigh(sizes: Any, reads: Any, results: Any) -> None:
 
 def schur(sizes: Any, reads: Any, results: Any) -> None:
     batch, n = sizes
-    shape = (batch, n, n)
-    for a, z, t in zip(*[x.reshape(shape).astype(np.float64) for x in (reads[0], *results)], strict=True):
+    whole = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], *results[:2])]
+    for a, z, t, pairs in zip(*whole, results[2].reshape(batch, n), strict=True):
         dtype, scale = reads[0].dtype, np.linalg.norm(a)
         orthonormal(z, dtype)
         near(z @ t @ z.T, a, scale, dtype, n)
         assert (np.tril(t, -2) == 0).all()
         (blocks,) = np.nonzero(np.diag(t, -1))
         assert (np.diff(blocks) > 1).all()
+        assert np.flatnonzero(pairs).tolist() == blocks.tolist()
         for i in blocks:
             assert t[i, i] == t[i + 1, i + 1]
             assert t[i, i + 1] * t[i + 1, i] < 0
@@ -158,7 +159,7 @@ def householder_product(sizes: Any, reads: Any, results: Any) -> None:
         near(found, expected, size, reads[0].dtype, m)
 
 
-def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
+def hessenberg_reflectors(sizes: Any, reads: Any, results: Any) -> None:
     batch, n = sizes
     a, packed = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], results[0])]
     dtype = reads[0].dtype
@@ -168,6 +169,15 @@ def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
             q[1:, 1:], _ = _reflected(p[1:, :-1], taus, n - 1)
         orthonormal(q, dtype)
         near(q @ np.triu(p, -1) @ q.T, x, np.linalg.norm(x), dtype, n)
+
+
+def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    for a, q, h in zip(*[x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], *results)], strict=True):
+        orthonormal(q, reads[0].dtype)
+        near(q @ h @ q.T, a, np.linalg.norm(a), reads[0].dtype, n)
+        assert (np.tril(h, -2) == 0).all()
+        assert (q[:, :1] == np.eye(n, min(n, 1))).all()
 
 
 def quasi_sylvester(sizes: Any, reads: Any, results: Any) -> None:
@@ -196,6 +206,7 @@ ORACLES = {
     f.__name__: f
     for f in (
         cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve, schur, householder_product, hessenberg,
+        hessenberg_reflectors,
         quasi_sylvester,
     )
 }  # fmt: skip

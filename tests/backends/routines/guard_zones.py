@@ -93,7 +93,7 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         return int(rng.integers(13, 41)) if rng.random() < 0.03 else int(rng.integers(0, 13))
 
     batch, m, n = int(rng.integers(0, 4)), size(), size()
-    if name in ("cholesky", "eigh", "schur", "hessenberg"):
+    if name in ("cholesky", "eigh", "schur", "hessenberg", "hessenberg_reflectors"):
         return batch, n
     if name == "lu":
         return batch, m, n

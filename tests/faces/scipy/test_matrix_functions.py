@@ -137,6 +137,24 @@ def test_funm(n):
     close(value, ours.funm(a, gnp.exp), 0)
 
 
+def test_larger_matrices():
+    """Gradients of solutions are solutions of transposed equations."""
+    n, m = 40, 33
+    a, b, c = normal(n, n) / 6 + 2 * np.eye(n), normal(m, m) / 6 + 2 * np.eye(m), normal(n, m)
+    x, y = theirs.solve_sylvester(a, b, c), theirs.solve_sylvester(a.T, b.T, np.ones((n, m)))
+    close(graphad.jit(ours.solve_sylvester)(a, b, c), x, 1e-12)
+    found = graphad.jit(graphad.grad(lambda *xs: gnp.sum(ours.solve_sylvester(*xs)), (0, 1, 2)))(a, b, c)
+    for mine, wanted in zip(found, (-y @ x.T, -x.T @ y, y), strict=True):
+        close(mine, wanted, 1e-11)
+    root = theirs.sqrtm(a)
+    close(graphad.jit(ours.sqrtm)(a), root, 1e-12)
+    pulled = graphad.jit(graphad.grad(lambda a: gnp.sum(ours.sqrtm(a))))(a)
+    close(pulled, theirs.solve_sylvester(root.T, root.T, np.ones((n, n))), 1e-11)
+    turn = theirs.qr(normal(n, n))[0]
+    even = turn @ (np.diag(1 + np.arange(n) / 4) + np.triu(normal(n, n), 1) / 9) @ turn.T
+    close(graphad.jit(lambda a: ours.funm(a, gnp.exp))(even) / 1e4, theirs.expm(even) / 1e4, 1e-8)
+
+
 def test_funm_of_what_is_complex_or_empty():
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
     assert np.isnan(ours.funm(turn, gnp.exp)).all()

@@ -136,6 +136,22 @@ def test_schur_of_what_has_no_smooth_one():
         assert not np.isfinite(np.asarray(dz)).all()
 
 
+@pytest.mark.parametrize("n", [40, 130])
+def test_larger_matrices(n):
+    """By what derivatives of ``a == q @ x @ q.T`` and ``q.T @ q == 1`` fulfil; blocks of reflectors from 128 on."""
+    a, direction = RNG.normal(size=(n, n)), RNG.normal(size=(n, n))
+    for function in (ours.schur, lambda a: ours.hessenberg(a, calc_q=True)):
+        found = graphad.jit(lambda a, t, f=function: graphad.jvp(f, (a,), (t,)))(a, direction)
+        (x, q), (dx, dq) = [[np.asarray(y) for y in pair] for pair in found]
+        scale = np.abs(dq).max() * n
+        np.testing.assert_allclose(q @ x @ q.T, a, atol=1e-12)
+        np.testing.assert_allclose((dq @ x @ q.T + q @ dx @ q.T + q @ x @ dq.T - direction) / scale, 0, atol=1e-12)
+        np.testing.assert_allclose((q.T @ dq + dq.T @ q) / scale, 0, atol=1e-13)
+        assert (dx[(x == 0) & (np.tri(n, k=-1) > 0)] == 0).all()
+        pulled = graphad.jit(lambda a, f=function: graphad.grad(lambda a: sum(gnp.sum(y**3) for y in f(a)))(a))(a)
+        np.testing.assert_allclose(np.sum(pulled * direction), 3 * np.sum(x**2 * dx) + 3 * np.sum(q**2 * dq), rtol=1e-6)
+
+
 def test_wrong_uses_of_schur():
     with pytest.raises(ValueError, match="no complex numbers"):
         ours.schur(np.eye(2), output="complex")
