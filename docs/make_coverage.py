@@ -61,10 +61,9 @@ BY_WORD = {
 
 #: Why a name is absent: the first pattern that fits it whole, behind the name of its module.
 REASONS = (
-    (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf|sqrtm)", "complex numbers come later"),
-    (r".*linalg\.(hessenberg|schur|solve_sylvester)", "Schur's form comes later"),
+    (r".*linalg\.(dft|eig|eigvals|rsf2csf)", "complex numbers come later"),
     (r".*linalg\.(tridiagonal|eigh_tridiagonal)", "write eigh"),
-    (r".*linalg\.(householder_product|ormqr|qr_multiply)", "multiply by what qr gives"),
+    (r".*linalg\.(ormqr|qr_multiply)", "multiply by what qr gives"),
     (r"lax\.linalg\.qdwh", "write scipy.linalg.polar"),
     (r"lax\.linalg\.(\w+Implementation|SvdAlgorithm)", "each factorization has one method"),
     (r"c(omplex|double|single).*|ComplexWarning|sort_complex|conj|real|imag", "complex numbers come later"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,3 +35,19 @@ def signs(vectors: Any) -> Any:
 
     products = np.array([weight(i) for i in range(len(vectors))]) @ vectors.astype(np.float64)
     return np.where(products < 0, -1, 1).astype(vectors.dtype)
+
+
+def routine(name: str, reads: Sequence[Any], shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> list[Any]:
+    """The results of the routine ``name`` of `graphad_kernels.routines`, run in Python: with the choices of LAPACK's.
+
+    All of its buffers must be of one type, or of integers.
+    """
+    from graphad_kernels.routines import ROUTINES  # late: start-up time
+
+    row = ROUTINES[name]
+    inputs = [np.ascontiguousarray(x).ravel() for x in reads]
+    dtypes = [inputs[0].dtype if kind == "T" else np.int32 for kind in row.buffers]
+    others = [np.zeros(n, d) for n, d in list(zip(row.extents(*sizes), dtypes, strict=True))[len(inputs) :]]
+    with np.errstate(all="ignore"):
+        row.function(*inputs, *others, *sizes)
+    return [x.reshape(shape) for x, shape in zip(others, shapes, strict=False)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import cholesky_derivatives, factorizations, sort
+from graphad_kernels.cpu import cholesky_derivatives, factorizations, quasi_triangular, reflectors, sort
 
 
 class Row(NamedTuple):
@@ -189,5 +189,92 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, m: 8 * b * n * m,
         dtypes=_FLOATS,
         lapack=("gtsv",),
+    ),
+    "schur": Row(
+        quasi_triangular.schur,
+        buffers=("T", "T", "T", "i32", "T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=3,
+        extents=lambda b, n: (*[b * n * n] * 3, b * n, n * n, n * n, n, n, quasi_triangular.schur_workspace(n), 2),
+        cost=lambda b, n: 25 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("gees",),
+    ),
+    "schur_rate": Row(
+        quasi_triangular.schur_rate,
+        buffers=("T", "i32", "T", "T", "T"),
+        reads=3,
+        results=1,
+        extents=lambda b, n, _: (b * n * n, b * n, b * n * n, b * n * n, 20),
+        cost=lambda b, n, _: b * n**3,
+        dtypes=_FLOATS,
+    ),
+    "quasi_sylvester": Row(
+        quasi_triangular.quasi_sylvester,
+        buffers=("T", "i32", "T", "i32", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=5,
+        results=1,
+        extents=lambda b, m, n, _: (
+            *(b * m * m, b * m, b * n * n, b * n, b * m * n, b * m * n),
+            *(m * m, n * n, m * n, 1, 1),
+        ),
+        cost=lambda b, m, n, _: b * m * n * (m + n),
+        dtypes=_FLOATS,
+        lapack=("trsyl",),
+    ),
+    "quasi_sqrt": Row(
+        quasi_triangular.quasi_sqrt,
+        buffers=("T", "i32", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n, b * n * n, 20),
+        cost=lambda b, n: b * n**3 // 3,
+        dtypes=_FLOATS,
+    ),
+    "householder_product": Row(
+        reflectors.householder_product,
+        buffers=("T", "T", "T", "T", "T", "T", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, m, n, k: (b * m * n, b * k, b * m * n, m * n, k, 64 * n, 1),
+        cost=lambda b, m, n, k: 4 * b * m * n * k,
+        dtypes=_FLOATS,
+        lapack=("orgqr",),
+    ),
+    "hessenberg": Row(
+        reflectors.hessenberg,
+        buffers=("T", "T", "T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, n: (*[b * n * n] * 3, n * n, n * n, n, reflectors.hessenberg_workspace(n), 1),
+        cost=lambda b, n: 14 * b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("gehrd", "orgqr"),
+    ),
+    "hessenberg_reflectors": Row(
+        reflectors.hessenberg_reflectors,
+        buffers=("T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=2,
+        extents=lambda b, n: (
+            b * n * n,
+            b * n * n,
+            b * max(n - 1, 0),
+            n * n,
+            reflectors.hessenberg_workspace(n),
+            1,
+        ),
+        cost=lambda b, n: 10 * b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("gehrd",),
+    ),
+    "hessenberg_rate": Row(
+        reflectors.hessenberg_rate,
+        buffers=("T", "T", "T"),
+        reads=2,
+        results=1,
+        extents=lambda b, n, _: (b * n * n,) * 3,
+        cost=lambda b, n, _: b * n**3,
+        dtypes=_FLOATS,
     ),
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import typing as _t
+
 from graphad.api.names import listing as _listing
+from graphad.numpy._absent import absent_from as _absent_from
 from graphad.numpy._shape.axes import matrix_transpose as matrix_transpose
 from graphad.numpy.linalg._decompositions import cholesky as cholesky
 from graphad.numpy.linalg._decompositions import eigh as eigh
@@ -32,5 +35,11 @@ from graphad.numpy.linalg._systems import slogdet as slogdet
 from graphad.numpy.linalg._systems import solve as solve
 from graphad.numpy.linalg._systems import tensorinv as tensorinv
 from graphad.numpy.linalg._systems import tensorsolve as tensorsolve
+
+if not _t.TYPE_CHECKING:  # it would give every misspelt name a type
+
+    def __getattr__(name: str) -> _t.NoReturn:
+        raise _absent_from("graphad.numpy.linalg", name)
+
 
 __dir__ = _listing(globals())

@@ -61,3 +61,4 @@ def routine(name: str) -> Callable[..., None]:
 trsm, trsv, trmm, gemm, symm = routine("trsm"), routine("trsv"), routine("trmm"), routine("gemm"), routine("symm")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
 syevd, gesdd, gtsv, sygst = routine("syevd"), routine("gesdd"), routine("gtsv"), routine("sygst")
+gees, gehrd, trsyl = routine("gees"), routine("gehrd"), routine("trsyl")

@@ -134,6 +134,23 @@ def eigh(sizes: Any, reads: Any, results: Any) -> None:
         near(whole @ v, v * w, np.linalg.norm(whole), a.dtype, n)
 
 
+def schur(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    whole = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], *results[:2])]
+    for a, z, t, pairs in zip(*whole, results[2].reshape(batch, n), strict=True):
+        dtype, scale = reads[0].dtype, np.linalg.norm(a)
+        orthonormal(z, dtype)
+        near(z @ t @ z.T, a, scale, dtype, n)
+        assert (np.tril(t, -2) == 0).all()
+        (blocks,) = np.nonzero(np.diag(t, -1))
+        assert (np.diff(blocks) > 1).all()
+        assert np.flatnonzero(pairs).tolist() == blocks.tolist()
+        for i in blocks:
+            assert t[i, i] == t[i + 1, i + 1]
+            assert t[i, i + 1] * t[i + 1, i] < 0
+            assert abs(t[i, i + 1]) >= abs(t[i + 1, i])
+
+
 def svd(sizes: Any, reads: Any, results: Any) -> None:
     batch, m, n, full = sizes
     least = min(m, n)
@@ -164,6 +181,67 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix, found[k], right[k], dtype, by_element=False)
 
 
+def _reflected(a: Array, taus: Array, columns: int) -> tuple[Array, float]:
+    """A product of reflectors, and how large its terms are."""
+    q, size = np.eye(len(a), columns), 1.0
+    for k in reversed(range(len(taus))):
+        v = np.concatenate([np.zeros(k), [1], a[k + 1 :, k]])
+        q = q - taus[k] * np.outer(v, v @ q)
+        size *= 1 + abs(taus[k]) * (v @ v)
+    return q, size
+
+
+def householder_product(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, k = sizes
+    a, q = reads[0].reshape(batch, m, n).astype(np.float64), results[0].reshape(batch, m, n)
+    for x, taus, found in zip(a, reads[1].reshape(batch, k).astype(np.float64), q, strict=True):
+        expected, size = _reflected(x, taus, n)
+        near(found, expected, size, reads[0].dtype, m)
+
+
+def hessenberg_reflectors(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    a, packed = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], results[0])]
+    dtype = reads[0].dtype
+    for x, p, taus in zip(a, packed, results[1].reshape(batch, max(n - 1, 0)).astype(np.float64), strict=True):
+        q = np.eye(n)
+        if n > 1:
+            q[1:, 1:], _ = _reflected(p[1:, :-1], taus, n - 1)
+        orthonormal(q, dtype)
+        near(q @ np.triu(p, -1) @ q.T, x, np.linalg.norm(x), dtype, n)
+
+
+def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    for a, q, h in zip(*[x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], *results)], strict=True):
+        orthonormal(q, reads[0].dtype)
+        near(q @ h @ q.T, a, np.linalg.norm(a), reads[0].dtype, n)
+        assert (np.tril(h, -2) == 0).all()
+        assert (q[:, :1] == np.eye(n, min(n, 1))).all()
+
+
+def quasi_sylvester(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, across = sizes
+    dtype = results[0].dtype
+    p, q = reads[0].reshape(batch, m, m).astype(np.float64), reads[2].reshape(batch, n, n).astype(np.float64)
+    rights, found = [x.reshape(batch, m, n).astype(np.float64) for x in (reads[4], results[0])]
+    for k in range(batch):
+        factors = []
+        for whole, pairs in ((p[k], reads[1].reshape(batch, m)[k]), (q[k], reads[3].reshape(batch, n)[k])):
+            factor = np.triu(whole) + np.diag(np.diag(whole, -1) * pairs[:-1], -1) if len(whole) else whole
+            factors.append(factor.T if across else factor)
+        left, right = factors
+        x = found[k]
+        if np.isnan(x).any():
+            assert np.isnan(x).all()
+            gaps = np.linalg.eigvals(left)[:, None] + np.linalg.eigvals(right)
+            size = np.linalg.norm(left) + np.linalg.norm(right)
+            assert np.abs(gaps).min() <= 100 * np.sqrt(np.finfo(dtype).eps) * size
+        elif np.abs(x).max(initial=0.0) < 1e30:
+            scale = (np.linalg.norm(left) + np.linalg.norm(right)) * np.linalg.norm(x) + np.linalg.norm(rights[k])
+            near(left @ x + x @ right, rights[k], scale, dtype, m + n)
+
+
 ORACLES = {
     f.__name__: f
     for f in (
@@ -177,5 +255,10 @@ ORACLES = {
         eigh,
         svd,
         tridiagonal_solve,
+        schur,
+        householder_product,
+        hessenberg,
+        hessenberg_reflectors,
+        quasi_sylvester,
     )
 }

@@ -119,12 +119,25 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         return int(rng.integers(13, 41)) if rng.random() < 0.03 else int(rng.integers(0, 13))
 
     batch, m, n = int(rng.integers(0, 4)), size(), size()
-    if name in ("cholesky", "cholesky_tangent", "cholesky_adjoint", "eigh"):
+    square = (
+        "cholesky",
+        "cholesky_tangent",
+        "cholesky_adjoint",
+        "eigh",
+        "schur",
+        "hessenberg",
+        "hessenberg_reflectors",
+    )
+    if name in square:
         return batch, n
     if name in ("lu", "lu_by_columns"):
         return batch, m, n
     if name == "qr":
         return batch, m, n, m if rng.random() < 0.4 else min(m, n)
+    if name == "householder_product":
+        return batch, max(m, n), min(m, n), int(rng.integers(0, min(m, n) + 1))
+    if name == "quasi_sylvester":
+        return batch, m, n, int(rng.integers(0, 2))
     if name == "svd":
         return batch, m, n, int(rng.integers(0, 2))
     if name == "tridiagonal_solve":
@@ -151,9 +164,11 @@ def random_call(name: str, dtype: np.dtype[Any], rng: np.random.Generator) -> Ca
         top = float(np.log10(np.finfo(dtype).max)) - 1
         with np.errstate(all="ignore"):
             reads = [(x * 10.0 ** rng.uniform(-top - 10, top, x.size)).astype(dtype) for x in reads]
+    for k in [k for k, t in enumerate(row.buffers[: row.reads]) if t == "i32"]:  # where blocks begin, two rows apart
+        reads[k] = rng.integers(0, 2, lengths[k]).astype(np.int32) * (np.arange(lengths[k], dtype=np.int32) % 2)
     special = rng.random() < 0.5
     if special:
-        for x in reads:
+        for x in [x for x in reads if x.dtype == dtype]:
             where = rng.random(x.size) < rng.choice([0.02, 0.3, 1.0])
             choices = [*SPECIAL.values(), float(np.finfo(dtype).smallest_subnormal), float(np.finfo(dtype).max)]
             chosen = rng.choice(choices, size=rng.integers(1, 3))
