@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import factorizations, sort
+from graphad_kernels.cpu import bands, factorizations, sort
 
 
 class Row(NamedTuple):
@@ -146,5 +146,23 @@ ROUTINES: Final[dict[str, Row]] = {
         cost=lambda b, n, m: 8 * b * n * m,
         dtypes=_FLOATS,
         lapack=("gtsv",),
+    ),
+    "banded_solve": Row(
+        bands.banded_solve,
+        buffers=("T", "T", "T", "T", "T", "i32", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, n, m, low, high, _: (
+            b * (low + high + 1) * n,
+            b * n * m,
+            b * n * m,
+            n * (2 * low + high + 1),
+            n * m,
+            n,
+            1,
+        ),
+        cost=lambda b, n, m, low, high, _: 2 * b * n * (low + high + 1) * (low + 2 * m + 1),
+        dtypes=_FLOATS,
+        lapack=("gbtrf", "gbtrs"),
     ),
 }

@@ -6,6 +6,7 @@ smooth: singular values and eigenvalues that are equal, or singular matrices, gi
 
 from __future__ import annotations
 
+from graphad.primitives.linalg import banded_solve as banded_solve
 from graphad.primitives.linalg import cholesky as cholesky
 from graphad.primitives.linalg import eigh as eigh
 from graphad.primitives.linalg import lu as lu

@@ -1,8 +1,10 @@
-"""What JAX has in ``jax.scipy.linalg`` of real matrices: factorizations, systems, exponentials, known patterns."""
+"""What JAX has in ``jax.scipy.linalg`` of real matrices, and bands: factorizations, systems, exponentials, patterns."""
 
 from __future__ import annotations
 
 from graphad.api.names import listing as _listing
+from graphad.scipy.linalg._bands import solve_banded as solve_banded
+from graphad.scipy.linalg._bands import solveh_banded as solveh_banded
 from graphad.scipy.linalg._exponential import expm as expm
 from graphad.scipy.linalg._exponential import expm_frechet as expm_frechet
 from graphad.scipy.linalg._factorizations import cho_factor as cho_factor

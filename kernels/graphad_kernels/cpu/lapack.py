@@ -58,4 +58,8 @@ def routine(name: str) -> Callable[..., None]:
 trsm, trsv = routine("trsm"), routine("trsv")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
 syevd, gesdd, gtsv = routine("syevd"), routine("gesdd"), routine("gtsv")
-ROUTINES: Final = {f.__name__: f for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv)}
+gbtrf, gbtrs, stevd = routine("gbtrf"), routine("gbtrs"), routine("stevd")
+ROUTINES: Final = {
+    f.__name__: f
+    for f in (trsm, trsv, potrf, getrf, geqrf, orgqr, syevd, gesdd, gtsv, gbtrf, gbtrs, stevd)
+}  # fmt: skip

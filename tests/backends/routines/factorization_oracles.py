@@ -124,4 +124,22 @@ def tridiagonal_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix, found[k], right[k], dtype, by_element=False)
 
 
+def banded_solve(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n, m, low, high, transposed = sizes
+    dtype = results[0].dtype
+    bands = reads[0].reshape(batch, low + high + 1, n).astype(np.float64)
+    right, found = [x.reshape(batch, n, m).astype(np.float64) for x in (reads[1], results[0])]
+    for band, b, x in zip(bands, right, found, strict=True):
+        matrix = np.zeros((n, n))
+        for i in range(n):
+            for j in range(max(i - low, 0), min(i + high + 1, n)):
+                matrix[i, j] = band[high + i - j, j]
+        if np.isnan(x).any():
+            assert np.isnan(x).all()
+            assert np.linalg.cond(matrix) * np.finfo(dtype).eps > 1e-3
+        else:
+            _applied(matrix.T if transposed else matrix, x, b, dtype, by_element=False)
+
+
 ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)}
+ORACLES["banded_solve"] = banded_solve
