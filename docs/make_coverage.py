@@ -63,7 +63,7 @@ BY_WORD = {
 REASONS = (
     (r".*linalg\.(dft|eig|eigvals|funm|rsf2csf|sqrtm)", "complex numbers come later"),
     (r".*linalg\.(hessenberg|schur|solve_sylvester)", "Schur's form comes later"),
-    (r".*linalg\.(tridiagonal|eigh_tridiagonal)", "write eigh"),
+    (r".*linalg\.tridiagonal", "write eigh"),
     (r".*linalg\.(householder_product|ormqr|qr_multiply)", "multiply by what qr gives"),
     (r"lax\.linalg\.qdwh", "write scipy.linalg.polar"),
     (r"lax\.linalg\.(\w+Implementation|SvdAlgorithm)", "each factorization has one method"),

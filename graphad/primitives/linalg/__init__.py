@@ -9,6 +9,7 @@ from __future__ import annotations
 from graphad.primitives.linalg import banded_solve as banded_solve
 from graphad.primitives.linalg import cholesky as cholesky
 from graphad.primitives.linalg import eigh as eigh
+from graphad.primitives.linalg import eigh_tridiagonal as eigh_tridiagonal
 from graphad.primitives.linalg import lu as lu
 from graphad.primitives.linalg import qr as qr
 from graphad.primitives.linalg import svd as svd

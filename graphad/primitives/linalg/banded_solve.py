@@ -20,7 +20,7 @@ from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
 from graphad.primitives.arithmetic import add, mul, neg
 from graphad.primitives.layout import all_batched, broadcast, reduce_sum, reshape
 from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, stack
-from graphad.primitives.shape import pad, slice_axis
+from graphad.primitives.shape import padded_axis, slice_axis
 
 _USUAL = {"low": 1, "high": 0, "transposed": False}
 
@@ -69,26 +69,19 @@ def _reference(ab: Any, b: Any, *, low: int, high: int, transposed: bool) -> Arr
 # Products
 
 
-def _padded(x: Ref, axis: int, low: int, high: int) -> Ref:
-    """``x`` with so many zeros before and behind it along an axis."""
-    zeros = (0,) * x.ndim
-    around = [tuple([n if k == axis else 0 for k in range(x.ndim)]) for n in (low, high)]
-    return pad(x, 0, low=around[0], high=around[1], interior=zeros)
-
-
 def _product(ab: Ref, x: Ref, low: int, high: int, transposed: bool) -> Ref:
     """The matrices with that band, or their transposes, times columns."""
     (*leading, width, n), m = ab.shape, x.shape[-1]
     k, whole = len(leading), n + width
     band = broadcast(ab, shape=(*ab.shape, m), dims=tuple(range(k + 2)))
     if transposed:
-        long = _padded(x, k, high, low)
+        long = padded_axis(x, k, high, low)
         rows = broadcast(long, shape=(*leading, width, whole - 1, m), dims=(*range(k), k + 1, k + 2))
-        flat = _padded(reshape(rows, shape=(*leading, width * (whole - 1), m)), k, 0, width)
+        flat = padded_axis(reshape(rows, shape=(*leading, width * (whole - 1), m)), k, 0, width)
         moved = slice_axis(reshape(flat, shape=(*leading, width, whole, m)), k + 1, 0, n)
         return reduce_sum(mul(band, moved), axes=(k,))
     rows = mul(band, broadcast(x, shape=band.shape, dims=(*range(k), k + 1, k + 2)))
-    flat = reshape(_padded(rows, k + 1, 0, width), shape=(*leading, width * whole, m))
+    flat = reshape(padded_axis(rows, k + 1, 0, width), shape=(*leading, width * whole, m))
     moved = reshape(slice_axis(flat, k, 0, width * (whole - 1)), shape=(*leading, width, whole - 1, m))
     return slice_axis(reduce_sum(moved, axes=(k,)), k, high, high + n)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphad.api.names import listing as _listing
+from graphad.scipy.linalg._bands import eigh_tridiagonal as eigh_tridiagonal
 from graphad.scipy.linalg._bands import solve_banded as solve_banded
 from graphad.scipy.linalg._bands import solveh_banded as solveh_banded
 from graphad.scipy.linalg._exponential import expm as expm

@@ -9,7 +9,9 @@ from graphad import numpy as gnp
 from graphad.numpy._precision import in_float32
 from graphad.numpy._typing import ArrayLike
 from graphad.primitives.linalg.banded_solve import banded_solve
+from graphad.primitives.linalg.eigh_tridiagonal import eigh_tridiagonal as eigh_tridiagonal_primitive
 from graphad.primitives.linalg.tridiagonal_solve import tridiagonal_solve
+from graphad.scipy.linalg._operands import checked_option
 from graphad.trace import source
 from graphad.trace.array import Array
 from graphad.trace.semantics import as_floats, broadcast_shapes, shape_text
@@ -134,3 +136,77 @@ def _system(name: str, ab: ArrayLike, b: ArrayLike, width: int) -> tuple[Any, An
         )
     leading = broadcast_shapes([bands.shape[:-2], columns.shape[:-2]], name)
     return *[gnp.broadcast_to(x, (*leading, *x.shape[-2:])) for x in (bands, columns)], is_vector
+
+
+@in_float32
+def eigh_tridiagonal(
+    d: ArrayLike,
+    e: ArrayLike,
+    *,
+    eigvals_only: bool = False,
+    select: str = "a",
+    select_range: tuple[int, int] | None = None,
+    tol: float | None = None,
+    key: Any = None,
+    check_finite: bool = True,
+    lapack_driver: str = "auto",
+) -> Any:
+    """Eigenvalues, ascending, and eigenvectors of symmetric tridiagonal matrices: ``a @ v == v * w``.
+
+    Eigenvectors have the sign in which they point along a vector of numbers between 1 and 2. Where eigenvalues are
+    equal, which needs a zero in ``e``, derivatives of eigenvectors are infinite or nan.
+
+    Parameters
+    ----------
+    d
+        The diagonals, ``(..., n)``.
+    e
+        What is below them, and above, ``(..., n - 1)``.
+    eigvals_only
+        Give no vectors. Where they are not needed for a derivative either, they are not computed.
+    select
+        'a': all eigenvalues. 'i': those from number ``select_range[0]`` to number ``select_range[1]``, which is one of
+        them. Those between two numbers ('v') are not there, for how many they are depends on values.
+    tol, key, check_finite, lapack_driver
+        No meaning here: eigenvalues have all digits, and nan gives nan.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        ``w`` ``(..., n)`` and ``v`` ``(..., n, n)``, with eigenvectors as columns; or the array ``w``.
+
+    Examples
+    --------
+    >>> import graphad.numpy as gnp
+    >>> eigh_tridiagonal(gnp.array([2.0, 2.0]), gnp.array([1.0]), eigvals_only=True)
+    Array([1., 3.], dtype=float32)
+    """
+    del tol, key, check_finite, lapack_driver
+    checked_option("eigh_tridiagonal", "select", select, ("a", "i"))
+    diagonal, beside = as_floats("eigh_tridiagonal", d, e)
+    n = diagonal.shape[-1] if diagonal.ndim else 0
+    if not diagonal.ndim or not beside.ndim or beside.shape[-1] != max(n - 1, 0):
+        raise ValueError(
+            f"{source.where()}eigh_tridiagonal got a diagonal {shape_text(diagonal)} and {shape_text(beside)} beside "
+            "it; it takes (..., n) and (..., n - 1)."
+        )
+    leading = broadcast_shapes([diagonal.shape[:-1], beside.shape[:-1]], "eigh_tridiagonal")
+    v, w = eigh_tridiagonal_primitive(*[gnp.broadcast_to(x, (*leading, x.shape[-1])) for x in (diagonal, beside)])
+    if select == "i":
+        start, last = _selected(select_range, n)
+        v, w = v[..., start : last + 1], w[..., start : last + 1]
+    return w if eigvals_only else (w, v)
+
+
+def _selected(select_range: Any, n: int) -> tuple[int, int]:
+    """The numbers of the first and of the last eigenvalue."""
+    try:
+        start, last = (operator.index(k) for k in select_range)
+    except (TypeError, ValueError):
+        start, last = n, -1
+    if not 0 <= start <= last < n:
+        raise ValueError(
+            f"{source.where()}eigh_tridiagonal got select_range={select_range!r} of {n} eigenvalues; with select='i' "
+            f"it takes the numbers of the first and of the last one, 0 <= first <= last < {n}."
+        )
+    return start, last

@@ -55,23 +55,24 @@ def eigh_tridiagonal(
 
 
 def eigvalsh_tridiagonal(
-    d: Any, e: Any, w: Any, beside: Any, square: Any, work: Any, integers: Any, info: Any, batch: int, n: int
+    d: Any, e: Any, w: Any, beside: Any, work: Any, integers: Any, info: Any, batch: int, n: int
 ) -> None:
     """The eigenvalues of `eigh_tridiagonal`."""
     for b in range(batch):
         if n:
-            _eigenvalues(d, e, w, beside, square, work, integers, info, b, n, NO)
+            _eigenvalues(d, e, w, beside, work, work, integers, info, b, n, NO)
 
 
 def _eigenvalues(
     d: Any, e: Any, w: Any, beside: Any, square: Any, work: Any, integers: Any, info: Any, b: int, n: int, what: int
 ) -> None:
-    """Those of matrix ``b``, or nan; and the eigenvectors, one after the other, in ``square``."""
+    """Those of matrix ``b``, or nan; and if asked for the eigenvectors, one after the other, in ``square``."""
     _copy(d, b * n, w, b * n, n)
     _copy(e, b * (n - 1), beside, 0, n - 1)
     info[0] = 1
     if _is_finite(w, b * n, n) and (n == 1 or _is_finite(beside, 0, n - 1)):
-        stevd(what, n, (w, b * n), beside, square, n, work, 1 + 4 * n + n * n, integers, 3 + 5 * n, info)
+        size, n_integers = (1 + 4 * n + n * n, 3 + 5 * n) if what == VALUES else (1, 1)
+        stevd(what, n, (w, b * n), beside, square, n, work, size, integers, n_integers, info)
     if info[0] != 0:
         _fill(w, b * n, n, NAN)
 

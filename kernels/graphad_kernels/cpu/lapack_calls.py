@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from graphad_kernels.cpu import bands, factorizations, lapack
+from graphad_kernels.cpu import bands, eigenvalues, factorizations, lapack
 
 _POINTER = ir.IntType(8).as_pointer()
 _INTEGER = ir.IntType(32)
@@ -85,5 +85,5 @@ def register() -> None:
     """Make Numba know the routines of `lapack`, and the helpers of those that call them."""
     for name, function in lapack.ROUTINES.items():
         _register(name, function)
-    for function in (*factorizations.HELPERS, *bands.HELPERS):
+    for function in (*factorizations.HELPERS, *bands.HELPERS, *eigenvalues.HELPERS):
         register_jitable(function)

@@ -141,5 +141,36 @@ def banded_solve(sizes: Any, reads: Any, results: Any) -> None:
             _applied(matrix.T if transposed else matrix, x, b, dtype, by_element=False)
 
 
+def eigvalsh(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    for a, w in zip(reads[0].reshape(batch, n, n), results[0].reshape(batch, n).astype(np.float64), strict=True):
+        whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
+        near(w, np.linalg.eigvalsh(whole), np.linalg.norm(whole), a.dtype, n)
+
+
+def svdvals(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, _ = sizes
+    for a, s in zip(reads[0].reshape(batch, m, n), results[0].reshape(batch, min(m, n)), strict=True):
+        near(s, np.linalg.svd(a.astype(np.float64), compute_uv=False), np.linalg.norm(a), a.dtype, m + n)
+
+
+def _of_diagonals(sizes: Any, reads: Any) -> list[Array]:
+    """The lower triangles of symmetric tridiagonal matrices."""
+    batch, n = sizes
+    out = np.zeros((batch, n, n), reads[0].dtype)
+    for a, d, e in zip(out, reads[0].reshape(batch, n), reads[1].reshape(batch, max(n - 1, 0)), strict=True):
+        a[np.arange(n), np.arange(n)] = d
+        a[np.arange(1, n), np.arange(max(n - 1, 0))] = e
+    return [out]
+
+
+def eigh_tridiagonal(sizes: Any, reads: Any, results: Any) -> None:
+    eigh(sizes, _of_diagonals(sizes, reads), results)
+
+
+def eigvalsh_tridiagonal(sizes: Any, reads: Any, results: Any) -> None:
+    eigvalsh(sizes, _of_diagonals(sizes, reads), results)
+
+
 ORACLES = {f.__name__: f for f in (cholesky, triangular_solve, lu, qr, eigh, svd, tridiagonal_solve)}
-ORACLES["banded_solve"] = banded_solve
+ORACLES |= {f.__name__: f for f in (banded_solve, eigvalsh, svdvals, eigh_tridiagonal, eigvalsh_tridiagonal)}

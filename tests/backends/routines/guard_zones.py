@@ -93,13 +93,13 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         return int(rng.integers(13, 41)) if rng.random() < 0.03 else int(rng.integers(0, 13))
 
     batch, m, n = int(rng.integers(0, 4)), size(), size()
-    if name in ("cholesky", "eigh"):
+    if name in ("cholesky", "eigh", "eigvalsh", "eigh_tridiagonal", "eigvalsh_tridiagonal"):
         return batch, n
     if name == "lu":
         return batch, m, n
     if name == "qr":
         return batch, m, n, m if rng.random() < 0.4 else min(m, n)
-    if name == "svd":
+    if name in ("svd", "svdvals"):
         return batch, m, n, int(rng.integers(0, 2))
     if name == "tridiagonal_solve":
         return batch, n, m

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -105,11 +106,71 @@ def test_what_has_no_solution(width):
         close(found[[0, 3]], np.linalg.solve(dense(ab[[0, 3]], *width), b), 1e-12)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Eigenvalues
+
+
+def tridiagonal(d, e):
+    return jnp.einsum("...i,ij->...ij", d, np.eye(d.shape[-1], dtype=d.dtype)) + sum(
+        jnp.pad(e[..., :, None] * np.eye(e.shape[-1], dtype=e.dtype), [(0, 0)] * (d.ndim - 1) + list(around))
+        for around in ([(0, 1), (1, 0)], [(1, 0), (0, 1)])
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (1,), (2,), (2, 4), (0, 3), (11,)], ids=str)
+def test_eigh_tridiagonal(shape):
+    """Of vectors the squares: JAX's have other signs."""
+    n = shape[-1]
+    d, e = normal(*shape) + 2 * np.arange(n), normal(*shape[:-1], n - 1)
+
+    def mine(d, e):
+        w, v = ours.eigh_tridiagonal(d, e)
+        return w, v * v
+
+    def whole(d, e):
+        w, v = jnp.linalg.eigh(tridiagonal(d, e))
+        return w, v * v
+
+    check_like_jax(mine, whole, d, e)
+    check_like_jax(lambda d, e: ours.eigh_tridiagonal(d, e, eigvals_only=True), lambda d, e: whole(d, e)[0], d, e)
+    w, v = ours.eigh_tridiagonal(d, e)
+    close(np.matmul(tridiagonal(d, e), v), v * w[..., None, :], 1e-6)
+    if n > 1:
+        _, vectors = graphad.numpy.linalg.eigh(np.asarray(tridiagonal(d, e), np.float64))
+        close(v, vectors, 1e-6)  # with the signs of eigh
+
+
+def test_some_eigenvalues():
+    d, e = normal(6), normal(5)
+    every, vectors = theirs.eigh_tridiagonal(d, e)
+    for select in ((0, 5), (2, 4), (3, 3)):
+        inside = slice(select[0], select[1] + 1)
+        w, v = ours.eigh_tridiagonal(d, e, select="i", select_range=select)
+        close(w, every[inside], 1e-12)
+        close(v * v, vectors[:, inside] ** 2, 1e-10)
+        alone = jax.scipy.linalg.eigh_tridiagonal(
+            d.astype(np.float32), e.astype(np.float32), eigvals_only=True, select="i", select_range=select
+        )
+        close(w, alone, 1e-4)
+
+
+def test_eigenvalues_that_are_not_finite():
+    """Stay with their matrix."""
+    d, e = normal(4, 3), normal(4, 2)
+    d[1, 0], e[2, 1] = np.nan, np.inf
+    for eigvals_only in (True, False):
+        found = graphad.jit(lambda d, e, k=eigvals_only: ours.eigh_tridiagonal(d, e, eigvals_only=k))(d, e)
+        for y in found if isinstance(found, tuple) else (found,):
+            assert np.isnan(y[1:3]).all()
+            assert np.isfinite(y[::3]).all()
+
+
 def test_dtypes():
     x, b = np.array([[0, 1, 1], [4, 4, 4]]), np.ones(3)
     for dtype, wide in ((np.int32, np.float32), (np.float16, np.float16), (np.float32, np.float32)):
         assert ours.solve_banded((0, 1), x.astype(dtype), b.astype(dtype)).dtype == wide
         assert ours.solveh_banded(x.astype(dtype), b.astype(dtype)).dtype == wide
+        assert {y.dtype for y in ours.eigh_tridiagonal(b.astype(dtype), b[:2].astype(dtype))} == {np.dtype(wide)}
     assert ours.solve_banded((0, 1), x.astype(np.float32), b).dtype == np.float64
 
 
@@ -121,6 +182,10 @@ WRONG = {
     "sizes": (lambda: ours.solve_banded((1, 0), AB, B[:2]), ValueError, r"a right side f64\[2\]"),
     "a vector": (lambda: ours.solveh_banded(B, B), ValueError, r"bands f64\[3\]"),
     "a number": (lambda: ours.solveh_banded(AB, 1.0), ValueError, "a right side"),
+    "values between": (lambda: ours.eigh_tridiagonal(B, B[:2], select="v"), ValueError, "select='a' or 'i', not 'v'"),
+    "no range": (lambda: ours.eigh_tridiagonal(B, B[:2], select="i"), ValueError, "got select_range=None of 3 eigenva"),
+    "a range": (lambda: ours.eigh_tridiagonal(B, B[:2], select="i", select_range=(2, 1)), ValueError, "first <= last"),
+    "a diagonal": (lambda: ours.eigh_tridiagonal(B, B), ValueError, r"f64\[3\] and f64\[3\] beside it"),
     "stacks": (lambda: ours.solveh_banded(np.ones((2, 2, 3)), np.ones((3, 3, 1))), TypeError, "do not broadcast"),
 }
 
