@@ -19,17 +19,22 @@ RNG = np.random.default_rng(5)
 X, D, E = RNG.normal(size=(N, N)), RNG.normal(size=N), RNG.normal(size=N - 1)
 
 
-def steps(f, *args):
-    """The steps of the compiled program: names of routines, and kinds of other steps; those of loops too."""
+def program(f, *args):
+    """The steps of the compiled program."""
+    return lower(stages.simplify(graphad.make_graph(f)(*args))).program.steps
 
-    def named(program_steps):
-        for step in program_steps:
+
+def steps(f, *args):
+    """Names of routines, and kinds of other steps that are no loop nests; those of loops of steps too."""
+
+    def named(steps):
+        for step in steps:
             if isinstance(step, Repeat):
                 yield from named(step.body)
             elif not isinstance(step, LoopNest):
                 yield step.routine if isinstance(step, RoutineCall) else type(step).__name__
 
-    return list(named(lower(stages.simplify(graphad.make_graph(f)(*args))).program.steps))
+    return list(named(program(f, *args)))
 
 
 def turns(x):
@@ -71,3 +76,49 @@ def test_values_in_loops():
     assert [s for s in steps(turns, X) if s != "Copy"] == ["svdvals"]
     close(graphad.jit(turns)(X), turns(X), 1e-12)
     assert steps(lambda x: gnp.linalg.matrix_rank(x), X) == ["svdvals"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Factors and solutions
+
+A, B, C = X @ X.T + N * np.eye(N), RNG.normal(size=N), RNG.normal(size=(N, 3))
+SOLVE = "triangular_solve"
+
+
+def number(f):
+    return graphad.grad(lambda *xs: gnp.sum(gnp.sin(f(*xs))), (0, 1))
+
+
+#: Functions of a matrix and a right side, and the routines that they call.
+SOLUTIONS = {
+    "two solutions": (lambda a, b: (gnp.linalg.solve(a, b), gnp.linalg.solve(a, 2 * b + 1)), ["lu"] + 4 * [SOLVE]),
+    "a determinant too": (lambda a, b: (gnp.linalg.slogdet(a), gnp.linalg.solve(a, b)), ["lu", SOLVE, SOLVE]),
+    "by a factor": (lambda a, b: linalg.cho_solve(linalg.cho_factor(a), b), ["cholesky", SOLVE, SOLVE]),
+    "gradients": (number(gnp.linalg.solve), ["lu"] + 4 * [SOLVE] + ["argsort"]),
+    "of a triangle": (number(lambda a, b: linalg.solve_triangular(a, b, lower=True)), [SOLVE, SOLVE]),
+    "of a band": (number(lambda a, b: linalg.solve_banded((1, 2), a[:4], b)), ["banded_solve"] * 2),
+    "of three": (number(lambda a, b: linalg.solve_banded((1, 1), a[:3], b)), ["tridiagonal_solve"] * 2),
+}
+
+
+@pytest.mark.parametrize("right", [B, C], ids=["vector", "columns"])
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_factors_and_solutions_are_computed_once(name, right):
+    """Those of a gradient are of the transposed matrix, and serve both operands."""
+    f, wanted = SOLUTIONS[name]
+    assert sorted(s for s in steps(f, A, right) if s not in ("Gemm", "Copy")) == sorted(wanted)
+    for one, other in zip(graphad.tree.leaves(graphad.jit(f)(A, right)), graphad.tree.leaves(f(A, right)), strict=True):
+        close(one, other, 1e-10)
+
+
+def test_factors_are_not_transposed():
+    """Neither those that are read as upper triangles, of stacks too."""
+
+    def solved(a, b):
+        return linalg.cho_solve((gnp.matrix_transpose(a), False), b)
+
+    first, last = program(solved, A, C)
+    assert first.routine == last.routine == SOLVE
+    assert first.reads[0] == last.reads[0]
+    close(graphad.jit(solved)(A, C), np.linalg.solve(np.tril(A) @ np.tril(A).T, C), 1e-9)
+    assert len(program(graphad.vmap(solved), np.stack([A, X]), np.stack([C, C]))) == 2
