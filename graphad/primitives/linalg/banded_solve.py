@@ -2,7 +2,8 @@
 
 The product ``dA x`` is of bands too: row ``r`` of the band times ``x``, element by element, shifted by ``r``. All rows
 are shifted at once, where they lie one behind the other, each with as many zeros behind it as there are rows: read as
-rows that are shorter by one, each begins one place later than the row before it.
+rows that are shorter by one, each begins one place later than the row before it. The product with the transpose reads
+rows that are all ``x`` as rows that are longer by one, each of which begins one place further on in ``x``.
 """
 
 from __future__ import annotations
@@ -72,17 +73,21 @@ def _reference(ab: Any, b: Any, *, low: int, high: int, transposed: bool) -> Arr
 def _product(ab: Ref, x: Ref, low: int, high: int, transposed: bool) -> Ref:
     """The matrices with that band, or their transposes, times columns."""
     (*leading, width, n), m = ab.shape, x.shape[-1]
+    if not n:
+        return x
     k, whole = len(leading), n + width
     band = broadcast(ab, shape=(*ab.shape, m), dims=tuple(range(k + 2)))
     if transposed:
         long = padded_axis(x, k, high, low)
-        rows = broadcast(long, shape=(*leading, width, whole - 1, m), dims=(*range(k), k + 1, k + 2))
-        flat = padded_axis(reshape(rows, shape=(*leading, width * (whole - 1), m)), k, 0, width)
+        rows = broadcast(long, shape=(*leading, width + 1, whole - 1, m), dims=(*range(k), k + 1, k + 2))
+        flat = slice_axis(reshape(rows, shape=(*leading, (width + 1) * (whole - 1), m)), k, 0, width * whole)
         moved = slice_axis(reshape(flat, shape=(*leading, width, whole, m)), k + 1, 0, n)
         return reduce_sum(mul(band, moved), axes=(k,))
     rows = mul(band, broadcast(x, shape=band.shape, dims=(*range(k), k + 1, k + 2)))
     flat = reshape(padded_axis(rows, k + 1, 0, width), shape=(*leading, width * whole, m))
-    moved = reshape(slice_axis(flat, k, 0, width * (whole - 1)), shape=(*leading, width, whole - 1, m))
+    # one row of zeros more: so the transpose, which gradients are made of, takes no padding
+    flat = padded_axis(flat, k, 0, n - 1)
+    moved = reshape(flat, shape=(*leading, width + 1, whole - 1, m))
     return slice_axis(reduce_sum(moved, axes=(k,)), k, high, high + n)
 
 
