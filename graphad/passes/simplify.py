@@ -11,11 +11,12 @@ from graphad.passes.pipeline import Pass, graph_pass
 from graphad.passes.rewrite import OnRewrite, RuleSet, rewrite
 from graphad.passes.rules_algebra import ARITHMETIC, CASTS, LOGIC
 from graphad.passes.rules_general import GENERAL
+from graphad.passes.rules_linalg import SOLUTIONS
 from graphad.passes.rules_shape import COMPOSITIONS, CONSTANTS, CONTRACTIONS, IDENTITIES, PIECES
 
 #: All rules, the inexact ones among them.
 RULES: Final[RuleSet] = (
-    GENERAL + IDENTITIES + ARITHMETIC + LOGIC + CASTS + CONSTANTS + CONTRACTIONS + COMPOSITIONS + PIECES
+    GENERAL + IDENTITIES + ARITHMETIC + LOGIC + CASTS + CONSTANTS + CONTRACTIONS + SOLUTIONS + COMPOSITIONS + PIECES
 )
 #: The bitwise exact rules (up to the order of sums).
 EXACT_RULES: Final[RuleSet] = RULES.exact()

@@ -25,7 +25,7 @@ from graphad.ir.builder import Builder
 from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, i32, literal
-from graphad.passes import unrolled_routines
+from graphad.passes import unrolled_qr, unrolled_routines
 from graphad.passes.element_rules import RULES, elementwise, places
 from graphad.passes.lane_arithmetic import Lanes, Shape
 from graphad.passes.pipeline import Pass, graph_pass
@@ -34,10 +34,11 @@ from graphad.primitives.layout import broadcast, iota, reduce_sum
 from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
 from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.primitives.shape import concatenate, slice_
 
-_ROUTINES: Final[tuple[Primitive, ...]] = (cholesky, lu, triangular_solve)
+_ROUTINES: Final[tuple[Primitive, ...]] = (cholesky, lu, qr, triangular_solve)
 
 
 @graph_pass("unroll_matrices")
@@ -250,6 +251,9 @@ class _Unroller:
         rows = rows_of(self.elements(x, eqn.inputs[0]), n)
         if eqn.primitive is cholesky:
             return [_grid(lead, unrolled_routines.cholesky(x, rows, dtype))]
+        if eqn.primitive is qr:
+            k = self.graph.avals[eqn.outputs[0]].shape[-1]
+            return [_grid(lead, part) for part in unrolled_qr.qr(x, rows, dtype, k)]
         if eqn.primitive is lu:
             packed, pivots, order = unrolled_routines.lu(x, rows, dtype, i32)
             return [_grid(lead, packed), Grid(lead, (min(m, n),), tuple(pivots)), Grid(lead, (m,), tuple(order))]

@@ -292,6 +292,12 @@ pad = Primitive(
 )
 
 
+def padded_axis(x: Ref, axis: int, low: int, high: int) -> Ref:
+    """``x`` with so many zeros before and behind it along an axis."""
+    before, behind = (tuple([n if k == axis else 0 for k in range(x.ndim)]) for n in (low, high))
+    return pad(x, 0, low=before, high=behind, interior=(0,) * x.ndim)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # concatenate
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from graphad_kernels.cpu import cholesky_derivatives, factorizations, quasi_triangular, reflectors, sort
+from graphad_kernels.cpu import (
+    bands,
+    cholesky_derivatives,
+    eigenvalues,
+    factorizations,
+    quasi_triangular,
+    reflectors,
+    sort,
+)
 
 
 class Row(NamedTuple):
@@ -276,5 +284,80 @@ ROUTINES: Final[dict[str, Row]] = {
         extents=lambda b, n, _: (b * n * n,) * 3,
         cost=lambda b, n, _: b * n**3,
         dtypes=_FLOATS,
+    ),
+    "banded_solve": Row(
+        bands.banded_solve,
+        buffers=("T", "T", "T", "T", "T", "i32", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, n, m, low, high, _: (
+            b * (low + high + 1) * n,
+            b * n * m,
+            b * n * m,
+            n * (2 * low + high + 1),
+            n * m,
+            n,
+            1,
+        ),
+        cost=lambda b, n, m, low, high, _: 2 * b * n * (low + high + 1) * (low + 2 * m + 1),
+        dtypes=_FLOATS,
+        lapack=("gbtrf", "gbtrs"),
+    ),
+    "eigh_tridiagonal": Row(
+        bands.eigh_tridiagonal,
+        buffers=("T", "T", "T", "T", "T", "T", "T", "i32", "i32"),
+        reads=2,
+        results=2,
+        extents=lambda b, n: (
+            b * n,
+            b * max(n - 1, 0),
+            b * n * n,
+            b * n,
+            n,
+            n * n,
+            1 + 4 * n + n * n,
+            3 + 5 * n,
+            1,
+        ),
+        cost=lambda b, n: 6 * b * n**3,
+        dtypes=_FLOATS,
+        lapack=("stevd",),
+    ),
+    "eigvalsh_tridiagonal": Row(
+        bands.eigvalsh_tridiagonal,
+        buffers=("T", "T", "T", "T", "T", "i32", "i32"),
+        reads=2,
+        results=1,
+        extents=lambda b, n: (b * n, b * max(n - 1, 0), b * n, n, 1, 1, 1),
+        cost=lambda b, n: 30 * b * n**2,
+        dtypes=_FLOATS,
+        lapack=("stevd",),
+    ),
+    "eigvalsh": Row(
+        eigenvalues.eigvalsh,
+        buffers=("T", "T", "T", "T", "i32", "i32"),
+        reads=1,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n, n * n, eigenvalues.eigvalsh_workspace(n), 1, 1),
+        cost=lambda b, n: 4 * b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("syevd",),
+    ),
+    "svdvals": Row(
+        eigenvalues.svdvals,
+        buffers=("T", "T", "T", "T", "i32", "i32"),
+        reads=1,
+        results=1,
+        extents=lambda b, m, n, _: (
+            b * m * n,
+            b * min(m, n),
+            m * n,
+            eigenvalues.svdvals_workspace(m, n),
+            8 * min(m, n),
+            1,
+        ),
+        cost=lambda b, m, n, _: 4 * b * m * n * min(m, n),
+        dtypes=_FLOATS,
+        lapack=("gesdd",),
     ),
 }

@@ -17,12 +17,13 @@ from graphad.passes import UnrollMatrices
 from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
 from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from tests.cuda.devices import DEVICES
 from tests.primitives.cases import program, samples_of
 
 RNG = np.random.default_rng(0)
-ROUTINES = (cholesky, lu, triangular_solve)
+ROUTINES = (cholesky, lu, qr, triangular_solve)
 
 
 def unrolled(graph):
@@ -90,6 +91,10 @@ PROGRAMS = {
     "mixed": (mixed, spd),
     "inverse": (lambda a, x: gnp.sum(gnp.linalg.inv(a) ** 2 * x[..., None]), general),
     "solve": (lambda a, x: gnp.sum(gnp.linalg.solve(a, x[..., None]) ** 3), general),
+    "qr": (
+        lambda a, x: gnp.sum(gnp.sin(gnp.linalg.qr(a).Q @ x[..., None])) + gnp.sum(gnp.linalg.qr(a).R ** 2),
+        general,
+    ),
     "slogdet": (lambda a, x: gnp.sum(gnp.linalg.slogdet(a).logabsdet * x[..., 0]), general),
 }
 
@@ -130,6 +135,35 @@ def test_one_failing_matrix_gives_nan_alone():
     for k in (1, 2, 4):
         assert np.isnan(factors[k][np.tril_indices(3)]).all()
         assert not factors[k][np.triu_indices(3, 1)].any()
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 2), (2, 4), (8, 8), (4, 1), (1, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_qr_of_columns_of_every_size(shape, dtype):
+    """Zeros, columns that depend on each other, and numbers whose squares are 0 or infinite; by LAPACK's signs."""
+    x = RNG.normal(size=(8, *shape)).astype(dtype)
+    large = dtype(np.sqrt(np.finfo(dtype).max)) * 8
+    x[1] = 0
+    x[2, :, 0] = 0
+    x[3, 1:, 0] = 0
+    x[4, 0, 0] = -0.0
+    x[5] *= large
+    x[6] /= large
+    x[7, :, -1] = 2 * x[7, :, 0]
+    f = graphad.jit(gnp.linalg.qr)
+    assert not remaining(unrolled(stages.simplify(f.graph(x))))
+    tolerance = 100 * np.finfo(dtype).eps
+    for a, q, r in zip(x, *map(np.asarray, f(x)), strict=True):
+        scale = np.abs(a).max() or 1
+        np.testing.assert_allclose(q.T @ q, np.eye(q.shape[1]), atol=tolerance)
+        np.testing.assert_allclose((q @ (r / scale)), a / scale, atol=tolerance)
+        wanted = np.linalg.qr(a.astype(np.float64))[1] / scale
+        sure = np.abs(np.diag(wanted)) > tolerance
+        assert (np.sign(np.diag(r)) == np.sign(np.diag(wanted)))[sure].all()
+    x[3, 0, 0] = np.nan
+    q, r = map(np.asarray, f(x))
+    assert np.isnan(r[3]).any()
+    assert np.isfinite(r[[0, 1, 2, 4, 5, 6, 7]]).all()
 
 
 def test_in_the_body_of_a_loop_matrices_are_numbers():

@@ -10,7 +10,7 @@ from graphad.backends.lower.affine import Shape, axes_view
 from graphad.backends.lower.definitions import FlatProgram
 from graphad.backends.lower.region_values import Call, LibraryCall, ResultValue
 from graphad.backends.lower.scalars import ACCUMULATORS
-from graphad.ir.graph import Atom
+from graphad.ir.graph import Atom, Graph
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim, Routine
 from graphad.ir.types import DTYPES, Aval, DType, aval, b1, literal, u8
@@ -28,10 +28,17 @@ class RoutineLowering:
     ) -> None:
         self.flat, self.cast, self.view, self.loc = flat, cast, view, loc
 
-    def results(self, lowering: Routine, operands: Sequence[Atom], outs: Sequence[Aval]) -> list[Atom]:
-        """The results of one call."""
+    def results(
+        self, lowering: Routine, operands: Sequence[Atom], outs: Sequence[Aval], read: Sequence[bool]
+    ) -> list[Atom]:
+        """The results of one call; ``read`` says which of them anything reads."""
         if not any([out.size for out in outs]):
-            return [self.view(literal(0, out.dtype), (), out, self.loc) for out in outs]
+            return [self.nothing(out) for out in outs]
+        if lowering.alone is not None:
+            k, name = lowering.alone
+            if not any([r for i, r in enumerate(read) if i != k]):
+                found = self.results(Routine(name, lowering.sizes, lowering.last_axis), operands, [outs[k]], [True])
+                return [*map(self.nothing, outs[:k]), *found, *map(self.nothing, outs[k + 1 :])]
         row, axis = ROUTINES[lowering.name], lowering.last_axis
         dtype = _computed_in(self.flat.value(operands[0], self.loc), self.flat, row)
         inputs = [self.input(x, dtype, kind, axis) for x, kind in zip(operands, row.buffers, strict=False)]
@@ -45,6 +52,10 @@ class RoutineLowering:
             moved = aval(_with_last(out.shape, axis), kind)
             call.values.append(self.flat.add(ResultValue(moved, self.loc, call, k)))
         return [self.output(v, out, axis) for v, out in zip(call.values, outs, strict=True)]
+
+    def nothing(self, out: Aval) -> Atom:
+        """What stands for a result without elements, or one that nothing reads."""
+        return self.view(literal(0, out.dtype), (), out, self.loc)
 
     def input(self, atom: Atom, dtype: DType, kind: str, axis: int | None) -> int:
         """An operand as it is handed over."""
@@ -63,6 +74,16 @@ class RoutineLowering:
             order = _with_last(range(out.ndim), axis)
             found = self.view(value, axes_view(order), aval(out.shape, self.flat.values[value].aval.dtype), self.loc)
         return self.cast(found, out.dtype, self.loc)
+
+
+def values_read(graph: Graph) -> frozenset[int]:
+    """The numbers of all values that equations or results of a graph are made of."""
+
+    def found() -> frozenset[int]:
+        atoms = [*graph.outputs, *[a for eqn in graph.eqns for a in eqn.inputs]]
+        return frozenset([a for a in atoms if type(a) is int])
+
+    return graph.memoize("values read", found)
 
 
 def _computed_in(value: int, flat: FlatProgram, row: Row) -> DType:

@@ -1,7 +1,8 @@
 """`eigh`: eigenvectors and eigenvalues of symmetric matrices.
 
-With ``A V = V diag(w)`` and ``P = V^T dA V``, ``dw`` is the diagonal of ``P``, and ``dV = V K`` with
-``K_ij = P_ij / (w_j - w_i)`` beside the diagonal: the component of ``dV`` along its own eigenvector is zero [1]_.
+With ``A V = V diag(w)`` and ``P = V^T dA V``, ``dw`` is the diagonal of ``P``, for which one product is enough, and
+``dV = V K`` with ``K_ij = P_ij / (w_j - w_i)`` beside the diagonal: the component of ``dV`` along its own eigenvector
+is zero [1]_.
 
 .. [1] M. B. Giles, An extended collection of matrix derivative results for forward and reverse mode automatic
    differentiation, Oxford University Computing Laboratory, report 08/01, 2008.
@@ -25,13 +26,13 @@ from graphad.primitives.linalg.matrices import (
     along_columns,
     along_rows,
     check_matrix,
-    diagonal,
     each_matrix,
     masked,
     matmul,
     matrices,
     matrix_errors,
     on_diagonal,
+    products_of_columns,
     stack,
     symmetric,
     turned,
@@ -44,7 +45,8 @@ def _type(a: OperandType) -> tuple[Aval, Aval]:
     return aval(a.shape, a.dtype), aval(a.shape[:-1], a.dtype)
 
 
-def _decomposed(a: Array) -> tuple[Array, Array]:
+def decomposed(a: Array) -> tuple[Array, Array]:
+    """Eigenvectors and eigenvalues by NumPy."""
     whole = np.tril(a) + np.tril(a, -1).T
     if not np.isfinite(whole).all():
         raise np.linalg.LinAlgError
@@ -54,16 +56,22 @@ def _decomposed(a: Array) -> tuple[Array, Array]:
 
 def _reference(a: Any) -> tuple[Array, ...]:
     a = np.asarray(a)
-    return tuple(each_matrix(_decomposed, a, shapes=[a.shape[-2:], a.shape[-1:]]))
+    return tuple(each_matrix(decomposed, a, shapes=[a.shape[-2:], a.shape[-1:]]))
 
 
 def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref]:
     v, w = outputs
+    moved = matmul(symmetric(tangents[0]), v)
+    return [moved_vectors(v, w, moved), products_of_columns(v, moved)]
+
+
+def moved_vectors(v: Ref, w: Ref, moved: Ref) -> Ref:
+    """``dV``, where ``moved`` is ``dA V``."""
     n = w.shape[-1]
-    inner = matmul(turned(v), matmul(symmetric(tangents[0]), v))
+    inner = matmul(turned(v), moved)
     off = not_(on_diagonal(inner))
     gaps = select(off, sub(along_columns(w, n), along_rows(w, n)), 1.0)
-    return [matmul(v, masked(div(inner, gaps), off)), diagonal(inner)]
+    return matmul(v, masked(div(inner, gaps), off))
 
 
 eigh = Primitive(
@@ -74,7 +82,7 @@ eigh = Primitive(
     _reference,
     jvp=_jvp,
     batch=lambda _size, _batched, a: eigh(a),
-    lowering=lambda types, _params: Routine("eigh", (stack(types[0]), types[0].shape[-1])),
+    lowering=lambda types, _params: Routine("eigh", (stack(types[0]), types[0].shape[-1]), alone=(1, "eigvalsh")),
     samples=matrices(
         [(1, 1), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)],
         lambda x: x + np.diag(3.0 * np.arange(x.shape[-1])),

@@ -128,6 +128,11 @@ def diagonal(x: Ref) -> Ref:
     return reduce_sum(masked(x, on_diagonal(x)), axes=(x.ndim - 1,))
 
 
+def products_of_columns(x: Ref, y: Ref) -> Ref:
+    """The products of each column of ``x`` with that of ``y``: the diagonals of ``x.T @ y``."""
+    return reduce_sum(mul(x, y), axes=(x.ndim - 2,))
+
+
 def along_rows(x: Ref, n: int) -> Ref:
     """Matrices of ``n`` columns, each of which is ``x``."""
     return broadcast(x, shape=(*x.shape, n), dims=tuple(range(x.ndim)))

@@ -26,7 +26,6 @@ from graphad.primitives.linalg.matrices import (
     along_columns,
     along_rows,
     check_matrix,
-    diagonal,
     each_matrix,
     masked,
     matmul,
@@ -34,6 +33,7 @@ from graphad.primitives.linalg.matrices import (
     matrix_errors,
     no_derivative,
     on_diagonal,
+    products_of_columns,
     stack,
     turned,
 )
@@ -75,7 +75,8 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
             "full_matrices=False.",
         )
     v, ut, k = turned(vt), turned(u), min(m, n)
-    inner = matmul(ut, matmul(t, v))
+    moved = matmul(t, v)
+    inner = matmul(ut, moved)
     off = not_(on_diagonal(inner))
     rows, columns = along_rows(s, k), along_columns(s, k)
     gaps = mul(select(off, sub(columns, rows), 1.0), add(columns, rows))
@@ -84,12 +85,11 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
     of_v = masked(div(add(mul(rows, inner), mul(across, columns)), gaps), off)
     du, dv = matmul(u, of_u), matmul(v, of_v)
     if m > n:
-        beside = matmul(t, v)
-        du = add(du, _divided(sub(beside, matmul(u, matmul(ut, beside))), s))
+        du = add(du, _divided(sub(moved, matmul(u, inner)), s))
     if n > m:
         beside = matmul(turned(t), u)
         dv = add(dv, _divided(sub(beside, matmul(v, matmul(vt, beside))), s))
-    return [du, diagonal(inner), turned(dv)]
+    return [du, products_of_columns(u, moved), turned(dv)]
 
 
 def _divided(x: Ref, s: Ref) -> Ref:
@@ -97,7 +97,7 @@ def _divided(x: Ref, s: Ref) -> Ref:
 
 
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
-    return Routine("svd", (stack(types[0]), *types[0].shape[-2:], int(params["full"])))
+    return Routine("svd", (stack(types[0]), *types[0].shape[-2:], int(params["full"])), alone=(1, "svdvals"))
 
 
 def _samples(rng: np.random.Generator, dtype: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from graphad.ir.params import BOOL
 from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
-from graphad.primitives.arithmetic import neg
+from graphad.primitives.arithmetic import neg, sub
 from graphad.primitives.layout import all_batched
 from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, lower, matmul, stack, turned, upper
 
@@ -57,11 +57,14 @@ def _reference(a: Any, b: Any, **params: bool) -> Array:
     return out
 
 
-def _tangent(t: Ref, a: Ref, _b: Ref, x: Ref, *, left: bool, lower: bool, transposed: bool, unit: bool) -> Ref:
-    part = _triangle(t, lower, unit)
-    part = turned(part) if transposed else part
-    product = matmul(part, x) if left else matmul(x, part)
-    return neg(triangular_solve(a, product, left=left, lower=lower, transposed=transposed, unit=unit))
+def _jvp(tangents: Sequence[Ref | None], operands: Sequence[Ref], outputs: Sequence[Ref], **params: bool) -> list[Ref]:
+    (of_a, of_b), (a, _), (x,) = tangents, operands, outputs
+    if of_a is None:
+        return [triangular_solve(a, of_b, **params)]
+    part = _triangle(of_a, params["lower"], params["unit"])
+    part = turned(part) if params["transposed"] else part
+    product = matmul(part, x) if params["left"] else matmul(x, part)
+    return [triangular_solve(a, neg(product) if of_b is None else sub(of_b, product), **params)]
 
 
 def _triangle(x: Ref, is_lower: bool, unit: bool) -> Ref:
@@ -107,7 +110,7 @@ triangular_solve = Primitive(
     _type,
     _reference,
     {"left": BOOL, "lower": BOOL, "transposed": BOOL, "unit": BOOL},
-    jvp=(_tangent, lambda t, a, _b, _x, **params: triangular_solve(a, t, **params)),
+    jvp=_jvp,
     linear=(1,),
     transpose={
         1: lambda ct, a, _b, *, transposed, **others: triangular_solve(a, ct, transposed=not transposed, **others)

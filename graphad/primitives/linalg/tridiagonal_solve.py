@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from graphad.ir.lowering import Routine
 from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
-from graphad.primitives.arithmetic import mul, neg
+from graphad.primitives.arithmetic import mul, neg, sub
 from graphad.primitives.layout import all_batched, zeros_like_aval
 from graphad.primitives.linalg.matrices import Array, along_rows, check_matrix, stack
 from graphad.primitives.shape import concatenate, slice_axis
@@ -54,13 +54,13 @@ def _shifted(x: Ref, axis: int, by: int) -> Ref:
     return concatenate(slice_axis(x, axis, 1, n), zero, axis=axis)
 
 
-def _tangent(by: int) -> Any:
-    def rule(t: Ref, low: Ref, diagonal: Ref, high: Ref, _b: Ref, x: Ref) -> Ref:
-        rows = x.ndim - 2
-        moved = _shifted(x, rows, by) if by else x
-        return neg(tridiagonal_solve(low, diagonal, high, mul(along_rows(t, x.shape[-1]), moved)))
-
-    return rule
+def _jvp(tangents: Sequence[Ref | None], operands: Sequence[Ref], outputs: Sequence[Ref]) -> list[Ref]:
+    (*of_diagonals, right), (*diagonals, _), (x,) = tangents, operands, outputs
+    for t, by in zip(of_diagonals, (-1, 0, 1), strict=True):
+        if t is not None:
+            product = mul(along_rows(t, x.shape[-1]), _shifted(x, x.ndim - 2, by) if by else x)
+            right = neg(product) if right is None else sub(right, product)
+    return [tridiagonal_solve(*diagonals, right)]
 
 
 def _transpose(ct: Ref, low: Ref, diagonal: Ref, high: Ref, _b: Aval) -> Ref:
@@ -83,7 +83,7 @@ tridiagonal_solve = Primitive(
     "behind; the first of ``low`` and the last of ``high`` are not used. nan where a matrix is singular.",
     _type,
     _reference,
-    jvp=(_tangent(-1), _tangent(0), _tangent(1), lambda t, low, d, high, _b, _x: tridiagonal_solve(low, d, high, t)),
+    jvp=_jvp,
     linear=(3,),
     transpose={3: _transpose},
     batch=lambda size, batched, *operands: tridiagonal_solve(*all_batched(size, batched, operands)),

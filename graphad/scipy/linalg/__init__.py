@@ -1,4 +1,4 @@
-"""What JAX has in ``jax.scipy.linalg`` of real matrices: factorizations, systems, exponentials, known patterns."""
+"""What JAX has in ``jax.scipy.linalg`` of real matrices, and bands: factorizations, systems, exponentials, patterns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import typing as _t
 
 from graphad.api.names import listing as _listing
 from graphad.numpy._absent import absent_from as _absent_from
+from graphad.scipy.linalg._bands import eigh_tridiagonal as eigh_tridiagonal
+from graphad.scipy.linalg._bands import solve_banded as solve_banded
+from graphad.scipy.linalg._bands import solveh_banded as solveh_banded
 from graphad.scipy.linalg._exponential import expm as expm
 from graphad.scipy.linalg._exponential import expm_frechet as expm_frechet
 from graphad.scipy.linalg._factorizations import cho_factor as cho_factor

@@ -11,7 +11,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from graphad_kernels.cpu import cholesky_derivatives, factorizations, lapack, quasi_triangular, reflectors
+from graphad_kernels.cpu import (
+    bands,
+    cholesky_derivatives,
+    eigenvalues,
+    factorizations,
+    lapack,
+    quasi_triangular,
+    reflectors,
+)
 
 _POINTER = ir.IntType(8).as_pointer()
 _INTEGER = ir.IntType(32)
@@ -85,6 +93,6 @@ def register() -> None:
     """Make Numba know the routines of `lapack`, and the helpers of those that call them."""
     for name, function in lapack.ROUTINES.items():
         _register(name, function)
-    helping = (factorizations, cholesky_derivatives, quasi_triangular, reflectors)
+    helping = (factorizations, cholesky_derivatives, quasi_triangular, reflectors, bands, eigenvalues)
     for function in [function for module in helping for function in module.HELPERS]:
         register_jitable(function)

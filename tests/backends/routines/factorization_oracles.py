@@ -242,6 +242,54 @@ def quasi_sylvester(sizes: Any, reads: Any, results: Any) -> None:
             near(left @ x + x @ right, rights[k], scale, dtype, m + n)
 
 
+def banded_solve(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n, m, low, high, transposed = sizes
+    dtype = results[0].dtype
+    bands = reads[0].reshape(batch, low + high + 1, n).astype(np.float64)
+    right, found = [x.reshape(batch, n, m).astype(np.float64) for x in (reads[1], results[0])]
+    for band, b, x in zip(bands, right, found, strict=True):
+        matrix = np.zeros((n, n))
+        for i in range(n):
+            for j in range(max(i - low, 0), min(i + high + 1, n)):
+                matrix[i, j] = band[high + i - j, j]
+        if np.isnan(x).any():
+            assert np.isnan(x).all()
+            assert np.linalg.cond(matrix) * np.finfo(dtype).eps > 1e-3
+        else:
+            _applied(matrix.T if transposed else matrix, x, b, dtype, by_element=False)
+
+
+def eigvalsh(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    for a, w in zip(reads[0].reshape(batch, n, n), results[0].reshape(batch, n).astype(np.float64), strict=True):
+        whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
+        near(w, np.linalg.eigvalsh(whole), np.linalg.norm(whole), a.dtype, n)
+
+
+def svdvals(sizes: Any, reads: Any, results: Any) -> None:
+    batch, m, n, _ = sizes
+    for a, s in zip(reads[0].reshape(batch, m, n), results[0].reshape(batch, min(m, n)), strict=True):
+        near(s, np.linalg.svd(a.astype(np.float64), compute_uv=False), np.linalg.norm(a), a.dtype, m + n)
+
+
+def _of_diagonals(sizes: Any, reads: Any) -> list[Array]:
+    """The lower triangles of symmetric tridiagonal matrices."""
+    batch, n = sizes
+    out = np.zeros((batch, n, n), reads[0].dtype)
+    for a, d, e in zip(out, reads[0].reshape(batch, n), reads[1].reshape(batch, max(n - 1, 0)), strict=True):
+        a[np.arange(n), np.arange(n)] = d
+        a[np.arange(1, n), np.arange(max(n - 1, 0))] = e
+    return [out]
+
+
+def eigh_tridiagonal(sizes: Any, reads: Any, results: Any) -> None:
+    eigh(sizes, _of_diagonals(sizes, reads), results)
+
+
+def eigvalsh_tridiagonal(sizes: Any, reads: Any, results: Any) -> None:
+    eigvalsh(sizes, _of_diagonals(sizes, reads), results)
+
+
 ORACLES = {
     f.__name__: f
     for f in (
@@ -260,5 +308,10 @@ ORACLES = {
         hessenberg,
         hessenberg_reflectors,
         quasi_sylvester,
+        banded_solve,
+        eigvalsh,
+        svdvals,
+        eigh_tridiagonal,
+        eigvalsh_tridiagonal,
     )
 }

@@ -124,6 +124,9 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         "cholesky_tangent",
         "cholesky_adjoint",
         "eigh",
+        "eigvalsh",
+        "eigh_tridiagonal",
+        "eigvalsh_tridiagonal",
         "schur",
         "hessenberg",
         "hessenberg_reflectors",
@@ -138,10 +141,12 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         return batch, max(m, n), min(m, n), int(rng.integers(0, min(m, n) + 1))
     if name == "quasi_sylvester":
         return batch, m, n, int(rng.integers(0, 2))
-    if name == "svd":
+    if name in ("svd", "svdvals"):
         return batch, m, n, int(rng.integers(0, 2))
     if name == "tridiagonal_solve":
         return batch, n, m
+    if name == "banded_solve":
+        return batch, n, min(m, 5), *rng.integers(0, 6, 2).tolist(), int(rng.integers(0, 2))
     assert name == "triangular_solve", f"{name} needs sizes here, and an oracle"
     return batch, n, m, *rng.integers(0, 2, 4).tolist()
 
@@ -156,7 +161,7 @@ def random_call(name: str, dtype: np.dtype[Any], rng: np.random.Generator) -> Ca
         reads = [rng.integers(-2, 3, k).astype(dtype) for k in lengths]
     else:
         reads = [rng.normal(size=k).astype(dtype) for k in lengths]
-    if kind == "definite" and name != "tridiagonal_solve":
+    if kind == "definite" and name not in ("tridiagonal_solve", "banded_solve"):
         batch, n = sizes[:2]
         if reads[0].size == batch * n * n:
             reads[0].reshape(batch, n, n)[:] += 6 * max(n, 1) * np.eye(n, dtype=dtype)
