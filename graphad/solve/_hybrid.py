@@ -79,7 +79,7 @@ def _exact(f: Map, x: Any, scales: Any) -> _Model:
 def _turn(f: Map, s: _State, criteria: Criteria) -> _State:
     D = s.model.scales
     slope = (s.residual @ s.model.J) / D
-    downhill = _down_the_slope(slope, s.model.J @ (slope / D))
+    downhill = down_the_slope(slope, s.model.J @ (slope / D))
     newton = -(s.model.inverse @ s.residual)
     scaled = dogleg(downhill, D * newton, s.radius)
     step, size = scaled / D, length(scaled)
@@ -111,7 +111,7 @@ def _turn(f: Map, s: _State, criteria: Criteria) -> _State:
     return _State(x, residual, model, radius, counts, status, s.nit + 1, s.nfev + 1)
 
 
-def _down_the_slope(slope: Any, image: Any) -> Any:
+def down_the_slope(slope: Any, image: Any) -> Any:
     """The minimum of the linear model along its steepest descent, in scaled unknowns."""
     g = or_one(length(slope))
     bend = length(image / g)
