@@ -24,6 +24,9 @@ _FIRST_RADIUS: Final = 1.0
 #: Where a step keeps less of its promise than the first, the region becomes smaller; more than the last, larger.
 _POOR, _GOOD = 0.25, 0.75
 
+#: How many units of rounding in the sum of squares count as none.
+_ROUNDING: Final = 10.0
+
 
 class Criteria(NamedTuple):
     """When a search ends; see `graphad.solve.least_squares`."""
@@ -110,9 +113,14 @@ def _search(f: Map, x: Any, criteria: Criteria, step: Any, adapted: Any, first: 
         modelled = length(at.residual + at.J @ move) / before
         promised = (1 - modelled) * (1 + modelled)
         ratio = gnp.where(gnp.isfinite(gain) & (promised > 0), gain / or_one(promised), -1)
-        is_better = ratio > 0
-        now = cond(is_better, lambda: _point(f, at.x + move, there, at.scales), lambda: at)
+        # What is rounding in the sums says nothing: then a step is good that lessens the slope.
+        is_rounding = gnp.maximum(abs(gain), abs(promised)) <= _ROUNDING * float(gnp.finfo(x.dtype).eps)
+        now = cond((ratio > 0) | is_rounding, lambda: _point(f, at.x + move, there, at.scales), lambda: at)
+        is_better = gnp.where(is_rounding, _slope(now) < _slope(at), ratio > 0)
+        ratio = gnp.where(is_rounding & is_better, 1, gnp.where(is_better, ratio, gnp.minimum(ratio, 0)))
+        now = _Point(*[gnp.where(is_better, a, b) for a, b in zip(now, at, strict=True)])
         is_small = (abs(gain) <= criteria.ftol) & (promised <= criteria.ftol) & (ratio <= 2)
+        is_small = is_small & ~(is_rounding & is_better)
         is_short = length(move) <= criteria.xtol * (criteria.xtol + length(at.x))
         end = gnp.where(gnp.isfinite(gain), Status.CONVERGED, Status.NOT_FINITE)
         status = gnp.where(is_small | is_short, end, _status(now, criteria))
@@ -130,7 +138,11 @@ def _point(f: Map, x: Any, residual: Any, scales: Any) -> _Point:
     return _Point(x, residual, J, gnp.maximum(known, columns))
 
 
+def _slope(at: _Point) -> Any:
+    return gnp.max(abs(at.residual @ at.J), initial=0.0)
+
+
 def _status(at: _Point, criteria: Criteria) -> Any:
-    slope = gnp.max(abs(at.residual @ at.J), initial=0.0)
+    slope = _slope(at)
     is_finite = gnp.isfinite(length(at.residual)) & gnp.all(gnp.isfinite(at.J))
     return gnp.where(is_finite, gnp.where(slope <= criteria.gtol, Status.CONVERGED, RUNNING), Status.NOT_FINITE)

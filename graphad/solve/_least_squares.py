@@ -56,7 +56,7 @@ def least_squares(
     ftol, xtol, gtol
         The end is reached where a step changes the sum by no more than that part of it; where a step is not longer than
         ``xtol * (xtol + norm(x))``; or where no element of the gradient ``J^T r`` is greater than ``gtol``. By default
-        ``eps ** (3 / 4)``, ``eps ** (2 / 3)``, and 1e-8, but not less than ``sqrt(eps)`` of the dtype.
+        eps, ``eps ** (2 / 3)``, and 1e-8, but not less than ``sqrt(eps)`` of the dtype.
     maxiter
         The most steps, those that are not made included; by default 100 times the number of parameters and one.
     throw
@@ -118,7 +118,7 @@ def least_squares(
         )
     eps = float(gnp.finfo(start.dtype).eps)
     criteria = Criteria(
-        eps**0.75 if ftol is None else ftol,
+        eps if ftol is None else ftol,
         eps ** (2 / 3) if xtol is None else xtol,
         max(1e-8, eps**0.5) if gtol is None else gtol,
         100 * (n + 1) if maxiter is None else maxiter,

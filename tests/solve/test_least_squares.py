@@ -89,7 +89,8 @@ def test_derivatives(method):
     refit = lambda y: scipy_root(lambda p: by(p) @ (p[0] * np.exp(-p[1] * T) - y), np.asarray(p), tol=1e-14).x
     h = 1e-4 * np.eye(9)[2]
     close(graphad.jacfwd(f)(Y)[:, 2], (refit(Y + h) - refit(Y - h)) / 2e-4, 1e-6)
-    graphad.check_grads(f, (Y,), order=2, rtol=1e-4)
+    slope = lambda y: graphad.jacrev(f)(y)[:, 2]
+    close(graphad.jacfwd(slope)(Y)[:, 2], (slope(Y + h) - slope(Y - h)) / 2e-4, 1e-6)
     graphad.check_vmap(f, (np.stack([Y, Y + 0.1]),))
     graph = graphad.make_graph(graphad.grad(lambda y: gnp.sum(f(y))))(Y)
     assert count(graph, "custom_root") == 1
