@@ -193,6 +193,10 @@ class PrecisionWarning(GraphadWarning):
     """Numbers were written into an array whose element type cannot hold all their digits."""
 
 
+class SingularJacobianWarning(GraphadWarning):
+    """The Jacobian at a solution is singular: derivatives of the solution are those of a least squares problem."""
+
+
 class EngineWarning(GraphadWarning):
     """A faster way of running a program is missing on this platform; a slower one that is equally right is used."""
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from graphad.api.names import listing as _listing
 from graphad.solve._fixed_point import fixed_point as fixed_point
+from graphad.solve._least_squares import least_squares as least_squares
 from graphad.solve._minimize import minimize as minimize
 from graphad.solve._ode import odeint as odeint
 from graphad.solve._ode_event import ODEEvent as ODEEvent

@@ -1,9 +1,9 @@
-"""Minima of functions of vectors by quasi-Newton methods."""
+"""Minima of functions of vectors: what users call, and quasi-Newton methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,14 +11,18 @@ from graphad import numpy as gnp
 from graphad.api.control_flow import scan, while_loop
 from graphad.api.grad import grad, value_and_grad
 from graphad.api.implicit import custom_root
+from graphad.errors import did_you_mean
 from graphad.flatten_util import ravel_pytree
 from graphad.scipy.sparse.linalg import cg
 from graphad.solve._line_search import step_along
+from graphad.solve._newton_cg import newton_direction, trust_region
 from graphad.solve._solution import Solution, Status, checked
 from graphad.solve._start import number_type, started
 from graphad.trace.pytree import Tree, tree_map
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
+
+_METHODS: Final = ("bfgs", "l-bfgs", "newton-cg", "trust-ncg")
 
 
 @boundary
@@ -49,7 +53,9 @@ def minimize(
         Further arguments of ``f``.
     method
         ``"bfgs"``, which keeps an approximate inverse of the Hessian, of n times n elements; or ``"l-bfgs"``, which
-        keeps the last ``maxcor`` steps.
+        keeps the last ``maxcor`` steps. Or with products with the Hessian at hand: ``"newton-cg"``, Newton's method
+        with a search along the line, and ``"trust-ncg"``, in a region of trust, for functions that curve downwards on
+        the way. Both solve for a step by conjugate gradients.
     gtol
         The end is reached where no element of the gradient is greater. By default 1e-5, and not less than ``sqrt(eps)``
         of the dtype, which is 3e-4 in float32.
@@ -77,7 +83,7 @@ def minimize(
 
     References
     ----------
-    J. Nocedal and S. J. Wright, Numerical Optimization, 2nd edition 2006, algorithms 6.1 and 7.4.
+    J. Nocedal and S. J. Wright, Numerical Optimization, 2nd edition 2006, algorithms 6.1, 7.4, 7.1 and 7.2.
 
     Examples
     --------
@@ -91,8 +97,8 @@ def minimize(
     >>> graphad.jacfwd(lambda a: minimize(valley, gnp.array([-1.2, 1.0]), (a,)).x)(1.0).round(1)
     Array([1., 2.], dtype=float32)
     """
-    if method not in ("bfgs", "l-bfgs"):
-        raise ValueError(f"{where()}solve.minimize: method is 'bfgs' or 'l-bfgs', not {method!r}.")
+    if method not in _METHODS:
+        raise ValueError(f"{where()}solve.minimize has no method {method!r}. {did_you_mean(str(method), _METHODS)}")
     if maxcor < 1:
         raise ValueError(f"{where()}solve.minimize: 'l-bfgs' keeps one step or more, but maxcor is {maxcor}.")
     of_value = number_type(lambda x: f(x, *args), x0, "solve.minimize")
@@ -100,13 +106,18 @@ def minimize(
     n = start.shape[0]
     gtol = max(1e-5, float(gnp.finfo(start.dtype).eps) ** 0.5) if gtol is None else gtol
     limit = 200 * n if maxiter is None else maxiter
-    model: _Model = _Dense.of(n, start.dtype) if method == "bfgs" else _Limited.of(maxcor, n, start.dtype)
 
     def value(x: Any) -> Any:
         return f(unravel(x), *args)
 
     def solve(_: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
-        return _quasi_newton(value_and_grad(value), x, model, gtol, limit)
+        of_x = value_and_grad(value)
+        if method == "trust-ncg":
+            return trust_region(of_x, grad(value), x, gtol, limit)
+        if method == "newton-cg":
+            return _along_lines(of_x, x, _Exact(), lambda _, x, g: newton_direction(grad(value), x, g), gtol, limit)
+        model = _Dense.of(n, x.dtype) if method == "bfgs" else _Limited.of(maxcor, n, x.dtype)
+        return _along_lines(of_x, x, model, lambda model, _, g: model.direction(g), gtol, limit)
 
     def tangent_solve(g: Callable[[Any], Any], y: Any) -> Any:
         return cg(g, y, tol=float(gnp.finfo(y.dtype).eps) ** 0.75)[0]
@@ -126,11 +137,26 @@ def minimize(
 
 
 class _Model(Protocol):
-    """What is known of the Hessian: the direction that it gives, and how a step teaches it more."""
+    """What is known of the Hessian, and how a step teaches it more.
 
-    def direction(self, gradient: Any) -> Any: ...
+    ``has_scale`` is true if the first direction that it gives has the scale of x, not that of the gradient.
+    """
+
+    @property
+    def has_scale(self) -> bool: ...
 
     def after(self, s: Any, y: Any) -> Any: ...
+
+
+class _Exact(NamedTuple):
+    """Nothing is kept of the Hessian: products with it are computed at each place."""
+
+    @property
+    def has_scale(self) -> bool:
+        return True
+
+    def after(self, s: Any, y: Any) -> _Exact:
+        return self
 
 
 class _State(NamedTuple):
@@ -145,8 +171,13 @@ class _State(NamedTuple):
     nfev: Any
 
 
-def _quasi_newton(
-    value_and_gradient: Callable[[Any], tuple[Any, Any]], x: Any, model: _Model, gtol: Any, limit: Any
+def _along_lines(
+    value_and_gradient: Callable[[Any], tuple[Any, Any]],
+    x: Any,
+    model: _Model,
+    direction: Callable[[Any, Any, Any], Any],
+    gtol: Any,
+    limit: Any,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Nocedal and Wright 2006, algorithm 6.1: x, then the gradient, the status, and the numbers of steps and values."""
 
@@ -160,12 +191,12 @@ def _quasi_newton(
         return ~is_there(s) & is_finite(s) & ~s.failed & (s.nit < limit)
 
     def turn(s: _State) -> _State:
-        ahead = s.model.direction(s.gradient)
+        ahead = direction(s.model, s.x, s.gradient)
         is_descent = gnp.vdot(ahead, s.gradient) < 0
         ahead = gnp.where(is_descent, ahead, -s.gradient)
         length = gnp.sqrt(gnp.vdot(ahead, ahead))
-        # The first direction has the scale of the gradient, not that of x.
-        first = gnp.where((s.nit == 0) | ~is_descent, 1 / gnp.maximum(length, 1), 1)
+        is_gradient = ~is_descent if s.model.has_scale else ~is_descent | (s.nit == 0)  # it has not the scale of x
+        first = gnp.where(is_gradient, 1 / gnp.maximum(length, 1), 1)
         search, is_better = step_along(value_and_gradient, s.x, s.value, s.gradient, ahead, first)
         moved = search.trial.t * ahead
         model = s.model.after(moved, search.gradient - s.gradient)
@@ -188,6 +219,10 @@ class _Dense(NamedTuple):
 
     inverse: Any
     is_new: Any
+
+    @property
+    def has_scale(self) -> bool:
+        return False
 
     @classmethod
     def of(cls, n: int, dtype: Any) -> _Dense:
@@ -217,6 +252,10 @@ class _Limited(NamedTuple):
     y: Any
     weights: Any
     scale: Any
+
+    @property
+    def has_scale(self) -> bool:
+        return False
 
     @classmethod
     def of(cls, memory: int, n: int, dtype: Any) -> _Limited:

@@ -10,9 +10,9 @@ import numpy as np
 
 from graphad.errors import IntegrationError, did_you_mean
 from graphad.solve._ode_adjoint import with_continuous_adjoint
-from graphad.solve._ode_dopri5 import NOT_FINITE, NOT_MONOTONIC, OK, STEP_TOO_SMALL, TOO_MANY_STEPS, Tolerance
+from graphad.solve._ode_control import NOT_FINITE, NOT_MONOTONIC, OK, STEP_TOO_SMALL, TOO_MANY_STEPS, Tolerance
 from graphad.solve._ode_event import up_to_event
-from graphad.solve._ode_integrate import ODEInfo, Options, integrated
+from graphad.solve._ode_integrate import ADAPTIVE, ODEInfo, Options, integrated
 from graphad.solve._ode_problem import Problem, posed
 from graphad.trace.bind import any_tracer, type_of
 from graphad.trace.pytree import Tree, TreeDef, unflatten
@@ -21,7 +21,7 @@ from graphad.trace.tracebacks import boundary
 
 _MESSAGES: Final = {
     TOO_MANY_STEPS: "{steps} steps did not lead from one time to the next. The equation may be stiff, or the next time "
-    "far: give a larger mxstep, wider tolerances, or times in between.",
+    "far: take method='rodas5p', or give a larger mxstep, wider tolerances, or times in between.",
     STEP_TOO_SMALL: "the step size became too small to change the time. The solution may be singular there, or the "
     "tolerance finer than rounding errors are: end earlier, widen rtol and atol, or integrate in float64.",
     NOT_FINITE: "the state or its derivative is nan or infinite. Begin with a finite state, end before the solution "
@@ -40,7 +40,7 @@ def odeint(
     atol: Any = 1.4e-8,
     mxstep: float = 100_000,
     hmax: Any = math.inf,
-    method: Literal["dopri5", "rk4"] = "dopri5",
+    method: Literal["dopri5", "rodas5p", "rk4"] = "dopri5",
     substeps: int = 1,
     adjoint: Literal["discrete", "continuous"] = "discrete",
     event: Callable[[Tree, Any], Any] | None = None,
@@ -76,6 +76,10 @@ def odeint(
     method
         ``"dopri5"``: the pair of orders 5 and 4 of Dormand and Prince [1]_ with steps chosen by the tolerance [2]_. Its
         states at ``t`` are from a polynomial of degree 4 in each step, so that many times do not mean small steps.
+        ``"rodas5p"``: for stiff equations, the Rosenbrock method of order 5 of Steinebach [4]_, with such a polynomial
+        and the same choice of steps. Each step computes the Jacobian of ``func`` by forward mode, a matrix of the size
+        of the whole state squared, and solves systems with it. Of stiff equations take the discrete adjoint: followed
+        backwards they are unstable.
         ``"rk4"``: the classical method of order 4, with steps of equal size between times.
     substeps
         The number of steps of ``"rk4"`` between two times.
@@ -87,7 +91,7 @@ def odeint(
         where the equation, followed backwards, is unstable.
     event
         ``event(y, t)``, a float. The integration ends where it is zero first: at ``t[0]``, or where it has changed its
-        sign from one step to the next, with "dopri5" and "discrete" alone. Times between the first and the last do not
+        sign from one step to the next, not with "rk4" or "continuous". Times between the first and the last do not
         matter. The time and the state have derivatives of first to third order.
     full_output
         Return also how the integration went, and do not raise if it failed.
@@ -120,6 +124,8 @@ def odeint(
     .. [2] E. Hairer, S. P. Nørsett, G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition, 1993, II.4-6.
     .. [3] R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud, "Neural ordinary differential equations", NeurIPS
        2018.
+    .. [4] G. Steinebach, "Construction of Rosenbrock-Wanner method Rodas5P and numerical benchmarks within the Julia
+       Differential Equations package", BIT Numerical Mathematics 63:27, 2023.
 
     Examples
     --------
@@ -185,16 +191,22 @@ def _on_leaves(event: Callable[[Tree, Any], Any], treedef: TreeDef) -> Callable[
 
 
 def _check_options(method: str, substeps: Any, adjoint: str, event: Any) -> None:
-    for name, value, known in (("method", method, ("dopri5", "rk4")), ("adjoint", adjoint, ("discrete", "continuous"))):
+    for name, value, known in (
+        ("method", method, (*ADAPTIVE, "rk4")),
+        ("adjoint", adjoint, ("discrete", "continuous")),
+    ):
         if value not in known:
             raise ValueError(f"{where()}odeint has no {name}={value!r}. {did_you_mean(str(value), known)}")
     if not isinstance(substeps, int) or substeps < 1:
         raise ValueError(f"{where()}odeint takes substeps as a positive int, the number of steps between two times.")
     if substeps != 1 and method != "rk4":
-        raise ValueError(f"{where()}odeint: substeps is for method='rk4'; 'dopri5' chooses its steps by rtol and atol.")
-    if event is not None and (method != "dopri5" or adjoint != "discrete"):
         raise ValueError(
-            f"{where()}odeint finds events with method='dopri5' and adjoint='discrete' alone: leave these options out."
+            f"{where()}odeint: substeps is for method='rk4'; {method!r} chooses its steps by rtol and atol."
+        )
+    if event is not None and (method not in ADAPTIVE or adjoint != "discrete"):
+        raise ValueError(
+            f"{where()}odeint finds events with steps that it chooses and adjoint='discrete' alone: leave method='rk4' "
+            "and adjoint out."
         )
 
 

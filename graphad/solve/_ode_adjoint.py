@@ -19,7 +19,7 @@ from graphad import lax
 from graphad import numpy as gnp
 from graphad.api.custom import custom_vjp
 from graphad.api.linear_maps import vjp
-from graphad.solve._ode_dopri5 import State
+from graphad.solve._ode_control import State
 from graphad.solve._ode_integrate import ODEInfo, Options, integrated
 from graphad.solve._ode_problem import Problem
 from graphad.trace.bind import type_of

@@ -11,15 +11,7 @@ from graphad import lax
 from graphad import numpy as gnp
 from graphad.api.linear_maps import jvp
 from graphad.api.stop_gradient import stop_gradient
-from graphad.solve._ode_dopri5 import (
-    OK,
-    TOO_MANY_STEPS,
-    Progress,
-    Rate,
-    State,
-    advanced,
-    interpolated,
-)
+from graphad.solve._ode_control import OK, TOO_MANY_STEPS, Progress, Rate, State
 from graphad.solve._ode_integrate import ODEInfo, Options, begun, info_of
 from graphad.trace.pytree import Tree
 
@@ -59,7 +51,7 @@ def up_to_event(
         return course.is_short_of(at, end) & ~found & (at.status == OK) & (at.n_steps < options.max_steps)
 
     def step(carried: tuple[Progress, Any]) -> tuple[Progress, Any]:
-        at = advanced(course.field, carried[0], end, options.tolerance)
+        at = course.advanced(carried[0], options.tolerance)
         return at, sign * stop_gradient(value_of(at.piece.after, at.time + course.field.shift)) <= 0
 
     at, found = lax.while_loop(goes_on, step, (course.start, sign == 0))
@@ -67,13 +59,15 @@ def up_to_event(
     at = at._replace(status=gnp.where(stopped, TOO_MANY_STEPS, at.status))
 
     def along(time: Any) -> Any:
-        return value_of(interpolated(at.piece, time), time + course.field.shift)
+        return value_of(course.method.interpolated(at.piece, time), time + course.field.shift)
 
     root = gnp.where(sign == 0, course.times[0], _bisected(along, at, sign))
     time = gnp.where(found, _with_derivatives(along, root), times[-1] - course.field.shift)
     fine = at.status == OK
-    states = [gnp.where(fine, y, np.nan) for y in interpolated(at.piece, time)]
-    return ODEEvent(gnp.where(fine, time + course.field.shift, np.nan), states, found & fine), info_of(at)
+    states = [gnp.where(fine, y, np.nan) for y in course.method.interpolated(at.piece, time)]
+    return ODEEvent(gnp.where(fine, time + course.field.shift, np.nan), states, found & fine), info_of(
+        at, course.method
+    )
 
 
 def _bisected(along: Callable[[Any], Any], at: Progress, sign: Any) -> Any:

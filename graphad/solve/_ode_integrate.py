@@ -7,19 +7,20 @@ that of the results and of the steps between two of the times.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from graphad import lax
 from graphad import numpy as gnp
 from graphad.api.stop_gradient import stop_gradient
-from graphad.solve._ode_dopri5 import (
+from graphad.solve._ode_control import (
     NOT_FINITE,
     NOT_MONOTONIC,
     OK,
     TOO_MANY_STEPS,
     Field,
+    Method,
     Progress,
     Rate,
     State,
@@ -27,10 +28,12 @@ from graphad.solve._ode_dopri5 import (
     advanced,
     as_like,
     initial,
-    interpolated,
 )
+from graphad.solve._ode_dopri5 import DOPRI5
+from graphad.solve._ode_rodas5p import RODAS5P
 
-_RATES_OF_A_STEP = 6  # that of its start is the last one of the step before
+#: The methods that choose their steps.
+ADAPTIVE: Final = {"dopri5": DOPRI5, "rodas5p": RODAS5P}
 _RATES_AT_FIRST = 2
 
 
@@ -81,10 +84,15 @@ class Course(NamedTuple):
     where all steps lie in time; what depends on others is where the polynomials of the steps are evaluated.
     """
 
+    method: Method
     field: Field
     times: Any  # without derivatives
     forwards: Any  # the sign of the direction
     start: Progress
+
+    def advanced(self, at: Progress, tolerance: Tolerance) -> Progress:
+        """After one more step, which may be rejected."""
+        return advanced(self.method, self.field, at, self.times[-1], tolerance)
 
     def is_short_of(self, at: Progress, time: Any) -> Any:
         """Whether the integration has not come to ``time``."""
@@ -95,23 +103,23 @@ def begun(rate: Rate, constants: Sequence[Any], state: State, times: Any, option
     """An integration through ``times``; what it carries says if they are not in order."""
     fixed = stop_gradient(times)
     field = Field(rate, times[0] - fixed[0], constants)
-    start = initial(field, state, fixed[0], fixed[-1], options.tolerance)
+    method = ADAPTIVE[options.method]
+    start = initial(method, field, state, fixed[0], fixed[-1], options.tolerance)
     gaps = fixed[1:] - fixed[:-1]
     monotonic = gnp.all(gaps >= 0) | gnp.all(gaps <= 0)
     start = start._replace(status=gnp.where(monotonic, start.status, NOT_MONOTONIC))
-    return Course(field, fixed, gnp.sign(fixed[-1] - fixed[0]), start)
+    return Course(method, field, fixed, gnp.sign(fixed[-1] - fixed[0]), start)
 
 
-def info_of(at: Progress) -> ODEInfo:
+def info_of(at: Progress, method: Method) -> ODEInfo:
     """How the integration went that has come to ``at``."""
-    return ODEInfo(at.n_steps, at.n_accepted, _RATES_AT_FIRST + _RATES_OF_A_STEP * at.n_steps, at.status)
+    return ODEInfo(at.n_steps, at.n_accepted, _RATES_AT_FIRST + method.rates * at.n_steps, at.status)
 
 
 def _adaptive_steps(
     rate: Rate, constants: Sequence[Any], state: State, times: Any, options: Options
 ) -> tuple[State, ODEInfo]:
     course = begun(rate, constants, state, times, options)
-    end = course.times[-1]
 
     def turn(at: Progress, pair: Any) -> tuple[Progress, State]:
         time, fixed_time = pair
@@ -121,13 +129,14 @@ def _adaptive_steps(
             allowed = at.n_steps - steps_before < options.max_steps
             return course.is_short_of(at, fixed_time) & (at.status == OK) & allowed
 
-        at = lax.while_loop(goes_on, lambda at: advanced(course.field, at, end, options.tolerance), at)
+        at = lax.while_loop(goes_on, lambda at: course.advanced(at, options.tolerance), at)
         stopped = (at.status == OK) & course.is_short_of(at, fixed_time)
         at = at._replace(status=gnp.where(stopped, TOO_MANY_STEPS, at.status))
-        return at, [gnp.where(at.status == OK, y, np.nan) for y in interpolated(at.piece, time - course.field.shift)]
+        states = course.method.interpolated(at.piece, time - course.field.shift)
+        return at, [gnp.where(at.status == OK, y, np.nan) for y in states]
 
     at, states = lax.scan(turn, course.start, (times, course.times))
-    return states, info_of(at)
+    return states, info_of(at, course.method)
 
 
 def _fixed_steps(

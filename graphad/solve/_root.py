@@ -1,9 +1,9 @@
-"""Roots of scalar functions: Brent's method between two ends, Newton's from a start."""
+"""Roots: what users call, and for functions of a number Brent's method between two ends, Newton's from a start."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,13 @@ from graphad import numpy as gnp
 from graphad.api.control_flow import while_loop
 from graphad.api.implicit import custom_root
 from graphad.api.linear_maps import jvp
+from graphad.errors import did_you_mean
+from graphad.solve._newton import Criteria
 from graphad.solve._solution import Solution, Status, checked
 from graphad.solve._start import number_type, started
+from graphad.solve._systems import SYSTEMS, is_number, root_of_system
 from graphad.trace.bind import type_of
+from graphad.trace.pytree import Tree
 from graphad.trace.semantics import as_operand, result_type
 from graphad.trace.source import where
 from graphad.trace.tracebacks import boundary
@@ -26,7 +30,7 @@ Found = tuple[Any, tuple[Any, Any, Any, Any]]
 @boundary
 def root(
     f: Callable[..., Any],
-    x0: Any = None,
+    x0: Tree = None,
     args: Sequence[Any] = (),
     *,
     bracket: Sequence[Any] | None = None,
@@ -35,52 +39,80 @@ def root(
     rtol: Any = None,
     maxiter: Any = None,
     throw: bool = True,
+    derivative: Literal["dense", "gmres"] = "dense",
 ) -> Solution:
-    """A root of a scalar function, with the derivatives of a root by ``args`` and by what ``f`` closes over.
+    """A root of a function or of a system, with the derivatives of a root by ``args`` and by what ``f`` closes over.
 
     The whole search is one loop of the compiled program. Its steps are not differentiated: the derivative is that of
-    the implicit function theorem, ``dx = -df / f'(x)``, at the root (`graphad.lax.custom_root`).
+    the implicit function theorem, ``dx = -J^-1 df`` with the Jacobian J at the root (`graphad.lax.custom_root`).
 
     Parameters
     ----------
     f
-        ``f(x, *args)``, from a number to a number. It is traced: for branches use `graphad.lax.cond`.
+        ``f(x, *args)``, from a number to a number; or from containers of arrays to others, with as many numbers as
+        ``x`` has. It is traced: for branches use `graphad.lax.cond`.
     x0
-        Where Newton's method begins.
+        Where the search begins: a number; or of a system an array of any shape, or a container of arrays and numbers,
+        which together are the vector.
     args
         Further arguments of ``f``.
     bracket
-        Two ends between which ``f`` changes its sign, for Brent's method. A value there may be infinite.
+        Two ends between which a function of a number changes its sign, for Brent's method. A value there may be
+        infinite.
     method
-        ``"brent"`` or ``"newton"``; by default the one that the other arguments are for.
+        By default ``"brent"`` [1]_ with a bracket, else ``"newton"`` for a number and ``"hybrid"`` for a system.
+        Of systems, ``"newton"`` computes the Jacobian in each step, by forward mode, and shortens steps that do not
+        make the residual less [2]_; ``"broyden"`` computes it once, and learns the changes of its inverse from the
+        steps [3]_; ``"hybrid"`` does so too, and goes from Newton's step to one down the slope where the linear model
+        is not trusted [4]_ [5]_: it comes from farther away.
     xtol, rtol
-        The root is known to ``xtol + rtol * abs(x)``: of Brent's method the interval is no longer, of Newton's the last
-        step. By default ``xtol`` is 2e-12, and for Newton's method not less than 4 eps of the dtype; ``rtol`` is 4 eps,
-        and ``sqrt(eps)`` for Newton's method, whose error is about the square of its last step.
+        The root is known to ``xtol + rtol * abs(x)``: of Brent's method the interval is no longer, of others the last
+        step, in the Euclidean norm. By default ``xtol`` is 2e-12, and not less than 4 eps of the dtype but for Brent's
+        method; ``rtol`` is 4 eps, ``sqrt(eps)`` for Newton's method, whose error is about the square of its last step,
+        and ``eps ** (2 / 3)`` for "broyden" and "hybrid".
     maxiter
-        The most steps; by default 100 of Brent's method, 50 of Newton's.
+        The most steps; by default 100 of Brent's method, 50 of Newton's for a number and 100 for a system, and of the
+        others 200 times the number of unknowns and one.
     throw
         Raise if no root is found. Where values are traced (in `jit`, `grad`, `vmap`) nothing is raised: look at
         ``status``.
+    derivative
+        How systems for derivatives of roots of systems are solved: ``"dense"``, with the Jacobian written out and
+        factored, or ``"gmres"``, with products with it alone (`graphad.scipy.sparse.linalg.gmres`).
 
     Returns
     -------
     Solution
-        With ``x`` and ``fun`` scalars, of the dtype of the start and of ``f`` together. ``x`` is nan where ``f`` has
-        one sign at both ends. Under `vmap` each member of the batch has its own.
+        With ``x`` and ``fun`` of the dtype of the start and of ``f`` together, ``x`` in the structure of the start.
+        ``x`` is nan where ``f`` has one sign at both ends. Under `vmap` each member of the batch has its own. Of
+        systems, with "dense", ``condition`` is that of the Jacobian. Where it is more than 0.1 / eps, ``singular`` is
+        true, and derivatives are regularised: the shortest ones that fulfil the equations as nearly as any, to about
+        ``sqrt(eps)``.
 
     Raises
     ------
     ConvergenceError
-        There is no change of sign in the bracket, a value is nan, the slope is zero, or the steps did not suffice.
+        There is no change of sign in the bracket, a value is nan, the slope is zero, no step makes the residual less,
+        or the steps did not suffice.
     ValueError
         Neither a start nor a bracket is given, or the method is unknown or is for the other one.
     TypeError
-        The start is no scalar, or ``f`` gives something else than one number.
+        ``f`` gives something else than as many numbers as it takes.
+
+    Warns
+    -----
+    SingularJacobianWarning
+        Outside of transformations, where the Jacobian is singular.
 
     References
     ----------
-    R. P. Brent, Algorithms for Minimization without Derivatives, 1973, chapter 4 (procedure ``zero``).
+    .. [1] R. P. Brent, Algorithms for Minimization without Derivatives, 1973, chapter 4 (procedure ``zero``).
+    .. [2] J. E. Dennis and R. B. Schnabel, Numerical Methods for Unconstrained Optimization and Nonlinear Equations,
+       1996, chapter 6.
+    .. [3] C. G. Broyden, A class of methods for solving nonlinear simultaneous equations, Math. Comp. 19 (1965).
+    .. [4] M. J. D. Powell, A hybrid method for nonlinear equations, in Numerical Methods for Nonlinear Algebraic
+       Equations, 1970.
+    .. [5] J. J. Moré, B. S. Garbow and K. E. Hillstrom, User Guide for MINPACK-1, Argonne ANL-80-74, 1980.
 
     Examples
     --------
@@ -91,10 +123,34 @@ def root(
     (2.0, 'converged')
     >>> graphad.grad(lambda a: root(lambda x: x**3 - a, 1.0).x)(8.0).round(6)
     Array(0.083333, dtype=float32, weak_type=True)
+
+    A circle and a line:
+
+    >>> import graphad.numpy as gnp
+    >>> def meet(p, radius):
+    ...     x, y = p
+    ...     return x**2 + y**2 - radius**2, 3 * x - 4 * y
+    >>> x, y = root(meet, (1.0, 1.0), (5.0,)).x
+    >>> x.round(4), y.round(4)
+    (Array(4., dtype=float32), Array(3., dtype=float32))
+    >>> graphad.jacfwd(lambda r: gnp.stack(root(meet, (1.0, 1.0), (r,)).x))(5.0).round(3)
+    Array([0.8, 0.6], dtype=float32)
     """
+    if derivative not in ("dense", "gmres"):
+        raise ValueError(f"{where()}solve.root: derivative is 'dense' or 'gmres', not {derivative!r}.")
     method = _method(method, x0, bracket)
-    starts, of_x = _problem(lambda x: f(x, *args), [x0] if method == "newton" else list(bracket or ()))
+    criteria = Criteria(xtol, rtol, maxiter)
+    if method in SYSTEMS:
+        return root_of_system(lambda x: f(x, *args), x0, SYSTEMS[method], criteria, derivative, throw)
+    return _root_of_number(lambda x: f(x, *args), x0, bracket, method, criteria, throw)
+
+
+def _root_of_number(
+    f: Function, x0: Any, bracket: Sequence[Any] | None, method: str, criteria: Criteria, throw: bool
+) -> Solution:
+    starts, of_x = _problem(f, [x0] if bracket is None or method == "newton" else list(bracket))
     eps = float(gnp.finfo(starts[0].dtype).eps)
+    xtol, rtol, maxiter = criteria
     if method == "newton":
         xtol, rtol = max(2e-12, 4 * eps) if xtol is None else xtol, eps**0.5 if rtol is None else rtol
     else:
@@ -116,16 +172,21 @@ def root(
 
 
 def _method(method: str | None, x0: Any, bracket: Sequence[Any] | None) -> str:
-    if method not in (None, "brent", "newton"):
-        raise ValueError(f"{where()}solve.root: method is 'brent' or 'newton', not {method!r}.")
-    found = method if method is not None else "newton" if bracket is None else "brent"
-    if found == "brent" and (bracket is None or len(bracket) != 2):
-        raise ValueError(f"{where()}solve.root: Brent's method searches between two ends: give bracket=(a, b).")
-    if found == "newton" and x0 is None:
+    """The method to use: ``"brent"``, ``"newton"`` of a number, or a key of `SYSTEMS`."""
+    known = ("brent", "newton", "broyden", "hybrid")
+    if method not in (None, *known):
+        raise ValueError(f"{where()}solve.root has no method {method!r}. {did_you_mean(str(method), known)}")
+    if method == "brent" or (method is None and bracket is not None):
+        if bracket is None or len(bracket) != 2:
+            raise ValueError(f"{where()}solve.root: Brent's method searches between two ends: give bracket=(a, b).")
+        return "brent"
+    if x0 is None:
         raise ValueError(
             f"{where()}solve.root: give x0, where the search begins, or bracket=(a, b), to search between."
         )
-    return found
+    if is_number(x0):
+        return method or "newton"
+    return "newton of systems" if method == "newton" else method or "hybrid"
 
 
 def _problem(f: Function, given: list[Any]) -> tuple[list[Any], Function]:
@@ -133,8 +194,8 @@ def _problem(f: Function, given: list[Any]) -> tuple[list[Any], Function]:
     for x in given:
         if as_operand(x, "solve.root").shape:
             raise TypeError(
-                f"{where()}solve.root is about functions of a number, but starts from {type_of(x).aval}. For many "
-                "roots at once vmap it; for vectors use solve.fixed_point or solve.minimize."
+                f"{where()}solve.root: a bracket is two numbers, but has {type_of(x).aval}. For many roots at once "
+                "vmap it; for systems give x0."
             )
     of_value = number_type(f, given[0], "solve.root")
     starts = [started(x, of_value, "solve.root") for x in given]

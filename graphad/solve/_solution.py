@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from graphad.errors import ConvergenceError
+from graphad.errors import ConvergenceError, SingularJacobianWarning
+from graphad.solve._dense import is_singular
 from graphad.trace.source import where
 from graphad.trace.tracer import Tracer
 
@@ -70,7 +72,10 @@ class Solution(NamedTuple):
     nit, nfev
         The number of steps, and of values of the function (each with its gradient, where that is used).
     jac
-        Of `minimize`, the gradient at ``x`` in the structure of the start.
+        Of `minimize`, the gradient at ``x`` in the structure of the start; of `least_squares`, the Jacobian at ``x``.
+    condition
+        Of `root` for systems and of `least_squares`, the condition number, in the 1-norm, of the matrix that systems
+        for derivatives of the solution have: the Jacobian at ``x``, or the Hessian. Infinite where it is singular.
     """
 
     x: Any
@@ -79,11 +84,17 @@ class Solution(NamedTuple):
     nit: Any
     nfev: Any
     jac: Any = None
+    condition: Any = None
 
     @property
     def success(self) -> Any:
         """Whether the solver has converged: a boolean array."""
         return self.status == Status.CONVERGED
+
+    @property
+    def singular(self) -> Any:
+        """Whether ``condition`` is so large that derivatives are regularised: a boolean array, or None if not known."""
+        return None if self.condition is None else is_singular(self.condition)
 
     @property
     def message(self) -> str:
@@ -104,6 +115,8 @@ class Solution(NamedTuple):
 def checked(found: Solution, name: str, throw: bool, place: Callable[[], str]) -> Solution:
     """``found``, or the error that says why it is no solution; in a trace only its status says so.
 
+    A warning says if derivatives of the solution will be regularised.
+
     ``place`` gives the words for where the solver has ended.
     """
     if throw and not isinstance(found.status, Tracer):
@@ -112,4 +125,11 @@ def checked(found: Solution, name: str, throw: bool, place: Callable[[], str]) -
             n = int(found.nit)
             text = f"{where()}{name} stopped after {n} step{'s' * (n != 1)} {place()}: {_MESSAGES[status]}."
             raise ConvergenceError(f"{text} {_REMEDIES[status]} With throw=False its result has the status.", found)
+    if found.condition is not None and not isinstance(found.condition, Tracer) and found.success and found.singular:
+        message = (
+            f"{where()}{name}: the Jacobian at the solution is singular, of condition {float(found.condition):.2g}. "
+            "Derivatives of the solution are those of least length, for it is not the only one nearby, or moves "
+            "without bounds. Look for an equation that follows from the others, or an unknown that none depends on."
+        )
+        warnings.warn(message, SingularJacobianWarning, stacklevel=4)
     return found

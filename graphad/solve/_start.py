@@ -7,6 +7,7 @@ from typing import Any
 
 from graphad import numpy as gnp
 from graphad.api.abstract import ShapeDtypeStruct, eval_shape
+from graphad.flatten_util import ravel_pytree
 from graphad.ir.types import aval, dtype_of
 from graphad.trace.pytree import flatten
 from graphad.trace.semantics import as_operand, dtype_and_weakness
@@ -33,3 +34,8 @@ def started(x: Any, result: Any, name: str) -> Any:
         return gnp.astype(x, other.numpy)
     joined = gnp.promote_types(own.numpy, other.numpy)
     return gnp.astype(x, joined if dtype_of(joined).is_float else float)
+
+
+def vector_type(f: Callable[[Any], Any], x: Any) -> ShapeDtypeStruct:
+    """The type of the vector of all that ``f(x)`` gives: the numbers of containers of arrays."""
+    return eval_shape(lambda x: ravel_pytree(f(x))[0], x)

@@ -11,11 +11,12 @@ import graphad
 import graphad.experimental.ode
 import graphad.numpy as gnp
 from graphad.solve import odeint
-from graphad.solve._ode_dopri5 import Field, Tolerance, _step, initial, interpolated
+from graphad.solve._ode_control import Field, Tolerance, initial
+from graphad.solve._ode_integrate import ADAPTIVE
 from tests.solve.problems import LV, LV_START, forced_pendulum, lotka_volterra, scipy_solution
 
 T = np.linspace(0.0, 3.0, 13)
-METHODS = [{}, {"method": "rk4", "substeps": 50}]
+METHODS = [{}, {"method": "rodas5p"}, {"method": "rk4", "substeps": 50}]
 
 
 def exponential(y, t):
@@ -98,7 +99,7 @@ def test_containers_times_and_scipy():
 # Orders
 
 
-def errors_of_a_step(h):
+def errors_of_a_step(method, h):
     """Of one step along the logistic function: of the new state, of its estimate, and of the states within the step."""
     y0, t0 = 0.2, 0.3
 
@@ -107,15 +108,18 @@ def errors_of_a_step(h):
 
     field = Field(lambda y, t, _, again: [y[0] * (1.0 - y[0])], 0.0, [])
     tolerance = Tolerance(0.0, 1.0, np.inf)
-    at = initial(field, [gnp.asarray(np.array(y0))], gnp.asarray(np.array(t0)), gnp.asarray(np.array(9.0)), tolerance)
-    piece, square = _step(field, at, gnp.asarray(np.array(h)), tolerance)
-    within = [float(interpolated(piece, t)[0]) - exact(t) for t in t0 + h * np.linspace(0.05, 0.95, 19)]
+    at = initial(
+        method, field, [gnp.asarray(np.array(y0))], gnp.asarray(np.array(t0)), gnp.asarray(np.array(9.0)), tolerance
+    )
+    piece, square = method.step(field, at, gnp.asarray(np.array(h)), tolerance)
+    within = [float(method.interpolated(piece, t)[0]) - exact(t) for t in t0 + h * np.linspace(0.05, 0.95, 19)]
     return abs(float(piece.after[0]) - exact(t0 + h)), np.sqrt(float(square)), np.max(np.abs(within))
 
 
-def test_orders():
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_orders(method):
     """Local errors of a step of size h: h⁶ for order 5, h⁵ for the estimate, of order 4, and for the polynomial."""
-    coarse, fine = errors_of_a_step(0.2), errors_of_a_step(0.1)
+    coarse, fine = errors_of_a_step(ADAPTIVE[method], 0.2), errors_of_a_step(ADAPTIVE[method], 0.1)
     found = [np.log2(a / b) for a, b in zip(coarse, fine, strict=True)]
     np.testing.assert_allclose(found, [6, 5, 5], atol=0.35)
 

@@ -22,8 +22,9 @@ WAYS = [
     {**FINE, "adjoint": "continuous"},
     {"method": "rk4", "substeps": 100},
     {"method": "rk4", "substeps": 100, "adjoint": "continuous"},
+    {**FINE, "method": "rodas5p"},
 ]
-DISCRETE = WAYS[::2]
+DISCRETE = WAYS[:4:2]
 WEIGHTS = np.linspace(1.0, 2.0, 14).reshape(7, 2)  # so that each time and part counts
 
 

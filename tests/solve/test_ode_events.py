@@ -180,7 +180,7 @@ WRONG = {
     "adjoint": (ValueError, lambda: odeint(abs, 1.0, SPAN, adjoint="exact"), "no adjoint='exact'"),
     "substeps": (ValueError, lambda: odeint(abs, 1.0, SPAN, substeps=3), "substeps is for method='rk4'"),
     "no step": (ValueError, lambda: odeint(abs, 1.0, SPAN, method="rk4", substeps=0), "positive int"),
-    "rk4 event": (ValueError, lambda: fall(1.0, method="rk4"), "events with method='dopri5'"),
+    "rk4 event": (ValueError, lambda: fall(1.0, method="rk4"), "leave method='rk4' and adjoint out"),
     "continuous event": (ValueError, lambda: fall(1.0, adjoint="continuous"), "adjoint='discrete'"),
     "event": (TypeError, lambda: odeint(lambda y, t: -y, np.ones(2), SPAN, event=lambda y, t: y), r"not f64\[2\]"),
     "bool": (TypeError, lambda: odeint(lambda y, t: -y, 1.0, SPAN, event=lambda y, t: y < 0), "one float"),

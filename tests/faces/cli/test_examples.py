@@ -13,6 +13,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares, minimize
+from scipy.optimize import root as scipy_root
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
@@ -34,6 +35,7 @@ QUICK = {
     "lynx_and_hare": [],
     "many_clicks": ["--rows", "3000", "--batch", "300"],
     "natural_gradient": ["--samples", "10"],
+    "newton_power_flow": [],
     "nile": [],
     "plot_derivatives": ["--order", "1", "--points", "20"],
     "volatility": [],
@@ -155,6 +157,32 @@ def test_lynxes_and_hares_are_as_others_have_found_them(example, tmp_path):
     assert list(p.values()) == pytest.approx(np.exp(fit.x), rel=1e-4)
     height, width, _ = imread(tmp_path / "lynx_and_hare.png").shape
     assert min(height, width) > 400
+
+
+def test_the_flow_of_power_is_that_of_the_textbook(example, tmp_path):
+    """Voltages and angles of Anderson and Fouad 1977; losses by loads from differences of SciPy's root."""
+    module = example("newton_power_flow")
+    found = module.main([])
+    assert 100 * found["p"][:3] == pytest.approx([71.6, 163, 85], abs=0.05)
+    assert np.asarray(found["v"]) == pytest.approx([1.026, 1.013, 1.032, 1.016, 1.026, 0.996], abs=6e-4)
+    angles = [9.3, 4.7, -2.2, -3.7, 2.0, 0.7, 3.7, -4.0]
+    assert np.degrees(np.asarray(found["angle"])) == pytest.approx(angles, abs=0.06)
+
+    def lost(active):
+        def flows(x):
+            u = np.concatenate([module.HELD, x[:6]]) * np.exp(1j * np.concatenate([[0], x[6:]]))
+            return u * np.conj(module.Y @ u)
+
+        def misses(x):
+            s = flows(x)
+            return np.concatenate([s.real[1:3] - module.GENERATED, s.real[3:] + active, s.imag[3:] + module.REACTIVE])
+
+        return flows(scipy_root(misses, np.r_[np.ones(6), np.zeros(8)], tol=1e-13).x).real.sum()
+
+    slopes = [(lost(module.ACTIVE + 1e-4 * e) - lost(module.ACTIVE - 1e-4 * e)) / 2e-4 for e in np.eye(6)]
+    assert found["losses"] == pytest.approx(slopes, abs=1e-6)
+    assert 2.4 < found["most"] < 3
+    assert min(imread(tmp_path / "newton_power_flow.png").shape[:2]) > 400
 
 
 def test_the_level_of_the_nile_has_the_variances_of_the_literature(example):
