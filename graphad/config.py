@@ -107,7 +107,7 @@ SETTINGS: dict[str, Setting] = {
     "one_blas_thread": Setting(
         default=True,
         allowed=(True, False),
-        doc="Keep SciPy's BLAS to one thread in compiled programs, but for products so large that more always gain.",
+        doc="Keep SciPy's BLAS to one thread in compiled programs, but for what is so large that more always gain.",
         in_trace_key=True,
     ),
     "threefry_partitionable": Setting(

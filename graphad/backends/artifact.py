@@ -1,8 +1,8 @@
 """What a program is at run time, as plain data: it is kept on disk, and entered by nothing else.
 
 An `Artifact` is made by a compiler and read by a loader. It knows what the program takes, gives and calls; the names
-and lines of the user's program are those of the graph at hand, and so are not in it. Elementary functions and the
-hand-written routines are artifacts too, without inputs and outputs. On disk, it is a line of JSON and the code.
+and lines of the user's program are those of the graph at hand, and so are not in it. Elementary functions and
+routines are artifacts too, without inputs and outputs. On disk, it is a line of JSON and the code.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class Row(NamedTuple):
     dtypes
         What ``T`` may be.
     lapack
-        The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype.
+        The routines of LAPACK and BLAS that it calls, by their names without the letter of the dtype. If there are any,
+        the first of the sizes is the number of matrices, which are worked on one after the other.
     on_gpus
         Whether it has kernels for GPUs too.
     overwrites

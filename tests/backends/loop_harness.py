@@ -63,7 +63,7 @@ def run_python(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:
     emitter = emit_numba._Source(p)
     text = emitter.function(emitter.parameters())
     namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
-    namespace |= {name: ROUTINES[name].function for name in emitter.bodies}
+    namespace |= {name: ROUTINES[name].function for name in emitter.routines}
     namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
     namespace |= {name: math.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}
     exec(text, namespace)

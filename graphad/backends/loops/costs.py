@@ -50,7 +50,7 @@ class StepCost:
     Attributes
     ----------
     name
-        Of a kernel or hand-written routine; the sizes of a matrix product; the turns of a loop, if their number is
+        Of a kernel or routine; the sizes of a matrix product; the turns of a loop, if their number is
         known.
     read_bytes, written_bytes
         Of the program's buffers; each element counts once.

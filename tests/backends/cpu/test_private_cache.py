@@ -213,7 +213,7 @@ def contents(folder):
 
 
 def test_whatever_is_stored_is_made_anew_if_it_is_of_no_use(tmp_path):
-    """Programs, elementary functions, bodies, the entry and PTX alike."""
+    """Programs, elementary functions, routines, the entry and PTX alike."""
     said, stored = run_program(tmp_path), contents(tmp_path)
     assert len(stored) >= 5
     others = list(stored.values())

@@ -4,7 +4,7 @@ For each nest: independent loops go into the grid (`nest.widened`); what is left
 point, or shared out among a warp or a block (`build`); and where even a block would be too little, the nest is split
 first (`split`). Scatters become atomic updates (`scatter`). Neighbouring nests over the same rows become one kernel
 (`vertical_fusion`), padding is folded into reads (`padding`), elementwise loops become epilogues of the scans that they
-read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a hand-written routine on the CPU, is a
+read (`scan_epilogues`), and transposed reads go by tiles (`tiles`). Sorting, a routine on the CPU, is a
 nest for short rows (`sorting`) and kernels of its own for others (`radix`). Before all that, independent loops become
 nests of their own (`fission`); after it, independent kernels share launches (`horizontal_fusion`). Loops of steps stay
 what they are, and the steps inside are scheduled as a program of their own; before anything else, loops of a number of
