@@ -168,8 +168,8 @@ schur = Primitive(
     "schur",
     "``z, t, pairs`` with ``a == z @ t @ z.T`` and ``z.T @ z == 1``; ``t`` is quasi-triangular: upper triangular but "
     "for one block of two rows for each pair of conjugate eigenvalues, with equal elements on its diagonal and the "
-    "greater one above. ``pairs`` is 1 where a block begins. Columns of ``z`` have signs as those of `eigh`. All nan, where an "
-    "element is not finite.",
+    "greater one above. ``pairs`` is 1 where a block begins. Columns of ``z`` have signs as those of `eigh`. All nan, "
+    "where an element is not finite.",
     _type,
     _reference,
     jvp=_jvp,
