@@ -31,7 +31,7 @@ LINES = [
 ACTIVE, REACTIVE = np.array([[0, 0.9, 0, 1, 0, 1.25], [0, 0.3, 0, 0.35, 0, 0.5]])  # used at buses 4 to 9
 GENERATED = np.array([1.63, 0.85])  # at buses 2 and 3; bus 1 gives what is missing
 HELD = np.array([1.04, 1.025, 1.025])  # the voltages of buses 1 to 3
-Y = np.zeros((9, 9), complex)  # its product with the voltages is the currents
+Y: Any = np.zeros((9, 9), complex)  # its product with the voltages is the currents
 for i, k, r, x, b in LINES:
     Y[[i - 1, k - 1], [i - 1, k - 1]] += 1 / (r + 1j * x) + 0.5j * b
     Y[[i - 1, k - 1], [k - 1, i - 1]] -= 1 / (r + 1j * x)

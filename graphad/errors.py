@@ -194,7 +194,7 @@ class PrecisionWarning(GraphadWarning):
 
 
 class SingularJacobianWarning(GraphadWarning):
-    """The Jacobian at a solution is singular: derivatives of the solution are those of a least squares problem."""
+    """The Jacobian, or Hessian, at a solution is singular: derivatives of the solution are those of least squares."""
 
 
 class EngineWarning(GraphadWarning):

@@ -52,7 +52,7 @@ def least_squares(
     method
         ``"lm"``: the method of Levenberg and Marquardt, with the scales of [1]_ and the damping of [2]_; it takes fewer
         observations than parameters, and a Jacobian of any rank. ``"dogleg"``: Powell's dog leg in a region of trust
-        [2]_, for at least as many observations as parameters.
+        [2]_, for at least as many observations as parameters. Both use QR factors, which GPUs do not have yet.
     ftol, xtol, gtol
         The end is reached where a step changes the sum by no more than that part of it; where a step is not longer than
         ``xtol * (xtol + norm(x))``; or where no element of the gradient ``J^T r`` is greater than ``gtol``. By default

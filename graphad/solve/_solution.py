@@ -126,8 +126,9 @@ def checked(found: Solution, name: str, throw: bool, place: Callable[[], str]) -
             text = f"{where()}{name} stopped after {n} step{'s' * (n != 1)} {place()}: {_MESSAGES[status]}."
             raise ConvergenceError(f"{text} {_REMEDIES[status]} With throw=False its result has the status.", found)
     if found.condition is not None and not isinstance(found.condition, Tracer) and found.success and found.singular:
+        matrix = "Jacobian" if found.jac is None else "Hessian"
         message = (
-            f"{where()}{name}: the Jacobian at the solution is singular, of condition {float(found.condition):.2g}. "
+            f"{where()}{name}: the {matrix} at the solution is singular, of condition {float(found.condition):.2g}. "
             "Derivatives of the solution are those of least length, for it is not the only one nearby, or moves "
             "without bounds. Look for an equation that follows from the others, or an unknown that none depends on."
         )

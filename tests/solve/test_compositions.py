@@ -138,3 +138,6 @@ def test_on_a_gpu():
     close(np.stack([np.asarray(x) for x in found]), np.float32([2**0.5, 0.5 / 2**0.5]), 1e-6)
     gradient = graphad.value_and_grad(cubic)
     close(graphad.jit(gradient, device="cuda:emulated")(2.0), graphad.jit(gradient)(2.0), 1e-5)
+    system = lambda a: gnp.sum(root(lambda x: [x[0] ** 2 + x[1] - a, x[1] - 3 * x[0]], np.ones(2, np.float32)).x)
+    found = graphad.jit(graphad.value_and_grad(system), device="cuda:emulated")(np.float32(4))
+    close(np.stack([np.asarray(x) for x in found]), np.float32([4, 0.8]), 1e-5)

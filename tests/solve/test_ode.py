@@ -16,7 +16,8 @@ from graphad.solve._ode_integrate import ADAPTIVE
 from tests.solve.problems import LV, LV_START, forced_pendulum, lotka_volterra, scipy_solution
 
 T = np.linspace(0.0, 3.0, 13)
-METHODS = [{}, {"method": "rodas5p"}, {"method": "rk4", "substeps": 50}]
+METHODS = [{}, {"method": "rk4", "substeps": 50}]
+ALL = [*METHODS, {"method": "rodas5p"}]
 
 
 def exponential(y, t):
@@ -31,7 +32,7 @@ def logistic(y, t):
     return y * (1.0 - y)
 
 
-@pytest.mark.parametrize("options", METHODS)
+@pytest.mark.parametrize("options", ALL)
 @pytest.mark.parametrize("times", [T, -T, T + 5.0, T[::-1]])
 def test_closed_forms(options, times):
     s = times - times[0]
@@ -136,7 +137,7 @@ def test_the_order_of_rk4():
 # Times and types
 
 
-@pytest.mark.parametrize("options", METHODS)
+@pytest.mark.parametrize("options", ALL)
 def test_one_time_and_equal_times(options):
     y0 = np.array([1.0, 2.0])
     np.testing.assert_array_equal(odeint(exponential, y0, [1.0], **options), y0[None])
@@ -222,7 +223,7 @@ def test_compiled_as_eager(options):
     np.testing.assert_allclose(graphad.jit(solve)(LV_START, T), solve(LV_START, T), rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", METHODS)
+@pytest.mark.parametrize("options", ALL)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_batches(options, compiled, rng):
     """Of initial states, arguments and times; each member has steps of its own."""
