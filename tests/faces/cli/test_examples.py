@@ -14,7 +14,10 @@ from matplotlib.image import imread
 from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares, minimize
 from scipy.optimize import root as scipy_root
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
@@ -31,6 +34,7 @@ QUICK = {
     "gru_text": ["--epochs", "1", "--units", "8"],
     "harmonic_motion": ["--particles", "3", "--steps", "20"],
     "lenet": ["--epochs", "1"],
+    "kernel_regression": ["--points", "10"],
     "logistic_regression": [],
     "lynx_and_hare": [],
     "many_clicks": ["--rows", "3000", "--batch", "300"],
@@ -38,6 +42,8 @@ QUICK = {
     "newton_power_flow": [],
     "nile": [],
     "plot_derivatives": ["--order", "1", "--points", "20"],
+    "seeds": [],
+    "tracking": [],
     "volatility": [],
 }
 
@@ -157,6 +163,41 @@ def test_lynxes_and_hares_are_as_others_have_found_them(example, tmp_path):
     assert list(p.values()) == pytest.approx(np.exp(fit.x), rel=1e-4)
     height, width, _ = imread(tmp_path / "lynx_and_hare.png").shape
     assert min(height, width) > 400
+
+
+def test_the_learned_kernel_is_that_of_scikit_learn(example):
+    found = example("kernel_regression").main([])
+    kernel = ConstantKernel() * RBF() + WhiteKernel()
+    fit = GaussianProcessRegressor(kernel).fit(found["x"][:, None], found["y"])
+    assert found["loss"] == pytest.approx(-fit.log_marginal_likelihood_value_, rel=1e-6)
+    assert found["log_parameters"] == pytest.approx(fit.kernel_.theta, abs=1e-3)
+
+
+def test_the_effects_on_seeds_are_those_of_the_literature(example):
+    """By maximum likelihood, in the manual of WinBUGS, with their standard errors."""
+    found, errors = example("seeds").main([])
+    assert found == pytest.approx([-0.548, 0.097, 1.337, -0.811, 0.236], abs=2e-3)
+    assert errors == pytest.approx([0.167, 0.278, 0.237, 0.385, 0.110], abs=2e-3)
+
+
+def test_the_smoothed_path_is_that_of_least_squares(example):
+    """The mean of the states given all measurements, from the joint normal distribution of all, and their density."""
+    module = example("tracking")
+    found = module.main([])
+    drift, error = np.exp(found["log_variances"])
+    times = len(found["path"])
+    step = np.linalg.inv(np.eye(4 * times) - np.kron(np.eye(times, k=-1), module.MOVES))
+    first = module.MOVES @ (10 * np.eye(4)) @ module.MOVES.T
+    joint = step @ np.kron(np.eye(times), drift * module.DRIFTS) @ step.T
+    joint += step[:, :4] @ first @ step[:, :4].T
+    seen = np.kron(np.eye(times), module.PLACES)
+    covariance = seen @ joint @ seen.T + error * np.eye(2 * times)
+    mean = joint @ seen.T @ np.linalg.solve(covariance, found["measured"].ravel())
+    np.testing.assert_allclose(np.ravel(found["smoothed"]), mean, atol=1e-6)
+    density = multivariate_normal(np.zeros(2 * times), covariance).logpdf(found["measured"].ravel())
+    assert found["loss"] == pytest.approx(-density, rel=1e-9)
+    miss = [np.mean((np.asarray(found[name])[:, :2] - found["path"][:, :2]) ** 2) for name in ("smoothed", "filtered")]
+    assert miss[0] < 0.5 * miss[1] < 0.5 * np.mean((found["measured"] - found["path"][:, :2]) ** 2)
 
 
 def test_the_flow_of_power_is_that_of_the_textbook(example, tmp_path):
