@@ -165,6 +165,11 @@ SETTINGS: dict[str, Setting] = {
         allowed="count",
         doc="Equations of one trace, or turns of one Python loop in it, at which tracing gives up.",
     ),
+    "kept_bytes": Setting(
+        default=1 << 28,
+        allowed="count",
+        doc="Bytes of large results and temporaries that are kept when they are freed, for the next ones.",
+    ),
     "cache_dir": Setting(
         default=_user_cache_dir(),
         allowed="path",
@@ -220,6 +225,7 @@ class Config(threading.local):
     max_paths: int
     max_equations: int
     hide_frames: bool
+    kept_bytes: int
     cache_dir: str | None
 
     trace_key: tuple[Hashable, ...]

@@ -6,8 +6,11 @@ is generated once per machine; what differs between programs is a `Spec`, whose 
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
+from graphad.backends.cpu.entry.memory import AVAILABLE, write_memory
 from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FLUSH_BITS, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
 from graphad.backends.cpu.entry.writer import CodeWriter
 from graphad.backends.outcome import INTERRUPTED
@@ -28,7 +31,8 @@ def entry_text(x86: bool) -> str:
     accept = _write_accept(writer)
     hand_out = _write_hand_out(writer)
     run = _write_run(writer, x86)
-    _write_entry(writer, accept, hand_out, run)
+    store = write_memory(writer) if AVAILABLE else None
+    _write_entry(writer, accept, hand_out, run, store)
     # llvmlite's builder cannot call a plain pointer, so the function that does is written by hand.
     lines = [line for line in str(module).splitlines() if not line.startswith('declare i64 @"call_program"')]
     return "\n".join(lines) + _CALL_PROGRAM
@@ -184,8 +188,8 @@ def _write_run(w: CodeWriter, x86: bool) -> Any:
     return w.function
 
 
-def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
-    """The entry itself."""
+def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any, store: tuple[Any, Any] | None) -> None:
+    """The entry itself; ``store`` takes and gives blocks of memory."""
     owner, given, count, names = w.begin("graphad_entry", "ptr ptr ptr i64 ptr", internal=False)
     builder = w.builder
     spec = w.call("PyLong_AsVoidPtr", w.call("PyTuple_GetItem", owner, w.number(0)))
@@ -216,7 +220,7 @@ def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
         builder.store(bound, w.item(held, i))
         builder.store(w.load(w.at(bound, _DATA)), w.item(table, i))
     _allocate_results(w, spec, outputs, results, w.item(table, inputs))
-    arena, mine = _take_arena(w, spec, results, outputs)
+    arena, mine = _take_arena(w, spec, results, outputs, store)
     builder.store(arena, w.item(table, fixed))
     pointers = w.get(spec, Spec, "extra_pointers")
     with w.each(extras) as i:
@@ -227,7 +231,7 @@ def _write_entry(w: CodeWriter, accept: Any, hand_out: Any, run: Any) -> None:
         w.call("Py_IncRef", w.load(w.item(held, i)))
     status = builder.call(run, [spec, table])
     w.release_all(held, inputs)
-    _give_arena_back(w, spec, mine)
+    _give_arena_back(w, spec, mine, store)
 
     with builder.if_then(w.truth(status)):
         _report_guard(w, spec, status, given, count, results, outputs)
@@ -251,46 +255,80 @@ def _allocate_results(w: CodeWriter, spec: Any, outputs: Any, results: Any, plac
     """A fresh array per output in ``results``, its data in ``places``; returns null from the entry where one fails."""
     builder, zero = w.builder, w.number(0, 32)
     rows = w.get(spec, Spec, "output_rows")
+    before = builder.alloca(w.ptr)
     with w.each(outputs) as i:
         row = w.row(rows, i, OutputRow)
         ndim, typenum = (builder.trunc(w.get(row, OutputRow, field), w.int32) for field in ("ndim", "typenum"))
         shape, kind = w.get(row, OutputRow, "shape"), w.objects["PyArray_Type"]
-        made = w.call("PyArray_New", kind, ndim, shape, typenum, w.null, w.null, zero, zero, w.null)
+        with _large_memory(w, spec, row, before):
+            made = w.call("PyArray_New", kind, ndim, shape, typenum, w.null, w.null, zero, zero, w.null)
+            builder.store(made, w.item(results, i))
+        made = w.load(w.item(results, i))
         with builder.if_then(w.is_null(made)):
             w.release_all(results, i)
             builder.ret(w.null)
-        builder.store(made, w.item(results, i))
         builder.store(w.load(w.at(made, _DATA)), w.item(places, i))
 
 
-def _take_arena(w: CodeWriter, spec: Any, results: Any, outputs: Any) -> tuple[Any, Any]:
-    """The spec's own arena if it is free, else a new one; and the block of memory to free, null for the own one."""
+@contextmanager
+def _large_memory(w: CodeWriter, spec: Any, row: Any, before: Any) -> Generator[None]:
+    """NumPy's memory comes from the store meanwhile, if the row says so; ``before`` is a place for its own handler."""
     builder = w.builder
-    taken = w.at(spec, Spec.arena_taken.offset)
+    large = w.truth(w.get(row, OutputRow, "large"))
+    with builder.if_then(large, likely=False):
+        builder.store(w.call("PyDataMem_SetHandler", w.get(spec, Spec, "handler")), before)
+    yield
+    with builder.if_then(large, likely=False):
+        own = w.load(before)
+        w.call("Py_DecRef", w.call("PyDataMem_SetHandler", own))
+        w.call("Py_DecRef", own)
+
+
+def _take_arena(w: CodeWriter, spec: Any, results: Any, outputs: Any, store: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    """A block of the store, or the spec's own arena if it is free, else a new one.
+
+    And the block of memory to give back, null for the own one.
+    """
+    builder = w.builder
     place, block = builder.alloca(w.ptr), builder.alloca(w.ptr)
     builder.store(w.get(spec, Spec, "arena"), place)
     builder.store(w.null, block)
-    before = builder.atomic_rmw("xchg", taken, w.number(1), "acquire")
-    with builder.if_then(w.truth(before), likely=False):
-        size = builder.add(w.get(spec, Spec, "arena_bytes"), w.number(ARENA_ALIGNMENT))
-        memory = w.call("PyMem_RawMalloc", size)
+    size = w.get(spec, Spec, "arena_bytes")
+
+    def refuse_null(memory: Any) -> None:
         with builder.if_then(w.is_null(memory)):
             w.release_all(results, outputs)
             builder.ret(w.call("PyErr_NoMemory"))
-        builder.store(memory, block)
-        address = builder.ptrtoint(memory, w.word)
-        behind = builder.sub(w.number(0), address)
-        builder.store(w.at(memory, builder.and_(behind, w.number(ARENA_ALIGNMENT - 1))), place)
+
+    with builder.if_else(w.is_null(w.load(place)), likely=False) as (large, small):
+        with large:
+            if store is not None:
+                memory = builder.call(store[0], [w.get(spec, Spec, "store"), size])
+                refuse_null(memory)
+                builder.store(memory, block)
+                builder.store(memory, place)
+        with small:
+            before = builder.atomic_rmw("xchg", w.at(spec, Spec.arena_taken.offset), w.number(1), "acquire")
+            with builder.if_then(w.truth(before), likely=False):
+                memory = w.call("PyMem_RawMalloc", builder.add(size, w.number(ARENA_ALIGNMENT)))
+                refuse_null(memory)
+                builder.store(memory, block)
+                behind = builder.sub(w.number(0), builder.ptrtoint(memory, w.word))
+                builder.store(w.at(memory, builder.and_(behind, w.number(ARENA_ALIGNMENT - 1))), place)
     return w.load(place), w.load(block)
 
 
-def _give_arena_back(w: CodeWriter, spec: Any, block: Any) -> None:
+def _give_arena_back(w: CodeWriter, spec: Any, block: Any, store: tuple[Any, Any] | None) -> None:
     builder = w.builder
     with builder.if_else(w.is_null(block)) as (own, other):
         with own:
             builder.atomic_rmw("xchg", w.at(spec, Spec.arena_taken.offset), w.number(0), "release")
-        with other:
-            w.call("PyMem_RawFree", block)
+        with other, builder.if_else(w.is_null(w.get(spec, Spec, "arena")), likely=False) as (large, small):
+            with large:
+                if store is not None:
+                    builder.call(store[1], [w.get(spec, Spec, "store"), block, w.get(spec, Spec, "arena_bytes")])
+            with small:
+                w.call("PyMem_RawFree", block)
 
 
 def _make_tuple(w: CodeWriter, objects: Any, count: Any) -> Any:

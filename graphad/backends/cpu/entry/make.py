@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import itertools
+import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,17 +23,20 @@ import numpy as np
 from graphad.backends.artifact import Artifact
 from graphad.backends.boxes import Box, Input, Output
 from graphad.backends.cpu.entry import code as entry_code
+from graphad.backends.cpu.entry import memory
 from graphad.backends.cpu.entry import writer as entry_writer
 from graphad.backends.cpu.entry.spec import ARENA_ALIGNMENT, FROM_NUMPY, SCALARS, InputRow, OutputRow, Spec
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import host, object_key
+from graphad.config import config
 from graphad.errors import EngineWarning, GraphadError, LoweringError
 from graphad.ir.forks import compiling
 
 _SYMBOL: Final = "graphad_entry"
 _METH_FASTCALL_KEYWORDS: Final = 0x82
 # Places in the table of NumPy's C API (numpy/__multiarray_api.h), part of its ABI.
-_PYARRAY_TYPE, _PYARRAY_NEW = 2, 93
+_PYARRAY_TYPE, _PYARRAY_NEW, _SET_HANDLER = 2, 93, 304
+_FROM_NUMPY: Final = {"PyArray_Type": _PYARRAY_TYPE, "PyArray_New": _PYARRAY_NEW, "PyDataMem_SetHandler": _SET_HANDLER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ def _entry() -> loader.Executable:
     addresses = {
         name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
         for name in entry_writer.FUNCTIONS
-        if name != "PyArray_New"
+        if name not in _FROM_NUMPY
     }
     addresses |= {
         "PyFloat_Type": id(float),
@@ -179,7 +183,7 @@ def _entry() -> loader.Executable:
         "_Py_TrueStruct": id(True),
     }
     table = _numpy_api()
-    addresses |= {"PyArray_Type": table[_PYARRAY_TYPE], "PyArray_New": table[_PYARRAY_NEW]}
+    addresses |= {name: table[place] for name, place in _FROM_NUMPY.items()}
     if table[_PYARRAY_TYPE] != id(np.ndarray):
         raise LoweringError("NumPy's C API is not as expected")
     return loader.find(object_key("entry", str(entry_code.HEADER)), _SYMBOL, _compile_entry, addresses)
@@ -189,7 +193,7 @@ def _compile_entry() -> Artifact:
     from graphad.backends.llvm import native  # late: what was found on disk needs none
 
     code = native.compile_object(entry_code.entry_text(host().x86), opt=2, optimize=True)
-    return Artifact(code, _SYMBOL)
+    return Artifact(code, _SYMBOL, memory.NAMES if memory.AVAILABLE else ())
 
 
 def _numpy_api() -> Any:
@@ -203,6 +207,15 @@ def _numpy_api() -> Any:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The spec of one program
+
+
+@cache
+def _store() -> tuple[memory.Store, Any]:
+    """The store of this process, and the handler by which NumPy uses it."""
+    with compiling:
+        store = memory.Store()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_entry()))  # what an array is freed by stays as long as arrays may
+        return store, memory.handler(_entry().addresses, store)
 
 
 class _Arena:
@@ -235,10 +248,14 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
     output_rows = (OutputRow * max(len(program.outputs), 1))()
     for row, y in zip(output_rows, program.outputs, strict=False):
         row.typenum, row.ndim, row.shape = np.dtype(y.dtype).num, len(y.shape), shape_of(y.shape)
-        row.mark, row.wrap = reference(y.mark), reference(y.wrap)
+        row.mark, row.wrap, row.large = reference(y.mark), reference(y.wrap), _is_large(y)
     extras = (ctypes.c_void_p * max(len(program.extras), 1))(*program.extras)
-    arena = _Arena(program.arena_bytes)
+    from_store = memory.AVAILABLE and memory.LARGE <= program.arena_bytes <= config.kept_bytes
+    arena = None if from_store else _Arena(program.arena_bytes)
     kept += [input_rows, output_rows, extras, arena]
+    store, handler = _store() if from_store or any(map(_is_large, program.outputs)) else (None, None)
+    if store is not None:
+        store.limit = config.kept_bytes
     box = program.box
     spec = Spec(
         program=program.address,
@@ -249,7 +266,7 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
         input_rows=ctypes.addressof(input_rows),
         output_rows=ctypes.addressof(output_rows),
         arena_bytes=program.arena_bytes,
-        arena=arena.address,
+        arena=None if arena is None else arena.address,
         extras=len(program.extras),
         extra_pointers=ctypes.addressof(extras),
         flush_denormals=program.flush_denormals,
@@ -260,8 +277,15 @@ def _spec(program: Program) -> tuple[Spec, tuple[object, ...]]:
         box_type=None if box is None else reference(box.type),
         value_slot=0 if box is None else slot_offset(box.type, box.value_slot),
         mark_slot=0 if box is None else slot_offset(box.type, box.mark_slot),
+        store=None if store is None else ctypes.addressof(store),
+        handler=None if handler is None else id(handler),
     )
     return spec, tuple(kept)
+
+
+def _is_large(output: Output) -> bool:
+    """Whether its memory is a block of the store."""
+    return memory.AVAILABLE and np.dtype(output.dtype).itemsize * math.prod(output.shape) >= memory.LARGE
 
 
 def _check(program: Program) -> None:

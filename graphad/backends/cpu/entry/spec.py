@@ -30,6 +30,7 @@ class OutputRow(ctypes.Structure):
         ("typenum", _word),
         ("ndim", _word),
         ("shape", _pointer),
+        ("large", _word),  # whether its memory is a block of the store
         ("wrap", _pointer),  # a Python callable; null: none
         ("mark", _pointer),  # for the mark slot of the box; null: no box
     ]
@@ -47,7 +48,7 @@ class Spec(ctypes.Structure):
         ("input_rows", _pointer),
         ("output_rows", _pointer),
         ("arena_bytes", _word),
-        ("arena", _pointer),  # aligned
+        ("arena", _pointer),  # aligned; null: a block of the store, in each call
         ("arena_taken", _word),
         ("extras", _word),
         ("extra_pointers", _pointer),
@@ -59,6 +60,8 @@ class Spec(ctypes.Structure):
         ("box_type", _pointer),  # null: no boxes
         ("value_slot", _word),
         ("mark_slot", _word),
+        ("store", _pointer),
+        ("handler", _pointer),  # by which NumPy asks the store for memory
     ]
 
 

@@ -27,6 +27,7 @@ FUNCTIONS: Final[dict[str, str]] = {
     "PyMem_RawMalloc": "ptr i64",
     "PyMem_RawFree": "void ptr",
     "PyArray_New": "ptr ptr i32 ptr i32 ptr ptr i32 i32 ptr",
+    "PyDataMem_SetHandler": "ptr ptr",
 }
 """The functions of Python and NumPy that the code calls: result and parameter types."""
 
@@ -44,7 +45,7 @@ class CodeWriter:
         self.module = module
         self.word, self.int32, self.bit, self.ptr = ir.IntType(64), ir.IntType(32), ir.IntType(1), ir.PointerType()
         self.types = {"i64": self.word, "i32": self.int32, "ptr": self.ptr, "double": ir.DoubleType()}
-        self.types |= {"void": ir.VoidType(), "i1": self.bit}
+        self.types |= {"void": ir.VoidType(), "i1": self.bit, "i8": ir.IntType(8)}
         self.null = ir.Constant(self.ptr, None)
         self.functions = {name: self.declare(name, types) for name, types in FUNCTIONS.items()}
         self.objects = {name: ir.GlobalVariable(module, ir.IntType(8), name) for name in OBJECTS}
