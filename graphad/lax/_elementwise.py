@@ -85,7 +85,7 @@ erf = _elementwise(prims.erf, "erf", "erf(0.5)", "Array(0.5204999, dtype=float32
 erf_inv = _elementwise(prims.erf_inv, "erf_inv", "erf_inv(0.5)", "Array(0.47693628, dtype=float32, weak_type=True)")
 erfc = _elementwise(prims.erfc, "erfc", "erfc(0.5)", "Array(0.47950011, dtype=float32, weak_type=True)")
 exp = _elementwise(prims.exp, "exp", "exp(1.0)", "Array(2.718282, dtype=float32, weak_type=True)")
-expm1 = _elementwise(prims.expm1, "expm1", "expm1(1.0)", "Array(1.7182819, dtype=float32, weak_type=True)")
+expm1 = _elementwise(prims.expm1, "expm1", "expm1(1e-10)", "Array(1.e-10, dtype=float32, weak_type=True)")
 floor = _elementwise(prims.floor, "floor", "floor(1.5)", "Array(1., dtype=float32, weak_type=True)")
 ge = _elementwise(prims.ge, "ge", "ge(1, 1)", "Array(True, dtype=bool, weak_type=True)")
 gt = _elementwise(prims.gt, "gt", "gt(1, 1)", "Array(False, dtype=bool, weak_type=True)")

@@ -19,6 +19,7 @@ from graphad.api.tracing import loop_notes
 from graphad.backends.loops.memory import plan
 from graphad.backends.lower.fuse import lower
 from graphad.primitives.while_loop import Params, while_
+from tests.thinned import every
 
 
 def recurrence(x, a, n, step=lambda x: x):
@@ -75,7 +76,7 @@ TURNS = [0, 1, 7, 8, 9, 16, 17, 24, 25, 47, 48, 49, 81, 237, 1000]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("slots", [2, 3, 5, 40])
+@pytest.mark.parametrize("slots", every(2, [2, 3, 5, 40]))
 def test_gradients_are_those_of_the_plain_loop_to_the_last_bit(slots, dtype):
     args = dtype(0.3), dtype(1.9)
     plain = graphad.jit(graphad.value_and_grad(loss, (0, 1)))
@@ -84,14 +85,16 @@ def test_gradients_are_those_of_the_plain_loop_to_the_last_bit(slots, dtype):
 
 
 @pytest.mark.parametrize("slots", [2, 5])
-@pytest.mark.parametrize("n", [0, 1, 8, 9, 30, 200])
+@pytest.mark.parametrize("n", every(2, [0, 1, 8, 9, 30, 200]))
 @pytest.mark.parametrize("size", [0, 7])
 def test_arrays(size, n, slots):
     x = np.linspace(-1, 1, size)
     equal(gradients(with_slots(loss, slots), x, np.float64(1.3), n), gradients(loss, x, np.float64(1.3), n))
 
 
-@pytest.mark.parametrize(("slots", "n"), [(2, 40), (3, 100), (4, 2000), (8, 400), (8, 2600), (30, 237), (5, 4000)])
+@pytest.mark.parametrize(
+    ("slots", "n"), every(2, [(2, 40), (3, 100), (4, 2000), (8, 400), (8, 2600), (30, 237), (5, 4000)], several=True)
+)
 def test_turns_run_in_as_few_sweeps_as_were_promised(slots, n):
     runs = 0
 
@@ -182,7 +185,7 @@ NESTS = [while_in_scan, while_in_while, scan_in_while, in_regions, two_whiles]
 
 
 @pytest.mark.parametrize("f", NESTS)
-@pytest.mark.parametrize("limit", [1_000, 100_000])
+@pytest.mark.parametrize("limit", every(2, [1_000, 100_000]))
 def test_loops_in_loops(f, limit):
     equal(gradients(f, np.float64(1.7), 37, max_residual_bytes=limit), gradients(f, np.float64(1.7), 37))
 

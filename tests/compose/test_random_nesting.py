@@ -114,7 +114,7 @@ def outcomes(f):
     return [np.asarray(f(x)) for x in POINTS]
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(functions)
 def test_compiled_is_python(f):
     with graphad.config.override(disable_jit=True):

@@ -125,7 +125,7 @@ SPECIAL = [
     *(("asinh", x, x) for x in (INF, -INF)),
     *(("acosh", x, y) for x, y in ((1.0, 0.0), (0.5, NAN), (-2.0, NAN), (INF, INF), (-INF, NAN))),
     *(("erfc", x, y) for x, y in ((0.0, 1.0), (-0.0, 1.0), (INF, 0.0), (-INF, 2.0), (40.0, 0.0), (-40.0, 2.0))),
-    *(("cbrt", x, np.cbrt(x)) for x in (0.0, -0.0, INF, -INF, 8.0, -27.0, 1000.0, 2.0**-120)),
+    *(("cbrt", x**3, x) for x in (0.0, -0.0, INF, -INF, 2.0, -3.0, 10.0, 2.0**-40)),
     *(("exp", x, y) for x, y in ((0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (1e4, INF), (-1e4, 0.0))),
     *(("expm1", x, y) for x, y in ((INF, INF), (-INF, -1.0), (1e4, INF), (-1e4, -1.0))),
     *(("log", x, y) for x, y in ((0.0, -INF), (-0.0, -INF), (INF, INF), (-1.0, NAN), (-INF, NAN), (1.0, 0.0))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from tests.cuda.devices import DEVICES
 from tests.primitives.cases import program, samples_of
+from tests.thinned import every
 
 RNG = np.random.default_rng(0)
 ROUTINES = (cholesky, lu, qr, triangular_solve)
@@ -99,9 +102,10 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (20,)], ids=str)
-@pytest.mark.parametrize("name", PROGRAMS)
+LEADS = [(), (1,), (7,), (2, 3), (20,)]
+
+
+@pytest.mark.parametrize(("name", "lead", "n"), every(4, product(PROGRAMS, LEADS, [1, 2, 3, 5, 8]), several=True))
 def test_programs_and_their_gradients(name, lead, n):
     f, make = PROGRAMS[name]
     if name == "mixed" and n < 2:

@@ -16,6 +16,7 @@ from graphad import lax
 from graphad.errors import DifferentiationError
 from graphad.scipy.sparse.linalg import bicgstab, gmres
 from tests.compose.tools import close, count, f64
+from tests.thinned import every
 
 RNG = np.random.default_rng(0)
 N = 8
@@ -36,7 +37,7 @@ every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
 @every_solver
-@pytest.mark.parametrize("form", ["matrix", "function"])
+@pytest.mark.parametrize("form", every(2, ["matrix", "function"]))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_solves(solver, form, dtype, preconditioned):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from graphad.api.stages import compiled
 from graphad.backends.loops.ir import RoutineCall
 from graphad.ir.types import DTYPES, i32
 from tests.backends.routines.guard_zones import FILLS, Guarded, machine_code, random_call, same
+from tests.thinned import every
 
 ROOT = Path(__file__).parents[3]
 NAMES = [name for name, row in ROUTINES.items() if row.lapack]
@@ -36,8 +38,7 @@ def run_guarded(name, dtype, count):
     assert not done.stderr
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "dtype"), [(name, ("f64", "f32")[k % 2]) for k, name in enumerate(NAMES)])
 def test_guard_zones(name, dtype):
     run_guarded(name, dtype, 300)
 
@@ -49,8 +50,7 @@ def test_guard_zones_of_many_calls(name, dtype):
     run_guarded(name, dtype, 10_000)
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "dtype"), every(3, product(NAMES, ["f32", "f64"]), several=True))
 def test_numba_gives_the_bits_of_machine_code(name, dtype):
     row, element = ROUTINES[name], DTYPES[dtype].numpy
     rng = np.random.default_rng(7)

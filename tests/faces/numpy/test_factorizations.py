@@ -16,10 +16,12 @@ from graphad.trace.pytree import flatten
 from tests.compose.tools import close
 from tests.faces.numpy.factorization_cases import CASES, matrices, shapes_of
 from tests.faces.oracle import width
+from tests.thinned import every
 
 EACH = pytest.mark.parametrize("name", CASES)
 EVERY_SHAPE = pytest.mark.parametrize(
-    ("name", "shape"), [(name, shape) for name, case in CASES.items() for shape in shapes_of(case)]
+    ("name", "shape"),
+    every(2, [(name, shape) for name, case in CASES.items() for shape in shapes_of(case)], several=True),
 )
 
 
@@ -88,23 +90,24 @@ def shapes_to_derive(name):
     return shapes if case.single else [*shapes, (2, 3, 3)]
 
 
-@EACH
-def test_derivatives(name):
+@pytest.mark.parametrize(
+    ("name", "shape"), every(2, [(name, shape) for name in CASES for shape in shapes_to_derive(name)], several=True)
+)
+def test_derivatives(name, shape):
     """Forward, reverse, and of second order, as JAX's."""
-    for shape in shapes_to_derive(name):
-        x, t = matrices(CASES[name].of, shape), matrices(CASES[name].of, shape, seed=1)
-        with width(64):
-            f, g = our_number(name), their_number(name)
-            expected = jax.jit(lambda x, t, g=g: jax.jvp(jax.grad(g), (x,), (t,)))(x, t)
-            slope = jax.jit(lambda x, t: jax.jvp(theirs(name), (x,), (t,))[1])(x, t)
-            check(graphad.jvp(ours(name), (x,), (t,))[1], slope, 1e-9)
-            check(graphad.grad(f)(x), expected[0], 1e-9)
-            check(graphad.jit(graphad.grad(f))(x), expected[0], 1e-9)
-            second = graphad.grad(lambda x, f=f, t=t: (graphad.grad(f)(x) * t).sum())
-            check(graphad.jit(second)(x), expected[1], 1e-8)
-        found = graphad.grad(our_number(name))(x.astype(np.float32))
-        assert found.dtype == np.float32
-        check(found, expected[0], 1e-3)
+    x, t = matrices(CASES[name].of, shape), matrices(CASES[name].of, shape, seed=1)
+    with width(64):
+        f, g = our_number(name), their_number(name)
+        expected = jax.jit(lambda x, t, g=g: jax.jvp(jax.grad(g), (x,), (t,)))(x, t)
+        slope = jax.jit(lambda x, t: jax.jvp(theirs(name), (x,), (t,))[1])(x, t)
+        check(graphad.jvp(ours(name), (x,), (t,))[1], slope, 1e-9)
+        check(graphad.grad(f)(x), expected[0], 1e-9)
+        check(graphad.jit(graphad.grad(f))(x), expected[0], 1e-9)
+        second = graphad.grad(lambda x, f=f, t=t: (graphad.grad(f)(x) * t).sum())
+        check(graphad.jit(second)(x), expected[1], 1e-8)
+    found = graphad.grad(our_number(name))(x.astype(np.float32))
+    assert found.dtype == np.float32
+    check(found, expected[0], 1e-3)
 
 
 @EACH
