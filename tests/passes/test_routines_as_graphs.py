@@ -99,11 +99,12 @@ def test_in_float32():
 
 
 def test_where_pivots_are_zero():
-    diagonals = np.array(
-        [[[0.0, 1, 1], [0, 2, 0], [1, 1, 0]], [[0, 2, 3], [1, 0, 1], [4, 5, 0]], [[0, 0, 0], [1, 2, 3], [0, 0, 0]]]
-    )
-    low, diagonal, high = np.moveaxis(diagonals, 1, 0)
-    matrices = np.stack([np.diag(d) + np.diag(x[1:], -1) + np.diag(h[:2], 1) for x, d, h in zip(low, diagonal, high)])
+    low = np.array([[0.0, 1, 1], [0, 2, 3], [0, 1, 0]])
+    diagonal = np.array([[0.0, 2, 0], [1, 0, 1], [2, 1, 3]])  # the last matrix has two equal rows
+    high = np.array([[1.0, 1, 0], [4, 5, 0], [1, 0, 0]])
+    low[2, 1], diagonal[2, 1] = 2, 1
+    each = zip(low, diagonal, high, strict=True)
+    matrices = np.array([np.diag(d) + np.diag(x[1:], -1) + np.diag(h[:2], 1) for x, d, h in each])
     is_regular = np.abs(np.linalg.det(matrices)) > 1e-9
     assert set(is_regular) == {False, True}
     b = np.ones((3, 3, 1))
