@@ -45,12 +45,11 @@ if TYPE_CHECKING:
 NDArray = np.ndarray[Any, Any]
 
 
-def default_pipeline() -> str:
-    """The passes that every graph goes through before it is compiled, under the settings in force."""
-    return (
-        f"inline{{custom=True}},unroll_matrices,simplify{'{fast_math=True}' if config.fast_math else ''},hoist,"
-        "gather_products,fission"
-    )
+def default_pipeline(device: Device = CPU) -> str:
+    """The passes that every graph goes through before it is compiled for a device, under the settings in force."""
+    without = "" if target_of(device).has_routines else "routines_as_graphs,"
+    fast = "{fast_math=True}" if config.fast_math else ""
+    return f"inline{{custom=True}},{without}unroll_matrices,simplify{fast},hoist,gather_products,fission"
 
 
 def simplify(graph: Graph) -> Graph:
@@ -67,7 +66,7 @@ def compiled(graph: Graph, device: Device = CPU) -> Any:
     def make() -> Any:
         if not device.is_host:
             memory_on(device)  # whose error names the user's line
-        return watched(target_of(device).compile(graph, device, default_pipeline()), graph)
+        return watched(target_of(device).compile(graph, device, default_pipeline(device)), graph)
 
     with compiling:
         return graph.memoize(("compiled", device, config.trace_key), make)
@@ -92,12 +91,12 @@ def shown(graph: Graph, device: Device, stage: str, architecture: str | None = N
     if stage not in target.stages:
         stages = ", ".join(target.stages)
         raise ValueError(f"{where()}programs for the device {device} have no {stage}; their stages are {stages}")
-    return target.show(graph, device, default_pipeline(), stage, architecture)
+    return target.show(graph, device, default_pipeline(device), stage, architecture)
 
 
 def explained(graph: Graph, device: Device, architecture: str | None = None) -> Explanation:
     """What the program of ``graph`` does on a device, which need not be there."""
-    return _target_for(device, architecture).explain(graph, device, default_pipeline(), architecture)
+    return _target_for(device, architecture).explain(graph, device, default_pipeline(device), architecture)
 
 
 def _target_for(device: Device, architecture: str | None) -> Target:

@@ -54,6 +54,11 @@ class Target(Protocol):
         """Whether what Python has unrolled is to become loops: whether programs run loops better than long programs."""
         ...
 
+    @property
+    def has_routines(self) -> bool:
+        """Whether programs call all routines of `graphad_kernels.routines`; else graphs stand for those that can be."""
+        ...
+
     def devices(self) -> Sequence[Device]:
         """The devices that are there. Fast, and it never raises."""
         ...

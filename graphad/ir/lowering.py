@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from graphad.ir.frozen import Frozen
 
@@ -220,12 +221,15 @@ class Routine(Frozen):
 
     Operands and results are row-major, in the order of its row; ``last_axis`` is moved to their end for it. ``alone``
     is the number of a result and the routine that gives it alone, of the same sizes, where no other result is read.
+    ``as_graph`` makes the results of other primitives, for machines without the routine: it takes a `Ref` for each
+    operand and gives one for each result, or None where a pass writes all out by elements.
     """
 
     name: str
     sizes: tuple[int, ...]
     last_axis: int | None = None
     alone: tuple[int, str] | None = None
+    as_graph: Callable[..., Sequence[Any] | None] | None = None
 
 
 class Inline(Frozen):

@@ -15,5 +15,6 @@ from graphad.passes.pipeline import graph_pass as graph_pass
 from graphad.passes.pipeline import parse_pipeline as parse_pipeline
 from graphad.passes.pipeline import run as run
 from graphad.passes.reroll import Reroll as Reroll
+from graphad.passes.routines_as_graphs import RoutinesAsGraphs as RoutinesAsGraphs
 from graphad.passes.simplify import Simplify as Simplify
 from graphad.passes.unroll_matrices import UnrollMatrices as UnrollMatrices

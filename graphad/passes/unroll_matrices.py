@@ -33,7 +33,7 @@ from graphad.passes.unrolled_routines import rows_of
 from graphad.primitives.layout import broadcast, iota, reduce_sum
 from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
-from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.matrices import SMALL, by_elements
 from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.primitives.shape import concatenate, slice_
@@ -58,10 +58,7 @@ def _has_small(graph: Graph) -> bool:
 
 
 def _is_small(graph: Graph, eqn: Eqn) -> bool:
-    if eqn.primitive not in _ROUTINES:
-        return False
-    sides = [n for a in eqn.inputs for n in graph.aval_of(a).shape[-2:]]
-    return min(sides) > 0 and max(sides) <= SMALL and 0 not in graph.aval_of(eqn.inputs[0]).shape
+    return eqn.primitive in _ROUTINES and by_elements(*[graph.aval_of(a) for a in eqn.inputs])
 
 
 def _is_wide(graph: Graph, eqn: Eqn) -> bool:

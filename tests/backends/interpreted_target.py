@@ -182,6 +182,7 @@ class Target:
     stages = ("loops",)
     has_architectures = False
     rerolls = True
+    has_routines = True
 
     def devices(self):
         return (Device(KIND),)

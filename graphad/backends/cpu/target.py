@@ -21,6 +21,7 @@ class CpuTarget:
     stages = ("loops", "source", "llvm", "asm")
     has_architectures = False
     rerolls = True
+    has_routines = True
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU."""

@@ -22,6 +22,7 @@ class CudaTarget:
     stages = ("loops", "device", "source", "llvm", "ptx", "sass")
     has_architectures = True
     rerolls = False  # the launches of what is unrolled are captured; the host runs the turns of many loops
+    has_routines = False  # there are kernels for sorts alone
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the driver shows, and the emulated one."""

@@ -33,6 +33,7 @@ from graphad.primitives.linalg.matrices import (
     matmul,
     on_diagonal,
     stack,
+    symmetric,
     turned,
 )
 from graphad.primitives.linalg.triangular_solve import solve
@@ -79,6 +80,22 @@ def _adjoint(factor: Any, ct: Any) -> Array:
     left = solve(factor, _half_lower(_turned(factor) @ ct), left=True, lower=True, transposed=True)
     both = solve(factor, left, left=False, lower=True)
     return _half_lower(both + _turned(both)).astype(ct.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As graphs
+
+
+def _tangent_as_graph(factor: Ref, t: Ref) -> list[Ref]:
+    left = solve(factor, symmetric(t), left=True, lower=True)
+    both = solve(factor, turned(left), left=True, lower=True)
+    return [matmul(lower(factor), half_lower(both))]
+
+
+def _adjoint_as_graph(factor: Ref, ct: Ref) -> list[Ref]:
+    left = half_lower(matmul(turned(lower(factor)), lower(ct)))
+    left = solve(factor, left, left=True, lower=True, transposed=True)
+    return [half_lower(_with_turned(solve(factor, left, left=False, lower=True)))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -132,7 +149,9 @@ cholesky_tangent = Primitive(
     jvp=(_tangent_along, lambda d, factor, _t, _out: cholesky_tangent(factor, d)),
     transpose={1: lambda ct, factor, _t: cholesky_adjoint(factor, ct)},
     batch=lambda size, batched, *operands: cholesky_tangent(*all_batched(size, batched, operands)),
-    lowering=lambda types, _params: Routine("cholesky_tangent", (stack(types[0]), types[0].shape[-1])),
+    lowering=lambda types, _params: Routine(
+        "cholesky_tangent", (stack(types[0]), types[0].shape[-1]), as_graph=_tangent_as_graph
+    ),
     **_SHARED,
 )
 
@@ -145,6 +164,8 @@ cholesky_adjoint = Primitive(
     jvp=(_adjoint_along, lambda d, factor, _ct, _out: cholesky_adjoint(factor, d)),
     transpose={1: lambda ct, factor, _ct: cholesky_tangent(factor, ct)},
     batch=lambda size, batched, *operands: cholesky_adjoint(*all_batched(size, batched, operands)),
-    lowering=lambda types, _params: Routine("cholesky_adjoint", (stack(types[0]), types[0].shape[-1])),
+    lowering=lambda types, _params: Routine(
+        "cholesky_adjoint", (stack(types[0]), types[0].shape[-1]), as_graph=_adjoint_as_graph
+    ),
     **_SHARED,
 )

@@ -21,6 +21,7 @@ from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64, i32
 from graphad.primitives.arithmetic import add, neg, sub
 from graphad.primitives.comparison import select
 from graphad.primitives.layout import all_batched
+from graphad.primitives.linalg import reflections
 from graphad.primitives.linalg.matrices import (
     Array,
     check_matrix,
@@ -113,7 +114,9 @@ householder_product = Primitive(
     jvp=_jvp,
     batch=lambda size, batched, a, taus: householder_product(*all_batched(size, batched, (a, taus))),
     lowering=lambda types, _params: Routine(
-        "householder_product", (stack(types[0]), *types[0].shape[-2:], types[1].shape[-1])
+        "householder_product",
+        (stack(types[0]), *types[0].shape[-2:], types[1].shape[-1]),
+        as_graph=reflections.householder_product,
     ),
     samples=_samples,
     errors=(

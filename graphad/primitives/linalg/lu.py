@@ -21,6 +21,7 @@ from graphad.primitives.arithmetic import add, sub
 from graphad.primitives.cast import convert
 from graphad.primitives.comparison import eq
 from graphad.primitives.layout import broadcast, positions
+from graphad.primitives.linalg import elimination
 from graphad.primitives.linalg.matrices import (
     Array,
     check_matrix,
@@ -35,6 +36,7 @@ from graphad.primitives.linalg.matrices import (
 )
 from graphad.primitives.linalg.triangular_solve import solve
 from graphad.primitives.shape import concatenate, slice_axis
+from graphad.primitives.sorting import argsort
 
 
 def _type(a: OperandType) -> tuple[Aval, ...]:
@@ -109,7 +111,7 @@ lu = Primitive(
     _reference,
     jvp=_jvp,
     batch=lambda _size, _batched, a: lu(a),
-    lowering=lambda types, _params: Routine("lu", (stack(types[0]), *types[0].shape[-2:])),
+    lowering=lambda types, _params: Routine("lu", (stack(types[0]), *types[0].shape[-2:]), as_graph=elimination.lu),
     samples=matrices(_SHAPES),
     errors=matrix_errors({}, square=False),
     tolerance=256.0,
@@ -138,6 +140,11 @@ def _jvp_by_columns(tangents: Sequence[Ref], _operands: Sequence[Ref], outputs: 
     return [turned(_tangent(turned(tangents[0]), turned(packed), order)), None, None, None]
 
 
+def _by_rows(a: Ref) -> list[Ref]:
+    packed, pivots, order = lu(turned(a))
+    return [turned(packed), pivots, order, argsort(order, axis=order.ndim - 1)]
+
+
 lu_by_columns = Primitive(
     "lu_by_columns",
     "``factors, pivots, order, places`` with ``a[:, order] == l @ u``, where ``factors`` has ``l`` in its lower "
@@ -147,7 +154,9 @@ lu_by_columns = Primitive(
     _reference_by_columns,
     jvp=_jvp_by_columns,
     batch=lambda _size, _batched, a: lu_by_columns(a),
-    lowering=lambda types, _params: Routine("lu_by_columns", (stack(types[0]), *types[0].shape[-2:])),
+    lowering=lambda types, _params: Routine(
+        "lu_by_columns", (stack(types[0]), *types[0].shape[-2:]), as_graph=_by_rows
+    ),
     samples=matrices(_SHAPES),
     errors=matrix_errors({}, square=False),
     tolerance=256.0,

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphad.errors import DifferentiationError, at
+from graphad.errors import DifferentiationError, LoweringError, at
 from graphad.ir.loc import user_line
 from graphad.ir.primitive import ErrorSample, Sample, SampleMaker
 from graphad.ir.ref import Ref
 from graphad.ir.types import DType, OperandType, aval, f32, f64, i32
 from graphad.primitives.arithmetic import add, mul
+from graphad.primitives.cast import convert
 from graphad.primitives.comparison import eq, ge, gt, le, lt, select
 from graphad.primitives.contract import dot_general
 from graphad.primitives.families_shape import Array, Shape, builder_of
@@ -21,6 +22,9 @@ from graphad.primitives.layout import broadcast, positions, reduce_sum, transpos
 
 #: Matrices of no more rows and columns are written out, element by element (the pass `unroll_matrices`).
 SMALL: Final = 8
+#: Where there is no LAPACK, graphs stand for routines on matrices of so many rows and columns at most (the pass
+#: `routines_as_graphs`): they take as many turns.
+LARGEST: Final = 128
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Types
@@ -39,6 +43,26 @@ def check_float(name: str, a: OperandType) -> None:
     """``a`` is of f32 or f64."""
     if a.dtype not in (f32, f64):
         raise TypeError(f"{name} got {a}; convert it to float32 or float64 first.")
+
+
+def by_elements(*operands: OperandType | Ref) -> bool:
+    """Whether the pass `unroll_matrices` writes a factorization of such operands out."""
+    sides = [n for a in operands for n in a.shape[-2:]]
+    return min(sides) > 0 and max(sides) <= SMALL and 0 not in operands[0].shape
+
+
+def check_size(routine: str, a: Ref, n: int) -> None:
+    """Raise if matrices of ``n`` rows and columns are too large for the graph of a routine."""
+    if n > LARGEST:
+        problem = (
+            f"there is no CUDA form of the routine {routine!r} for more than {LARGEST} rows and columns, and here are"
+        )
+        raise LoweringError(at(user_line(a.builder.loc), f"{problem} {n}; run this function with device='cpu'."))
+
+
+def split_at(n: int) -> int:
+    """How many of ``n`` rows, more than `SMALL`, belong to the first of two blocks: a multiple of `SMALL`."""
+    return (n // 2 + SMALL - 1) // SMALL * SMALL if n > 2 * SMALL else SMALL
 
 
 def stack(a: OperandType) -> int:
@@ -121,6 +145,13 @@ def upper(x: Ref, strict: bool = False) -> Ref:
 def on_diagonal(x: Ref) -> Ref:
     """Where an element is on the diagonal."""
     return eq(*_places(x))
+
+
+def identity(like: Ref, m: int, n: int) -> Ref:
+    """A stack as long as ``like`` of matrices with ones on their diagonals."""
+    shape = (*like.shape[:-2], m, n)
+    rows, columns = (positions(like.builder, shape, len(shape) - k) for k in (2, 1))
+    return convert(eq(rows, columns), dtype=like.dtype)
 
 
 def diagonal(x: Ref) -> Ref:

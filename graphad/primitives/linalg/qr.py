@@ -10,6 +10,7 @@ columns, the first ones are such a matrix, and the others follow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from graphad.ir.primitive import Primitive
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.arithmetic import add, sub
+from graphad.primitives.linalg import reflections
 from graphad.primitives.linalg.matrices import (
     Array,
     check_matrix,
@@ -78,7 +80,8 @@ def _jvp(tangents: Sequence[Ref], operands: Sequence[Ref], outputs: Sequence[Ref
 
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
     m, n = types[0].shape[-2:]
-    return Routine("qr", (stack(types[0]), m, n, m if params["full"] else min(m, n)))
+    sizes = stack(types[0]), m, n, m if params["full"] else min(m, n)
+    return Routine("qr", sizes, as_graph=partial(reflections.qr, full=params["full"]))
 
 
 def _samples(rng: np.random.Generator, dtype: Any) -> Any:

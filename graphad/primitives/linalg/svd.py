@@ -10,6 +10,7 @@ square, what lies outside of the space of ``U``, or of ``V``, comes to that [1]_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.arithmetic import add, div, mul, sub
 from graphad.primitives.comparison import not_, select
+from graphad.primitives.linalg import jacobi
 from graphad.primitives.linalg.matrices import (
     Array,
     along_columns,
@@ -97,7 +99,8 @@ def _divided(x: Ref, s: Ref) -> Ref:
 
 
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
-    return Routine("svd", (stack(types[0]), *types[0].shape[-2:], int(params["full"])), alone=(1, "svdvals"))
+    sizes = stack(types[0]), *types[0].shape[-2:], int(params["full"])
+    return Routine("svd", sizes, alone=(1, "svdvals"), as_graph=partial(jacobi.svd, full=params["full"]))
 
 
 def _samples(rng: np.random.Generator, dtype: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,20 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
 from graphad.primitives.arithmetic import neg, sub
 from graphad.primitives.layout import all_batched
-from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, lower, matmul, stack, turned, upper
+from graphad.primitives.linalg.matrices import (
+    SMALL,
+    Array,
+    check_float,
+    check_matrix,
+    check_size,
+    lower,
+    matmul,
+    split_at,
+    stack,
+    turned,
+    upper,
+)
+from graphad.primitives.shape import concatenate, slice_axis
 
 _USUAL = {"left": True, "lower": True, "transposed": False, "unit": False}
 
@@ -71,11 +85,32 @@ def _triangle(x: Ref, is_lower: bool, unit: bool) -> Ref:
     return lower(x, strict=unit) if is_lower else upper(x, strict=unit)
 
 
+def _by_halves(a: Ref, b: Ref, **params: bool) -> list[Ref] | None:
+    """Recursion on blocks, down to triangles that are written out by elements."""
+    n, rows, columns = a.shape[-1], a.ndim - 2, a.ndim - 1
+    if n <= SMALL:
+        return None
+    check_size("triangular_solve", a, n)
+    k = split_at(n)
+    left, axis = params["left"], rows if params["left"] else columns
+    blocks = [slice_axis(slice_axis(a, rows, i, j), columns, i, j) for i, j in ((0, k), (k, n))]
+    beside = slice_axis(slice_axis(a, rows, k, n), columns, 0, k)
+    if not params["lower"]:
+        beside = slice_axis(slice_axis(a, rows, 0, k), columns, k, n)
+    beside = turned(beside) if params["transposed"] else beside
+    sides = [slice_axis(b, axis, 0, k), slice_axis(b, axis, k, n)]
+    first = 0 if params["lower"] ^ params["transposed"] ^ (not left) else 1
+    known = triangular_solve(blocks[first], sides[first], **params)
+    rest = sub(sides[1 - first], matmul(beside, known) if left else matmul(known, beside))
+    found = [known, triangular_solve(blocks[1 - first], rest, **params)]
+    return [concatenate(*(reversed(found) if first else found), axis=axis)]
+
+
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
     a, b = types
     n, m = a.shape[-1], b.shape[-1 if params["left"] else -2]
     flags = [int(params[name]) for name in ("left", "lower", "transposed", "unit")]
-    return Routine("triangular_solve", (stack(a), n, m, *flags))
+    return Routine("triangular_solve", (stack(a), n, m, *flags), as_graph=partial(_by_halves, **params))
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

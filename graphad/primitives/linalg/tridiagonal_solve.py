@@ -13,6 +13,7 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
 from graphad.primitives.arithmetic import mul, neg, sub
 from graphad.primitives.layout import all_batched, zeros_like_aval
+from graphad.primitives.linalg import elimination
 from graphad.primitives.linalg.matrices import Array, along_rows, check_matrix, stack
 from graphad.primitives.shape import concatenate, slice_axis
 
@@ -87,7 +88,9 @@ tridiagonal_solve = Primitive(
     linear=(3,),
     transpose={3: _transpose},
     batch=lambda size, batched, *operands: tridiagonal_solve(*all_batched(size, batched, operands)),
-    lowering=lambda types, _params: Routine("tridiagonal_solve", (stack(types[3]), *types[3].shape[-2:])),
+    lowering=lambda types, _params: Routine(
+        "tridiagonal_solve", (stack(types[3]), *types[3].shape[-2:]), as_graph=elimination.tridiagonal_solve
+    ),
     samples=_samples,
     errors=(
         ErrorSample((aval((3,), f32),) * 3 + (aval((3,), f32),), {}, "takes a matrix"),
