@@ -219,13 +219,13 @@ class Routine(Frozen):
     """The routine of that name in ``graphad_kernels.routines``, with so many ``sizes``.
 
     Operands and results are row-major, in the order of its row; ``last_axis`` is moved to their end for it. ``alone``
-    is the number of a result and the routine that gives it alone, of the same sizes, where no other result is read.
+    has the numbers of results and the routine that gives these alone, of the same sizes, where no other is read.
     """
 
     name: str
     sizes: tuple[int, ...]
     last_axis: int | None = None
-    alone: tuple[int, str] | None = None
+    alone: tuple[tuple[int, ...], str] | None = None
 
 
 class Inline(Frozen):

@@ -82,7 +82,7 @@ eigh = Primitive(
     _reference,
     jvp=_jvp,
     batch=lambda _size, _batched, a: eigh(a),
-    lowering=lambda types, _params: Routine("eigh", (stack(types[0]), types[0].shape[-1]), alone=(1, "eigvalsh")),
+    lowering=lambda types, _params: Routine("eigh", (stack(types[0]), types[0].shape[-1]), alone=((1,), "eigvalsh")),
     samples=matrices(
         [(1, 1), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)],
         lambda x: x + np.diag(3.0 * np.arange(x.shape[-1])),

@@ -97,7 +97,7 @@ def _divided(x: Ref, s: Ref) -> Ref:
 
 
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
-    return Routine("svd", (stack(types[0]), *types[0].shape[-2:], int(params["full"])), alone=(1, "svdvals"))
+    return Routine("svd", (stack(types[0]), *types[0].shape[-2:], int(params["full"])), alone=((1,), "svdvals"))
 
 
 def _samples(rng: np.random.Generator, dtype: Any) -> Any:
