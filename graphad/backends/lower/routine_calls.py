@@ -35,10 +35,11 @@ class RoutineLowering:
         if not any([out.size for out in outs]):
             return [self.nothing(out) for out in outs]
         if lowering.alone is not None:
-            k, name = lowering.alone
-            if not any([r for i, r in enumerate(read) if i != k]):
-                found = self.results(Routine(name, lowering.sizes, lowering.last_axis), operands, [outs[k]], [True])
-                return [*map(self.nothing, outs[:k]), *found, *map(self.nothing, outs[k + 1 :])]
+            kept, name = lowering.alone
+            if not any([r for k, r in enumerate(read) if k not in kept]):
+                routine = Routine(name, lowering.sizes, lowering.last_axis)
+                found = self.results(routine, operands, [outs[k] for k in kept], [True] * len(kept))
+                return [found[kept.index(k)] if k in kept else self.nothing(out) for k, out in enumerate(outs)]
         row, axis = ROUTINES[lowering.name], lowering.last_axis
         dtype = _computed_in(self.flat.value(operands[0], self.loc), self.flat, row)
         inputs = [self.input(x, dtype, kind, axis) for x, kind in zip(operands, row.buffers, strict=False)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from graphad.primitives.linalg import banded_solve as banded_solve
 from graphad.primitives.linalg import cholesky as cholesky
 from graphad.primitives.linalg import cholesky_derivatives as cholesky_derivatives
+from graphad.primitives.linalg import eig as eig
 from graphad.primitives.linalg import eigh as eigh
 from graphad.primitives.linalg import eigh_tridiagonal as eigh_tridiagonal
 from graphad.primitives.linalg import hessenberg as hessenberg

@@ -64,7 +64,7 @@ def _jvp(tangents: Sequence[Ref | None], _operands: Any, outputs: Sequence[Ref])
 
 def _lowering(types: tuple[OperandType, ...], _params: Any) -> Routine:
     (*leading, n) = types[0].shape
-    return Routine("eigh_tridiagonal", (int(np.prod(leading, dtype=int)), n), alone=(1, "eigvalsh_tridiagonal"))
+    return Routine("eigh_tridiagonal", (int(np.prod(leading, dtype=int)), n), alone=((1,), "eigvalsh_tridiagonal"))
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

@@ -61,5 +61,5 @@ def routine(name: str) -> Callable[..., None]:
 trsm, trsv, trmm, gemm, symm = routine("trsm"), routine("trsv"), routine("trmm"), routine("gemm"), routine("symm")
 potrf, getrf, geqrf, orgqr = routine("potrf"), routine("getrf"), routine("geqrf"), routine("orgqr")
 syevd, gesdd, gtsv, sygst = routine("syevd"), routine("gesdd"), routine("gtsv"), routine("sygst")
-gees, gehrd, trsyl = routine("gees"), routine("gehrd"), routine("trsyl")
+gees, geev, gehrd, trsyl = routine("gees"), routine("geev"), routine("gehrd"), routine("trsyl")
 gbtrf, gbtrs, stevd = routine("gbtrf"), routine("gbtrs"), routine("stevd")

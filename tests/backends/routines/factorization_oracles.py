@@ -151,6 +151,41 @@ def schur(sizes: Any, reads: Any, results: Any) -> None:
             assert abs(t[i, i + 1]) >= abs(t[i + 1, i])
 
 
+def _are_eigenvalues(a: Array, wr: Array, wi: Array, dtype: Any) -> None:
+    """Each of a matrix near ``a``, with their sum, and pairs as neighbours."""
+    n, scale = len(a), np.linalg.norm(a)
+    for value in wr + 1j * wi:
+        near(np.linalg.svd(a - value * np.eye(n), compute_uv=False)[-1], 0.0, scale, dtype, n)
+    near(wr.sum(), np.trace(a), n * scale, dtype, n)
+    firsts = np.flatnonzero(wi > 0)
+    assert np.flatnonzero(wi < 0).tolist() == (firsts + 1).tolist()
+    assert (wi[firsts + 1] == -wi[firsts]).all()
+    assert (wr[firsts + 1] == wr[firsts]).all()
+
+
+def eig(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    dtype = reads[0].dtype
+    wrs, wis = [x.reshape(batch, n).astype(np.float64) for x in results[:2]]
+    matrices, packed = [x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], results[2])]
+    for a, wr, wi, v in zip(matrices, wrs, wis, packed, strict=True):
+        _are_eigenvalues(a, wr, wi, dtype)
+        vectors = v.astype(complex)
+        for j in np.flatnonzero(wi > 0):
+            vectors[:, j], vectors[:, j + 1] = v[:, j] + 1j * v[:, j + 1], v[:, j] - 1j * v[:, j + 1]
+            size = np.abs(vectors[:, j])
+            assert v[(v[:, j + 1] == 0) & (size >= size.max() * (1 - 10 * np.finfo(dtype).eps)), j].max() > 0
+        near(np.linalg.norm(vectors, axis=0), 1.0, 1.0, dtype, n)
+        near(a @ vectors, vectors * (wr + 1j * wi), np.linalg.norm(a), dtype, n)
+
+
+def eigvals(sizes: Any, reads: Any, results: Any) -> None:
+    batch, n = sizes
+    whole = [reads[0].reshape(batch, n, n), *[x.reshape(batch, n) for x in results]]
+    for a, wr, wi in zip(*[x.astype(np.float64) for x in whole], strict=True):
+        _are_eigenvalues(a, wr, wi, reads[0].dtype)
+
+
 def svd(sizes: Any, reads: Any, results: Any) -> None:
     batch, m, n, full = sizes
     least = min(m, n)
@@ -310,6 +345,8 @@ ORACLES = {
         quasi_sylvester,
         banded_solve,
         eigvalsh,
+        eig,
+        eigvals,
         svdvals,
         eigh_tridiagonal,
         eigvalsh_tridiagonal,

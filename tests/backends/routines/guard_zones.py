@@ -125,6 +125,8 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         "cholesky_adjoint",
         "eigh",
         "eigvalsh",
+        "eig",
+        "eigvals",
         "eigh_tridiagonal",
         "eigvalsh_tridiagonal",
         "schur",

@@ -141,3 +141,13 @@ def test_workspaces_without_vectors_are_as_large_as_lapack_asks_for(m, n, dtype)
         lapack.stevd(what, n, x, x, x, n, work, -1, integers, -1, info)
         assert work[0] <= given
         assert integers[0] <= whole
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 33, 64, 75, 76, 138, 513, 3000])
+def test_workspaces_of_eigenvalues_are_as_large_as_lapack_asks_for(n, dtype):
+    x, work, info = np.zeros(1, dtype), np.zeros(1, dtype), np.zeros(1, np.int32)
+    for what, name in ((lapack.NO, "eigvals"), (lapack.VALUES, "eig")):
+        *_, given, _ = ROUTINES[name].extents(1, n)
+        lapack.geev(what, lapack.NO, n, x, n, x, x, x, n, x, 1, work, -1, info)
+        assert work[0] <= given
