@@ -6,7 +6,7 @@ all. So it is known before fusion roots are chosen, and no target takes back wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from graphad.ir.types import DType, bf16, f16, f32, f64
@@ -50,6 +50,8 @@ class Traits:
         Factors of 16 bits begin at a multiple of so many bytes of their buffer; others are copied.
     epilogues
         What products can do to their elements besides; None where that takes loops.
+    symmetric_products
+        Of a matrix times its own transpose, one triangle can be computed and mirrored (``?syrk`` of BLAS).
     free_widening
         Widening a 16-bit float costs nothing beside reading it: what was widened is not stored to be read again.
     """
@@ -58,6 +60,7 @@ class Traits:
     products: tuple[DType, ...] = (f32, f64)
     half_alignment: int = 1
     epilogues: Epilogues | None = None
+    symmetric_products: bool = False
     free_widening: bool = False
 
 
@@ -65,12 +68,12 @@ class Traits:
 _WORD: Final = 16
 
 #: A CPU with fused multiply-adds.
-CPU = Traits()
+CPU = Traits(symmetric_products=True)
 
 
 def cpu_traits(*, fma: bool) -> Traits:
     """The traits of a CPU, with or without fused multiply-adds; BLAS computes its products."""
-    return Traits(fma=fma)
+    return replace(CPU, fma=fma)
 
 
 def cuda_traits(*, has_gemm: bool, fast_math: bool) -> Traits:

@@ -62,7 +62,7 @@ def run_python(p: KernelProgram, inputs: Sequence[Any]) -> tuple[int, Arrays]:
     outputs = blank(p)
     emitter = emit_numba._Source(p)
     text = emitter.function(emitter.parameters())
-    namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm}
+    namespace: dict[str, Any] = {"np": np, "at": int, "gemm": blas.gemm, "gram": blas.gram}
     namespace |= {name: ROUTINES[name].function for name in emitter.routines}
     namespace |= {name: getattr(scalar, name) for name in emitter.expressions.helpers}
     namespace |= {name: math.FUNCTIONS[key] for name, key in emitter.expressions.math.items()}

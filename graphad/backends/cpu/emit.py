@@ -22,6 +22,7 @@ from graphad.backends.cpu.one_thread import gains_by_several, needs_one
 from graphad.backends.cpu.turns import Turns
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls, product_routine
+from graphad.backends.llvm.mirror import mirror
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
 from graphad.backends.loops import memory
@@ -307,13 +308,16 @@ class _Emitter(Turns):
         assert not g.is_fused, "products of a CPU have no epilogue"
         if 0 in (g.m, g.n, g.batch):
             return
-        routine = _routine(g)
         if g.batch == 1:
-            self.calls.product(routine, g, self.pointers, None)
+            self.one_product(g, None)
         else:
-            self.nests.repeat(
-                str(g.batch), "batch", [], [], lambda at, _: self.calls.product(routine, g, self.pointers, at)
-            )
+            self.nests.repeat(str(g.batch), "batch", [], [], lambda at, _: self.one_product(g, at))
+
+    def one_product(self, g: Gemm, batch: str | None) -> None:
+        """That of a batch whose number is in the register ``batch``."""
+        result = self.calls.product(_routine(g), g, self.pointers, batch)
+        if g.symmetric:
+            mirror(self.nests, result, g.dtype, g.n, g.c.row_stride)
 
     def routine(self, call: RoutineCall) -> None:
         """LAPACK scales what is very small, and must find it: it is called with denormals that are no zeros."""

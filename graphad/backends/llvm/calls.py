@@ -15,13 +15,15 @@ from graphad.ir.types import f32, f64
 def product_routine(g: Gemm) -> str:
     """The BLAS routine that computes a product.
 
-    For a matrix and a vector ``?gemv`` is up to four times as fast as ``?gemm``, and slower by a fifth at most. Of
-    products with nothing to sum it leaves the result as it is; ``?gemm`` makes it zero.
+    Of a symmetric product ``?syrk`` computes the lower triangle. For a matrix and a vector ``?gemv`` is up to four
+    times as fast as ``?gemm``, and slower by a fifth at most. Of products with nothing to sum it leaves the result as
+    it is; ``?gemm`` makes it zero.
     """
     if g.dtype not in (f32, f64):
         message = f"a matrix product of {g.dtype} has no BLAS routine; cast its operands to f32 first."
         raise LoweringError(at(format_loc(g.loc), message))
-    return ("d" if g.dtype is f64 else "s") + ("gemv" if g.k and g.has_vector else "gemm")
+    kind = "syrk" if g.symmetric else "gemv" if g.k and g.has_vector else "gemm"
+    return ("d" if g.dtype is f64 else "s") + kind
 
 
 class Calls:
@@ -51,12 +53,12 @@ class Calls:
         args += [f"i64 {size}" for size in call.sizes]
         self.code.do(f"call void {self.externals[routine]}({', '.join(args)})")
 
-    def product(self, routine: str, g: Gemm, pointers: Mapping[str, str], batch: str | None) -> None:
-        """One call of the routine of `product_routine`. Fortran reads our row-major matrices transposed.
+    def product(self, routine: str, g: Gemm, pointers: Mapping[str, str], batch: str | None) -> str:
+        """One call of the routine of `product_routine`; the pointer to its result.
 
-        ``batch`` is the register that counts the members of a batch.
+        Fortran reads our row-major matrices transposed. ``batch`` is the register that counts the members of a batch.
         """
-        arguments = self._gemm
+        arguments = self._syrk if g.symmetric else self._gemm
         if routine.endswith("gemv"):
             g, arguments = by_column(g), self._gemv
         a, b, c = (
@@ -64,6 +66,14 @@ class Calls:
         )
         args = arguments(g, a, b, c)
         self.code.do(f"call void {self.externals[routine]}({', '.join(f'ptr {text}' for text in args)})")
+        return c
+
+    def _syrk(self, g: Gemm, a: str, _: str, c: str) -> list[str]:
+        """Arguments of ``?syrk``: our lower triangle is the upper one to Fortran."""
+        letters = self._constant("i8", str(ord("U"))), self._letter(not g.a.transposed)
+        left = a, self._leading(g.a, g.m if g.a.transposed else g.k)
+        sizes = self._integer(g.n), self._integer(g.k)
+        return [*letters, *sizes, self._number(g, 1.0), *left, self._number(g, 0.0), c, self._leading(g.c, g.n)]
 
     def _gemm(self, g: Gemm, a: str, b: str, c: str) -> list[str]:
         """Arguments of ``?gemm``, which is asked for ``C^T = B^T A^T``: ``transposed`` keeps its meaning."""

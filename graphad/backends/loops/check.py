@@ -6,6 +6,7 @@ Bounds of affine indices are checked by interval arithmetic; those of ``dynamic`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NoReturn
 
 from graphad_kernels.routines import ROUTINES
@@ -197,6 +198,10 @@ class _Checker:
             (g.c, g.m, g.n, g.c_step),
         ):
             self.matrix(g, matrix, *((columns, rows) if matrix.transposed else (rows, columns)), each)
+        if g.symmetric:
+            other = replace(g.b, transposed=not g.b.transposed)
+            self.require(g.a == other and g.a_step == g.b_step, "the factors of a symmetric product are transposes")
+            self.require(not g.is_fused, "a symmetric product has no epilogue")
         if g.bias is not None:
             within = 0 <= g.bias_offset <= self.buffer(g.bias).size - g.n
             self.require(within, f"gemm leaves {g.bias}: a bias from element {g.bias_offset} on")

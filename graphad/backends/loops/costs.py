@@ -204,9 +204,11 @@ class Tally:
         self.writes.matrix(g.c, g.m, g.n, g.batch, g.c_step)
         if g.bias is not None:
             self.reads.add(g.bias, Index(g.bias_offset, (("column", 1),)), {"column": g.n})
-        self.operations += g.m * g.n * g.batch * (2 * g.k + (g.bias is not None) + g.relu)
+        elements = g.n * (g.n + 1) // 2 if g.symmetric else g.m * g.n
+        self.operations += elements * g.batch * (2 * g.k + (g.bias is not None) + g.relu)
         times = f"{g.batch} x " if g.batch != 1 else ""
-        return f"{times}{g.m}x{g.k} @ {g.k}x{g.n}" + " + bias" * (g.bias is not None) + ", relu" * g.relu
+        after = " + bias" * (g.bias is not None) + ", relu" * g.relu + ", symmetric" * g.symmetric
+        return f"{times}{g.m}x{g.k} @ {g.k}x{g.n}{after}"
 
 
 class Lattice(NamedTuple):

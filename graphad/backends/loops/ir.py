@@ -199,6 +199,8 @@ class Gemm:
 
     A device's may have an epilogue as well: ``relu(a @ b + bias)``, with an element of ``bias``, which has the dtype of
     ``c``, for each column, the same for all of the batch. nan stays nan, and only the result of all that is rounded.
+
+    A ``symmetric`` product is that of a matrix with its transpose, of which a CPU computes one triangle and mirrors it.
     """
 
     dtype: DType
@@ -217,6 +219,7 @@ class Gemm:
     bias: str | None = None
     bias_offset: int = 0
     relu: bool = False
+    symmetric: bool = False
 
     @property
     def c_dtype(self) -> DType:

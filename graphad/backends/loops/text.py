@@ -198,4 +198,5 @@ def format_gemm(step: Gemm) -> str:
     times = "" if step.batch == 1 else f" for batch in {step.batch}"
     result = "" if step.c_dtype is step.dtype else f" to {step.c_dtype.name}"
     bias = "" if step.bias is None else f" + {step.bias}[{format_index(Index(step.bias_offset, (('column', 1),)))}]"
-    return f"gemm {step.dtype.name}{result} {c} = {left} @ {right}{times}{bias}" + ", then relu" * step.relu
+    after = ", then relu" * step.relu + ", symmetric" * step.symmetric
+    return f"gemm {step.dtype.name}{result} {c} = {left} @ {right}{times}{bias}{after}"

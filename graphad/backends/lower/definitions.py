@@ -186,6 +186,7 @@ class GemmValue(Definition):
     """``batch`` matrix products of (m, k) and (k, n), of factors of one dtype.
 
     A ``bias`` is added to each row, and ``relu`` taken of the sum, before it is rounded to the dtype of the result.
+    ``symmetric``: the right factor is the transpose of the left one, and one triangle of the result is enough work.
     """
 
     left: MatrixOperand
@@ -196,6 +197,7 @@ class GemmValue(Definition):
     k: int
     bias: Bias | None = None
     relu: bool = False
+    symmetric: bool = False
 
     @property
     def operands(self) -> tuple[Atom, ...]:

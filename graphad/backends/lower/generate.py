@@ -138,6 +138,7 @@ class _Generator:
             self.matrix(gemm.left), self.matrix(gemm.right), target,
             batch=gemm.batch, a_step=gemm.left.step, b_step=gemm.right.step, c_step=gemm.m * gemm.n, loc=loc,
             result=None if result is factors else result, bias=bias, bias_offset=offset, relu=gemm.relu,
+            symmetric=gemm.symmetric,
         )  # fmt: skip
 
     def matrix(self, operand: MatrixOperand) -> Matrix:

@@ -115,8 +115,10 @@ class NestSource:
             return f"{self.name(m.buffer, 'buffer')}, {start}, {m.row_stride}"
 
         a, b, c = matrix(g.a, g.a_step), matrix(g.b, g.b_step), matrix(g.c, g.c_step)
-        left, right = f"({a}, {g.a.transposed})", f"({b}, {g.b.transposed})"
-        args = [str(g.m), str(g.n), str(g.k), left, right, f"({c})", *more]
+        factors, sizes = [f"({a}, {g.a.transposed})", f"({b}, {g.b.transposed})"], [str(g.m), str(g.n), str(g.k)]
+        if g.symmetric:
+            factors, sizes = factors[:1], sizes[1:]
+        args = [*sizes, *factors, f"({c})", *more]
         self.line(depth, f"{function}({', '.join(args)})", g.loc)
 
     # ---- statements

@@ -35,7 +35,7 @@ from graphad.backends.numba.scalar import FUNCTIONS, HELPERS, Expressions, array
 from graphad.backends.numba.turns import TurnsSource
 
 _RESERVED: Final = frozenset(
-    {"np", "njit", "at", "n", "functions", "status", "gemm", "compiled", "jitted", "abs", "min", "max", "range"}
+    {"np", "njit", "at", "n", "functions", "status", "gemm", "gram", "compiled", "jitted", "abs", "min", "max", "range"}
     | {*keyword.kwlist, *HELPERS, *FUNCTIONS, *ROUTINES}
 )
 
@@ -78,7 +78,7 @@ class _Source(TurnsSource):
     def __init__(self, program: KernelProgram) -> None:
         super().__init__({b.name: b for b in program.buffers}, _RESERVED | {program.name}, Expressions())
         self.program = program
-        self.gemms = False
+        self.products: set[str] = set()
         self.routines: dict[str, None] = {}
 
     # ---- the frame
@@ -105,8 +105,8 @@ class _Source(TurnsSource):
             "from numba import njit",
             "",
         ]
-        if self.gemms:
-            head.append("from graphad_kernels.cpu.blas import gemm")
+        if self.products:
+            head.append(f"from graphad_kernels.cpu.blas import {', '.join(sorted(self.products))}")
         if self.expressions.math:
             head.append("from graphad_kernels.numba_math import compiled")
         if self.routines:
@@ -179,8 +179,9 @@ class _Source(TurnsSource):
                 self.statements(body, depth)
             case Gemm():
                 assert not step.is_fused, "products of a CPU have no epilogue"
-                self.gemms = True
-                self.gemm(step, depth=depth)
+                function = "gram" if step.symmetric else "gemm"
+                self.products.add(function)
+                self.gemm(step, function, depth=depth)
             case Repeat() | RepeatWhile() | Counted():
                 self.turns(step, depth)
             case RoutineCall(routine=routine, reads=reads, writes=writes, sizes=sizes, loc=loc):

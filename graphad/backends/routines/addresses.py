@@ -11,7 +11,7 @@ from graphad_kernels.cpu import library
 from graphad.backends.routines import compiled, host, threads
 from graphad.errors import LoweringError
 
-BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv")
+BLAS_ROUTINES: Final = ("sgemm", "dgemm", "sgemv", "dgemv", "ssyrk", "dsyrk")
 """Routines of BLAS, called by Fortran's convention: every argument a pointer, matrices by columns."""
 
 

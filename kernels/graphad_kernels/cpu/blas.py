@@ -20,6 +20,14 @@ def gemm(m: int, n: int, k: int, a: Matrix, b: Matrix, c: tuple[Any, int, int]) 
     _rows(c[0], c[1], c[2], m, n)[...] = _matrix(a, m, k) @ _matrix(b, k, n)
 
 
+def gram(n: int, k: int, a: Matrix, c: tuple[Any, int, int]) -> None:
+    """``c[n,n] = a[n,k] @ a[n,k].T``, of which one triangle is computed, and mirrored."""
+    rows = _matrix(a, n, k)
+    product, upper = rows @ rows.T, np.triu_indices(n, 1)
+    product[upper] = product.T[upper]
+    _rows(c[0], c[1], c[2], n, n)[...] = product
+
+
 def _matrix(matrix: Matrix, rows: int, columns: int) -> Any:
     array, offset, stride, transposed = matrix
     return _rows(array, offset, stride, columns, rows).T if transposed else _rows(array, offset, stride, rows, columns)
@@ -37,6 +45,7 @@ def _routine(name: str, arguments: int) -> Any:
 
 _sgemm, _dgemm = _routine("sgemm", 13), _routine("dgemm", 13)
 _sgemv, _dgemv = _routine("sgemv", 11), _routine("dgemv", 11)
+_ssyrk, _dsyrk = _routine("ssyrk", 10), _routine("dsyrk", 10)
 
 
 @overload(gemm)
@@ -108,5 +117,29 @@ def _call_gemv(rows: Any, k: Any, matrix: Any, transposed: Any, x: Any, x_step: 
             x[0].ctypes.data + x[1] * size, word + 12, factor + size, y[0].ctypes.data + y[1] * size, word + 16,
         )  # fmt: skip
         letters[0], factors[0], sizes[0] = letters[0], factors[1], sizes[1]  # as above
+
+    return compiled
+
+
+@overload(gram)
+def _call_syrk(n: Any, k: Any, a: Any, c: Any) -> Any:
+    call = _ssyrk if a[0].dtype is types.float32 else _dsyrk
+    size = a[0].dtype.bitwidth // 8
+
+    def compiled(n: Any, k: Any, a: Any, c: Any) -> None:
+        if n == 0:
+            return
+        sizes = np.array([n, k, max(a[2], n if a[3] else k, 1), max(c[2], n)], np.int32)
+        factors = np.array([1, 0], a[0].dtype)
+        letters = np.array([85, 78 if a[3] else 84], np.uint8)  # our lower triangle is the upper one to Fortran
+        word, factor, letter = sizes.ctypes.data, factors.ctypes.data, letters.ctypes.data
+        call(
+            letter, letter + 1, word, word + 4, factor, a[0].ctypes.data + a[1] * size, word + 8,
+            factor + size, c[0].ctypes.data + c[1] * size, word + 12,
+        )  # fmt: skip
+        letters[0], factors[0], sizes[0] = letters[1], factors[1], sizes[1]  # as above
+        for row in range(n):
+            for column in range(row):
+                c[0][c[1] + column * c[2] + row] = c[0][c[1] + row * c[2] + column]
 
     return compiled

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
 from graphad.backends.cpu.emit import emit
-from graphad.backends.loops.ir import Copy, Gemm, Matrix
+from graphad.backends.loops.ir import Copy, Gemm, KernelProgram, Matrix
 from graphad.ir.types import DType, f32, f64
-from tests.backends.loop_harness import agree, buffers, program, run_llvm, run_numba, same
+from tests.backends.loop_harness import agree, buffers, program, run_llvm, run_numba, run_python, same
 
 names = pytest.mark.parametrize
 THIN = [(60, 1, 9), (1, 70, 32), (9, 1, 40), (1, 30, 7)]  # one of the orders of each is written as loops
@@ -45,11 +46,13 @@ class Case:
         gap: int = 2,
         share: str = "",
         number: int = 0,
+        symmetric: bool = False,
     ) -> None:
         rng = np.random.default_rng(m + 10 * n + 100 * k)
         self.shape, self.gap, self.first = (batch, m, n), gap, 3
         a, b = (rng.integers(-9, 10, (batch, *shape)).astype(np.float64) for shape in ((m, k), (k, n)))
         a, b = (x[:1] if name in share else x for name, x in (("a", a), ("b", b)))
+        b = a.swapaxes(1, 2) if symmetric else b
         self.want = np.broadcast_to(a @ b, self.shape)
         left, right = self.laid_out(a, ta, dtype), self.laid_out(b, tb, dtype)
         row, size = n + gap, 3 + batch * m * (n + gap)
@@ -62,6 +65,8 @@ class Case:
             Matrix(c_name, 3, row),
             batch=batch, a_step=a_step, b_step=b_step, c_step=m * row,
         )  # fmt: skip
+        if symmetric:
+            g = replace(g, b=replace(g.a, transposed=tb), b_step=g.a_step, symmetric=True)
         self.inputs = [left, right, np.full(size, np.nan, dtype.numpy)]
         self.program = program(
             buffers("input", **{a_name: (dtype, left.size), b_name: (dtype, right.size), d_name: (dtype, size)}),
@@ -102,12 +107,38 @@ def test_products_in_numba(m: int, n: int, k: int, dtype: DType) -> None:
     """Every order of both factors, as one program: Numba takes long to compile each."""
     orders = enumerate(product((False, True), repeat=2))
     every = [Case(m, n, k, dtype, ta=ta, tb=tb, batch=2, number=number) for number, (ta, tb) in orders]
+    whole, inputs = together(every)
+    for outputs in (run_numba(whole, inputs)[1], agree(whole, inputs, numba=False)):
+        for case, c in zip(every, outputs, strict=True):
+            case.check(c)
+
+
+def together(every: list[Case]) -> tuple[KernelProgram, list[np.ndarray]]:
+    """One program of several, and its inputs."""
     parts = [(case.program.buffers, case.program.steps) for case in every]
     in_order = sorted([b for buffers, _ in parts for b in buffers], key=lambda b: b.role)  # inputs before outputs
-    together = program(in_order, *[step for _, steps in parts for step in steps])
-    inputs = [x for case in every for x in case.inputs]
-    for outputs in (run_numba(together, inputs)[1], agree(together, inputs, numba=False)):
-        for case, c in zip(every, outputs, strict=True):
+    return program(in_order, *[step for _, steps in parts for step in steps]), [x for c in every for x in c.inputs]
+
+
+@names("dtype", [f32, f64], ids=str)
+@names(("n", "k"), [(1, 1), (7, 5), (8, 3), (17, 1), (23, 40), (40, 0), (0, 3)])
+def test_symmetric_products(n: int, k: int, dtype: DType) -> None:
+    """One triangle and its mirror image, and nothing beside the result is touched."""
+    for transposed, batch, gap in product((False, True), (1, 3), (0, 2)):
+        case = Case(n, n, k, dtype, ta=transposed, tb=not transposed, batch=batch, gap=gap, symmetric=True)
+        status, (c,) = run_llvm(case.program, case.inputs)
+        assert status == 0
+        case.check(c)
+
+
+@names("dtype", [f32, f64], ids=str)
+def test_symmetric_products_in_numba(dtype: DType) -> None:
+    orders = enumerate(product((False, True), ((9, 5), (3, 0))))
+    every = [
+        Case(n, n, k, dtype, ta=t, tb=not t, batch=2, gap=1, number=i, symmetric=True) for i, (t, (n, k)) in orders
+    ]
+    for run in (run_numba, run_python):
+        for case, c in zip(every, run(*together(every))[1], strict=True):
             case.check(c)
 
 

@@ -123,6 +123,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "gemm type": (Gemm(f64, 1, 1, 1, Matrix("x", 0, 1), Matrix("x", 0, 1), Matrix("y", 0, 1)), "x is f32 in a gemm"),
     "gemm bounds": (Gemm(f32, 3, 3, 4, Matrix("x", 1, 4), Matrix("x", 0, 3), Matrix("y", 0, 3)), "leaves x"),
     "gemm overlap": (Gemm(f32, 1, 1, 1, Matrix("x", 0, 1), Matrix("y", 0, 1), Matrix("y", 1, 1)), "overlaps"),
+    "gemm symmetry": (
+        Gemm(f32, 2, 2, 2, Matrix("x", 0, 2), Matrix("x", 0, 2), Matrix("y", 0, 2), symmetric=True),
+        "are transposes",
+    ),
     "gemm rows": (Gemm(f32, 2, 2, 2, Matrix("x", 0, 1), Matrix("x", 0, 2), Matrix("y", 0, 2)), "rows of x overlap"),
 }
 

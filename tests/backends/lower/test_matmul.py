@@ -78,3 +78,35 @@ def test_what_is_computed_again_is_widened_again():
     sizes, products = widened(graphad.value_and_grad(graphad.checkpoint(squares), argnums=(0, 1)), x, w)
     assert len(products) == 4
     assert sizes == [x.size, x.size, w.size, w.size, 30 * 40], "or it would take memory in between"
+
+
+GRAM_PRODUCTS = {
+    "rows": lambda x: x @ x.T,
+    "columns": lambda x: x.T @ x,
+    "a copy of every second row and column": lambda x: (lambda b: b @ b.T)(x.T[::2, ::2]),
+    "rows in reverse order": lambda x: x[::-1] @ x[::-1].T,
+    "columns of a block": lambda x: x[5:, 3:].T @ x[5:, 3:],
+    "batch": lambda x: (lambda b: b @ gnp.matrix_transpose(b))(gnp.stack([x, 2 * x])),
+    "over two axes": lambda x: (lambda b: gnp.tensordot(b, b, axes=((1, 2), (1, 2))))(x.reshape(200, 95, 2)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("name", GRAM_PRODUCTS)
+def test_products_of_a_matrix_with_its_transpose(name, dtype):
+    f, x = GRAM_PRODUCTS[name], M.astype(dtype)
+    x[7, 8], x[50, 60] = np.nan, np.inf
+    jitted = graphad.jit(f)
+    (product,) = [s for s in compiled(jitted.graph(x)).program.steps if isinstance(s, Gemm)]
+    assert product.symmetric
+    got = np.asarray(jitted(x)).astype(np.float64)
+    np.testing.assert_array_equal(got, got.swapaxes(-1, -2), err_msg="symmetric to the bit")
+    expected = np.asarray(f(gnp.asarray(x.astype(np.float64))))
+    tolerance = {np.float32: 1e-4, np.float64: 1e-11, np.float16: 2e-3}[dtype]
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=20 * tolerance)
+
+
+def test_small_and_other_products_are_not_symmetric():
+    for f in (lambda x: x[:31] @ x[:31].T, lambda x: x[:, :63] @ x[:, :63].T, lambda x: x @ (x + 1).T):
+        (product,) = [s for s in compiled(graphad.jit(f).graph(M)).program.steps if isinstance(s, Gemm)]
+        assert not product.symmetric
