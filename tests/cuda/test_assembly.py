@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import graphad
+import graphad.numpy as gnp
+from graphad.api.stages import default_pipeline
 from graphad.backends.cuda import toolkit
 from graphad.backends.cuda.ptx.assemble import assemble
 from graphad.backends.cuda.ptx.emit import KernelLaunch, emit
@@ -22,8 +24,10 @@ from graphad.backends.loops.ir import Gemm
 from graphad.backends.lower.fuse import lower
 from graphad.errors import DeviceError, LoweringError
 from graphad.ir.types import f32, i32
+from graphad.passes import applied
 from graphad.train import make_step
 from tests.cuda import loops
+from tests.cuda.devices import DEVICES
 from tests.cuda.programs import EMULATED_TRAITS, for_device, for_device_of, programs
 from tests.cuda.test_primitives import on_gpus
 from tests.primitives.cases import case_id, cases
@@ -103,6 +107,21 @@ def test_programs_assemble_for_others(name, architecture):
 def test_primitives_assemble(primitive, dtype, architecture):
     graph, _, _ = all_samples(primitive, dtype)
     check(schedule(lower(graph, traits=EMULATED_TRAITS).program), architecture, 255, (False,))
+
+
+@assembler
+@pytest.mark.parametrize("shape", [(64, 5, 5), (2, 9, 9)], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(gnp.linalg.eigh, id="eigh"),
+        pytest.param(gnp.linalg.inv, id="inv"),
+        pytest.param(gnp.linalg.svd, id="svd", marks=pytest.mark.slow),
+    ],
+)
+def test_graphs_of_routines_assemble(function, shape):
+    graph = applied(graphad.make_graph(function)(np.ones(shape, np.float32)), default_pipeline(DEVICES[0]))
+    check(schedule(lower(graph, traits=EMULATED_TRAITS).program), "sm_90", 255)
 
 
 def example(name):

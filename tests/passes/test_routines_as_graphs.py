@@ -18,6 +18,8 @@ from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.svd import svd
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.primitives.linalg.tridiagonal_solve import tridiagonal_solve
+from tests.primitives.cases import all_primitives, assert_close, case_id
+from tests.primitives.test_engines import all_samples
 
 LEFT = {"left": True, "lower": True, "transposed": False, "unit": False}
 
@@ -32,6 +34,35 @@ def as_graph(primitive, *types, **params):
     graph = run(graph_of(primitive, *types, **params), "routines_as_graphs")
     assert primitive not in {e.primitive for e in graph.eqns}
     return graph
+
+
+def expanded(graph):
+    return run(graph, "routines_as_graphs,unroll_matrices")
+
+
+def has_graph(primitive):
+    """Whether something stands for it where there are no routines."""
+    graph, _, _ = all_samples(primitive, f32, 1)
+    return expanded(graph) != graph
+
+
+GRAPHS = [p for p in all_primitives() if "linalg" in getattr(p.type_rule, "__module__", "") and has_graph(p)]
+
+
+@pytest.mark.parametrize("dtype", [f32, f64], ids=str)
+@pytest.mark.parametrize("primitive", GRAPHS, ids=case_id)
+def test_graphs_are_the_reference(primitive, dtype):
+    graph, args, names = all_samples(primitive, dtype)
+    with np.errstate(all="ignore"):
+        found = evaluate(expanded(graph), args)
+    for got, expected, sample in zip(found, evaluate(graph, args), names, strict=True):
+        assert_close(np.asarray(got), expected, primitive, sample)
+
+
+def test_these_are_all():
+    """Those that stay have no form but LAPACK's."""
+    routines = [p for p in all_primitives() if "linalg" in getattr(p.type_rule, "__module__", "")]
+    assert {p.name for p in routines if p not in GRAPHS} == {"quasi_sqrt", "quasi_sylvester", "schur", "schur_rate"}
 
 
 def orthogonal(rng, n):

@@ -9,6 +9,7 @@ rows that are all ``x`` as rows that are longer by one, each of which begins one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,13 @@ from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
 from graphad.primitives.arithmetic import add, mul, neg
+from graphad.primitives.comparison import and_, eq, ne, select
 from graphad.primitives.layout import all_batched, broadcast, reduce_sum, reshape
-from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, stack
+from graphad.primitives.linalg.lu import lu, permuted_rows
+from graphad.primitives.linalg.matrices import Array, check_float, check_matrix, diagonal, identity, stack
+from graphad.primitives.linalg.triangular_solve import solve
+from graphad.primitives.linalg.turns import over
+from graphad.primitives.reduce import reduce_and
 from graphad.primitives.shape import padded_axis, slice_axis
 
 _USUAL = {"low": 1, "high": 0, "transposed": False}
@@ -103,9 +109,24 @@ def _jvp(tangents: Sequence[Ref | None], operands: Sequence[Ref], outputs: Seque
 # The primitive
 
 
+def _as_graph(ab: Ref, b: Ref, *, low: int, high: int, transposed: bool) -> list[Ref]:
+    """By elimination in matrices whose other elements are zeros."""
+    n = b.shape[-2]
+    whole = _product(ab, identity(b, n, n), low, high, transposed)
+    packed, _, order = lu(whole)
+    found = solve(packed, permuted_rows(b, order), left=True, lower=True, unit=True)
+    found = solve(packed, found, left=True, lower=False)
+    axes = b.ndim - 2, b.ndim - 1
+    sound = and_(
+        eq(reduce_sum(mul(whole, 0.0), axes=axes), 0.0), reduce_and(ne(diagonal(packed), 0.0), axes=(b.ndim - 2,))
+    )
+    return [select(over(sound, found), found, float("nan"))]
+
+
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
     b = types[1]
-    return Routine("banded_solve", (stack(b), *b.shape[-2:], params["low"], params["high"], int(params["transposed"])))
+    sizes = stack(b), *b.shape[-2:], params["low"], params["high"], int(params["transposed"])
+    return Routine("banded_solve", sizes, as_graph=partial(_as_graph, **params))
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

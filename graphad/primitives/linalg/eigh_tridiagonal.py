@@ -15,9 +15,20 @@ from graphad.ir.primitive import ErrorSample, Primitive, Sample
 from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64, i32
 from graphad.primitives.arithmetic import add, mul
+from graphad.primitives.comparison import eq, select
 from graphad.primitives.layout import all_batched
-from graphad.primitives.linalg.eigh import decomposed, moved_vectors
-from graphad.primitives.linalg.matrices import Array, along_rows, check_float, each_matrix, products_of_columns
+from graphad.primitives.linalg.eigh import decomposed, eigh, moved_vectors
+from graphad.primitives.linalg.matrices import (
+    Array,
+    along_columns,
+    along_rows,
+    check_float,
+    each_matrix,
+    masked,
+    on_diagonal,
+    products_of_columns,
+)
+from graphad.primitives.linalg.turns import place
 from graphad.primitives.shape import padded_axis, slice_axis
 
 
@@ -62,9 +73,19 @@ def _jvp(tangents: Sequence[Ref | None], _operands: Any, outputs: Sequence[Ref])
     return [moved_vectors(v, w, moved), products_of_columns(v, moved)]
 
 
+def _as_graph(d: Ref, e: Ref) -> list[Ref]:
+    """As matrices whose other elements are zeros."""
+    n, axis = d.shape[-1], d.ndim - 1
+    below = along_columns(padded_axis(e, axis, 0, 1), n)
+    is_next = eq(place(below, axis), add(place(below, axis + 1), 1))
+    whole = select(on_diagonal(below), along_rows(d, n), masked(below, is_next))
+    return eigh(whole)
+
+
 def _lowering(types: tuple[OperandType, ...], _params: Any) -> Routine:
     (*leading, n) = types[0].shape
-    return Routine("eigh_tridiagonal", (int(np.prod(leading, dtype=int)), n), alone=((1,), "eigvalsh_tridiagonal"))
+    sizes = int(np.prod(leading, dtype=int)), n
+    return Routine("eigh_tridiagonal", sizes, alone=((1,), "eigvalsh_tridiagonal"), as_graph=_as_graph)
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

@@ -22,7 +22,7 @@ from graphad.primitives.layout import (
     zeros_like_aval,
 )
 from graphad.primitives.linalg.matrices import along_columns, along_rows, by_elements, check_size, masked
-from graphad.primitives.linalg.turns import column_at, numbered, over, place, repeated, row_at
+from graphad.primitives.linalg.turns import column_at, numbered, over, place, repeated, row_at, to_back
 from graphad.primitives.reduce import argmax, reduce_or
 from graphad.primitives.shape import concatenate, slice_axis
 
@@ -38,7 +38,7 @@ def lu(a: Ref) -> list[Ref] | None:
     if not k:
         return [a, zeros_like_aval(a.builder, aval((*lead, 0), i32)), order]
     (a, order), (pivots,) = repeated(k, _eliminated, [a, order], [numbered(a.builder, k)])
-    return [a, transpose(pivots, perm=(*range(1, pivots.ndim), 0)), order]
+    return [a, to_back(pivots), order]
 
 
 def _eliminated(carried: Sequence[Ref], xs: Sequence[Ref]) -> tuple[list[Ref], list[Ref]]:

@@ -8,6 +8,7 @@ column of ``W`` from those before it, divided by an element on the subdiagonal o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64
 from graphad.primitives.arithmetic import add, sub
 from graphad.primitives.layout import all_batched
+from graphad.primitives.linalg import reflections
 from graphad.primitives.linalg.matrices import (
     Array,
     check_matrix,
@@ -94,7 +96,9 @@ hessenberg_rate = Primitive(
     transpose={1: lambda ct, h, _m, *, across: hessenberg_rate(h, ct, across=not across)},
     batch=lambda size, batched, h, m, *, across: hessenberg_rate(*all_batched(size, batched, (h, m)), across=across),
     lowering=lambda types, params: Routine(
-        "hessenberg_rate", (stack(types[0]), types[0].shape[-1], int(params["across"]))
+        "hessenberg_rate",
+        (stack(types[0]), types[0].shape[-1], int(params["across"])),
+        as_graph=partial(reflections.hessenberg_rate, **params),
     ),
     samples=_rate_samples,
     errors=(
@@ -151,7 +155,9 @@ hessenberg = Primitive(
     _reference,
     jvp=_jvp,
     batch=lambda _size, _batched, a: hessenberg(a),
-    lowering=lambda types, _params: Routine("hessenberg", (stack(types[0]), types[0].shape[-1])),
+    lowering=lambda types, _params: Routine(
+        "hessenberg", (stack(types[0]), types[0].shape[-1]), as_graph=reflections.hessenberg
+    ),
     samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),
     errors=matrix_errors({}, square=True),
     tolerance=256.0,
@@ -187,7 +193,9 @@ hessenberg_reflectors = Primitive(
     nondifferentiable="lax.linalg.hessenberg gives reflectors, which have no derivatives here. Use "
     "scipy.linalg.hessenberg(a, calc_q=True), whose results have",
     batch=lambda _size, _batched, a: hessenberg_reflectors(a),
-    lowering=lambda types, _params: Routine("hessenberg_reflectors", (stack(types[0]), types[0].shape[-1])),
+    lowering=lambda types, _params: Routine(
+        "hessenberg_reflectors", (stack(types[0]), types[0].shape[-1]), as_graph=reflections.hessenberg_reflectors
+    ),
     samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),
     errors=matrix_errors({}, square=True),
     tolerance=256.0,

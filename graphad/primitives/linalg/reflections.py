@@ -1,6 +1,6 @@
-"""`qr` and `householder_product`: one column, and one reflector, after the other [1]_.
+"""`qr`, `hessenberg` and `householder_product` as graphs: one column, and one reflector, after the other [1]_.
 
-.. [1] G. H. Golub, C. F. Van Loan, Matrix Computations, 4th edition, 2013, sections 5.1 and 5.2.
+.. [1] G. H. Golub, C. F. Van Loan, Matrix Computations, 4th edition, 2013, sections 5.1, 5.2 and 7.4.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from graphad.ir.ref import Ref
-from graphad.primitives.arithmetic import abs_, copysign, div, maximum, mul, neg, sub
-from graphad.primitives.comparison import and_, eq, gt, ne, select
-from graphad.primitives.layout import moved_to_front, reduce_sum
+from graphad.ir.types import aval
+from graphad.primitives.arithmetic import abs_, add, copysign, div, maximum, mul, neg, sub
+from graphad.primitives.comparison import and_, eq, ge, gt, le, ne, select
+from graphad.primitives.layout import moved_to_front, reduce_sum, zeros_like_aval
 from graphad.primitives.linalg.matrices import (
     along_columns,
     along_rows,
@@ -22,11 +23,13 @@ from graphad.primitives.linalg.matrices import (
     masked,
     on_diagonal,
     products_of_columns,
+    turned,
     upper,
 )
-from graphad.primitives.linalg.turns import column_at, numbered, over, place, repeated
+from graphad.primitives.linalg.quasi_triangular import hessenberg_part
+from graphad.primitives.linalg.turns import column_at, numbered, over, place, repeated, row_at, to_back
 from graphad.primitives.reduce import reduce_max
-from graphad.primitives.shape import slice_axis
+from graphad.primitives.shape import padded_axis, slice_axis
 from graphad.primitives.transcendental import sqrt
 
 
@@ -108,3 +111,78 @@ def householder_product(a: Ref, taus: Ref) -> list[Ref]:
     below = lower(slice_axis(a, a.ndim - 1, 0, k), strict=True)
     v = select(on_diagonal(below), 1.0, below)
     return [_product([moved_to_front(v, v.ndim - 1), moved_to_front(taus, taus.ndim - 1)], q)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hessenberg forms
+
+
+def hessenberg(a: Ref) -> list[Ref]:
+    """``q, h``."""
+    a, reflectors = _to_hessenberg(a)
+    q = identity(a, *a.shape[-2:])
+    return [_product(reflectors, q) if reflectors else q, hessenberg_part(a)]
+
+
+def hessenberg_reflectors(a: Ref) -> list[Ref]:
+    """``packed, taus``."""
+    n, axis = a.shape[-1], a.ndim - 2
+    a, reflectors = _to_hessenberg(a)
+    if not reflectors:
+        return [a, zeros_like_aval(a.builder, aval((*a.shape[:-2], n - 1), a.dtype))]
+    v, tau = (to_back(x) for x in reflectors)
+    below = padded_axis(v, axis + 1, 0, 2)
+    return [select(_is_hessenberg(a), a, below), padded_axis(tau, axis, 0, 1)]
+
+
+def _to_hessenberg(a: Ref) -> tuple[Ref, list[Ref]]:
+    """The form, with what rounding leaves below the subdiagonal, and the reflectors, of which there may be none."""
+    n = a.shape[-1]
+    check_size("hessenberg", a, n)
+    if n < 3:
+        return a, []
+    (a,), reflectors = repeated(n - 2, _similar, [a], [numbered(a.builder, n - 2)])
+    return a, reflectors
+
+
+def _similar(carried: Sequence[Ref], xs: Sequence[Ref]) -> tuple[list[Ref], list[Ref]]:
+    """A column less below the subdiagonal; and the reflector by which, from both sides."""
+    (a,), (j,) = carried, xs
+    following = add(j, 1)
+    v, tau, beta = _reflection(column_at(a, j), following)
+    a = turned(_reflected(v, tau, turned(_reflected(v, tau, a))))
+    ahead = and_(eq(place(a, a.ndim - 1), over(j, a)), eq(place(a, a.ndim - 2), over(following, a)))
+    return [select(ahead, over(beta, a), a)], [v, tau]
+
+
+def _is_hessenberg(a: Ref) -> Ref:
+    return le(place(a, a.ndim - 2), add(place(a, a.ndim - 1), 1))
+
+
+def hessenberg_rate(h: Ref, m: Ref, *, across: bool) -> list[Ref]:
+    """One column after the other, of the transposed map from the right."""
+    n = h.shape[-1]
+    check_size("hessenberg_rate", h, n)
+    x = zeros_like_aval(h.builder, h.aval)
+    if n < 3:
+        return [x]
+
+    def turn(carried: Sequence[Ref], xs: Sequence[Ref]) -> tuple[list[Ref], list[Ref]]:
+        h, m, x = carried
+        j = add(xs[0], int(across))
+        source, to = (turned(h), sub(j, 1)) if across else (h, add(j, 1))
+        line = row_at(h, j) if across else column_at(h, j)
+        at = place(line, line.ndim - 1)
+        kept = masked(line, (ge if across else le)(at, over(j, at)))
+        total = sub(add(column_at(m, j), _applied(source, column_at(x, j))), _applied(x, kept))
+        divisor = reduce_sum(masked(line, eq(at, over(to, at))), axes=(line.ndim - 1,))
+        is_below = gt(place(x, x.ndim - 2), over(j if across else to, x))
+        here = and_(eq(place(x, x.ndim - 1), over(to, x)), is_below)
+        return [h, m, select(here, along_rows(div(total, over(divisor, total)), n), x)], []
+
+    return [repeated(n - 2, turn, [hessenberg_part(h), m, x], [numbered(h.builder, n - 2)], reverse=across)[0][2]]
+
+
+def _applied(a: Ref, x: Ref) -> Ref:
+    """Matrices times vectors."""
+    return reduce_sum(mul(a, along_columns(x, a.shape[-2])), axes=(a.ndim - 1,))

@@ -8,7 +8,7 @@ from graphad.ir.builder import Builder
 from graphad.ir.ref import Ref
 from graphad.ir.types import aval, i32, literal
 from graphad.primitives.dynamic import dynamic_slice
-from graphad.primitives.layout import broadcast, positions, reshape
+from graphad.primitives.layout import broadcast, positions, reshape, transpose
 from graphad.primitives.scan import scan
 from graphad.primitives.while_loop import while_
 
@@ -76,3 +76,8 @@ def over(x: Ref, like: Ref) -> Ref:
 def place(like: Ref, axis: int) -> Ref:
     """The position of each element along an axis."""
     return positions(like.builder, like.shape, axis)
+
+
+def to_back(x: Ref) -> Ref:
+    """What turns have stacked, with their axis last."""
+    return transpose(x, perm=(*range(1, x.ndim), 0))
