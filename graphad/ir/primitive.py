@@ -98,6 +98,8 @@ class Primitive:
         A `Lowering`, or ``(operand_types, params dict) -> Lowering``.
     samples, errors, tolerance
         What the generic tests run. ``tolerance`` is in units of the dtype's epsilon, relative to max(1, |reference|).
+    alone
+        The numbers of some results, and a reference that gives the tuple of these without computing the others.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Primitive:
     scalars_from: int = 0
     region_rules: RegionRules | None = None
     prune: Callable[..., Any] | None = None
+    alone: tuple[tuple[int, ...], Callable[..., tuple[Any, ...]]] | None = None
     _names: tuple[str, ...] = field(init=False, repr=False, default=())
     _memo: BoundedDict[Any, tuple[Aval, ...]] | None = field(init=False, repr=False, default=None)
 

@@ -260,6 +260,16 @@ ROUTINES: Final[dict[str, Row]] = {
         dtypes=_FLOATS,
         lapack=("gehrd", "orgqr"),
     ),
+    "hessenberg_form": Row(
+        reflectors.hessenberg_form,
+        buffers=("T", "T", "T", "T", "T", "i32"),
+        reads=1,
+        results=1,
+        extents=lambda b, n: (b * n * n, b * n * n, n * n, n, reflectors.hessenberg_workspace(n), 1),
+        cost=lambda b, n: 10 * b * n**3 // 3,
+        dtypes=_FLOATS,
+        lapack=("gehrd",),
+    ),
     "hessenberg_reflectors": Row(
         reflectors.hessenberg_reflectors,
         buffers=("T", "T", "T", "T", "T", "i32"),

@@ -19,6 +19,7 @@ from graphad.primitives.linalg.triangular_solve import solve as solve_triangle
 from graphad.scipy.linalg._operands import checked_option, matrices, of_triangle, squares
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 from graphad.trace.semantics import as_floats, broadcast_shapes
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -254,8 +255,11 @@ def eigh(
     if eigvals is not None:
         raise ValueError(f"{source.where()}eigh finds all eigenvalues. Leave out eigvals, and take some of the result.")
     if b is None:
-        v, w = eigh_primitive(symmetric_part(squares("eigh", a)))
-        return w if eigvals_only else (w, v)
+        x = symmetric_part(squares("eigh", a))
+        if eigvals_only:
+            return results_alone(eigh_primitive, x)[0]
+        v, w = eigh_primitive(x)
+        return w, v
     x, y = as_floats("eigh", squares("eigh", a), squares("eigh", b))
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"{source.where()}eigh got matrices of shapes {x.shape} and {y.shape}; they must be as large.")

@@ -131,6 +131,7 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         "eigvalsh_tridiagonal",
         "schur",
         "hessenberg",
+        "hessenberg_form",
         "hessenberg_reflectors",
     )
     if name in square:

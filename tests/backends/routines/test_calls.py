@@ -74,6 +74,23 @@ def test_vectors_are_computed_for_derivatives_alone(name):
     close(graphad.jit(f)(X), f(X), 1e-12)
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_vectors_are_not_computed_outside_of_programs_either(name, monkeypatch):
+    f, _, _ = VALUES[name]
+    expected = graphad.jit(f)(X)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    of_values = np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda x, compute_uv: of_values(x, compute_uv=compute_uv))
+    close(f(gnp.asarray(X)), expected, 1e-12)
+
+
+def test_a_hessenberg_form_takes_no_orthogonal_matrix():
+    assert steps(linalg.hessenberg, X) == ["hessenberg_form"]
+    found, expected = graphad.jit(linalg.hessenberg)(X), linalg.hessenberg(X, calc_q=True)[0]
+    close(found, expected, 1e-12)
+    close(linalg.hessenberg(X), expected, 1e-12)
+
+
 def test_values_in_loops():
     assert [s for s in steps(turns, X) if s != "Copy"] == ["svdvals"]
     close(graphad.jit(turns)(X), turns(X), 1e-12)
