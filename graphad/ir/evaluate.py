@@ -51,7 +51,7 @@ def evaluate(
     avals = graph.avals
     with np.errstate(all="ignore"):
         for k, eqn in enumerate(graph.eqns):
-            primitive, inputs, _, outputs, regions = eqn
+            primitive, inputs, params, outputs, regions = eqn
             values = [env[a] if isinstance(a, int) else a.value for a in inputs]
             if regions:
                 if run_region is not None:
@@ -64,24 +64,15 @@ def evaluate(
                     results = [np.zeros(avals[o].shape, avals[o].dtype.numpy) for o in outputs]
             else:
                 try:
-                    results = _results(graph, eqn, values)
+                    read = None if primitive.alone is None else [o in graph.values_read for o in outputs]
+                    results = primitive.evaluate(tuple(values), params, read)
                 except GraphadError as error:
                     raise type(error)(at(format_loc(graph.locs[k]), str(error))) from None
+                if not primitive.multiple:
+                    results = (results,)
             for o, r in zip(outputs, results, strict=True):
                 env[o] = conform(r, avals[o])
     return [env[a] if isinstance(a, int) else np.asarray(a.value) for a in graph.outputs]
-
-
-def _results(graph: Graph, eqn: Eqn, values: list[Any]) -> Sequence[Any]:
-    """What the reference gives; 0 for results that nothing reads, where the others can be had alone."""
-    primitive, alone = eqn.primitive, eqn.primitive.alone
-    if alone is not None:
-        kept, reference = alone
-        if not any([o in graph.values_read for k, o in enumerate(eqn.outputs) if k not in kept]):
-            found = dict(zip(kept, reference(*values, **primitive.named(eqn.params)), strict=True))
-            return [found.get(k, 0) for k in range(len(eqn.outputs))]
-    results = primitive.evaluate(tuple(values), eqn.params)
-    return results if primitive.multiple else (results,)
 
 
 def conform(result: Any, aval: Aval) -> Array:

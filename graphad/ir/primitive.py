@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -167,10 +167,15 @@ class Primitive:
         result = self.type_rule(*types, **kwargs)
         return (result,) if type(result) is Aval else tuple(result)
 
-    def evaluate(self, operands: tuple[Any, ...], params: tuple[Any, ...]) -> Any:
-        """Run the NumPy reference on arrays."""
+    def evaluate(self, operands: tuple[Any, ...], params: tuple[Any, ...], read: Sequence[bool] | None = None) -> Any:
+        """Run the NumPy reference on arrays; results that are not ``read`` may be 0, if the others can be had alone."""
         if self.numpy is None:
             raise TypeError(f"{self.name} has regions: it is evaluated by running them")
+        if read is not None and self.alone is not None:
+            kept, reference = self.alone
+            if not any([r for k, r in enumerate(read) if k not in kept]):
+                found = dict(zip(kept, reference(*operands, **self.named(params)), strict=True))
+                return [found.get(k, 0) for k in range(len(read))]
         return self.numpy(*operands, **dict(zip(self._names, params, strict=True)))
 
     def named(self, params: tuple[Any, ...]) -> dict[str, Any]:
