@@ -36,7 +36,7 @@ def cholesky(x: ArrayLike, *, symmetrize_input: bool = True) -> Array:
            [1., 2.]], dtype=float32)
     """
     a = matrices("cholesky", x, square=True)
-    return cholesky_primitive(symmetric_part(a) if symmetrize_input else a)
+    return cholesky_primitive(symmetric_part(a) if symmetrize_input else a, upper=False)
 
 
 def lu(x: ArrayLike) -> tuple[Array, Array, Array]:

@@ -83,9 +83,7 @@ def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True
     """
     x = as_float(a, "cholesky")
     check_square(x, "cholesky")
-    x = symmetric_part(x) if symmetrize_input else matrix_transpose(x) if upper else x
-    factor = cholesky_primitive(x)
-    return matrix_transpose(factor) if upper else factor
+    return cholesky_primitive(symmetric_part(x) if symmetrize_input else x, upper=bool(upper))
 
 
 @in_float32

@@ -46,8 +46,7 @@ def cholesky(a: ArrayLike, lower: bool = False, overwrite_a: bool = False, check
            [0., 2.]], dtype=float32)
     """
     del overwrite_a, check_finite
-    x = squares("cholesky", a)
-    return cholesky_primitive(x) if lower else gnp.matrix_transpose(cholesky_primitive(gnp.matrix_transpose(x)))
+    return cholesky_primitive(squares("cholesky", a), upper=not lower)
 
 
 def cho_factor(
@@ -265,7 +264,9 @@ def eigh(
         raise ValueError(f"{source.where()}eigh got matrices of shapes {x.shape} and {y.shape}; they must be as large.")
     leading = broadcast_shapes([x.shape[:-2], y.shape[:-2]], "eigh")
     x, y = (gnp.broadcast_to(z, (*leading, *z.shape[-2:])) for z in (x, y))
-    w, v = _generalized(of_triangle(x, lower), cholesky_primitive(y if lower else gnp.matrix_transpose(y)), type)
+    w, v = _generalized(
+        of_triangle(x, lower), cholesky_primitive(y if lower else gnp.matrix_transpose(y), upper=False), type
+    )
     return w if eigvals_only else (w, v)
 
 

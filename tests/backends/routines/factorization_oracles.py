@@ -22,8 +22,11 @@ def orthonormal(x: Array, dtype: Any) -> None:
 
 
 def cholesky(sizes: Any, reads: Any, results: Any) -> None:
-    batch, n = sizes
-    for a, found in zip(*[x.reshape(batch, n, n) for x in (reads[0], results[0])], strict=True):
+    batch, n, upper = sizes
+    matrices, factors = [x.reshape(batch, n, n) for x in (reads[0], results[0])]
+    if upper:
+        matrices, factors = matrices.swapaxes(1, 2), factors.swapaxes(1, 2)
+    for a, found in zip(matrices, factors, strict=True):
         whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
         assert (np.triu(found, 1) == 0).all()
         least = np.linalg.eigvalsh(whole).min(initial=np.inf)

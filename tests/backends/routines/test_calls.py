@@ -131,6 +131,14 @@ def test_factors_and_solutions_are_computed_once(name, right):
         close(one, other, 1e-10)
 
 
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_factor_is_of_the_triangle_that_is_read(lower):
+    """No matrix is transposed, before or after."""
+    (only,) = program(lambda a: linalg.cholesky(a, lower=lower), A)
+    assert only.routine == "cholesky"
+    assert len(program(lambda a: gnp.linalg.cholesky(a, upper=not lower, symmetrize_input=False), A)) == 1
+
+
 def test_factors_are_not_transposed():
     """Neither those that are read as upper triangles, of stacks too."""
 
