@@ -91,9 +91,9 @@ def recording() -> Iterator[set[Primitive]]:
     seen: set[Primitive] = set()
     original = Primitive.evaluate
 
-    def evaluate(self: Primitive, operands: Any, params: Any) -> Any:
+    def evaluate(self: Primitive, *args: Any) -> Any:
         seen.add(self)
-        return original(self, operands, params)
+        return original(self, *args)
 
     Primitive.evaluate = evaluate
     try:

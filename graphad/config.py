@@ -101,7 +101,7 @@ SETTINGS: dict[str, Setting] = {
     "flush_denormals": Setting(
         default=True,
         allowed=(True, False),
-        doc="Treat denormal numbers as zero inside compiled programs.",
+        doc="Treat denormal numbers as zero in the arithmetic of compiled programs; routines of LAPACK keep them.",
         in_trace_key=True,
     ),
     "one_blas_thread": Setting(

@@ -64,7 +64,8 @@ def evaluate(
                     results = [np.zeros(avals[o].shape, avals[o].dtype.numpy) for o in outputs]
             else:
                 try:
-                    results = primitive.evaluate(tuple(values), params)
+                    read = None if primitive.alone is None else [o in graph.values_read for o in outputs]
+                    results = primitive.evaluate(tuple(values), params, read)
                 except GraphadError as error:
                     raise type(error)(at(format_loc(graph.locs[k]), str(error))) from None
                 if not primitive.multiple:

@@ -110,6 +110,15 @@ class Graph:
             made = self.memo[key] = make()
             return made
 
+    @property
+    def values_read(self) -> frozenset[int]:
+        """The numbers of all values that equations or results are made of."""
+        return self.memoize("values read", self._values_read)
+
+    def _values_read(self) -> frozenset[int]:
+        atoms = [*self.outputs, *[a for eqn in self.eqns for a in eqn.inputs]]
+        return frozenset([a for a in atoms if type(a) is int])
+
     def __hash__(self) -> int:
         if self._hash is None:
             self._hash = hash((self.in_avals, self.eqns, self.outputs, self.weak))

@@ -247,7 +247,9 @@ class _Unroller:
         x = self.lanes(lead)
         rows = rows_of(self.elements(x, eqn.inputs[0]), n)
         if eqn.primitive is cholesky:
-            return [_grid(lead, unrolled_routines.cholesky(x, rows, dtype))]
+            upper = eqn.primitive.named(eqn.params)["upper"]
+            factor = unrolled_routines.cholesky(x, _turned(rows) if upper else rows, dtype)
+            return [_grid(lead, _turned(factor) if upper else factor)]
         if eqn.primitive is qr:
             k = self.graph.avals[eqn.outputs[0]].shape[-1]
             return [_grid(lead, part) for part in unrolled_qr.qr(x, rows, dtype, k)]

@@ -36,7 +36,6 @@ from graphad.primitives.control import (
     only,
     refuse_effects,
     spread,
-    values_read,
 )
 from graphad.primitives.layout import instantiate, repeat_leading
 
@@ -222,7 +221,7 @@ def _prune(eqn: Eqn, live: Marks) -> Eqn:
         only(r, [a for a, m in zip(r.outputs, marks, strict=True) if m]) if not all(marks) else r
         for r, marks in zip(eqn.regions, lives, strict=True)
     ]
-    read = {a for r in slims for a in values_read(r)}
+    read = {a for r in slims for a in r.values_read}
     n_inputs = eqn.regions[0].n_inputs
     kept = [k for k in range(n_inputs) if k in read]
     if all(live) and len(kept) == n_inputs:

@@ -55,12 +55,6 @@ def narrowed(region: Graph, outputs: Sequence[Atom], inputs: Sequence[int]) -> G
     return builder.close(builder.inline(wanted, numbers), None, [numbers[k] for k in inputs], region.name)
 
 
-def values_read(graph: Graph) -> set[int]:
-    """The values that a graph reads or gives."""
-    read = {a for e in graph.eqns for a in e.inputs if type(a) is int}
-    return read | {a for a in graph.outputs if type(a) is int}
-
-
 def computed(builder: Builder, region: Graph, values: Sequence[Atom], inputs: Mapping[int, Atom]) -> list[Atom]:
     """``values`` of ``region``, computed in ``builder`` without effects; ``inputs`` are the inputs that they need."""
     makers = {o: k for k, eqn in enumerate(region.eqns) for o in eqn.outputs}

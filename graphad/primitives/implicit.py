@@ -56,7 +56,6 @@ from graphad.primitives.control import (
     narrowed,
     only,
     spread,
-    values_read,
     without_effects,
 )
 from graphad.primitives.elementwise import neg, sub
@@ -91,7 +90,7 @@ def _prune(eqn: Eqn, live: Marks) -> Eqn:
     if not all(live[n:]):
         first = only(first, [*first.outputs[:n], *[a for a, m in zip(first.outputs[n:], live[n:], strict=True) if m]])
     n_consts = _n_consts(eqn)
-    read = values_read(first).union(*[values_read(r) for r in others])
+    read = first.values_read.union(*[r.values_read for r in others])
     kept = [k for k in range(n_consts) if k in read]
     if first is eqn.regions[0] and len(kept) == n_consts:
         return eqn

@@ -40,7 +40,6 @@ from graphad.primitives.control import (
     refuse_effects,
     slim_region,
     spread,
-    values_read,
     without_effects,
 )
 from graphad.primitives.elementwise import lt
@@ -225,11 +224,11 @@ def _prune(eqn: Eqn, live: Marks) -> Eqn:
 def _slim(test: Graph, body: Graph, p: Params, live: Marks) -> tuple[list[int], tuple[Graph, Graph]]:
     """The operands that live results and the test need, and regions of these alone."""
     n_carry = len(body.outputs)
-    by_test = values_read(test)
+    by_test = test.values_read
     wanted = [is_live or p.n_test_consts + k in by_test for k, is_live in enumerate(live[:n_carry])]
     while True:
         slim = only(body, [a for a, w in zip(body.outputs, wanted, strict=True) if w])
-        by_body = values_read(slim)
+        by_body = slim.values_read
         grown = [w or p.n_body_consts + k in by_body for k, w in enumerate(wanted)]
         if grown == wanted:
             break

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from graphad.config import config
 from graphad.errors import ConcretizationError
+from graphad.ir.builder import Builder
 from graphad.ir.collector import without_collector
+from graphad.ir.evaluate import evaluate
 from graphad.ir.graph import Atom, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.rounding import converted
@@ -24,7 +27,7 @@ from graphad.trace.guard_sites import GuardSite
 from graphad.trace.guards import record
 from graphad.trace.pytree import TreeDef, path_text, unflatten
 from graphad.trace.recording import NO_EXAMPLE, Trace, current, lift, state
-from graphad.trace.source import user_loc, where
+from graphad.trace.source import located, user_loc, where
 from graphad.trace.tracer import Tracer
 from graphad.transforms.narrow import narrow_inputs
 
@@ -249,6 +252,29 @@ def replay(
         return run_on_device(graph, operands)
     values = [_value(x, a) for x, a in zip(operands, graph.in_avals, strict=True)]
     return [Array(r, w) for r, w in zip(evaluate(graph, values), graph.weak, strict=True)]
+
+
+def results_alone(primitive: Primitive, *operands: Any, **params: Any) -> list[Any]:
+    """Those results of ``primitive`` that its slot ``alone`` names, computed of arrays without the others.
+
+    In a trace there is one equation with all results: its program computes those that are read.
+    """
+    assert primitive.alone is not None
+    if any_tracer(operands):
+        found = primitive(*operands, **params)
+        return [found[k] for k in primitive.alone[0]]
+    try:
+        graph = _alone(primitive, tuple([x.aval for x in operands]), tuple([params[n] for n in primitive.params]))
+    except (TypeError, ValueError) as error:
+        raise located(error) from None
+    return replay(graph, operands, evaluate)
+
+
+@lru_cache(1024)
+def _alone(primitive: Primitive, types: tuple[Aval, ...], params: tuple[Any, ...]) -> Graph:
+    builder = Builder()
+    found = builder.emit(primitive, tuple([builder.input(a) for a in types]), params)
+    return builder.close([found[k] for k in primitive.alone[0]], name=primitive.name)  # type: ignore[index]
 
 
 def as_input(trace: Trace | None, x: Any, a: Aval) -> Atom:

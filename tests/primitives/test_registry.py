@@ -69,6 +69,20 @@ def test_the_type_rule_is_what_the_reference_returns(primitive, dtype):
         assert [aval(r.shape, dtype_of(r.dtype)) for r in found] == list(graph.out_avals), sample
 
 
+@pytest.mark.parametrize(**each(keep=lambda p: p.alone is not None))
+def test_what_can_be_had_alone_is_the_same(primitive, dtype):
+    """By the reference of those results, which are those of a routine of their own in programs."""
+    kept, reference = primitive.alone
+    for sample in samples_of(primitive, dtype):
+        graph, _ = program(primitive, sample, dtype)
+        values, params = operand_values(sample, dtype), graph.eqns[0].params
+        whole = primitive.evaluate(tuple(values), params)
+        assert primitive.lower(tuple(graph.in_avals), params).alone[0] == kept
+        limit = primitive.tolerance * np.finfo(dtype.numpy).eps
+        for k, found in zip(kept, reference(*values, **primitive.named(params)), strict=True):
+            np.testing.assert_allclose(found, whole[k], rtol=limit, atol=limit, strict=True)
+
+
 @pytest.mark.parametrize(**each())
 def test_text_reads_back(primitive, dtype):
     for sample in samples_of(primitive, dtype):

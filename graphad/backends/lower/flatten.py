@@ -30,7 +30,7 @@ from graphad.backends.lower.elements import Elements, ScalarReplacement, Value
 from graphad.backends.lower.operands import Operands
 from graphad.backends.lower.regions import region
 from graphad.backends.lower.registers.nest import whole
-from graphad.backends.lower.routine_calls import RoutineLowering, values_read
+from graphad.backends.lower.routine_calls import RoutineLowering
 from graphad.backends.lower.scalars import ACCUMULATORS, Template, identity_of, template
 from graphad.backends.traits import Traits
 from graphad.errors import GraphadError, LoweringError, at
@@ -122,7 +122,7 @@ class _Flattener(Operands):
                 results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
             elif type(lowering) is Routine and lowering.name in ROUTINES:
                 call = RoutineLowering(self.flat, self.cast, self.view, loc)
-                read = [o in values_read(graph) for o in outs]
+                read = [o in graph.values_read for o in outs]
                 results = call.results(lowering, self.small.arrays(operands), [avals[o] for o in outs], read)
             elif not outs:
                 raise no_lowering(eqn, loc)

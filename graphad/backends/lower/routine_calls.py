@@ -10,7 +10,7 @@ from graphad.backends.lower.affine import Shape, axes_view
 from graphad.backends.lower.definitions import FlatProgram
 from graphad.backends.lower.region_values import Call, LibraryCall, ResultValue
 from graphad.backends.lower.scalars import ACCUMULATORS
-from graphad.ir.graph import Atom, Graph
+from graphad.ir.graph import Atom
 from graphad.ir.loc import Loc
 from graphad.ir.lowering import AffineDim, Routine
 from graphad.ir.types import DTYPES, Aval, DType, aval, b1, literal, u8
@@ -75,16 +75,6 @@ class RoutineLowering:
             order = _with_last(range(out.ndim), axis)
             found = self.view(value, axes_view(order), aval(out.shape, self.flat.values[value].aval.dtype), self.loc)
         return self.cast(found, out.dtype, self.loc)
-
-
-def values_read(graph: Graph) -> frozenset[int]:
-    """The numbers of all values that equations or results of a graph are made of."""
-
-    def found() -> frozenset[int]:
-        atoms = [*graph.outputs, *[a for eqn in graph.eqns for a in eqn.inputs]]
-        return frozenset([a for a in atoms if type(a) is int])
-
-    return graph.memoize("values read", found)
 
 
 def _computed_in(value: int, flat: FlatProgram, row: Row) -> DType:

@@ -15,6 +15,7 @@ from graphad.primitives.linalg.qr import qr as qr_primitive
 from graphad.primitives.linalg.svd import svd as svd_primitive
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 
 
 def cholesky(x: ArrayLike, *, symmetrize_input: bool = True) -> Array:
@@ -35,7 +36,7 @@ def cholesky(x: ArrayLike, *, symmetrize_input: bool = True) -> Array:
            [1., 2.]], dtype=float32)
     """
     a = matrices("cholesky", x, square=True)
-    return cholesky_primitive(symmetric_part(a) if symmetrize_input else a)
+    return cholesky_primitive(symmetric_part(a) if symmetrize_input else a, upper=False)
 
 
 def lu(x: ArrayLike) -> tuple[Array, Array, Array]:
@@ -191,11 +192,12 @@ def svd(
     full = bool(full_matrices and compute_uv)
     if full and subset_by_index is not None:
         raise ValueError(f"{source.where()}lax.linalg.svd takes subset_by_index with full_matrices=False.")
+    least = min(a.shape[-2:])
+    start, end = (0, least) if subset_by_index is None else _range("svd", subset_by_index, least)
+    if not compute_uv:
+        return results_alone(svd_primitive, a, full=False)[0][..., start:end]
     u, s, vh = svd_primitive(a, full=full)
-    if subset_by_index is not None:
-        start, end = _range("svd", subset_by_index, s.shape[-1])
-        u, s, vh = u[..., :, start:end], s[..., start:end], vh[..., start:end, :]
-    return (u, s, vh) if compute_uv else s
+    return (u, s, vh) if subset_by_index is None else (u[..., :, start:end], s[..., start:end], vh[..., start:end, :])
 
 
 def _range(name: str, subset: Any, n: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from graphad.numpy._index.taking import take_along_axis
 from graphad.numpy._precision import in_float32
 from graphad.numpy._shape.axes import matrix_transpose
 from graphad.numpy._shape.rearranging import flip
-from graphad.numpy._sort.sorting import argsort
+from graphad.numpy._sort.sorting import argsort, sort
 from graphad.numpy._typing import ArrayLike
 from graphad.numpy.linalg._systems import check_square
 from graphad.primitives.linalg.cholesky import cholesky as cholesky_primitive
@@ -19,6 +19,7 @@ from graphad.primitives.linalg.qr import qr as qr_primitive
 from graphad.primitives.linalg.svd import svd as svd_primitive
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 from graphad.trace.semantics import as_float
 
 
@@ -45,7 +46,7 @@ class SVDResult(NamedTuple):
 
 
 def symmetric_part(x: Array) -> Array:
-    """The mean of matrices and their transposes."""
+    """The mean of matrices and their transposes; 0 for denormal elements where a program flushes them."""
     return (x + matrix_transpose(x)) * 0.5
 
 
@@ -82,9 +83,7 @@ def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True
     """
     x = as_float(a, "cholesky")
     check_square(x, "cholesky")
-    x = symmetric_part(x) if symmetrize_input else matrix_transpose(x) if upper else x
-    factor = cholesky_primitive(x)
-    return matrix_transpose(factor) if upper else factor
+    return cholesky_primitive(symmetric_part(x) if symmetrize_input else x, upper=bool(upper))
 
 
 @in_float32
@@ -149,15 +148,20 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
     >>> gnp.linalg.eigh(gnp.array([[2.0, 1.0], [1.0, 2.0]])).eigenvalues
     Array([1., 3.], dtype=float32)
     """
-    if UPLO not in (None, "L", "U"):
-        raise ValueError(f"{source.where()}eigh takes UPLO='L' or 'U', not {UPLO!r}.")
-    x = as_float(a, "eigh")
-    check_square(x, "eigh")
-    x = symmetric_part(x) if symmetrize_input else matrix_transpose(x) if UPLO == "U" else x
-    v, w = eigh_primitive(x)
+    v, w = eigh_primitive(_lower_triangles("eigh", a, UPLO, symmetrize_input))
     return EighResult(w, v)
 
 
+def _lower_triangles(name: str, a: ArrayLike, UPLO: str | None, symmetrize_input: bool) -> Array:
+    """Of symmetric matrices, of which the triangle ``UPLO`` is read or the symmetric part taken."""
+    if UPLO not in (None, "L", "U"):
+        raise ValueError(f"{source.where()}{name} takes UPLO='L' or 'U', not {UPLO!r}.")
+    x = as_float(a, name)
+    check_square(x, name)
+    return symmetric_part(x) if symmetrize_input else matrix_transpose(x) if UPLO == "U" else x
+
+
+@in_float32
 def eigvalsh(a: ArrayLike, UPLO: str | None = None, *, symmetrize_input: bool = True) -> Array:
     """The eigenvalues of symmetric matrices, ascending; see `eigh`.
 
@@ -168,7 +172,7 @@ def eigvalsh(a: ArrayLike, UPLO: str | None = None, *, symmetrize_input: bool = 
     >>> gnp.linalg.eigvalsh(gnp.array([[2.0, 1.0], [1.0, 2.0]]))
     Array([1., 3.], dtype=float32)
     """
-    return eigh(a, UPLO, symmetrize_input).eigenvalues
+    return results_alone(eigh_primitive, _lower_triangles("eigvalsh", a, UPLO, symmetrize_input))[0]
 
 
 @in_float32
@@ -208,16 +212,17 @@ def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermi
     if hermitian:
         check_square(x, "svd with hermitian=True")
         return _of_symmetric(x, compute_uv)
-    u, s, vt = svd_primitive(x, full=bool(full_matrices and compute_uv))
-    return SVDResult(u, s, vt) if compute_uv else s
+    if not compute_uv:
+        return results_alone(svd_primitive, x, full=False)[0]
+    return SVDResult(*svd_primitive(x, full=bool(full_matrices)))
 
 
 def _of_symmetric(x: Array, compute_uv: bool) -> Any:
+    if not compute_uv:
+        return flip(sort(abs_(eigvalsh(x))), -1)
     w, v = eigh(x)
     order = flip(argsort(abs_(w)), -1)
     w = take_along_axis(w, order, -1)
-    if not compute_uv:
-        return abs_(w)
     v = take_along_axis(v, order[..., None, :], -1)
     return SVDResult(v, abs_(w), matrix_transpose(v * sign(w)[..., None, :]))
 

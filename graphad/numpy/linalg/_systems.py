@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from math import prod as size_of
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from graphad.numpy._elementwise.logic import where
 from graphad.numpy._index.diagonals import diagonal
 from graphad.numpy._index.taking import take_along_axis
 from graphad.numpy._precision import in_float32
-from graphad.numpy._reduce.sums import prod
 from graphad.numpy._reduce.sums import sum as sum_
 from graphad.numpy._shape.axes import matrix_transpose, moveaxis
 from graphad.numpy._shape.broadcasting import broadcast_to
@@ -228,10 +228,27 @@ def _eliminated(x: Array) -> tuple[Array, Array]:
     return diagonal(packed, axis1=-2, axis2=-1), where(moved % 2 == 1, -1.0, 1.0).astype(x.dtype)
 
 
+def _by_halves(combine: Callable[[Any, Any], Any], x: Array) -> Array:
+    """All that lies along the last axis, combined: one half of it with the other, again and again.
+
+    It is written out, for in which order a reduction goes depends on what else there is to loop over: the determinant
+    of a matrix is to have the same digits alone and in a stack.
+    """
+    rest = None
+    while x.shape[-1] > 1:
+        half, is_odd = divmod(x.shape[-1], 2)
+        if is_odd:
+            rest = x[..., -1:] if rest is None else combine(rest, x[..., -1:])
+        x = combine(x[..., :half], x[..., half : 2 * half])
+    return (x if rest is None else combine(x, rest))[..., 0]
+
+
 @custom_jvp
 def _slogdet(x: Array) -> tuple[Array, Array]:
     on_diagonal, parity = _eliminated(x)
-    return parity * prod(sign(on_diagonal), axis=-1), sum_(log(abs_(on_diagonal)), axis=-1)
+    if not x.shape[-1]:
+        return parity, zeros_like(parity)
+    return parity * _by_halves(operator.mul, sign(on_diagonal)), _by_halves(operator.add, log(abs_(on_diagonal)))
 
 
 @_slogdet.defjvp
@@ -260,7 +277,7 @@ def slogdet(a: ArrayLike, *, method: str | None = None) -> SlogdetResult:
 @custom_jvp
 def _det(x: Array) -> Array:
     on_diagonal, parity = _eliminated(x)
-    return parity * prod(on_diagonal, axis=-1)
+    return parity * _by_halves(operator.mul, on_diagonal) if x.shape[-1] else parity
 
 
 @_det.defjvp

@@ -17,7 +17,7 @@ from graphad.ir.types import Aval, DType, OperandType, aval, f32, f64, i32
 from graphad.primitives.arithmetic import add, mul
 from graphad.primitives.comparison import eq, select
 from graphad.primitives.layout import all_batched
-from graphad.primitives.linalg.eigh import decomposed, eigh, moved_vectors
+from graphad.primitives.linalg.eigh import decomposed, eigh, moved_vectors, values_of
 from graphad.primitives.linalg.matrices import (
     Array,
     along_columns,
@@ -43,13 +43,18 @@ def _type(d: OperandType, e: OperandType) -> tuple[Aval, Aval]:
     return aval((*d.shape, n), d.dtype), aval(d.shape, d.dtype)
 
 
-def _reference(d: Any, e: Any) -> tuple[Array, ...]:
+def _lower_triangle(d: Any, e: Any) -> Array:
     d, e = np.asarray(d), np.asarray(e)
     n = d.shape[-1]
     whole = d[..., None] * np.eye(n, dtype=d.dtype)
     for k in range(n - 1):
         whole[..., k + 1, k] = e[..., k]
-    return tuple(each_matrix(decomposed, whole, shapes=[whole.shape[-2:], d.shape[-1:]]))
+    return whole
+
+
+def _reference(d: Any, e: Any) -> tuple[Array, ...]:
+    triangle = _lower_triangle(d, e)
+    return tuple(each_matrix(decomposed, triangle, shapes=[triangle.shape[-2:], triangle.shape[-1:]]))
 
 
 def _product(d: Ref | None, e: Ref | None, v: Ref) -> Ref:
@@ -115,4 +120,5 @@ eigh_tridiagonal = Primitive(
     ),
     tolerance=256.0,
     multiple=True,
+    alone=((1,), lambda d, e: values_of(_lower_triangle(d, e))),
 )

@@ -117,8 +117,8 @@ def _type(a: OperandType) -> tuple[Aval, Aval]:
     return aval(a.shape, a.dtype), aval(a.shape, a.dtype)
 
 
-def _reduced(a: Array) -> tuple[Array, Array, Array, Array]:
-    """By one reflector for each column; a column that has the form already is left alone."""
+def _reduced(a: Array, of_q: bool = False) -> tuple[Array, Array, Array, Array]:
+    """By one reflector for each column; a column that has the form already is left alone. ``q`` is made if ``of_q``."""
     h, n = a.copy(), len(a)
     q, packed, taus = np.eye(n, dtype=a.dtype), np.zeros_like(a), np.zeros(max(n - 1, 0), a.dtype)
     for k in range(n - 2):
@@ -129,14 +129,20 @@ def _reduced(a: Array) -> tuple[Array, Array, Array, Array]:
             v = np.concatenate([[1], x[1:] / (x[0] - beta)]).astype(a.dtype)
             h[k + 1 :] -= taus[k] * np.outer(v, v @ h[k + 1 :])
             h[:, k + 1 :] -= taus[k] * np.outer(h[:, k + 1 :] @ v, v)
-            q[:, k + 1 :] -= taus[k] * np.outer(q[:, k + 1 :] @ v, v)
+            if of_q:
+                q[:, k + 1 :] -= taus[k] * np.outer(q[:, k + 1 :] @ v, v)
             packed[k + 2 :, k] = v[1:]
     return q, np.triu(h, -1), packed, taus
 
 
 def _reference(a: Any) -> tuple[Array, ...]:
     a = np.asarray(a)
-    return tuple(each_matrix(lambda x: _reduced(x)[:2], a, shapes=[a.shape[-2:]] * 2))
+    return tuple(each_matrix(lambda x: _reduced(x, of_q=True)[:2], a, shapes=[a.shape[-2:]] * 2))
+
+
+def _form(a: Any) -> tuple[Array, ...]:
+    a = np.asarray(a)
+    return tuple(each_matrix(lambda x: _reduced(x)[1], a, shapes=[a.shape[-2:]]))
 
 
 def _jvp(tangents: Sequence[Ref], _operands: Any, outputs: Sequence[Ref]) -> list[Ref]:
@@ -156,12 +162,16 @@ hessenberg = Primitive(
     jvp=_jvp,
     batch=lambda _size, _batched, a: hessenberg(a),
     lowering=lambda types, _params: Routine(
-        "hessenberg", (stack(types[0]), types[0].shape[-1]), as_graph=reflections.hessenberg
+        "hessenberg",
+        (stack(types[0]), types[0].shape[-1]),
+        alone=((1,), "hessenberg_form"),
+        as_graph=reflections.hessenberg,
     ),
     samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),
     errors=matrix_errors({}, square=True),
     tolerance=256.0,
     multiple=True,
+    alone=((1,), _form),
 )
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from graphad.primitives.linalg.tridiagonal_solve import tridiagonal_solve
 from graphad.scipy.linalg._operands import checked_option
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 from graphad.trace.semantics import as_floats, broadcast_shapes, shape_text
 
 
@@ -191,11 +192,12 @@ def eigh_tridiagonal(
             "it; it takes (..., n) and (..., n - 1)."
         )
     leading = broadcast_shapes([diagonal.shape[:-1], beside.shape[:-1]], "eigh_tridiagonal")
-    v, w = eigh_tridiagonal_primitive(*[gnp.broadcast_to(x, (*leading, x.shape[-1])) for x in (diagonal, beside)])
-    if select == "i":
-        start, last = _selected(select_range, n)
-        v, w = v[..., start : last + 1], w[..., start : last + 1]
-    return w if eigvals_only else (w, v)
+    operands = [gnp.broadcast_to(x, (*leading, x.shape[-1])) for x in (diagonal, beside)]
+    start, last = _selected(select_range, n) if select == "i" else (0, n - 1)
+    if eigvals_only:
+        return results_alone(eigh_tridiagonal_primitive, *operands)[0][..., start : last + 1]
+    v, w = eigh_tridiagonal_primitive(*operands)
+    return w[..., start : last + 1], v[..., start : last + 1]
 
 
 def _selected(select_range: Any, n: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from graphad.primitives.linalg.triangular_solve import solve as solve_triangle
 from graphad.scipy.linalg._operands import checked_option, matrices, of_triangle, squares
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 from graphad.trace.semantics import as_floats, broadcast_shapes
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -45,8 +46,7 @@ def cholesky(a: ArrayLike, lower: bool = False, overwrite_a: bool = False, check
            [0., 2.]], dtype=float32)
     """
     del overwrite_a, check_finite
-    x = squares("cholesky", a)
-    return cholesky_primitive(x) if lower else gnp.matrix_transpose(cholesky_primitive(gnp.matrix_transpose(x)))
+    return cholesky_primitive(squares("cholesky", a), upper=not lower)
 
 
 def cho_factor(
@@ -254,14 +254,19 @@ def eigh(
     if eigvals is not None:
         raise ValueError(f"{source.where()}eigh finds all eigenvalues. Leave out eigvals, and take some of the result.")
     if b is None:
-        v, w = eigh_primitive(symmetric_part(squares("eigh", a)))
-        return w if eigvals_only else (w, v)
+        x = symmetric_part(squares("eigh", a))
+        if eigvals_only:
+            return results_alone(eigh_primitive, x)[0]
+        v, w = eigh_primitive(x)
+        return w, v
     x, y = as_floats("eigh", squares("eigh", a), squares("eigh", b))
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"{source.where()}eigh got matrices of shapes {x.shape} and {y.shape}; they must be as large.")
     leading = broadcast_shapes([x.shape[:-2], y.shape[:-2]], "eigh")
     x, y = (gnp.broadcast_to(z, (*leading, *z.shape[-2:])) for z in (x, y))
-    w, v = _generalized(of_triangle(x, lower), cholesky_primitive(y if lower else gnp.matrix_transpose(y)), type)
+    w, v = _generalized(
+        of_triangle(x, lower), cholesky_primitive(y if lower else gnp.matrix_transpose(y), upper=False), type
+    )
     return w if eigvals_only else (w, v)
 
 

@@ -11,6 +11,7 @@ from graphad.primitives.linalg.schur import schur as schur_primitive
 from graphad.scipy.linalg._operands import checked_option, squares
 from graphad.trace import source
 from graphad.trace.array import Array
+from graphad.trace.bind import results_alone
 
 
 @in_float32
@@ -84,5 +85,7 @@ def hessenberg(a: ArrayLike, *, calc_q: bool = False, overwrite_a: bool = False,
     """
     del overwrite_a, check_finite
     x = squares("hessenberg", a)
+    if not calc_q:
+        return results_alone(hessenberg_primitive, x)[0]
     q, h = hessenberg_primitive(x)
-    return (h, q) if calc_q else h
+    return h, q

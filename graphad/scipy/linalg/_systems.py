@@ -77,7 +77,7 @@ def solve(
 
 def _of_positive(x: Array) -> Any:
     """How systems of positive definite matrices are solved whose derivatives are taken elsewhere."""
-    factor = cholesky_primitive(stop_gradient(x))
+    factor = cholesky_primitive(stop_gradient(x), upper=False)
     return lambda b, _: _divided(factor, _divided(factor, b, True, False), True, True)
 
 

@@ -83,19 +83,28 @@ def weight(i: int) -> float:
     return 1.0 + (i * GOLDEN) % 1.0
 
 
-def cholesky(a: Any, factor: Any, info: Any, batch: int, n: int) -> None:
-    """The lower factor of each matrix, of which the lower triangle is read; nan if it is not positive definite."""
+def cholesky(a: Any, factor: Any, info: Any, batch: int, n: int, upper: int) -> None:
+    """A triangular factor of each matrix, of which the same triangle is read; nan if it is not positive definite.
+
+    The lower one, or the ``upper`` one, its transpose.
+    """
     for b in range(batch):
         start = b * n * n
         for i in range(n):
-            _copy(a, start + i * n, factor, start + i * n, i + 1)
-            _fill(factor, start + i * n + i + 1, n - i - 1, 0.0)
+            row = start + i * n
+            if upper:
+                _fill(factor, row, i, 0.0)
+                _copy(a, row + i, factor, row + i, n - i)
+            else:
+                _copy(a, row, factor, row, i + 1)
+                _fill(factor, row + i + 1, n - i - 1, 0.0)
         if n:
-            potrf(UPPER, n, (factor, start), n, info)
+            potrf(LOWER if upper else UPPER, n, (factor, start), n, info)
             last = factor[start + n * n - 1]
             if info[0] != 0 or last != last:
                 for i in range(n):
-                    _fill(factor, start + i * n, i + 1, NAN)
+                    first, count = (i, n - i) if upper else (0, i + 1)
+                    _fill(factor, start + i * n + first, count, NAN)
 
 
 def triangular_solve(

@@ -55,11 +55,28 @@ def hessenberg(
             for j in range(inner):
                 _copy(turned, j * n + 1, square, j * inner, inner)
             orgqr(inner, inner, inner, square, inner, taus, work, hessenberg_workspace(n), info)
-        for i in range(n):
-            for j in range(n):
-                h[at + i * n + j] = turned[j * n + i] if i <= j + 1 else 0.0
-                if i * j > 0:
-                    q[at + i * n + j] = square[(j - 1) * inner + i - 1]
+        _upper(turned, h, at, n)
+        for i in range(1, n):
+            for j in range(1, n):
+                q[at + i * n + j] = square[(j - 1) * inner + i - 1]
+
+
+def hessenberg_form(a: Any, h: Any, turned: Any, taus: Any, work: Any, info: Any, batch: int, n: int) -> None:
+    """The ``h`` of `hessenberg`."""
+    for b in range(batch):
+        if n == 0:
+            continue
+        _transpose(a, b * n * n, n, n, turned, 0)
+        if n > 1:
+            gehrd(n, 1, n, turned, n, taus, work, hessenberg_workspace(n), info)
+        _upper(turned, h, b * n * n, n)
+
+
+def _upper(turned: Any, h: Any, at: int, n: int) -> None:
+    """The transpose, with zeros below the subdiagonal."""
+    for i in range(n):
+        for j in range(n):
+            h[at + i * n + j] = turned[j * n + i] if i <= j + 1 else 0.0
 
 
 def hessenberg_workspace(n: int) -> int:
@@ -104,4 +121,4 @@ def _rate_across(h: Any, m: Any, x: Any, at: int, n: int) -> None:
 
 
 #: What routines call, for compilers to know.
-HELPERS = (hessenberg_workspace, _rate, _rate_across)
+HELPERS = (hessenberg_workspace, _upper, _rate, _rate_across)

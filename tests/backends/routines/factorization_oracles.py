@@ -22,8 +22,11 @@ def orthonormal(x: Array, dtype: Any) -> None:
 
 
 def cholesky(sizes: Any, reads: Any, results: Any) -> None:
-    batch, n = sizes
-    for a, found in zip(*[x.reshape(batch, n, n) for x in (reads[0], results[0])], strict=True):
+    batch, n, upper = sizes
+    matrices, factors = [x.reshape(batch, n, n) for x in (reads[0], results[0])]
+    if upper:
+        matrices, factors = matrices.swapaxes(1, 2), factors.swapaxes(1, 2)
+    for a, found in zip(matrices, factors, strict=True):
         whole = (np.tril(a) + np.tril(a, -1).T).astype(np.float64)
         assert (np.triu(found, 1) == 0).all()
         least = np.linalg.eigvalsh(whole).min(initial=np.inf)
@@ -255,6 +258,17 @@ def hessenberg(sizes: Any, reads: Any, results: Any) -> None:
         assert (q[:, :1] == np.eye(n, min(n, 1))).all()
 
 
+def hessenberg_form(sizes: Any, reads: Any, results: Any) -> None:
+    """With the eigenvalues of the matrix, in the sense of `eigvals`, and its norm."""
+    batch, n = sizes
+    for a, h in zip(*[x.reshape(batch, n, n).astype(np.float64) for x in (reads[0], results[0])], strict=True):
+        dtype, scale = reads[0].dtype, np.linalg.norm(a)
+        assert (np.tril(h, -2) == 0).all()
+        near(np.linalg.norm(h), scale, scale, dtype, n)
+        values = np.linalg.eigvals(h)
+        _are_eigenvalues(a, values.real, values.imag, dtype)
+
+
 def quasi_sylvester(sizes: Any, reads: Any, results: Any) -> None:
     batch, m, n, across = sizes
     dtype = results[0].dtype
@@ -341,6 +355,7 @@ ORACLES = {
         schur,
         householder_product,
         hessenberg,
+        hessenberg_form,
         hessenberg_reflectors,
         quasi_sylvester,
         banded_solve,

@@ -120,7 +120,6 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
 
     batch, m, n = int(rng.integers(0, 4)), size(), size()
     square = (
-        "cholesky",
         "cholesky_tangent",
         "cholesky_adjoint",
         "eigh",
@@ -131,10 +130,13 @@ def random_sizes(name: str, rng: np.random.Generator) -> tuple[int, ...]:
         "eigvalsh_tridiagonal",
         "schur",
         "hessenberg",
+        "hessenberg_form",
         "hessenberg_reflectors",
     )
     if name in square:
         return batch, n
+    if name == "cholesky":
+        return batch, n, int(rng.integers(0, 2))
     if name in ("lu", "lu_by_columns"):
         return batch, m, n
     if name == "qr":

@@ -74,6 +74,23 @@ def test_vectors_are_computed_for_derivatives_alone(name):
     close(graphad.jit(f)(X), f(X), 1e-12)
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_vectors_are_not_computed_outside_of_programs_either(name, monkeypatch):
+    f, _, _ = VALUES[name]
+    expected = graphad.jit(f)(X)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    of_values = np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda x, compute_uv: of_values(x, compute_uv=compute_uv))
+    close(f(gnp.asarray(X)), expected, 1e-12)
+
+
+def test_a_hessenberg_form_takes_no_orthogonal_matrix():
+    assert steps(linalg.hessenberg, X) == ["hessenberg_form"]
+    found, expected = graphad.jit(linalg.hessenberg)(X), linalg.hessenberg(X, calc_q=True)[0]
+    close(found, expected, 1e-12)
+    close(linalg.hessenberg(X), expected, 1e-12)
+
+
 def test_values_in_loops():
     assert [s for s in steps(turns, X) if s != "Copy"] == ["svdvals"]
     close(graphad.jit(turns)(X), turns(X), 1e-12)
@@ -112,6 +129,14 @@ def test_factors_and_solutions_are_computed_once(name, right):
     assert sorted(s for s in called if s not in ("Gemm", "Copy", "argsort")) == sorted(wanted)
     for one, other in zip(graphad.tree.leaves(graphad.jit(f)(A, right)), graphad.tree.leaves(f(A, right)), strict=True):
         close(one, other, 1e-10)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_factor_is_of_the_triangle_that_is_read(lower):
+    """No matrix is transposed, before or after."""
+    (only,) = program(lambda a: linalg.cholesky(a, lower=lower), A)
+    assert only.routine == "cholesky"
+    assert len(program(lambda a: gnp.linalg.cholesky(a, upper=not lower, symmetrize_input=False), A)) == 1
 
 
 def test_factors_are_not_transposed():

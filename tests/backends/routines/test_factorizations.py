@@ -111,6 +111,16 @@ def test_the_rest_of_a_program_flushes_denormals_all_the_same(rng):
     assert (np.asarray(product) > 0).all()
 
 
+@pytest.mark.parametrize(("flush", "symmetrize"), [(True, True), (True, False), (False, True)])
+def test_symmetric_parts_are_arithmetic_and_flush_denormals(rng, flush, symmetrize):
+    x = rng.normal(size=(12, 12))
+    a = x @ x.T * 1e-311
+    with graphad.config.override(flush_denormals=flush):
+        found = graphad.jit(lambda a: gnp.linalg.eigvalsh(a, symmetrize_input=symmetrize))(a)
+    expected = np.zeros(12) if flush and symmetrize else np.linalg.eigvalsh(a)
+    np.testing.assert_allclose(found, expected, atol=1e-320)
+
+
 def calls_of(function, *args):
     """The routines that a program calls, and how many of its temporaries are as large as the first argument."""
     kernel = compiled(graphad.jit(function).graph(*args)).program

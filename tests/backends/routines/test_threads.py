@@ -222,7 +222,7 @@ def vector(size: int) -> Gemm:
 
 
 def factorization(size: int, batch: int = 1) -> RoutineCall:
-    return RoutineCall("cholesky", f32, ("x",), ("z", "info"), (batch, size))
+    return RoutineCall("cholesky", f32, ("x",), ("z", "info"), (batch, size, 0))
 
 
 SORT = RoutineCall("argsort", f32, ("x",), ("info", "y", "info"), (1, 50_000))

@@ -36,6 +36,17 @@ def check(found, expected, tolerance):
         np.testing.assert_allclose(x.astype(np.float64), y, rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.parametrize("n", [4, 9, 21])
+def test_determinants_have_the_same_bits_alone_and_in_a_stack(n):
+    stack = np.random.default_rng(n).normal(size=(20, n, n))
+    for f in (gnp.linalg.det, gnp.linalg.slogdet):
+        compiled = graphad.jit(f)
+        for together in (compiled(stack), graphad.jit(graphad.vmap(f))(stack)):
+            for k, x in enumerate(stack):
+                for one, all_of_them in zip(flatten(compiled(x))[0], flatten(together)[0], strict=True):
+                    assert np.asarray(one) == np.asarray(all_of_them)[k]
+
+
 def ours(name):
     return lambda x: CASES[name].function(gnp, x)
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from graphad import numpy as gnp
 from graphad.api.control_flow import fori_loop, while_loop
 from graphad.api.implicit import custom_linear_solve
+from graphad.numpy._precision import in_float32
+from graphad.primitives.linalg.triangular_solve import solve as triangular
 from graphad.scipy.sparse.linalg._system import Map, add, begin, choose, enough, finite_or_nan, system, vdot
 from graphad.trace.pytree import Tree, flatten, tree_map
 from graphad.trace.source import where
@@ -236,16 +238,14 @@ def _rotated(k: Any, state: _Cycle) -> _Cycle:
     )
 
 
+@in_float32
 def _solved(triangle: Any, right: Any, length: int) -> Any:
-    """The solution of a triangular system, given by columns, from the last unknown up; that of no column is 0."""
-
-    def step(turn: Any, y: Any) -> Any:
-        i = length - 1 - turn
-        diagonal = triangle[i, i]
-        rest = right[i] - gnp.vdot(triangle[:, i], y)
-        return y.at[i].set(gnp.where(diagonal == 0, 0, rest / diagonal))
-
-    return fori_loop(0, length, step, gnp.zeros_like(right[:length]))
+    """The solution of a triangular system, given by columns; 0 for a column of zeros, which no other unknown sees."""
+    columns = triangle[:, :length]
+    is_empty = gnp.diagonal(columns) == 0
+    regular = columns + gnp.diag(gnp.astype(is_empty, columns.dtype))
+    found = triangular(regular, right[:length, None], left=True, lower=True, transposed=True)
+    return gnp.where(is_empty, 0, found[:, 0])
 
 
 def _epsilon(x: Any) -> float:
