@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import prod
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,14 +25,14 @@ from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, i32, literal
 from graphad.passes import unrolled_qr, unrolled_routines
-from graphad.passes.element_rules import RULES, elementwise, places
+from graphad.passes.element_rules import RULES, elementwise, fits, places
 from graphad.passes.lane_arithmetic import Lanes, Shape
 from graphad.passes.pipeline import Pass, graph_pass
 from graphad.passes.unrolled_routines import rows_of
 from graphad.primitives.layout import broadcast, iota, reduce_sum
 from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
-from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.matrices import SMALL, most_rows
 from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.primitives.shape import concatenate, slice_
@@ -60,13 +59,14 @@ def _has_small(graph: Graph) -> bool:
 def _is_small(graph: Graph, eqn: Eqn) -> bool:
     if eqn.primitive not in _ROUTINES:
         return False
-    sides = [n for a in eqn.inputs for n in graph.aval_of(a).shape[-2:]]
-    return min(sides) > 0 and max(sides) <= SMALL and 0 not in graph.aval_of(eqn.inputs[0]).shape
+    shape, sides = graph.aval_of(eqn.inputs[0]).shape, [n for a in eqn.inputs for n in graph.aval_of(a).shape[-2:]]
+    most = SMALL if eqn.primitive is qr else most_rows(shape[:-2])
+    return min(sides) > 0 and max(sides) <= most and 0 not in shape
 
 
 def _is_wide(graph: Graph, eqn: Eqn) -> bool:
     """Whether a small triangle divides many right sides."""
-    if eqn.primitive is not triangular_solve:
+    if eqn.primitive is not triangular_solve or _is_small(graph, eqn):
         return False
     a, b = (graph.aval_of(x).shape for x in eqn.inputs)
     return 0 < a[-1] <= SMALL < max(b[-2:]) and 0 not in b
@@ -168,7 +168,7 @@ class _Unroller:
 
     def _fits(self, a: Aval, lead: Shape) -> bool:
         rest = a.shape[len(lead) :]
-        return a.shape[: len(lead)] == lead and prod(rest) <= SMALL * SMALL
+        return a.shape[: len(lead)] == lead and fits(lead, rest)
 
     def _unrolled(self, eqn: Eqn) -> list[Grid] | None:
         """The results of an equation by elements, or None."""

@@ -18,10 +18,10 @@ from graphad.ir.ref import Ref
 from graphad.ir.types import Aval, OperandType, aval
 from graphad.primitives.linalg.cholesky_derivatives import cholesky_tangent, half_lower
 from graphad.primitives.linalg.matrices import (
-    SMALL,
     Array,
     check_matrix,
     each_matrix,
+    is_small,
     matmul,
     matrices,
     matrix_errors,
@@ -52,7 +52,7 @@ def _reference(a: Any) -> Array:
 
 
 def _tangent(t: Ref, _a: Ref, factor: Ref) -> Ref:
-    if factor.shape[-1] > SMALL:
+    if not is_small(factor.shape):
         return cholesky_tangent(factor, t)
     left = solve(factor, symmetric(t), left=True, lower=True)
     both = turned(solve(factor, turned(left), left=True, lower=True))

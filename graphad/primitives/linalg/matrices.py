@@ -19,8 +19,12 @@ from graphad.primitives.contract import dot_general
 from graphad.primitives.families_shape import Array, Shape, builder_of
 from graphad.primitives.layout import broadcast, positions, reduce_sum, transpose
 
-#: Matrices of no more rows and columns are written out, element by element (the pass `unroll_matrices`).
+#: Matrices of no more rows and columns are written out, element by element (the pass `unroll_matrices`)...
 SMALL: Final = 8
+#: ...and of so many in long stacks: 1.7 to 9 times as fast as LAPACK with 12 rows, value or gradient, for up to two
+#: seconds of compiling (the gradient of an inverse). QR stops at 8.
+SMALL_IN_STACKS: Final = 12
+LONG_STACK: Final = 256
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Types
@@ -44,6 +48,16 @@ def check_float(name: str, a: OperandType) -> None:
 def stack(a: OperandType) -> int:
     """The number of matrices in a stack."""
     return prod(a.shape[:-2])
+
+
+def most_rows(leading: Shape) -> int:
+    """How many rows and columns matrices may have to be written out, in a stack of this shape."""
+    return SMALL_IN_STACKS if prod(leading) >= LONG_STACK else SMALL
+
+
+def is_small(shape: Shape) -> bool:
+    """Whether the square matrices of a stack of this shape are written out."""
+    return shape[-1] <= most_rows(shape[:-2])
 
 
 def no_derivative(a: Ref, problem: str) -> DifferentiationError:
