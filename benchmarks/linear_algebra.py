@@ -31,6 +31,11 @@ def cholesky(np_):
     return lambda a: np_.sum(np_.linalg.cholesky(a) ** 2)
 
 
+def gram(np_):
+    """A function of the products of all pairs of rows."""
+    return lambda x: np_.sum(np_.tanh(x @ x.T) ** 2)
+
+
 def inverse(np_):
     return lambda a: np_.sum(np_.linalg.inv(a) ** 2)
 
@@ -115,6 +120,7 @@ PROGRAMS = {
     **{f"solve {n}": (solution, [general(n, n), right(n)]) for n in (64, 512)},
     **{f"eigh {n}": (eigen, [positive_definite(n, n)]) for n in (64, 512)},
     **{f"svd {n}": (singular, [general(n, n)]) for n in (64, 512)},
+    "Gram matrix 1000x200": (gram, [right(1000, 200) / 20]),
     "Gaussian process 500": (gaussian_process, [right(500), right(500), np.array([-1.0, 0.0, -1.0])], 2),
     "normal 10,000 x 4": (normal, [right(10_000, 4), np.zeros(4), positive_definite(4, 4)]),
     "Kalman filter 4, 500": (kalman, [right(500), 0.9 * np.eye(4) + 0.02, positive_definite(4, 4) / 50], (1, 2)),

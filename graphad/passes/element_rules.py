@@ -18,8 +18,13 @@ from graphad.ir.types import Aval, literal
 from graphad.passes.lane_arithmetic import Lanes, Shape
 from graphad.primitives.contract import dot_general
 from graphad.primitives.layout import broadcast, reduce_sum, reshape, transpose
-from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.matrices import most_rows
 from graphad.primitives.shape import concatenate, pad, slice_
+
+
+def fits(lead: Shape, shape: Shape) -> bool:
+    """Whether arrays of this shape in a stack are few enough elements."""
+    return prod(shape) <= most_rows(lead) ** 2
 
 
 class Values(Protocol):
@@ -44,7 +49,7 @@ def places(shape: Shape) -> Iterable[Shape]:
 def elementwise(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     """Of an elementwise primitive."""
     shape = out.shape[len(x.lead) :]
-    if prod(shape) > SMALL * SMALL:
+    if not fits(x.lead, shape):
         return None
     rows = []
     for at in places(shape):
@@ -74,10 +79,10 @@ def _dot_general(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     n = len(x.lead)
     leading = tuple(range(n))
     shapes = [u.graph.aval_of(a).shape for a in eqn.inputs]
-    if batch != (leading, leading) or any([s[:n] != x.lead or prod(s[n:]) > SMALL * SMALL for s in shapes]):
+    if batch != (leading, leading) or any([s[:n] != x.lead or not fits(x.lead, s[n:]) for s in shapes]):
         return None
     free = [[k for k in range(n, len(s)) if k not in c] for s, c in zip(shapes, contract, strict=True)]
-    if not out.dtype.is_float or out.dtype.bits < 32 or prod(out.shape[n:]) > SMALL * SMALL:
+    if not out.dtype.is_float or out.dtype.bits < 32 or not fits(x.lead, out.shape[n:]):
         return None
     sums = [shapes[0][k] for k in contract[0]]
     found = []
@@ -117,7 +122,7 @@ def _reduce_sum(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
 def _broadcast(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     (_, dims), n = eqn.params, len(x.lead)
     shape = u.graph.aval_of(eqn.inputs[0]).shape
-    if dims[:n] != tuple(range(n)) or shape[:n] != x.lead or prod(out.shape[n:]) > SMALL * SMALL:
+    if dims[:n] != tuple(range(n)) or shape[:n] != x.lead or not fits(x.lead, out.shape[n:]):
         return None
     pairs = list(zip(dims[n:], shape[n:], strict=True))
     return [
@@ -129,7 +134,7 @@ def _broadcast(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
 def _reshape(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     n = len(x.lead)
     shape = u.graph.aval_of(eqn.inputs[0]).shape
-    if shape[:n] != x.lead or out.shape[:n] != x.lead or prod(shape[n:]) > SMALL * SMALL:
+    if shape[:n] != x.lead or out.shape[:n] != x.lead or not fits(x.lead, shape[n:]):
         return None
     return u.elements(x, eqn.inputs[0])
 
@@ -146,7 +151,7 @@ def _slice(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
 
 def _concatenate(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     (axis,), n = eqn.params, len(x.lead)
-    if axis < n or prod(out.shape[n:]) > SMALL * SMALL:
+    if axis < n or not fits(x.lead, out.shape[n:]):
         return None
     parts = [(a, k) for a in eqn.inputs for k in range(u.graph.aval_of(a).shape[axis])]
     found = []
@@ -160,7 +165,7 @@ def _pad(u: Values, x: Lanes, eqn: Eqn, out: Aval) -> list[Atom] | None:
     (low, high, interior), n = eqn.params, len(x.lead)
     array, fill = eqn.inputs
     shape = u.graph.aval_of(array).shape
-    if type(fill) is int or any([*low[:n], *high[:n], *interior[:n]]) or prod(out.shape[n:]) > SMALL * SMALL:
+    if type(fill) is int or any([*low[:n], *high[:n], *interior[:n]]) or not fits(x.lead, out.shape[n:]):
         return None
     found: list[Atom] = []
     for at in places(out.shape[n:]):

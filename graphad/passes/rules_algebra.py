@@ -86,6 +86,7 @@ ARITHMETIC = RuleSet(
         rule("mul-negatives", mul(neg(x), neg(y)), mul(x, y)),
         rule("mul-negative-constant", mul(neg(x), c), mul(x, neg(c))),
         rule("mul-mask", mul(f, convert(p, dtype=s)), select(p, f, 0), exact=False, examples=[{"s": f32}, {"s": f64}]),
+        rule("mul-half-double", mul(add(f, f), 0.5), f, exact=False),  # f + f may overflow
         rule("div-one", div(x, 1), x),
         rule("div-minus-one", div(x, -1), neg(x)),
         rule("div-negatives", div(neg(x), neg(y)), div(x, y)),

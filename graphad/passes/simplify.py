@@ -13,10 +13,21 @@ from graphad.passes.rules_algebra import ARITHMETIC, CASTS, LOGIC
 from graphad.passes.rules_general import GENERAL
 from graphad.passes.rules_linalg import SOLUTIONS
 from graphad.passes.rules_shape import COMPOSITIONS, CONSTANTS, CONTRACTIONS, IDENTITIES, PIECES
+from graphad.passes.symmetry import SYMMETRY
 
 #: All rules, the inexact ones among them.
 RULES: Final[RuleSet] = (
-    GENERAL + IDENTITIES + ARITHMETIC + LOGIC + CASTS + CONSTANTS + CONTRACTIONS + SOLUTIONS + COMPOSITIONS + PIECES
+    GENERAL
+    + IDENTITIES
+    + ARITHMETIC
+    + LOGIC
+    + CASTS
+    + CONSTANTS
+    + CONTRACTIONS
+    + SYMMETRY
+    + SOLUTIONS
+    + COMPOSITIONS
+    + PIECES
 )
 #: The bitwise exact rules (up to the order of sums).
 EXACT_RULES: Final[RuleSet] = RULES.exact()

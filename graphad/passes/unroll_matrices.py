@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import prod
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from graphad.ir.graph import Atom, Eqn, Graph
 from graphad.ir.primitive import Primitive
 from graphad.ir.types import Aval, Literal, i32, literal
 from graphad.passes import unrolled_qr, unrolled_routines
-from graphad.passes.element_rules import RULES, elementwise, places
+from graphad.passes.element_rules import RULES, elementwise, fits, places
 from graphad.passes.lane_arithmetic import Lanes, Shape
 from graphad.passes.pipeline import Pass, graph_pass
 from graphad.passes.unrolled_routines import rows_of
@@ -58,12 +57,13 @@ def _has_small(graph: Graph) -> bool:
 
 
 def _is_small(graph: Graph, eqn: Eqn) -> bool:
-    return eqn.primitive in _ROUTINES and by_elements(*[graph.aval_of(a) for a in eqn.inputs])
+    operands = [graph.aval_of(a) for a in eqn.inputs]
+    return eqn.primitive in _ROUTINES and by_elements(*operands, most=SMALL if eqn.primitive is qr else None)
 
 
 def _is_wide(graph: Graph, eqn: Eqn) -> bool:
     """Whether a small triangle divides many right sides."""
-    if eqn.primitive is not triangular_solve:
+    if eqn.primitive is not triangular_solve or _is_small(graph, eqn):
         return False
     a, b = (graph.aval_of(x).shape for x in eqn.inputs)
     return 0 < a[-1] <= SMALL < max(b[-2:]) and 0 not in b
@@ -165,7 +165,7 @@ class _Unroller:
 
     def _fits(self, a: Aval, lead: Shape) -> bool:
         rest = a.shape[len(lead) :]
-        return a.shape[: len(lead)] == lead and prod(rest) <= SMALL * SMALL
+        return a.shape[: len(lead)] == lead and fits(lead, rest)
 
     def _unrolled(self, eqn: Eqn) -> list[Grid] | None:
         """The results of an equation by elements, or None."""

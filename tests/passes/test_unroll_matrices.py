@@ -18,7 +18,7 @@ from graphad.ir.verify import verify
 from graphad.passes import UnrollMatrices
 from graphad.primitives.linalg.cholesky import cholesky
 from graphad.primitives.linalg.lu import lu
-from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.matrices import LONG_STACK, SMALL, SMALL_IN_STACKS
 from graphad.primitives.linalg.qr import qr
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from tests.cuda.devices import DEVICES
@@ -190,6 +190,27 @@ def test_larger_matrices_are_left_to_lapack():
     graph = graphad.make_graph(gnp.linalg.inv)(general(2, n=SMALL + 1))
     assert unrolled(stages.simplify(graph)) is stages.simplify(graph)
     assert any(isinstance(s, RoutineCall) for s in lower(stages.simplify(graph)).program.steps)
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (lambda a: gnp.sum(gnp.linalg.cholesky(a) ** 2), [spd(LONG_STACK, n=SMALL_IN_STACKS)]),
+        (lambda a, b: gnp.sum(gnp.linalg.solve(a, b) ** 2), [general(LONG_STACK, n=9), RNG.normal(size=(1, 9, 2))]),
+    ],
+)
+def test_larger_matrices_in_long_stacks_are_written_out(f, args):
+    args = [args[0], *[np.broadcast_to(b, (LONG_STACK, *b.shape[1:])).copy() for b in args[1:]]]
+    gradient = graphad.value_and_grad(f, tuple(range(len(args))))
+    got = graphad.jit(gradient)
+    assert not remaining(stages.simplify(got.graph(*args)))
+    same(graphad.tree.leaves(got(*args)), graphad.tree.leaves(gradient(*args)))
+    assert remaining(stages.simplify(got.graph(*[x[1:] for x in args])))
+
+
+def test_long_stacks_of_larger_matrices_that_are_left_to_lapack():
+    for f, n in ((gnp.linalg.qr, SMALL + 1), (gnp.linalg.cholesky, SMALL_IN_STACKS + 1)):
+        assert remaining(stages.simplify(graphad.make_graph(f)(spd(LONG_STACK, n=n))))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

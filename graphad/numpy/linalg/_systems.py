@@ -26,7 +26,7 @@ from graphad.numpy._shape.reshaping import reshape
 from graphad.numpy._typing import ArrayLike
 from graphad.numpy.linalg._products import matmul
 from graphad.primitives.linalg.lu import lu, lu_by_columns
-from graphad.primitives.linalg.matrices import SMALL
+from graphad.primitives.linalg.matrices import is_small
 from graphad.primitives.linalg.triangular_solve import triangular_solve
 from graphad.trace import source
 from graphad.trace.array import Array
@@ -98,7 +98,7 @@ class FactorsByColumns(NamedTuple):
 
 def factors(a: Array) -> Factors | FactorsByColumns:
     """Of matrices whose derivatives are taken elsewhere."""
-    if a.shape[-1] > SMALL:
+    if not is_small(a.shape):
         packed, _, order, places = lu_by_columns(stop_gradient(a))
         return FactorsByColumns(packed, order, places)
     packed, _, order = lu(stop_gradient(a))
@@ -223,7 +223,7 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
 
 def _eliminated(x: Array) -> tuple[Array, Array]:
     """The diagonal that elimination leaves, and the sign of its permutation."""
-    packed, pivots, *_ = lu_by_columns(x) if x.shape[-1] > SMALL else lu(x)
+    packed, pivots, *_ = lu(x) if is_small(x.shape) else lu_by_columns(x)
     moved = sum_(pivots != counted(pivots, pivots.shape[-1:], 0), axis=-1)
     return diagonal(packed, axis1=-2, axis2=-1), where(moved % 2 == 1, -1.0, 1.0).astype(x.dtype)
 

@@ -24,13 +24,13 @@ from graphad.primitives.comparison import eq, select
 from graphad.primitives.layout import broadcast, reduce_sum, zeros_like_aval
 from graphad.primitives.linalg.cholesky_derivatives import cholesky_tangent, half_lower
 from graphad.primitives.linalg.matrices import (
-    SMALL,
     Array,
     by_elements,
     check_matrix,
     check_size,
     diagonal,
     each_matrix,
+    is_small,
     lower,
     matmul,
     matrices,
@@ -69,7 +69,7 @@ def _tangent(t: Ref, _a: Ref, factor: Ref, *, upper: bool) -> Ref:
 
 
 def _of_lower(t: Ref, factor: Ref) -> Ref:
-    if factor.shape[-1] > SMALL:
+    if not is_small(factor.shape):
         return cholesky_tangent(factor, t)
     left = solve(factor, symmetric(t), left=True, lower=True)
     both = turned(solve(factor, turned(left), left=True, lower=True))
