@@ -180,9 +180,7 @@ class Target:
     """What the floors above ask for."""
 
     stages = ("loops",)
-    has_architectures = False
-    rerolls = True
-    has_routines = True
+    has_architectures, rerolls, has_routines = False, True, True
 
     def devices(self):
         return (Device(KIND),)

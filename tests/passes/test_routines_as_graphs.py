@@ -155,7 +155,7 @@ def test_where_pivots_are_zero():
 @pytest.mark.parametrize(
     ("primitive", "types", "params"),
     [
-        (cholesky, [(8, 8)], {}),
+        (cholesky, [(8, 8)], {"upper": False}),
         (lu, [(3, 8)], {}),
         (qr, [(8, 2)], {"full": True}),
         (triangular_solve, [(8, 8), (8, 200)], LEFT),
