@@ -167,6 +167,7 @@ class Linked:
     """Object code in memory, and the addresses of what it exports; unloaded with this object."""
 
     __slots__ = ("_tracker", "addresses")
+    _is_finalizing = staticmethod(sys.is_finalizing)  # at the end of the process the module has lost its names
 
     def __init__(self, tracker: Any, addresses: Mapping[str, int]) -> None:
         self._tracker = tracker
@@ -174,7 +175,7 @@ class Linked:
 
     def __del__(self) -> None:
         # A number is a tracker of LLVM's; llvmlite's own tracker looks after itself.
-        if type(self._tracker) is int and not sys.is_finalizing():
+        if not self._is_finalizing() and type(self._tracker) is int:
             functions = _functions()
             assert functions is not None, "it made the tracker"
             _text_of(functions, functions["LLJIT_Dylib_Tracker_Dispose"], self._tracker)
