@@ -181,8 +181,7 @@ class Target:
 
     stages = ("loops",)
     has_architectures = False
-    rerolls = True
-    has_routines = True
+    rerolls = has_routines = True
 
     def devices(self):
         return (Device(KIND),)

@@ -126,7 +126,7 @@ def test_in_numpy(kind, dtype):
 def test_compiled_without_the_passes_that_add_in_another_order(kind, turns, dtype, monkeypatch):
     pipeline = stages.default_pipeline().replace(",gather_products,fission", "")
     assert pipeline != stages.default_pipeline()
-    monkeypatch.setattr(stages, "default_pipeline", lambda: pipeline)
+    monkeypatch.setattr(stages, "default_pipeline", lambda _=None: pipeline)
     check(gradients(kind, dtype, turns, compiled, 4))
 
 
