@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphad.backends.cpu.executable import compile_graph
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder
 from graphad.ir.evaluate import evaluate
@@ -180,3 +181,11 @@ def test_matrices_that_are_too_large():
     graph = graph_of(eigh, aval((LARGEST + 1, LARGEST + 1), f32))
     with pytest.raises(LoweringError, match="no CUDA form of the routine 'eigh' for more than 128 rows and columns"):
         run(graph, "routines_as_graphs")
+
+
+def test_one_matrix_is_no_batch_of_its_rows():
+    """All axes of what the loop carries are as long as those of a batch could be; one value is made of elements."""
+    graph = run(graph_of(svd, aval((5, 4), f64), full=False), "routines_as_graphs,unroll_matrices,simplify")
+    a = np.random.default_rng(0).normal(size=(5, 4))
+    for got, expected in zip(compile_graph(graph)(a), evaluate(graph, [a]), strict=True):
+        np.testing.assert_allclose(np.asarray(got), expected, atol=1e-12)

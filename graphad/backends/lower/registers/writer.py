@@ -119,8 +119,10 @@ class Writer(Positions):
 
     def carried(self, x: Array, a: Aval, loc: Loc) -> Small:
         """A value that a loop carries, in registers; in a batch it has the axes of the batch."""
-        y = self.small(x, loc)
-        return Small(y.shape, a.dtype, y.atoms, y.lanes or self.stripped(a.shape) is not None)
+        y, stripped = self.small(x, loc), self.stripped(a.shape)
+        if stripped not in (None, y.shape):
+            raise NotScalarError(f"an array of shape {y.shape} whose first axes are as long as those of the batch")
+        return Small(y.shape, a.dtype, y.atoms, y.lanes or stripped is not None)
 
     def names(self, x: Small, depth: int) -> Small:
         return Small(x.shape, x.dtype, tuple([self.name("s", depth) for _ in x.atoms]), x.lanes)
