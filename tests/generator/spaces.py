@@ -40,7 +40,8 @@ class Space:
         return x
 
     def to_float(self, x: Any) -> Any:
-        return x.astype(self.dtype)
+        """Of a number of Python's too: JAX hands it to a loop's body that it does not trace."""
+        return np.asarray(x, self.dtype) if isinstance(x, int) else x.astype(self.dtype)
 
     def to_int(self, x: Any) -> Any:
         return x.astype("int32")
