@@ -168,7 +168,7 @@ SETTINGS: dict[str, Setting] = {
     "kept_bytes": Setting(
         default=1 << 28,
         allowed="count",
-        doc="Bytes of large results and temporaries that are kept when they are freed, for the next ones.",
+        doc="Bytes of large results and temporaries, freed, that are kept for later ones; read as a program is made.",
     ),
     "cache_dir": Setting(
         default=_user_cache_dir(),

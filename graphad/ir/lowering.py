@@ -220,7 +220,7 @@ class Routine(Frozen):
     """The routine of that name in ``graphad_kernels.routines``, with so many ``sizes``.
 
     Operands and results are row-major, in the order of its row; ``last_axis`` is moved to their end for it. ``alone``
-    has the numbers of results and the routine that gives these alone, of the same sizes, where no other is read.
+    is the routine of the same sizes that gives those results that `Primitive.alone` names, where no other is read.
     ``as_graph`` makes the results of other primitives, for machines without the routine: it takes a `Ref` for each
     operand and gives one for each result, or None where a pass writes all out by elements.
     """
@@ -228,7 +228,7 @@ class Routine(Frozen):
     name: str
     sizes: tuple[int, ...]
     last_axis: int | None = None
-    alone: tuple[tuple[int, ...], str] | None = None
+    alone: str | None = None
     as_graph: Callable[..., Sequence[Any] | None] | None = None
 
 

@@ -171,12 +171,18 @@ class Primitive:
         """Run the NumPy reference on arrays; results that are not ``read`` may be 0, if the others can be had alone."""
         if self.numpy is None:
             raise TypeError(f"{self.name} has regions: it is evaluated by running them")
-        if read is not None and self.alone is not None:
-            kept, reference = self.alone
-            if not any([r for k, r in enumerate(read) if k not in kept]):
-                found = dict(zip(kept, reference(*operands, **self.named(params)), strict=True))
-                return [found.get(k, 0) for k in range(len(read))]
-        return self.numpy(*operands, **dict(zip(self._names, params, strict=True)))
+        kept = None if read is None else self.had_alone(read)
+        if read is None or kept is None:
+            return self.numpy(*operands, **self.named(params))
+        assert self.alone is not None
+        found = dict(zip(kept, self.alone[1](*operands, **self.named(params)), strict=True))
+        return [found.get(k, 0) for k in range(len(read))]
+
+    def had_alone(self, read: Sequence[bool]) -> tuple[int, ...] | None:
+        """The numbers of the results that are had without the others, if no other is read."""
+        if self.alone is None or any([r for k, r in enumerate(read) if k not in self.alone[0]]):
+            return None
+        return self.alone[0]
 
     def named(self, params: tuple[Any, ...]) -> dict[str, Any]:
         """Positional params as a dict."""

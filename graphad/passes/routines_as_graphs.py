@@ -24,7 +24,7 @@ more than 8 rows a turn is a few kernels, each over all matrices. Behind the loo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphad.ir.builder import Builder
@@ -44,16 +44,15 @@ class RoutinesAsGraphs(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """The graph; itself if there are none."""
-        if not any([_routine(graph, e) is not None or e.regions for e in graph.eqns]):
+        if not any([_as_graph(graph, e) is not None or e.regions for e in graph.eqns]):
             return graph
         builder = Builder()
         made: list[Atom] = [builder.input(a) for a in graph.in_avals]
         made += [0] * (len(graph.avals) - graph.n_inputs)
-        read = {a for eqn in graph.eqns for a in eqn.inputs} | set(graph.outputs)
         for eqn, loc in zip(graph.eqns, graph.locs, strict=True):
             builder.loc = loc
             atoms = tuple([made[a] if type(a) is int else a for a in eqn.inputs])
-            wanted = tuple([o in read for o in eqn.outputs])
+            wanted = tuple([o in graph.values_read for o in eqn.outputs])
             form = self._form(graph, eqn, wanted, loc)
             if form is not None:
                 found = iter(builder.inline(form, atoms))
@@ -70,14 +69,14 @@ class RoutinesAsGraphs(Pass):
 
     def _form(self, graph: Graph, eqn: Eqn, wanted: tuple[bool, ...], loc: Loc) -> Graph | None:
         """The graph of the results that are wanted; None if there is none in the place of the equation."""
-        routine = _routine(graph, eqn)
-        if routine is None or routine.as_graph is None:
+        as_graph = _as_graph(graph, eqn)
+        if as_graph is None:
             return None
         builder = Builder()
         builder.loc = loc
         operands = [builder.input_ref(graph.aval_of(a)) for a in eqn.inputs]
         outs = [graph.avals[o] for o in eqn.outputs]
-        results = routine.as_graph(*operands) if any([a.size for a in outs]) else _empty(builder, outs)
+        results = as_graph(*operands) if any([a.size for a in outs]) else _empty(builder, outs)
         if results is None:
             return None
         kept = [r.atom for r, is_wanted in zip(results, wanted, strict=True) if is_wanted]
@@ -92,8 +91,8 @@ def _types(graph: Graph, eqn: Eqn) -> tuple[OperandType, ...]:
     return tuple([graph.avals[a] if type(a) is int else a.type for a in eqn.inputs])  # type: ignore[union-attr]
 
 
-def _routine(graph: Graph, eqn: Eqn) -> Routine | None:
+def _as_graph(graph: Graph, eqn: Eqn) -> Callable[..., Sequence[Ref] | None] | None:
     if eqn.regions:
         return None
     lowering = eqn.primitive.lower(_types(graph, eqn), eqn.params)
-    return lowering if type(lowering) is Routine and lowering.as_graph is not None else None
+    return lowering.as_graph if type(lowering) is Routine else None

@@ -122,8 +122,12 @@ class _Flattener(Operands):
                 results = between_loops(self.flat, eqn, self.small.arrays(operands), [avals[o] for o in outs], loc)
             elif type(lowering) is Routine and lowering.name in ROUTINES:
                 call = RoutineLowering(self.flat, self.cast, self.view, loc)
-                read = [o in graph.values_read for o in outs]
-                results = call.results(lowering, self.small.arrays(operands), [avals[o] for o in outs], read)
+                kept = eqn.primitive.had_alone([o in graph.values_read for o in outs])
+                arrays, types = self.small.arrays(operands), [avals[o] for o in outs]
+                if kept is None or lowering.alone is None:
+                    results = call.results(lowering, arrays, types)
+                else:
+                    results = call.results_alone(lowering, arrays, types, kept)
             elif not outs:
                 raise no_lowering(eqn, loc)
             else:

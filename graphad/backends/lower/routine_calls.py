@@ -28,18 +28,19 @@ class RoutineLowering:
     ) -> None:
         self.flat, self.cast, self.view, self.loc = flat, cast, view, loc
 
-    def results(
-        self, lowering: Routine, operands: Sequence[Atom], outs: Sequence[Aval], read: Sequence[bool]
+    def results_alone(
+        self, lowering: Routine, operands: Sequence[Atom], outs: Sequence[Aval], kept: Sequence[int]
     ) -> list[Atom]:
-        """The results of one call; ``read`` says which of them anything reads."""
+        """The results of one call whose numbers are ``kept``; nothing reads the others."""
+        assert lowering.alone is not None
+        routine = Routine(lowering.alone, lowering.sizes, lowering.last_axis)
+        found = self.results(routine, operands, [outs[k] for k in kept])
+        return [found[kept.index(k)] if k in kept else self.nothing(out) for k, out in enumerate(outs)]
+
+    def results(self, lowering: Routine, operands: Sequence[Atom], outs: Sequence[Aval]) -> list[Atom]:
+        """The results of one call."""
         if not any([out.size for out in outs]):
             return [self.nothing(out) for out in outs]
-        if lowering.alone is not None:
-            kept, name = lowering.alone
-            if not any([r for k, r in enumerate(read) if k not in kept]):
-                routine = Routine(name, lowering.sizes, lowering.last_axis)
-                found = self.results(routine, operands, [outs[k] for k in kept], [True] * len(kept))
-                return [found[kept.index(k)] if k in kept else self.nothing(out) for k, out in enumerate(outs)]
         row, axis = ROUTINES[lowering.name], lowering.last_axis
         dtype = _computed_in(self.flat.value(operands[0], self.loc), self.flat, row)
         inputs = [self.input(x, dtype, kind, axis) for x, kind in zip(operands, row.buffers, strict=False)]

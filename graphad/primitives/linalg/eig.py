@@ -185,7 +185,7 @@ eig = Primitive(
     _reference,
     jvp=_jvp,
     batch=lambda _size, _batched, a: eig(a),
-    lowering=lambda types, _params: Routine("eig", (stack(types[0]), types[0].shape[-1]), alone=((0, 1), "eigvals")),
+    lowering=lambda types, _params: Routine("eig", (stack(types[0]), types[0].shape[-1]), alone="eigvals"),
     samples=_samples,
     errors=matrix_errors({}, square=True),
     tolerance=512.0,

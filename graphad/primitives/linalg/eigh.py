@@ -95,7 +95,7 @@ eigh = Primitive(
     jvp=_jvp,
     batch=lambda _size, _batched, a: eigh(a),
     lowering=lambda types, _params: Routine(
-        "eigh", (stack(types[0]), types[0].shape[-1]), alone=((1,), "eigvalsh"), as_graph=jacobi.eigh
+        "eigh", (stack(types[0]), types[0].shape[-1]), alone="eigvalsh", as_graph=jacobi.eigh
     ),
     samples=matrices(
         [(1, 1), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)],

@@ -90,7 +90,7 @@ def _as_graph(d: Ref, e: Ref) -> list[Ref]:
 def _lowering(types: tuple[OperandType, ...], _params: Any) -> Routine:
     (*leading, n) = types[0].shape
     sizes = int(np.prod(leading, dtype=int)), n
-    return Routine("eigh_tridiagonal", sizes, alone=((1,), "eigvalsh_tridiagonal"), as_graph=_as_graph)
+    return Routine("eigh_tridiagonal", sizes, alone="eigvalsh_tridiagonal", as_graph=_as_graph)
 
 
 def _samples(rng: np.random.Generator, dtype: DType) -> Iterator[Sample]:

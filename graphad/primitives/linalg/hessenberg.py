@@ -164,7 +164,7 @@ hessenberg = Primitive(
     lowering=lambda types, _params: Routine(
         "hessenberg",
         (stack(types[0]), types[0].shape[-1]),
-        alone=((1,), "hessenberg_form"),
+        alone="hessenberg_form",
         as_graph=reflections.hessenberg,
     ),
     samples=matrices([(1, 1), (2, 2), (3, 3), (2, 4, 4), (0, 0), (2, 0, 0), (0, 3, 3), (7, 7)]),

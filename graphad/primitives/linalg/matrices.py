@@ -52,10 +52,8 @@ def check_float(name: str, a: OperandType) -> None:
 def check_size(routine: str, a: Ref, n: int) -> None:
     """Raise if matrices of ``n`` rows and columns are too large for the graph of a routine."""
     if n > LARGEST:
-        problem = (
-            f"there is no CUDA form of the routine {routine!r} for more than {LARGEST} rows and columns, and here are"
-        )
-        raise LoweringError(at(user_line(a.builder.loc), f"{problem} {n}; run this function with device='cpu'."))
+        problem = f"the routine {routine!r} needs LAPACK for more than {LARGEST} rows and columns, and here are {n}"
+        raise LoweringError(at(user_line(a.builder.loc), f"{problem}; run this function with device='cpu'."))
 
 
 def split_at(n: int) -> int:

@@ -111,7 +111,7 @@ def _divided(x: Ref, s: Ref) -> Ref:
 
 def _lowering(types: tuple[OperandType, ...], params: dict[str, Any]) -> Routine:
     sizes = stack(types[0]), *types[0].shape[-2:], int(params["full"])
-    return Routine("svd", sizes, alone=((1,), "svdvals"), as_graph=partial(jacobi.svd, full=params["full"]))
+    return Routine("svd", sizes, alone="svdvals", as_graph=partial(jacobi.svd, full=params["full"]))
 
 
 def _samples(rng: np.random.Generator, dtype: Any) -> Any:

@@ -3,7 +3,7 @@
 A page that the system hands out must be cleared first, at every call: that takes longer than most programs take to fill
 it. So what is as large as `LARGE` comes from a *store*: a table of blocks that were freed, in the order of their age,
 of which a request gets the youngest one of its size. Sizes are rounded so that neighbours share blocks. A new block
-is asked for on huge pages, which are cleared ten times as fast as small ones. The store keeps `config.kept_bytes` at
+is asked for on huge pages, which take a fifth of the time to clear. The store keeps `config.kept_bytes` at
 most, and gives the oldest back for newer ones.
 
 NumPy asks for the memory of an array, and gives it back, through functions that every array remembers (NEP 49: Data
