@@ -119,8 +119,9 @@ def _plus(y: Any, weights: Sequence[float], increments: Sequence[Any]) -> Any:
 
 
 def _begun(time: Any, size: Any, state: State, rate: State) -> Piece:
+    """It begins with the slope of the solution, which is the derivative by a time that is equal to the first."""
     zeros = [gnp.zeros_like(y) for y in state]
-    return Piece(time, size, state, state, (zeros, zeros, zeros))
+    return Piece(time, size, state, state, ([as_like(size, r) * r for r in rate], zeros, zeros))
 
 
 RODAS5P = Method(_begun, _step, _interpolated, len(_NODES) + 1)
