@@ -155,8 +155,9 @@ def run(
     on_step
         Called after every pass with the pass, the graph before and the graph after.
     level
-        0: check nothing. 1: verify the result. 2: verify the graph and the result of every pass, with a round trip
-        through text. 3: also evaluate before and after every pass and compare. By default ``config.verify``.
+        0: check nothing. 1: verify the result. 2: verify the graph and the result of every pass; the first and the last
+        make a round trip through text. 3: every result does, and graphs are evaluated before and after every pass and
+        compared. By default ``config.verify``.
     """
     passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else tuple(pipeline)
     level = config.verify if level is None else level
@@ -164,8 +165,9 @@ def run(
         verify(graph, level)
     for number, p in enumerate(passes):
         before, graph = graph, p.run(graph)
-        if level >= 2 or (level == 1 and number == len(passes) - 1):
-            _check_step(p, before, graph, level)
+        last = number == len(passes) - 1
+        if level >= 2 or (level == 1 and last):
+            _check_step(p, before, graph, 1 if level == 2 and not last else level)
         if on_step is not None:
             on_step(p, before, graph)
     return graph
