@@ -82,7 +82,7 @@ end:
 
 def other_system():
     """This one without what only Linux has."""
-    return this_system(wiped=False)._replace(futex=None, affinity=False)
+    return this_system()._replace(futex=None, affinity=False, wiped=False)
 
 
 class Harness:

@@ -13,12 +13,12 @@ import threading
 import numpy as np
 import pytest
 
-from graphad.backends.cpu.pool import make
+from graphad.backends.cpu.pool import RUN_BLOCKS, make
 from graphad.backends.cpu.pool.code import pool_text
 from graphad.backends.cpu.pool.system import System
 from graphad.backends.llvm import library
 from graphad.config import config
-from tests.backends.cpu.pool_harness import BLOCK, Harness, harness
+from tests.backends.cpu.pool_harness import BLOCK, LONG, Harness, harness
 from tests.backends.loading import load
 from tests.threads import side_by_side
 
@@ -31,6 +31,7 @@ KINDS = ["own", "pthread"]
 def h(request):
     found = harness(request.param)
     found.pool.set_threads(2)
+    found.pool.set_break_evens(0, 0)
     return found
 
 
@@ -128,6 +129,14 @@ def test_short_jobs_are_the_callers_alone(h):
     h.wait_until_asleep()
     assert shared(50_000)
     assert (words == 5).all()
+
+
+def test_longer_jobs_have_more_workers(h):
+    h.pool.set_threads(4)
+    h.pool.set_break_evens(50_000, 50_000)
+    for nanoseconds, helpers in ((50_000, 1), (149_999, 2), (150_000, 3), (LONG, 3)):
+        h.run("mark", np.zeros(9, np.int64), 9, nanoseconds)
+        assert h.pool.state.helpers == helpers
 
 
 def test_where_there_are_no_threads():
@@ -309,10 +318,10 @@ UNUSED = """
 import sys, numpy as np, graphad
 f = graphad.jit(lambda x: x + 1)
 f(np.ones(3))
-assert not [name for name in sys.modules if "cpu.pool" in name]
-from graphad.backends.cpu.pool import make
+assert not [name for name in sys.modules if "cpu.pool." in name]
+from graphad.backends.cpu.pool import RUN_BLOCKS, make
 make.address()
-pool = make._loaded[make.RUN_BLOCKS]
+pool = make._loaded[RUN_BLOCKS]
 assert pool.state.workers == 0
 print(pool.settings.threads)
 """
@@ -324,7 +333,7 @@ def test_the_pool_of_the_process_starts_no_thread_before_it_must():
 
 def test_the_number_of_threads_is_a_setting():
     make.address()
-    settings = make._loaded[make.RUN_BLOCKS].settings
+    settings = make._loaded[RUN_BLOCKS].settings
     default = settings.threads
     assert default == (config.num_threads or make.available_threads())
     with config.override(num_threads=5):

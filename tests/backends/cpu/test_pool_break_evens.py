@@ -66,10 +66,10 @@ def test_a_job_that_is_near_measures(system):
 
 RUN = """
 import ctypes, sys
-from graphad.backends.cpu.pool import make
+from graphad.backends.cpu.pool import RUN_BLOCKS, make
 word, pointer = ctypes.c_int64, ctypes.c_void_p
 run = ctypes.CFUNCTYPE(None, pointer, pointer, word, word)(make.address())
-settings = make._loaded[make.RUN_BLOCKS].settings
+settings = make._loaded[RUN_BLOCKS].settings
 print(settings.measured)
 run(ctypes.cast(ctypes.CFUNCTYPE(None, pointer, word)(lambda *_: None), pointer), None, 3, 50_000)
 print(settings.measured, settings.spinning, settings.sleeping)

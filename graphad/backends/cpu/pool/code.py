@@ -14,23 +14,22 @@ that; several workers share their end. What the units are is written before the 
 that comes late cannot take a unit of one job for that of another, and the caller waits only for units that were
 claimed, never for a worker that has none.
 
-**Workers** are started by the first job that is long enough. They look for the next job for some time, then sleep.
-They leave the CPU that the caller runs on, if there is another, round as the caller does, and handle no signals.
+**Workers** are started by the first job that is long enough, and more of them by longer ones: of a job that is k times
+as long as one that just gains, k workers take part. They look for the next job for some time, then sleep. They leave
+the CPU that the caller runs on, if there is another, round as the caller does, and handle no signals.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from graphad.backends.cpu.pool import RUN_BLOCKS
 from graphad.backends.cpu.pool.job import EACH, JOB
 from graphad.backends.cpu.pool.measure import MEASURE, MOST
 from graphad.backends.cpu.pool.parts import parts
 from graphad.backends.cpu.pool.state import Settings, State, place
 from graphad.backends.cpu.pool.system import System
 from graphad.backends.cpu.pool.workers import workers_text
-
-#: The function, by the name that programs call it by.
-RUN_BLOCKS: Final = "ga_run_blocks"
 
 
 def pool_text(system: System) -> str:
@@ -44,7 +43,8 @@ def run_alone_text() -> str:
     return EACH + _RUN_ALONE
 
 
-# `is_worth_it` says, while the pool is taken, whether workers are to take part.
+# `helpers` says, while the pool is taken, how many workers are to take part: one for each time that the job is as long
+# as the break-even, for that is what a worker costs.
 _RUN: Final = f"""
 define void @{RUN_BLOCKS}(ptr %function, ptr %context, i64 %count, i64 %nanoseconds) nounwind {{
 entry:
@@ -64,9 +64,10 @@ try:
   %taken = extractvalue {{ i64, i1 }} %tried, 1
   br i1 %taken, label %choose, label %alone
 choose:
-  %helpers = sub i64 %threads, 1
-  %worth = call i1 @is_worth_it(i64 %nanoseconds, i64 %helpers)
-  br i1 %worth, label %share, label %leave
+  %most = sub i64 %threads, 1
+  %helpers = call i64 @helpers(i64 %nanoseconds, i64 %most)
+  %none = icmp eq i64 %helpers, 0
+  br i1 %none, label %leave, label %share
 share:
   call void @launch(ptr %function, ptr %context, i64 %count, i64 %helpers)
   store atomic i64 0, ptr {place(State, "taken")} release, align 8
@@ -79,7 +80,7 @@ alone:
   ret void
 }}
 
-define internal i1 @is_worth_it(i64 %nanoseconds, i64 %helpers) nounwind {{
+define internal i64 @helpers(i64 %nanoseconds, i64 %most) nounwind {{
 entry:
   %known = load atomic i64, ptr {place(Settings, "measured")} monotonic, align 8
   %guessed = icmp eq i64 %known, 0
@@ -87,25 +88,29 @@ entry:
   %ask = and i1 %guessed, %near
   br i1 %ask, label %measure, label %choose
 measure:
-  call void @need(i64 %helpers)
-  call void @measure(i64 %helpers)
+  call void @measure()
   br label %choose
 choose:
   %present = load i64, ptr {place(State, "workers")}
   %sleepers = load atomic i64, ptr {place(State, "sleepers")} monotonic, align 8
-  %awake = icmp ugt i64 %present, %sleepers
+  %awake = sub i64 %present, %sleepers
   %spinning = load atomic i64, ptr {place(Settings, "spinning")} monotonic, align 8
   %sleeping = load atomic i64, ptr {place(Settings, "sleeping")} monotonic, align 8
-  %least = select i1 %awake, i64 %spinning, i64 %sleeping
-  %long = icmp sge i64 %nanoseconds, %least
-  br i1 %long, label %gain, label %lose
-gain:
-  call void @need(i64 %helpers)
-  %workers = load i64, ptr {place(State, "workers")}
-  %any = icmp ne i64 %workers, 0
-  ret i1 %any
-lose:
-  ret i1 false
+  %short = call i64 @llvm.smax.i64(i64 %spinning, i64 1)
+  %long = call i64 @llvm.smax.i64(i64 %sleeping, i64 1)
+  %gain_awake = sdiv i64 %nanoseconds, %short
+  %gain_woken = sdiv i64 %nanoseconds, %long
+  %of_awake = call i64 @llvm.smin.i64(i64 %awake, i64 %gain_awake)
+  %gain = call i64 @llvm.smax.i64(i64 %of_awake, i64 %gain_woken)
+  %wanted = call i64 @llvm.smin.i64(i64 %gain, i64 %most)
+  %any = icmp sgt i64 %wanted, 0
+  br i1 %any, label %need, label %none
+need:
+  %there = call i64 @need(i64 %wanted)
+  %number = call i64 @llvm.smin.i64(i64 %there, i64 %wanted)
+  ret i64 %number
+none:
+  ret i64 0
 }}
 """
 

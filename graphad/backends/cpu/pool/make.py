@@ -6,13 +6,12 @@ import atexit
 import ctypes
 import mmap
 import os
-import sys
 from typing import Any, Final
 
 from graphad.backends.artifact import Artifact
-from graphad.backends.cpu.pool import break_evens
+from graphad.backends.cpu.pool import RUN_BLOCKS, break_evens
 from graphad.backends.cpu.pool.available import available_threads
-from graphad.backends.cpu.pool.code import RUN_BLOCKS, pool_text, run_alone_text
+from graphad.backends.cpu.pool.code import pool_text, run_alone_text
 from graphad.backends.cpu.pool.measure import GUESS
 from graphad.backends.cpu.pool.state import Settings, State
 from graphad.backends.cpu.pool.system import System, this_system
@@ -21,7 +20,7 @@ from graphad.config import config, watch
 from graphad.ir.forks import compiling
 
 #: Whether threads can be made on this system.
-AVAILABLE: Final = os.name == "posix"
+AVAILABLE: Final = os.name == "posix" and ctypes.sizeof(ctypes.c_void_p) == 8
 _WIPE_ON_FORK: Final = 18  # of madvise
 
 _loaded: Final[dict[str, Pool | loader.Executable]] = {}
@@ -47,11 +46,15 @@ class Pool:
         Of `RUN_BLOCKS`.
     settings, state
         What its code reads and writes.
+    system
+        What its code was made for.
     """
 
     def __init__(self, threads: int, system: System | None = None) -> None:
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
-        self.system = system or this_system(_wipes(page))
+        self.system = system or this_system()
+        if self.system.wiped and not _wipes(page):
+            self.system = self.system._replace(wiped=False)
         self.state = State.from_buffer(page)
         self.settings = Settings(threads, *GUESS, measured=0)
         library = ctypes.CDLL(None)
@@ -76,8 +79,9 @@ def _pool_of_process() -> Pool:
     def number(setting: int | None) -> int:
         return default if setting is None else setting
 
-    pool = Pool(number(config.num_threads))
+    pool = Pool(default)
     watch("num_threads", lambda setting: pool.set_threads(number(setting)))
+    pool.set_threads(number(config.num_threads))
     known = break_evens.read()
     if known is not None:
         pool.set_break_evens(*known)
@@ -97,8 +101,6 @@ def _run_alone() -> loader.Executable:
 
 def _wipes(page: mmap.mmap) -> bool:
     """Have ``page`` all zeros in the children of this process; whether the system can do that."""
-    if sys.platform != "linux":
-        return False
     try:
         page.madvise(_WIPE_ON_FORK)
     except OSError:  # before Linux 4.14

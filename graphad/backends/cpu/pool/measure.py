@@ -1,8 +1,8 @@
 """From how much work on a job gains by workers: measured once per machine, in some milliseconds, when it matters.
 
-If the caller begins at once and each of N - 1 workers after a time o, a job that takes one thread A takes all of them
-P = (A + (N - 1) o) / N. So o = (N P - A) / (N - 1), and a job of A = o takes as long either way. What is measured are
-jobs of many small blocks: one after the other, while workers look for jobs, and with workers that sleep. Medians count.
+If the caller begins at once and a worker after a time o, a job that takes one thread A takes both P = (A + o) / 2. So
+o = 2 P - A, and a job of A = o takes as long either way. What is measured are jobs of many small blocks: one after the
+other, while the worker looks for jobs, and with a worker that sleeps. Medians count.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ _SHORT, _LONG = 64, 256  # blocks of a job
 _UNTIL_ASLEEP: Final = 2_000_000  # nanoseconds
 
 MEASURE: Final = f"""
-define internal void @measure(i64 %wanted) nounwind {{
+define internal void @measure() nounwind {{
 entry:
-  %workers = load i64, ptr {place(State, "workers")}
-  %helpers = call i64 @llvm.smin.i64(i64 %workers, i64 %wanted)
-  %any = icmp ne i64 %helpers, 0
-  br i1 %any, label %go, label %end
+  %workers = call i64 @need(i64 1)
+  %none = icmp eq i64 %workers, 0
+  br i1 %none, label %end, label %go
 go:
-  %spinning = call i64 @break_even(i64 {_SHORT}, i64 %helpers, i1 false)
-  %asleep = call i64 @break_even(i64 {_LONG}, i64 %helpers, i1 true)
+  %spinning = call i64 @break_even(i64 {_SHORT}, i1 false)
+  %asleep = call i64 @break_even(i64 {_LONG}, i1 true)
   %sleeping = call i64 @llvm.smax.i64(i64 %spinning, i64 %asleep)
   store atomic i64 %spinning, ptr {place(Settings, "spinning")} monotonic, align 8
   store atomic i64 %sleeping, ptr {place(Settings, "sleeping")} monotonic, align 8
@@ -40,14 +39,12 @@ end:
   ret void
 }}
 
-define internal i64 @break_even(i64 %blocks, i64 %helpers, i1 %asleep) nounwind {{
+define internal i64 @break_even(i64 %blocks, i1 %asleep) nounwind {{
   %alone = call i64 @median(i64 %blocks, i64 0, i1 false)
-  %shared = call i64 @median(i64 %blocks, i64 %helpers, i1 %asleep)
-  %threads = add i64 %helpers, 1
-  %together = mul i64 %threads, %shared
-  %lost = sub i64 %together, %alone
-  %each = sdiv i64 %lost, %helpers
-  %least = call i64 @llvm.smax.i64(i64 %each, i64 {LEAST})
+  %shared = call i64 @median(i64 %blocks, i64 1, i1 %asleep)
+  %twice = mul i64 %shared, 2
+  %lost = sub i64 %twice, %alone
+  %least = call i64 @llvm.smax.i64(i64 %lost, i64 {LEAST})
   %most = call i64 @llvm.smin.i64(i64 %least, i64 {MOST})
   ret i64 %most
 }}

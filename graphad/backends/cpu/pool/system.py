@@ -58,11 +58,11 @@ class System(NamedTuple):
         return COMMON | sleeping | (AFFINITY if self.affinity else {})
 
 
-def this_system(wiped: bool) -> System:
+def this_system() -> System:
     """The system of this process."""
     machine = platform.machine().lower()
     mode = {"x86_64": "mxcsr", "amd64": "mxcsr", "aarch64": "fpcr", "arm64": "fpcr"}.get(machine)
     if sys.platform == "linux":
-        return System(_FUTEX.get(machine), affinity=True, wiped=wiped, mode=mode, clock=1, set_mask=2)
+        return System(_FUTEX.get(machine), affinity=True, wiped=True, mode=mode, clock=1, set_mask=2)
     darwin = sys.platform == "darwin"
-    return System(None, affinity=False, wiped=wiped, mode=mode, clock=6 if darwin else 4, set_mask=3)
+    return System(None, affinity=False, wiped=False, mode=mode, clock=6 if darwin else 4, set_mask=3)

@@ -11,7 +11,10 @@ _STACK: Final = 8 << 20
 
 
 def workers_text(set_mask: int) -> str:
-    """``start`` and ``need``, which are called while the pool is taken; ``set_mask`` is SIG_SETMASK."""
+    """Their code, and ``need``, which starts those that are missing, and says how many there are.
+
+    It is called while the pool is taken. ``set_mask`` is SIG_SETMASK.
+    """
     return _WORKERS + _START.replace("SET_MASK", str(set_mask))
 
 
@@ -107,18 +110,19 @@ end:
   ret void
 }}
 
-define internal void @need(i64 %helpers) nounwind {{  ; start the workers that are missing
+define internal i64 @need(i64 %wanted) nounwind {{
 entry:
   %present = load i64, ptr {place(State, "workers")}
   %refused = load i64, ptr {place(State, "refused")}
-  %fewer = icmp ult i64 %present, %helpers
+  %fewer = icmp slt i64 %present, %wanted
   %can = icmp eq i64 %refused, 0
   %go = and i1 %fewer, %can
   br i1 %go, label %make, label %end
 make:
-  call void @start(i64 %helpers)
+  call void @start(i64 %wanted)
   br label %end
 end:
-  ret void
+  %there = load i64, ptr {place(State, "workers")}
+  ret i64 %there
 }}
 """
