@@ -29,6 +29,7 @@ import numpy as np
 import pytest
 
 from graphad.config import SETTINGS, config
+from tests.thinned import slow_cases
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)  # --hypothesis-profile=search
@@ -39,6 +40,11 @@ collect_ignore = ["faces/python/user_code.py"]  # for type checkers; it does not
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+
+
+def pytest_collection_modifyitems(items):
+    for item in slow_cases(items):
+        item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish():

@@ -11,6 +11,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from tests.thinned import EVERY
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("graphad/**/*.py"), *ROOT.glob("kernels/**/*.py")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in SOURCES}
@@ -191,6 +193,16 @@ def test_the_architecture_names_every_module():
         if path.stem != "__init__" and path.stem not in named.get(f"{path.parent.relative_to('graphad')}/", ())
     ]
     assert not missing, "say in docs/architecture.md what these are for"
+
+
+def test_thinned_tests_exist():
+    gone = [
+        f"{path}::{name}"
+        for path, names in EVERY.items()
+        for name in names
+        if not (ROOT / path).exists() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+    assert not gone, "take these out of tests/thinned.py"
 
 
 def test_no_drawer_for_everything():
