@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
@@ -35,14 +35,14 @@ from typing import Any, Literal, NamedTuple
 from graphad.device import Device, parse
 from graphad.errors import did_you_mean
 
-__all__ = ["SETTINGS", "Config", "Setting", "config"]
+__all__ = ["SETTINGS", "Config", "Setting", "config", "watch"]
 
 
 class Setting(NamedTuple):
     """Declaration of one setting: its default, what it may be, and whether compiled code depends on it."""
 
     default: Any
-    allowed: tuple[Any, ...] | Literal["count", "path", "device"]
+    allowed: tuple[Any, ...] | Literal["count", "count or None", "path", "device"]
     doc: str
     in_trace_key: bool = False
     env: str | None = None  # default: GRAPHAD_ and the name in capitals
@@ -170,6 +170,11 @@ SETTINGS: dict[str, Setting] = {
         allowed="count",
         doc="Bytes of large results and temporaries, freed, that are kept for later ones; read as a program is made.",
     ),
+    "num_threads": Setting(
+        default=None,
+        allowed="count or None",
+        doc="Threads of the CPU that share the work of a program; None: all CPUs that this process may keep busy.",
+    ),
     "cache_dir": Setting(
         default=_user_cache_dir(),
         allowed="path",
@@ -192,6 +197,7 @@ _ALIASES: dict[str, Alias] = {
 _LOOKS = ("debug_nans", "debug_infs")
 _read_always = attrgetter(*(name for name, s in SETTINGS.items() if s.in_trace_key and name not in _LOOKS))
 update_lock = threading.Lock()
+_watchers: dict[str, Callable[[Any], None]] = {}
 
 
 def _derived(settings: Any) -> dict[str, Any]:
@@ -226,6 +232,7 @@ class Config(threading.local):
     max_equations: int
     hide_frames: bool
     kept_bytes: int
+    num_threads: int | None
     cache_dir: str | None
 
     trace_key: tuple[Hashable, ...]
@@ -245,25 +252,43 @@ class Config(threading.local):
         with update_lock:
             setattr(Config, name, value)
             _set_derived()
+            _tell(name, value)
 
     @contextmanager
     def override(self, **values: Any) -> Generator[None]:
-        """Give settings other values inside a ``with`` block, in this thread only."""
+        """Give settings other values inside a ``with`` block, in this thread only.
+
+        What is one for the whole process, the pool of `num_threads`, has the new value in all threads meanwhile.
+        """
         resolved = dict(_resolve(name, value) for name, value in values.items())
         outer = dict(self.__dict__)
         self.__dict__.update({name: getattr(self, name) for name in SETTINGS} | resolved)
         self.__dict__.update(_derived(self))
         try:
+            for name, value in resolved.items():
+                _tell(name, value)
             yield
         finally:
             self.__dict__.clear()
             self.__dict__.update(outer)
+            for name in resolved:
+                _tell(name, getattr(self, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"config.{name} is not set by assignment. Write config.update({name!r}, {value!r}).")
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {getattr(self, name)!r}  # {setting.doc}" for name, setting in SETTINGS.items())
+
+
+def watch(name: str, function: Callable[[Any], None]) -> None:
+    """Call ``function`` with each new value that a setting has in some thread; it must not wait, nor set settings."""
+    _watchers[name] = function
+
+
+def _tell(name: str, value: Any) -> None:
+    if name in _watchers:
+        _watchers[name](value)
 
 
 def _set_derived() -> None:
@@ -288,10 +313,12 @@ def _resolve(name: str, value: Any) -> tuple[str, Any]:
 def _checked(what: str, setting: Setting, value: Any) -> Any:
     """`value` if the setting may have it, else an error that lists what it may have."""
     match setting.allowed:
-        case "count":
+        case "count" | "count or None" as kind:
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
-            allowed = "a positive int"
+            if value is None and kind == "count or None":
+                return None
+            allowed = "a positive int" if kind == "count" else "a positive int, or None"
         case "path":
             if value is None or isinstance(value, str | os.PathLike):
                 return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
@@ -332,9 +359,9 @@ def _from_environment(name: str, setting: Setting) -> Any:
     value: Any = text
     if isinstance(setting.default, bool):
         value = {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
-    elif isinstance(setting.default, int) and text.isdecimal():
+    elif (isinstance(setting.default, int) or setting.allowed == "count or None") and text.isdecimal():
         value = int(text)
-    elif setting.allowed == "path" and not text:
+    elif setting.allowed in ("path", "count or None") and not text:
         value = None
     return _checked(f"the environment variable {variable}", setting, value)
 

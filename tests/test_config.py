@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
-from graphad.config import SETTINGS, Config, config
+from graphad.config import SETTINGS, Config, _watchers, config
 
 JAX_VALUES = [
     ("jax_enable_x64", True, "default_dtype_bits", 64),
@@ -35,6 +35,7 @@ OTHER_VALUE = {
     "verify": 3,
     "warn_paths": 3,
     "max_paths": 5,
+    "num_threads": 3,
     "cache_dir": None,
 }
 
@@ -120,6 +121,18 @@ def test_a_thread_inside_an_override_sees_updates_when_it_leaves(updates):
     assert config.trace_key != inside
 
 
+def test_whoever_watches_a_setting_is_told(updates, monkeypatch):
+    told = []
+    monkeypatch.setitem(_watchers, "num_threads", told.append)
+    config.update("num_threads", 3)
+    config.update("verify", 0)
+    with config.override(num_threads=5, verify=1), config.override(verify=2):
+        pass
+    with contextlib.suppress(ValueError), config.override(num_threads=0):
+        pass
+    assert told == [3, 5, 3]
+
+
 @pytest.mark.parametrize(("theirs", "their_value", "ours", "our_value"), JAX_VALUES)
 def test_names_of_jax(theirs, their_value, ours, our_value, updates):
     with config.override(**{theirs: their_value}):
@@ -144,6 +157,7 @@ def test_names_of_jax_are_jax_names():
         ("max_paths", 0, ValueError, "config.max_paths cannot be 0; allowed: a positive int."),
         ("max_paths", True, ValueError, "config.max_paths cannot be True; allowed: a positive int."),
         ("max_paths", "many", ValueError, "config.max_paths cannot be 'many'; allowed: a positive int."),
+        ("num_threads", 0, ValueError, "config.num_threads cannot be 0; allowed: a positive int, or None."),
         ("cache_dir", 3, ValueError, "config.cache_dir cannot be 3; allowed: a path, or None."),
         ("jax_enable_x64", 64, ValueError, "config.jax_enable_x64 cannot be 64; allowed: True, False."),
         ("jax_enable_x64", [], ValueError, "config.jax_enable_x64 cannot be []; allowed: True, False."),
@@ -196,6 +210,8 @@ def test_a_cache_directory_is_made_absolute(tmp_path, monkeypatch):
         ("GRAPHAD_ENGINE", "numba", "engine", "'numba'"),
         ("GRAPHAD_FAST_MATH", "true", "fast_math", "True"),
         ("GRAPHAD_FLUSH_DENORMALS", "0", "flush_denormals", "False"),
+        ("GRAPHAD_NUM_THREADS", "3", "num_threads", "3"),
+        ("GRAPHAD_NUM_THREADS", "", "num_threads", "None"),
         ("GRAPHAD_CACHE", "", "cache_dir", "None"),
         ("GRAPHAD_CACHE", "/nowhere/at/all", "cache_dir", repr(os.path.abspath("/nowhere/at/all"))),
     ],
