@@ -9,8 +9,9 @@ from typing import Final
 
 from graphad.backends.cuda.program.ir import Atomic, Axis, Barrier, DeviceStatement, Kernel, Scan, Spread
 from graphad.backends.cuda.program.scans import scan_of
-from graphad.backends.cuda.schedule.nest import Nest, arranged, points_independent
+from graphad.backends.cuda.schedule.nest import Nest, arranged
 from graphad.backends.loops.footprint import Access, accesses, value_ranges
+from graphad.backends.loops.independence import independent
 from graphad.backends.loops.ir import Buffer, Carry, Let, Load, Loop, Position, Statement, Store, While
 from graphad.backends.loops.rewrites import forward, needed, used
 from graphad.backends.loops.visit import walk
@@ -96,7 +97,7 @@ def spreadable(loop: Loop, nest: Nest) -> bool:
     """Whether the iterations of an inner loop can be spread: independent, but for reductions and a scan."""
     if any(c.combine == "last" for c in loop.carries) and scan_of(loop) is None:
         return False
-    return points_independent(loop.var, loop.extent, forward(loop).body, nest.extents)
+    return independent(loop.var, loop.extent, forward(loop).body, nest.extents)
 
 
 def work_of(loop: Loop, nest: Nest) -> int:
@@ -129,7 +130,7 @@ def _collapsed(loop: Loop, nest: Nest) -> tuple[tuple[Axis, ...], tuple[Statemen
     while len(body) == 1 and isinstance(body[0], Loop) and scan_of(loop) is None:
         inner = forward(body[0])
         merged = _merged(carries, inner.carries)
-        if merged is None or not points_independent(inner.var, inner.extent, inner.body, extents):
+        if merged is None or not independent(inner.var, inner.extent, inner.body, extents):
             break
         axes.append(Axis(inner.var, inner.extent))
         extents[inner.var] = inner.extent

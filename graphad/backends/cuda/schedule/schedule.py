@@ -25,7 +25,7 @@ from graphad.backends.cuda.schedule.counted import with_counted_loops_tested
 from graphad.backends.cuda.schedule.fission import independent_loops, independent_pieces, is_flat, iterations, n_pieces
 from graphad.backends.cuda.schedule.horizontal_fusion import bundled, named
 from graphad.backends.cuda.schedule.limits import LIMITS, Limits
-from graphad.backends.cuda.schedule.nest import Nest, points_independent, steps_along, widened
+from graphad.backends.cuda.schedule.nest import Nest, steps_along, widened
 from graphad.backends.cuda.schedule.padding import with_padding_folded
 from graphad.backends.cuda.schedule.radix import radix_kernels
 from graphad.backends.cuda.schedule.scan_epilogues import with_scan_epilogues
@@ -35,6 +35,7 @@ from graphad.backends.cuda.schedule.sorting import SHORT, sort_of, sorting_netwo
 from graphad.backends.cuda.schedule.split import Splitter
 from graphad.backends.cuda.schedule.tiles import TILE_THREADS, tiled
 from graphad.backends.cuda.schedule.vertical_fusion import is_deep, localised, with_rows_fused
+from graphad.backends.loops.independence import independent
 from graphad.backends.loops.ir import (
     Buffer,
     Counted,
@@ -249,7 +250,7 @@ class _Scheduler:
     @staticmethod
     def _in_order(loop: Loop) -> bool:
         """Whether stores make the iterations of a loop sequential."""
-        return not loop.carries and not points_independent(loop.var, loop.extent, forward(loop).body, {})
+        return not loop.carries and not independent(loop.var, loop.extent, forward(loop).body, {})
 
     def _temporaries(self, step: LoopNest) -> Iterable[Buffer]:
         touched = dict.fromkeys(s.buffer for s in walk(step.body) if isinstance(s, (Load, Store)))

@@ -16,8 +16,9 @@ from typing import Final
 from graphad.backends.cuda.program.ir import reads, writes
 from graphad.backends.cuda.schedule.fission import iterations
 from graphad.backends.cuda.schedule.limits import Limits
-from graphad.backends.cuda.schedule.nest import Nest, is_private, points_independent
+from graphad.backends.cuda.schedule.nest import Nest
 from graphad.backends.loops.footprint import Access, accesses, distinct, meet, value_ranges
+from graphad.backends.loops.independence import independent, is_private
 from graphad.backends.loops.ir import Buffer, Index, Let, Load, Loop, LoopNest, Statement, Step, Store, While
 from graphad.backends.loops.rewrites import Names, forward, is_pure, loads_forwarded, substituted
 from graphad.backends.loops.visit import mapped, walk
@@ -192,7 +193,7 @@ class _Fuser:
                 and is_private(self.buffers[name], loop, body)
             ]
         )
-        if not points_independent(loop.var, loop.extent, body, {}, own):
+        if not independent(loop.var, loop.extent, body, {}, own):
             return None
         return _Rows(loop.var, loop.extent, body, own)
 
@@ -206,7 +207,7 @@ class _Fuser:
             if isinstance(s, Loop):
                 flat = forward(s)
                 last = any(c.combine == "last" for c in s.carries)
-                if last or iterations(s) > self.limits.small or not points_independent(s.var, s.extent, flat.body, {}):
+                if last or iterations(s) > self.limits.small or not independent(s.var, s.extent, flat.body, {}):
                     return False
                 if iterations(s) > _LONGEST * _width(s):
                     return False
