@@ -1,7 +1,7 @@
 """A target of its own: devices of the kind ``interpreted``, whose programs are loops that Python goes through.
 
 It is all that a third target has to bring: memory, programs, and what is shown of them; single operators are those of
-`operators`. Iterations of vector loops run backwards: a program that depends on their order gives another result.
+`operators`. Iterations of vector loops and parallel turns run backwards: programs must not depend on their order.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Run:
         self.declared = {b.name: b for b in program.buffers}
         self.buffers = {b.name: self.blank(b, b.size) for b in program.buffers if not b.per_turn}
         self.buffers |= dict(zip([b.name for b in program.buffers if b.role == "input"], given, strict=True))
-        self.host, self.names, self.turns, self.failed = host, {}, 0, None
+        self.host, self.names, self.around, self.turns, self.failed = host, {}, {}, 0, None
         with np.errstate(all="ignore"):
             self.steps(program.steps)
         self.outputs = [self.buffers[b.name] for b in program.buffers if b.role == "output"]
 
-    def blank(self, buffer, size):
-        return np.full(size, np.nan if buffer.dtype.is_float else 0, buffer.dtype.numpy)
+    def blank(self, b, size):
+        return np.full(size, np.nan if b.dtype.is_float else 0, b.dtype.numpy)
 
     def steps(self, steps):
         for step in steps:
@@ -49,7 +49,7 @@ class Run:
         buffers = self.buffers
         match step:
             case ir.LoopNest(body=body):
-                self.names = {}
+                self.names = dict(self.around)
                 self.statements(body)
             case ir.Copy(target=target, source=source):
                 buffers[target][...] = buffers[source]
@@ -69,6 +69,9 @@ class Run:
                     self.failed = GuardFailure(ordinal, literal(buffers[buffer][0], expected.dtype))
             case ir.Repeat():
                 for turn in self.range(step):
+                    if step.parallel:
+                        self.around = {step.var: turn}
+                        buffers |= {b: self.blank(self.declared[b], self.declared[b].size) for b in step.private}
                     for w in step.windows:
                         buffers[w.name] = buffers[w.buffer][w.offset + w.stride * turn :][: self.declared[w.name].size]
                     self.turn(step)
@@ -79,9 +82,8 @@ class Run:
                         break
             case ir.Counted(count=count, body=body):
                 self.turns = int(buffers[count][0])
-                buffers |= {
-                    b.name: self.blank(b, b.per_turn * self.turns) for b in self.declared.values() if b.per_turn
-                }
+                sized = {n: b.per_turn * self.turns for n, b in self.declared.items() if b.per_turn}
+                buffers |= {n: self.blank(self.declared[n], size) for n, size in sized.items()}
                 self.steps(body)
 
     def turn(self, step):
@@ -90,8 +92,8 @@ class Run:
             self.buffers[a], self.buffers[b] = self.buffers[b], self.buffers[a]
 
     def range(self, loop):
-        backwards = loop.reverse or getattr(loop, "vector", False)
-        return range(self.turns if loop.extent == EXTENT else loop.extent)[:: -1 if backwards else 1]
+        turns = range(self.turns if loop.extent == EXTENT else loop.extent)
+        return turns[::-1] if loop.reverse or getattr(loop, "vector", getattr(loop, "parallel", False)) else turns
 
     def matrix(self, m, rows, columns, start):
         buffer = self.buffers[m.buffer][m.offset + start :]
@@ -105,7 +107,7 @@ class Run:
         return index.offset + sum(stride * self.names[var] for var, stride in index.terms)
 
     def place(self, s):
-        place = self.position(s.index) + (0 if s.dynamic is None else int(self.names[s.dynamic]))
+        place = self.position(s.index) + int(self.names.get(s.dynamic, 0))
         assert 0 <= place < self.buffers[s.buffer].size, s
         return self.buffers[s.buffer][place : place + 1]
 
@@ -155,8 +157,7 @@ class Memory:
     def download(self, target):
         target.reshape(-1).view(np.uint8)[...] = self.bytes
 
-    def synchronize(self):
-        """Nothing is queued."""
+    def synchronize(self): ...
 
 
 class Executable:

@@ -31,6 +31,8 @@ def _looks(step: Step) -> bool:
     match step:
         case LoopNest(body=body):
             return any([look_within(s) for s in walk(body)])
+        case Repeat(parallel=True):
+            return False
         case Repeat() | RepeatWhile():
             return each_turn_looks(step) or look(step.body)
         case Counted(body=body):

@@ -84,6 +84,7 @@ class _Checker:
         self.used: set[str] = set()  # every name of the nest, in scope or not
         self.pairs: set[str] = set()
         self.extents: dict[str, int] = {}
+        self.windows: dict[str, str] = {}  # what they look at
         self.vector: Loop | None = None
         self.here: object = None
 
@@ -120,7 +121,7 @@ class _Checker:
             for name in buffers_read(step):
                 known = self.buffers[name].role == "input" or name in written or name in fresh
                 self.require(known or not self.buffers[name].size, f"{name} is read before anything is written to it")
-            written |= fresh
+            written |= fresh | {self.windows[name] for name in fresh if name in self.windows}
 
     def step(self, step: Step, written: set[str]) -> None:
         match step:
@@ -166,6 +167,7 @@ class _Checker:
                 within = min(ends) >= 0 and max(ends) + seen.size <= of.size
                 self.require(within or not step.extent, f"the window {w.name} leaves {w.buffer}")
                 known.add(w.name)
+                self.windows[w.name] = w.buffer
         else:
             condition = self.buffer(step.condition)
             self.require(condition.dtype is b1 and condition.size == 1, f"{step.condition} is not one bool")
@@ -173,7 +175,21 @@ class _Checker:
             one, other = self.target(a), self.target(b)
             self.require((one.size, one.dtype) == (other.size, other.dtype), f"{a} and {b} are not alike")
             self.require(one.role == other.role == "temporary", f"{a} and {b} are no temporaries")
-        self.steps(step.body, written | known)
+        if isinstance(step, Repeat) and step.parallel:
+            self.parallel(step, written | known)
+        else:
+            self.steps(step.body, written | known)
+
+    def parallel(self, step: Repeat, written: set[str]) -> None:
+        """Steps whose turns may run at once: none ends the program, and private memory is nobody else's."""
+        kinds = (LoopNest, Gemm, RoutineCall, Copy)
+        self.require(all([isinstance(s, kinds) for s in step.body]), "a parallel turn has steps of other kinds")
+        self.require(not step.swaps and not step.reverse, "parallel turns have an order")
+        for name in step.private:
+            self.require(self.buffer(name).role == "temporary", f"{name} is private, and no temporary")
+        self.extents[step.var] = step.extent
+        self.steps(step.body, written - {*step.private})
+        del self.extents[step.var]
 
     def buffer(self, name: str) -> Buffer:
         found = self.buffers.get(name)

@@ -113,13 +113,17 @@ def total_cost(buffers: Sequence[Buffer], tallies: Sequence[tuple[Any, Tally]]) 
 
 
 class Tally:
-    """What one step touches of ``buffers``, and how many operators it applies."""
+    """What one step touches of ``buffers``, and how many operators it applies.
 
-    def __init__(self, buffers: Iterable[Buffer]) -> None:
+    ``around`` has the variables of the parallel turns in which it stands, and how many of them count.
+    """
+
+    def __init__(self, buffers: Iterable[Buffer], around: Mapping[str, int] | None = None) -> None:
         buffers = tuple(buffers)
         self.reads = Touched(buffers)
         self.writes = Touched(buffers)
         self.operations = 0
+        self.around = dict(around or {})
 
     def step(self, step: Any) -> str:
         """Count a whole step; its name."""
@@ -145,6 +149,11 @@ class Tally:
             case GuardStep(buffer=buffer):
                 self.reads.add(buffer, Index(), {})
                 return "guard"
+            case Repeat(parallel=True, var=var, extent=extent):
+                self.around[var] = extent
+                self.repeated(step, extent, {w.name: w.buffer for w in step.windows})
+                del self.around[var]
+                return f"in {extent} blocks"
             case Repeat(extent=extent):
                 self.repeated(step, _turns(extent), {w.name: w.buffer for w in step.windows})
                 return "" if extent == EXTENT else f"of {extent} turns"
@@ -180,9 +189,9 @@ class Tally:
             case While(body=body):  # as if it ran once: nobody knows how often it does
                 self.statements(body, extents)
             case Load(buffer=buffer, index=index, dynamic=dynamic):
-                self.reads.add(buffer, index, extents, anywhere=dynamic is not None)
+                self.reads.add(buffer, index, {**self.around, **extents}, anywhere=dynamic is not None)
             case Store(buffer=buffer, index=index, dynamic=dynamic):
-                self.writes.add(buffer, index, extents, anywhere=dynamic is not None)
+                self.writes.add(buffer, index, {**self.around, **extents}, anywhere=dynamic is not None)
             case Let(op=op):
                 self.operate(extents, 2 if op == "fma" else 1)
             case _:

@@ -158,7 +158,8 @@ def _step(step: Any, cost: StepCost, buffers: Sequence[Buffer]) -> StepExplanati
     name = "" if isinstance(step, (LoopNest, Copy, GuardStep)) else cost.name
     inside: tuple[StepExplanation, ...] = ()
     if isinstance(step, (Repeat, RepeatWhile, Counted)):
-        one_turn = total_cost(buffers, [(s, Tally(buffers)) for s in step.body])
+        around = {step.var: 1} if isinstance(step, Repeat) and step.parallel else {}
+        one_turn = total_cost(buffers, [(s, Tally(buffers, around)) for s in step.body])
         inside = _explained(step.body, one_turn.steps, buffers)
     lines = lines_of([step.loc, *[s.loc for s in body]])
     return StepExplanation(name, cost.read_bytes, cost.written_bytes, cost.operations, kind, lines, inside)

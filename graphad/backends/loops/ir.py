@@ -295,6 +295,10 @@ class Repeat:
 
     After each turn, the two buffers of each of ``swaps`` trade places: what was written to the second is read from the
     first in the next turn, and after the loop. In a device program ``body`` has the steps of that.
+
+    Turns of a ``parallel`` one do not depend on each other: they may run in any order, and several at once. None of
+    them can end the program, and nothing is swapped. Each has temporaries of its own, ``private`` ones, and nests in
+    it may have ``var`` in their indices.
     """
 
     var: str
@@ -303,6 +307,8 @@ class Repeat:
     swaps: tuple[tuple[str, str], ...]
     body: tuple[Any, ...]
     reverse: bool = False
+    parallel: bool = False
+    private: tuple[str, ...] = ()
     loc: Loc = field(default=None, compare=False)
 
 

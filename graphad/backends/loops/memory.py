@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphad.backends.loops.ir import Buffer, Counted, KernelProgram, Repeat, RepeatWhile, Step
-from graphad.backends.loops.steps import buffers_read, buffers_written
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.ir.types import DType
 
 #: Every slot starts on a cache line, which is also the alignment of the widest native vector.
@@ -64,8 +64,10 @@ class _FreeList:
 
 
 def plan(program: KernelProgram) -> Arena:
-    """Lay the temporaries of ``program`` out in one arena."""
-    sizes = {b.name: buffer_bytes(b) for b in program.buffers if b.role == "temporary" and not b.per_turn}
+    """Lay the temporaries of ``program`` out in one arena, but for those that parallel turns have alone."""
+    alone = {n for s in every_step(program.steps) if isinstance(s, Repeat) for n in s.private}
+    shared = [b for b in program.buffers if b.role == "temporary" and b.name not in alone]
+    sizes = {b.name: buffer_bytes(b) for b in shared if not b.per_turn}
     other = dict(_exchanged(program.steps))
     other |= {b: a for a, b in other.items()}
     touched = [buffers_read(s) | buffers_written(s) for s in program.steps]

@@ -107,7 +107,9 @@ def format_turns(step: Repeat | RepeatWhile | Counted) -> str:
     """``repeat turn0 in 100, win0 = x[3*turn0:], tmp0 <-> tmp1``: what is said before the steps inside."""
     match step:
         case Repeat(var=var, extent=extent, reverse=reverse, windows=windows):
-            parts = [f"repeat {var} in {'n' if extent == EXTENT else extent}{' reverse' * reverse}"]
+            how = "parallel" if step.parallel else "repeat"
+            parts = [f"{how} {var} in {'n' if extent == EXTENT else extent}{' reverse' * reverse}"]
+            parts += [f"private {name}" for name in step.private]
             parts += [f"{w.name} = {w.buffer}[{format_sum([(var, w.stride)], w.offset)}:]" for w in windows]
         case RepeatWhile(condition=condition, once=once):
             parts = [f"{'if' if once else 'while'} {condition}[0]"]

@@ -129,7 +129,7 @@ class CallSteps:
             windows.append(Window(name, self.where(value), 0, size))
         body = self.part(what.body, [a for a, _ in pairs], outputs, windows)
         swaps = self.swaps(pairs, what.starts)
-        steps.append(Repeat(self.variable(), what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc))
+        steps.append(Repeat(self.variable(), what.extent, tuple(windows), swaps, tuple(body), what.reverse, loc=loc))
         return steps + self.finals(pairs, call, loc)
 
     def turns_while(self, what: TurnsWhile, call: Call, loc: Loc) -> list[Step]:

@@ -67,8 +67,13 @@ def template(scalar: Scalar, operands: tuple[DType, ...], out: DType) -> Templat
     """
     writer = _Writer(operands, out)
     result = writer.write(scalar, out)
-    cost = sum(_COSTS.get(i.op, 1 if i.op in _CHEAP_OPS else _ELEMENTARY) for i in writer.instructions)
+    cost = sum([cost_of(i.op) for i in writer.instructions])
     return Template(tuple(writer.instructions), result, cost)
+
+
+def cost_of(op: str) -> int:
+    """What an operator costs, in additions."""
+    return _COSTS.get(op, 1 if op in _CHEAP_OPS else _ELEMENTARY)
 
 
 def copy_template(dtype: DType) -> Template:

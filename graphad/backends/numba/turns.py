@@ -35,6 +35,8 @@ class TurnsSource(NestSource):
                 n = "n" if extent == EXTENT else extent
                 span = f"range({n} - 1, -1, -1)" if reverse else f"range({n})"
                 turn = self.name(var, "index")
+                if step.parallel:
+                    self.line(depth, "# blocks: several threads share them out")
                 self.line(depth, f"for {turn} in {span}:", loc)
                 for w in step.windows:
                     start, size = format_sum([(turn, w.stride)], w.offset, " * "), self.buffers[w.name].size
