@@ -269,6 +269,7 @@ def measured(program):
 
 
 def main(*names):
+    graphad.config.update("num_threads", 1)
     jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "llvmlite", "numba", "jax", "graphad"))
     print(f"{'value and gradient of':22} {'graphad us':>11} {'jax us':>11} {'ratio':>6}  {'first call s':>12}  peers")

@@ -122,6 +122,7 @@ def error(found, wanted):
 
 
 def main(*names):
+    graphad.config.update("num_threads", 1)
     jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "scipy", "llvmlite", "jax", *["diffrax"] * HAS_DIFFRAX, "graphad"))
     if not HAS_DIFFRAX:

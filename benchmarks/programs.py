@@ -128,6 +128,7 @@ def measured(program):
 
 
 def main():
+    graphad.config.update("num_threads", 1)
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     print(f"{'value and gradient of':16} {'graphad us':>11} {'jax us':>9} {'ratio':>6}")
     for program in PROGRAMS:

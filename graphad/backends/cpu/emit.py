@@ -18,10 +18,11 @@ from graphad_kernels.routines import ROUTINES
 from graphad.backends import artifact
 from graphad.backends.cpu import signals
 from graphad.backends.cpu.entry.spec import FLUSH_BITS
+from graphad.backends.cpu.jobs import Jobs, external
 from graphad.backends.cpu.one_thread import gains_by_several, needs_one
-from graphad.backends.cpu.turns import Turns
+from graphad.backends.cpu.pool import RUN_BLOCKS
 from graphad.backends.llvm.access import Place
-from graphad.backends.llvm.calls import Calls, product_routine
+from graphad.backends.llvm.calls import Calls
 from graphad.backends.llvm.mirror import mirror
 from graphad.backends.llvm.nest import NestEmitter
 from graphad.backends.llvm.text import Code, element_type, literal_constant
@@ -47,7 +48,6 @@ from graphad.backends.loops.vectors import as_loops, by_column
 from graphad.backends.loops.visit import walk
 from graphad.backends.outcome import HOST_ERROR, INTERRUPTED
 from graphad.backends.routines import threads
-from graphad.backends.routines.compiled import symbol_of
 from graphad.backends.routines.host import HOST_CALL
 
 #: Programs of more statements are compiled without the code generator's optimisations.
@@ -117,13 +117,20 @@ def _is_thin(g: Gemm) -> bool:
     return (column.m if column.a.transposed else column.k) in THIN
 
 
-class _Emitter(Turns):
+class _Emitter(Jobs):
     """The frame of the function: the table of pointers, and the steps in order."""
 
     def __init__(
-        self, program: KernelProgram, native: int, comments: bool, one_blas_thread: bool, flushes: bool
+        self,
+        program: KernelProgram,
+        native: int,
+        comments: bool,
+        one_blas_thread: bool,
+        flushes: bool,
+        on_stack: bool = False,
     ) -> None:
         self.program = program
+        self.native, self.on_stack = native, on_stack
         self.comments = comments
         self.flushes = flushes
         self.buffers = {b.name: b for b in program.buffers}
@@ -138,6 +145,8 @@ class _Emitter(Turns):
         self.to_limit = sum(map(needs_one, program.steps)) if one_blas_thread else 0  # steps to come
         self.is_limited = False  # whether BLAS is kept to one thread here
         self.handed = ""  # the table of buffers for the host
+        self.context = ""  # the table of a parallel step
+        self.functions = 0  # of parallel steps, so far
         self.sized = 0  # `Counted` steps behind the code so far
         self.worked = ""  # where the operations since the last look for signals are counted
         self.modes = "", ""  # where the CPU's mode is kept: ours, and that for the host and LAPACK
@@ -159,17 +168,27 @@ class _Emitter(Turns):
         size = sum(1 for nest in nests for _ in walk(nest.body))
         return 0 if size > QUICK else 1
 
+    def within(self, body: KernelProgram) -> _Emitter:
+        """The emitter of a turn of a parallel step."""
+        return _Emitter(body, self.native, self.comments, one_blas_thread=False, flushes=self.flushes, on_stack=True)
+
+    def arena_pointer(self, position: int) -> str:
+        """Where temporaries are; ``position`` is that of the arena in the table."""
+        if self.on_stack:
+            return self.code.let(f"alloca [{self.arena.size} x i8], align {memory.ALIGNMENT}", "arena")
+        return self._from_table(position, "arena")
+
     def prologue(self) -> None:
         """Read the table of pointers."""
         table = [b.name for b in self.program.buffers if b.role in ("input", "output")]
         for position, name in enumerate(table):
             self.pointers[name] = self._from_table(position, name)
         if self.arena.offsets:
-            arena = self._from_table(len(table), "arena")
+            arena = self.arena_pointer(len(table))
             for name, offset in self.arena.offsets.items():
                 self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         steps = list(every_step(self.program.steps))
-        routines = dict.fromkeys(_routine(s) for s in steps if isinstance(s, (Gemm, RoutineCall, HostCall)))
+        routines = dict.fromkeys(external(s) for s in steps if isinstance(s, (Gemm, RoutineCall, HostCall)))
         if self.one_blas_thread and any(map(needs_one, steps)):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
         if any([isinstance(s, Counted) for s in steps]):
@@ -178,6 +197,8 @@ class _Emitter(Turns):
         if looks:
             routines |= dict.fromkeys((signals.TAKE, signals.HANDLE, signals.GIVE))
             self.nests.on_turn = self.look_within
+        if any([isinstance(s, Repeat) and s.parallel for s in steps]):
+            routines[RUN_BLOCKS] = None
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
         if looks:
@@ -187,6 +208,7 @@ class _Emitter(Turns):
         if calls:
             most = max([len(s.reads) + len(s.writes) for s in calls])
             self.handed = self.code.let(f"alloca [{most} x ptr]", "handed")
+        self.make_room(steps)
         if self.flushes and any([isinstance(s, HostCall) or _calls_lapack(s) for s in steps]):
             self.modes = self.code.let("alloca i32", "mode"), self.code.let("alloca i32", "host.mode")
 
@@ -211,6 +233,8 @@ class _Emitter(Turns):
                     self.calls.copy(self.pointers[target], self.pointers[source], size)
             case GuardStep():
                 self.guard(step)
+            case Repeat(parallel=True):
+                self.parallel(step)
             case Repeat():
                 self.repeat(step)
             case RepeatWhile():
@@ -315,14 +339,14 @@ class _Emitter(Turns):
 
     def one_product(self, g: Gemm, batch: str | None) -> None:
         """That of a batch whose number is in the register ``batch``."""
-        result = self.calls.product(_routine(g), g, self.pointers, batch)
+        result = self.calls.product(external(g), g, self.pointers, batch)
         if g.symmetric:
             mirror(self.nests, result, g.dtype, g.n, g.c.row_stride)
 
     def routine(self, call: RoutineCall) -> None:
         """LAPACK scales what is very small, and must find it: it is called with denormals that are no zeros."""
         with self.with_denormals() if _calls_lapack(call) else nullcontext():
-            self.calls.kernel(_routine(call), call, self.pointers)
+            self.calls.kernel(external(call), call, self.pointers)
 
     @contextmanager
     def with_denormals(self) -> Generator[None]:
@@ -346,10 +370,3 @@ class _Emitter(Turns):
 
 def _calls_lapack(step: Step) -> bool:
     return isinstance(step, RoutineCall) and bool(ROUTINES[step.routine].lapack)
-
-
-def _routine(step: Gemm | RoutineCall | HostCall) -> str:
-    """The external routine that a step calls."""
-    if isinstance(step, HostCall):
-        return HOST_CALL
-    return symbol_of(step.routine, step.dtype) if isinstance(step, RoutineCall) else product_routine(step)

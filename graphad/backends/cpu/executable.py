@@ -19,6 +19,7 @@ import numpy as np
 from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.boxes import Box, Input, Output
 from graphad.backends.cpu.entry.make import Program, make_entry
+from graphad.backends.cpu.pool import RUN_BLOCKS
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
 from graphad.backends.outcome import (
@@ -221,7 +222,7 @@ class Executable:
             )
         else:
             loaded = loader.find_text(*self._draft())
-        return _Code(loaded.artifact, loaded, tuple([addresses.routine(r) for r in loaded.artifact.routines]))
+        return _Code(loaded.artifact, loaded, tuple([_address(r) for r in loaded.artifact.routines]))
 
     def _draft(self) -> tuple[Artifact, str, int]:
         """The artifact but for its code, and the text of that, under a name that is not the user's."""
@@ -362,3 +363,12 @@ def compile_graph(
         raise LoweringError(f"there is no engine {engine!r}; choose 'llvm' or 'numba'")
     flush = config.flush_denormals if flush_denormals is None else flush_denormals
     return Executable(graph, name or graph.name, engine, flush, passes)
+
+
+def _address(routine: str) -> int:
+    """Of an external routine of a program, for the life of the process."""
+    if routine == RUN_BLOCKS:
+        from graphad.backends.cpu.pool import make
+
+        return make.address()
+    return addresses.routine(routine)

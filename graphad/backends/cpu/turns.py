@@ -132,16 +132,20 @@ class Turns:
                 at = self.code.let(f"sub nsw i64 {last_turn}, {at}", "back")
             self.look_after(step)
             self.pointers.update(zip(names, carried, strict=True))
-            for w in step.windows:
-                size = self.buffers[w.name].dtype.bits // 8
-                offset = self.code.let(f"mul nsw i64 {at}, {w.stride * size}", "offset")
-                if w.offset:
-                    offset = self.code.let(f"add nsw i64 {offset}, {w.offset * size}", "offset")
-                pointer = self.pointers[w.buffer]
-                self.pointers[w.name] = self.code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}", w.name)
+            self.windows(step, at)
             return self.turn(step, names, carried)
 
         return body
+
+    def windows(self, step: Repeat, at: str) -> None:
+        """Let the windows of a turn look where they look in turn ``at``."""
+        for w in step.windows:
+            size = self.buffers[w.name].dtype.bits // 8
+            offset = self.code.let(f"mul nsw i64 {at}, {w.stride * size}", "offset")
+            if w.offset:
+                offset = self.code.let(f"add nsw i64 {offset}, {w.offset * size}", "offset")
+            pointer = self.pointers[w.buffer]
+            self.pointers[w.name] = self.code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}", w.name)
 
     def repeat_while(self, step: RepeatWhile) -> None:
         code = self.code
@@ -186,11 +190,15 @@ class Turns:
         return [self.pointers[swapped[name]] for name in names]
 
     def enter(self, step: Repeat | RepeatWhile | Counted) -> None:
-        """Before steps that run several times: BLAS is kept to one thread if that is good for all that call it."""
+        """Before steps that run several times: BLAS is kept to one thread if that is good for all that call it.
+
+        It always is where turns are parallel: these have the threads.
+        """
         if not self.depth and self.one_blas_thread:
             steps = list(every_step((step,)))
-            if any(map(needs_one, steps)):
-                self.limit(not any(map(gains_by_several, steps)))
+            shared = {id(s) for t in steps if isinstance(t, Repeat) and t.parallel for s in t.body}
+            if any([needs_one(s) or (id(s) in shared and gains_by_several(s)) for s in steps]):
+                self.limit(not any([gains_by_several(s) for s in steps if id(s) not in shared]))
         self.depth += 1
 
     def leave(self, names: list[str], pointers: list[str]) -> None:
