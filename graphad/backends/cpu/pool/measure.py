@@ -1,8 +1,9 @@
 """From how much work on a job gains by workers: measured once per machine, in some milliseconds, when it matters.
 
 If the caller begins at once and a worker after a time o, a job that takes one thread A takes both P = (A + o) / 2. So
-o = 2 P - A, and a job of A = o takes as long either way. What is measured are jobs of many small blocks: one after the
-other, while the worker looks for jobs, and with a worker that sleeps. Medians count.
+o = 2 P - A, and a job of A = o takes as long either way. What is measured are jobs of many small blocks, right behind
+another, while the worker looks for jobs, and with a worker that sleeps. A and P are measured in turn, for a busy
+machine may be half as fast a moment later, and the median of o counts.
 """
 
 from __future__ import annotations
@@ -40,28 +41,24 @@ end:
 }}
 
 define internal i64 @break_even(i64 %blocks, i1 %asleep) nounwind {{
-  %alone = call i64 @median(i64 %blocks, i64 0, i1 false)
-  %shared = call i64 @median(i64 %blocks, i64 1, i1 %asleep)
-  %twice = mul i64 %shared, 2
-  %lost = sub i64 %twice, %alone
-  %least = call i64 @llvm.smax.i64(i64 %lost, i64 {LEAST})
-  %most = call i64 @llvm.smin.i64(i64 %least, i64 {MOST})
-  ret i64 %most
-}}
-
-define internal i64 @median(i64 %blocks, i64 %helpers, i1 %asleep) nounwind {{
 entry:
   %times = alloca [{_ROUNDS} x i64]
-  %before = call i64 @timed(i64 %blocks, i64 %helpers)  ; what comes first is no measure
   br label %round
 round:
   %number = phi i64 [ 0, %entry ], [ %more, %place ]
-  br i1 %asleep, label %wait, label %time
-wait:
+  %alone = call i64 @timed(i64 %blocks, i64 0)
+  br i1 %asleep, label %rest, label %wake
+rest:
   call void @until_asleep()
   br label %time
+wake:
+  %first = call i64 @timed(i64 %blocks, i64 1)
+  %second = call i64 @timed(i64 %blocks, i64 1)
+  br label %time
 time:
-  %new = call i64 @timed(i64 %blocks, i64 %helpers)
+  %shared = call i64 @timed(i64 %blocks, i64 1)
+  %twice = mul i64 %shared, 2
+  %new = sub i64 %twice, %alone
   br label %test
 test:  ; put it in its place among those before
   %k = phi i64 [ %number, %time ], [ %below, %move ]
@@ -86,7 +83,9 @@ place:
 end:
   %middle = getelementptr i64, ptr %times, i64 {_ROUNDS // 2}
   %median = load i64, ptr %middle
-  ret i64 %median
+  %least = call i64 @llvm.smax.i64(i64 %median, i64 {LEAST})
+  %most = call i64 @llvm.smin.i64(i64 %least, i64 {MOST})
+  ret i64 %most
 }}
 
 define internal i64 @timed(i64 %blocks, i64 %helpers) nounwind {{
