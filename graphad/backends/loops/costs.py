@@ -156,7 +156,7 @@ class Tally:
                 return f"in {extent} blocks"
             case Repeat(extent=extent):
                 self.repeated(step, _turns(extent), {w.name: w.buffer for w in step.windows})
-                return "" if extent == EXTENT else f"of {extent} turns"
+                return "" if extent == EXTENT else f"of {extent} turn{'s' * (extent != 1)}"
             case Counted():
                 self.repeated(step, 1, {})
                 return ""

@@ -14,10 +14,10 @@ from graphad.backends.cpu.parallel.wide import (
     Memory,
     Wide,
     as_wide,
+    columns_as_wide,
     cut_as_wide,
     leaves,
     named,
-    touched,
     unfolded,
     uses_of,
     with_new,
@@ -113,7 +113,9 @@ class Groups:
     def wide(self, s: Step) -> list[Wide]:
         """A step as wide loops: none, or one for each axis along which it can be cut, the best one first."""
         if isinstance(s, LoopNest):
-            found = [as_wide(s, self.alone)]
+            found = [as_wide(s, self.alone), columns_as_wide(s, self.memory)]
+            if found[0] is not None and found[1] is not None and found[0].loop.extent < found[1].loop.extent:
+                found.reverse()
         elif isinstance(s, (Gemm, RoutineCall)):
             cuts = ways(s) if isinstance(s, Gemm) else [Batch(s)] if has_batch(s) else []
             found = [cut_as_wide(cut, self.memory.names) for cut in cuts]
@@ -138,12 +140,15 @@ class Groups:
         Where one goes through elements and the other through rows of them, both go through rows.
         """
         extent = min(group.extent, wide.loop.extent) if group.members else wide.loop.extent
-        alike = [unfolded(m, extent, self.memory.names) for m in (*group.members, wide)]
-        members = [m for m in alike if m is not None]
-        if len(members) < len(alike) or not self.agree(group, wide, members):
+        alike = [unfolded(m, extent, self.memory.names)[:1] for m in group.members]
+        if not all(alike):
             return False
-        group.members = members
-        return True
+        for form in unfolded(wide, extent, self.memory.names):
+            members = [*[m for (m,) in alike], form]
+            if self.agree(group, form, members):
+                group.members = members
+                return True
+        return False
 
     def agree(self, group: Group, wide: Wide, members: Sequence[Wide]) -> bool:
         """Whether a loop needs no more of those of a group than what they have done in the same turn."""
@@ -156,8 +161,8 @@ class Groups:
         if {n for m in members for n in m.begins_with} & (group.writes | writes):
             return False
         together = self.memory.together(members)
-        own = {b for b in touched(together.body) if self.memory.is_own(b, together, members)}
-        return independent(together.var, together.extent, together.body, {}, own)
+        own = self.memory.all_own(together, members)
+        return own is not None and independent(together.var, together.extent, together.body, {}, own)
 
     def overlap(self, *members: Wide) -> bool:
         """Whether what is written may be seen under another name, through a window."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from graphad.backends.cpu.parallel.wide import Memory, is_wide
+from graphad.backends.cpu.parallel.wide import Memory, columns_as_wide, is_wide
 from graphad.backends.loops.ir import (
     Buffer,
     Index,
@@ -49,7 +49,7 @@ class Pieces:
         """The pieces of a nest, in order."""
         if any([isinstance(s, Let) and s.op == "threefry2x32" for s in nest.body]):  # memory holds no pairs
             return [nest]
-        wide = [is_wide(s, self.alone) for s in nest.body]
+        wide = [is_wide(s, self.alone) or self.has_columns(s) for s in nest.body]
         if len(nest.body) == 1 or not any(wide):
             return [nest]
         pieces: list[list[Statement]] = [[]]
@@ -59,6 +59,10 @@ class Pieces:
             else:
                 pieces[-1].append(s)
         return self.connected([p for p in pieces if p], nest)
+
+    def has_columns(self, s: Statement) -> bool:
+        """Whether a statement is a wide loop in a short one."""
+        return columns_as_wide(LoopNest((s,)), self.memory) is not None
 
     def connected(self, pieces: Sequence[Sequence[Statement]], nest: LoopNest) -> list[LoopNest]:
         """Each piece with loads of what it reads from others, and stores of what others read from it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from graphad.backends.cpu.parallel.columns import Columns, as_columns
 from graphad.backends.cpu.parallel.products import Product
 from graphad.backends.cpu.parallel.routines import Batch
 from graphad.backends.cpu.parallel.work import LEAST, work
@@ -51,14 +52,14 @@ _STACK: Final = 1 << 20
 class Wide:
     """A nest that is one wide loop: what is loaded before it, and stores of what it has combined behind.
 
-    Or a product or routine that is ``cut`` along an axis; ``loop`` then touches what that does.
+    Or a product, a routine or a nest of two loops that is ``cut`` along an axis; ``loop`` then touches what that does.
     """
 
     step: LoopNest | Gemm | RoutineCall
     before: tuple[Statement, ...]
     loop: Loop
     stores: tuple[Store, ...]
-    cut: Product | Batch | None = None
+    cut: Product | Batch | Columns | None = None
 
     @property
     def results(self) -> set[str]:
@@ -68,7 +69,7 @@ class Wide:
     @property
     def work(self) -> int:
         """That of a turn."""
-        return work(self.loop.body) if self.cut is None else self.cut.work
+        return self.cut.work if isinstance(self.cut, (Product, Batch)) else work(self.loop.body)
 
     @property
     def least(self) -> int:
@@ -105,6 +106,11 @@ class Memory:
         """Whether a buffer is a temporary that these loops use, and nothing else does."""
         uses = sum([name in named(m.step) for m in members])
         return self.buffers[name].role == "temporary" and self.uses.get(name) == uses
+
+    def all_own(self, together: Loop, members: Sequence[Wide]) -> set[str] | None:
+        """The temporaries that each turn can have alone; None, where these are more than there is room for."""
+        found = {b for b in touched(together.body) if self.is_own(b, together, members)}
+        return found if sum([buffer_bytes(self.buffers[b]) for b in found]) <= _STACK else None
 
     def is_own(self, name: str, together: Loop, members: Sequence[Wide]) -> bool:
         """Whether each turn of these loops together can have a temporary alone, which it writes before it reads it."""
@@ -155,27 +161,41 @@ def as_wide(nest: LoopNest, alone: Mapping[str, Buffer]) -> Wide | None:
     return None if found.begins_with & buffers_written(nest) else found
 
 
+def columns_as_wide(nest: LoopNest, memory: Memory) -> Wide | None:
+    """A nest as one that is cut along its inner loop."""
+    columns = as_columns(nest, memory.buffers)
+    if columns is None or not is_wide(columns.as_loop(), {}):
+        return None
+    found = Wide(nest, columns.begins_with, columns.as_loop(), (), columns)
+    return None if found.begins_with & buffers_written(nest) else found
+
+
 def cut_as_wide(cut: Product | Batch, names: Names) -> Wide | None:
     """A product or a routine that is cut along an axis, if that is worth it."""
     step = cut.gemm if isinstance(cut, Product) else cut.call
     return Wide(step, (), cut.as_loop(names), (), cut) if cut.extent * cut.work >= LEAST else None
 
 
-def unfolded(wide: Wide, extent: int, names: Names) -> Wide | None:
-    """A loop over all elements as one over ``extent`` rows of them; None, if it has no such rows."""
+def unfolded(wide: Wide, extent: int, names: Names) -> list[Wide]:
+    """A loop over all elements as one over ``extent`` rows of them, or over ``extent`` columns, if it has these."""
     loop = wide.loop
     if loop.extent == extent:
-        return wide
-    columns, rest = divmod(loop.extent, extent)
+        return [wide]
+    each, rest = divmod(loop.extent, extent)
     if rest or wide.cut is not None:
-        return None
-    row, column = names.fresh("row"), names.fresh(loop.var)
-    body = substituted(loop.body, loop.var, Index(0, tuple(sorted([(row, columns), (column, 1)]))))
-    inner = {c.name: names.fresh(c.name) for c in loop.carries}
-    nothing = [replace(c, name=inner[c.name], init=nothing_of(c)) for c in loop.carries]
-    part = Loop(column, columns, body, tuple(nothing), loop.vector, loc=loop.loc)
-    carries = tuple([Carry(c.name, c.dtype, c.combine, c.init, inner[c.name]) for c in loop.carries])
-    return replace(wide, loop=Loop(row, extent, (part,), carries, loc=loop.loc))
+        return []
+    found: list[Wide] = []
+    for outer, inner in ((each, 1), (1, extent)):  # how far the loops move
+        one, other = names.fresh("row"), names.fresh(loop.var)
+        body = substituted(loop.body, loop.var, Index(0, tuple(sorted([(one, outer), (other, inner)]))))
+        parts = {c.name: names.fresh(c.name) for c in loop.carries}
+        nothing = [replace(c, name=parts[c.name], init=nothing_of(c)) for c in loop.carries]
+        in_rows = inner == 1
+        part = Loop(other, each, body, tuple(nothing), loop.vector and in_rows, loc=loop.loc)
+        carries = tuple([Carry(c.name, c.dtype, c.combine, c.init, parts[c.name]) for c in loop.carries])
+        whole = Loop(one, extent, (part,), carries, loop.vector and not in_rows, loc=loop.loc)
+        found.append(replace(wide, loop=whole))
+    return found
 
 
 def nothing_of(c: Carry) -> Literal:

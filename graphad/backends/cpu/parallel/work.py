@@ -25,7 +25,7 @@ from graphad.backends.lower.scalars import cost_of
 #: Loops that run together are worth several threads from so much work on: that of some 40 us.
 WORTH: Final = 1 << 19
 #: A loop of less work does not join others.
-LEAST: Final = WORTH // 8
+LEAST: Final = WORTH // 32
 #: The work of a block, at least: some 5 us.
 BLOCK: Final = 1 << 16
 #: How many blocks there are at most: each costs a call, and its sums an addition.
