@@ -21,6 +21,7 @@ from graphad.backends.cpu.entry.spec import FLUSH_BITS
 from graphad.backends.cpu.jobs import Jobs, external
 from graphad.backends.cpu.one_thread import gains_by_several, needs_one
 from graphad.backends.cpu.pool import RUN_BLOCKS
+from graphad.backends.cpu.turns import products_with_threads
 from graphad.backends.llvm.access import Place
 from graphad.backends.llvm.calls import Calls
 from graphad.backends.llvm.mirror import mirror
@@ -127,10 +128,10 @@ class _Emitter(Jobs):
         comments: bool,
         one_blas_thread: bool,
         flushes: bool,
-        on_stack: bool = False,
+        in_turn: bool = False,
     ) -> None:
         self.program = program
-        self.native, self.on_stack = native, on_stack
+        self.native, self.in_turn = native, in_turn
         self.comments = comments
         self.flushes = flushes
         self.buffers = {b.name: b for b in program.buffers}
@@ -170,28 +171,22 @@ class _Emitter(Jobs):
 
     def within(self, body: KernelProgram) -> _Emitter:
         """The emitter of a turn of a parallel step."""
-        return _Emitter(body, self.native, self.comments, one_blas_thread=False, flushes=self.flushes, on_stack=True)
+        return _Emitter(body, self.native, self.comments, one_blas_thread=False, flushes=self.flushes, in_turn=True)
 
     def arena_pointer(self, position: int) -> str:
         """Where temporaries are; ``position`` is that of the arena in the table."""
-        if self.on_stack:
-            return self.code.let(f"alloca [{self.arena.size} x i8], align {memory.ALIGNMENT}", "arena")
-        return self._from_table(position, "arena")
+        return self.own_memory(self.arena.size) if self.in_turn else self._from_table(position, "arena")
 
     def prologue(self) -> None:
         """Read the table of pointers."""
         table = [b.name for b in self.program.buffers if b.role in ("input", "output")]
         for position, name in enumerate(table):
             self.pointers[name] = self._from_table(position, name)
-        if self.arena.offsets:
-            arena = self.arena_pointer(len(table))
-            for name, offset in self.arena.offsets.items():
-                self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         steps = list(every_step(self.program.steps))
         routines = dict.fromkeys(external(s) for s in steps if isinstance(s, (Gemm, RoutineCall, HostCall)))
-        if self.one_blas_thread and any(map(needs_one, steps)):
+        if self.one_blas_thread and (any(map(needs_one, steps)) or products_with_threads(steps)):
             routines |= dict.fromkeys((threads.ONE_THREAD, threads.OWN_THREADS))
-        if any([isinstance(s, Counted) for s in steps]):
+        if self.in_turn or any([isinstance(s, Counted) or (isinstance(s, Repeat) and s.parallel) for s in steps]):
             routines |= dict.fromkeys((memory.ALLOCATE, memory.RELEASE))
         looks = signals.look(self.program.steps)
         if looks:
@@ -201,6 +196,10 @@ class _Emitter(Jobs):
             routines[RUN_BLOCKS] = None
         for position, routine in enumerate(routines, len(table) + 1):
             self.calls.externals[routine] = self._from_table(position, routine)
+        if self.arena.offsets:
+            arena = self.arena_pointer(len(table))
+            for name, offset in self.arena.offsets.items():
+                self.pointers[name] = self.code.let(f"getelementptr inbounds i8, ptr {arena}, i64 {offset}", name)
         if looks:
             self.worked = self.code.let("alloca i64", "worked")
             self.code.do(f"store i64 0, ptr {self.worked}")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from graphad.backends import artifact
 from graphad.backends.cpu.parallel.work import nanoseconds
 from graphad.backends.cpu.pool import RUN_BLOCKS
 from graphad.backends.cpu.turns import Turns
 from graphad.backends.llvm.calls import product_routine
+from graphad.backends.loops import memory
 from graphad.backends.loops.ir import Gemm, HostCall, KernelProgram, Repeat, RoutineCall, Step
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.backends.routines.compiled import symbol_of
 from graphad.backends.routines.host import HOST_CALL
+
+#: Temporaries of a turn up to so many bytes are on the stack, of which some threads have little.
+_ON_STACK: Final = 1 << 16
 
 
 def external(step: Gemm | RoutineCall | HostCall) -> str:
@@ -37,6 +42,7 @@ class Jobs(Turns):
     program: KernelProgram
     context: str
     functions: int
+    allocated = ""  # the memory of a turn that is too large for the stack
 
     def within(self, body: KernelProgram) -> Jobs:
         """The emitter of a turn, whose steps are those of ``body``."""
@@ -82,15 +88,35 @@ class Jobs(Turns):
         return KernelProgram(self.program.name, (*table, *own, *windows), step.body)
 
     def function(self, step: Repeat, name: str) -> str:
-        """The text of a turn: ``void @NAME(ptr %T, i64 %turn)``, with temporaries on the stack."""
+        """The text of a turn: ``void @NAME(ptr %T, i64 %turn)``."""
         self.nests.vars[step.var], self.nests.extents[step.var] = "%turn", step.extent
         self.prologue()
         self.windows(step, "%turn")
         for inner in step.body:
             self.step(inner)
+        if self.allocated:
+            self.code.do(f"call void {self.calls.externals[memory.RELEASE]}(ptr {self.allocated})")
         self.code.do("ret void")
         head = f"define private void @{name}(ptr %T, i64 %turn) nounwind {{"
         return "\n".join([head, "entry:", *self.code.lines, "}"])
+
+    def own_memory(self, size: int) -> str:
+        """So many bytes for the temporaries of a turn: on the stack, if they are few."""
+        code = self.code
+        if size <= _ON_STACK:
+            return code.let(f"alloca [{size} x i8], align {memory.ALIGNMENT}", "arena")
+        allocate = f"{self.calls.externals[memory.ALLOCATE]}(i64 {size + memory.ALIGNMENT})"
+        self.allocated = code.let(f"call ptr {allocate}", "block")
+        missing, there = code.fresh("missing"), code.fresh("there")
+        none = code.let(f"icmp eq ptr {self.allocated}, null", "none")
+        code.do(f"br i1 {none}, label %{missing}, label %{there}")
+        code.start(missing)
+        code.call("llvm.trap", "void", [])  # as the system would end the process for its stack
+        code.do("unreachable")
+        code.start(there)
+        code.declarations["declare ptr @llvm.ptrmask.p0.i64(ptr, i64)"] = None
+        behind = code.let(f"getelementptr i8, ptr {self.allocated}, i64 {memory.ALIGNMENT - 1}", "at")
+        return code.let(f"call ptr @llvm.ptrmask.p0.i64(ptr {behind}, i64 {-memory.ALIGNMENT})", "arena")
 
 
 def _touched(step: Repeat) -> set[str]:
@@ -98,6 +124,6 @@ def _touched(step: Repeat) -> set[str]:
 
 
 def _table_size(step: Repeat) -> int:
-    """How many pointers a turn is handed."""
+    """How many pointers a turn is handed: buffers, a place for the arena, routines, and two for memory."""
     routines = {external(s) for s in every_step(step.body) if isinstance(s, (Gemm, RoutineCall))}
-    return len(_touched(step)) + 1 + len(routines)
+    return len(_touched(step)) + 1 + len(routines) + 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from graphad.backends.cpu.one_thread import gains_by_several, needs_one
 from graphad.backends.llvm.access import Place
@@ -14,6 +14,12 @@ from graphad.backends.loops.ir import Buffer, Counted, Repeat, RepeatWhile, Step
 from graphad.backends.loops.steps import buffers_read, buffers_written, every_step
 from graphad.backends.outcome import OUT_OF_MEMORY
 from graphad.ir.types import EXTENT, b1, i64
+
+
+def products_with_threads(steps: Iterable[Step]) -> list[Step]:
+    """The steps in parallel turns for which BLAS would take several threads, as large as they are."""
+    turns = [s for s in steps if isinstance(s, Repeat) and s.parallel]
+    return [s for t in turns for s in t.body if gains_by_several(s)]
 
 
 class Turns:
@@ -196,9 +202,10 @@ class Turns:
         """
         if not self.depth and self.one_blas_thread:
             steps = list(every_step((step,)))
-            shared = {id(s) for t in steps if isinstance(t, Repeat) and t.parallel for s in t.body}
-            if any([needs_one(s) or (id(s) in shared and gains_by_several(s)) for s in steps]):
-                self.limit(not any([gains_by_several(s) for s in steps if id(s) not in shared]))
+            shared = products_with_threads(steps)
+            if shared or any(map(needs_one, steps)):
+                alone = [s for s in steps if not any([s is t for t in shared])]
+                self.limit(not any(map(gains_by_several, alone)))
         self.depth += 1
 
     def leave(self, names: list[str], pointers: list[str]) -> None:

@@ -36,6 +36,7 @@ def make_tiny(monkeypatch):
     monkeypatch.setattr(groups, "WORTH", 1)
     monkeypatch.setattr(wide, "LEAST", 1)
     monkeypatch.setattr(products, "ROWS", 1)
+    monkeypatch.setattr(wide, "LANES", 1)
     for module in (groups, blocks):
         monkeypatch.setattr(module, "turns_of_block", lambda extent, each, least=1: min(3, extent))
 

@@ -37,7 +37,7 @@ from graphad.backends.loops.steps import over
 from graphad.backends.loops.visit import mapped
 from graphad.ir.types import DType, Literal, f64, literal
 
-#: What a block may have of arrays over all turns, in bytes: it lies on the stack, and should stay in the second cache.
+#: What a block has of arrays over all turns, in bytes: it should stay in the second cache.
 _ROOM: Final = 1 << 18
 
 
@@ -51,7 +51,7 @@ class Blocks:
         self.count, self.rest = divmod(extent, self.turns)
         self.var = self.names.fresh("block")
         self.together = memory.together(members)
-        self.own = [b for b in touched(self.together.body) if memory.is_own(b, self.together, members)]
+        self.own = sorted(memory.all_own(self.together, members) or ())
         self.stretches = self.sliced()
         sizes = self.count + bool(self.rest)
         self.parts = {

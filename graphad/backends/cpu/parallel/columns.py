@@ -24,7 +24,6 @@ class Columns:
     ahead: tuple[Statement, ...]
     inner: Loop
     behind: tuple[Statement, ...]
-    least = 1
 
     @property
     def results(self) -> set[str]:

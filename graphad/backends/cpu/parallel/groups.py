@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from graphad.backends.cpu.parallel.blocks import Blocks
 from graphad.backends.cpu.parallel.pieces import Pieces
@@ -53,6 +54,10 @@ def in_parallel(program: KernelProgram) -> KernelProgram:
     return replace(program, buffers=tuple(kept), steps=steps)
 
 
+#: Loops that make so many blocks do not join others if all of them together make fewer.
+_ENOUGH: Final = 8
+
+
 @dataclass(slots=True)
 class Group:
     """Loops that run block by block; ``ahead`` runs before them, ``late`` behind."""
@@ -76,12 +81,13 @@ class Group:
         """The buffers that its loops write."""
         return {n for m in self.members for n in buffers_written(m.step)}
 
-    def is_worth_it(self) -> bool:
-        """Whether the loops are enough work for several blocks."""
+    @property
+    def blocks(self) -> int:
+        """How many blocks its loops make; 1, if they are not worth more."""
         if not self.members:
-            return False
+            return 1
         each, least = sum([m.work for m in self.members]), max([m.least for m in self.members])
-        return self.extent * each >= WORTH and turns_of_block(self.extent, each, least) < self.extent
+        return self.extent // turns_of_block(self.extent, each, least) if self.extent * each >= WORTH else 1
 
 
 class Groups:
@@ -145,7 +151,7 @@ class Groups:
             return False
         for form in unfolded(wide, extent, self.memory.names):
             members = [*[m for (m,) in alike], form]
-            if self.agree(group, form, members):
+            if min(group.blocks, _ENOUGH) <= Group(members).blocks and self.agree(group, form, members):
                 group.members = members
                 return True
         return False
@@ -173,7 +179,7 @@ class Groups:
     def closed(self, group: Group) -> list[Step]:
         """The steps of a group."""
         steps: list[Step] = [m.step for m in group.members]
-        if group.is_worth_it():
+        if group.blocks > 1:
             self.changed = True
             steps = Blocks(self.memory, group.members).steps()
         return [*group.ahead, *steps, *group.late]

@@ -10,7 +10,7 @@ from typing import Final
 from graphad.backends.cpu.parallel.columns import Columns, as_columns
 from graphad.backends.cpu.parallel.products import Product
 from graphad.backends.cpu.parallel.routines import Batch
-from graphad.backends.cpu.parallel.work import LEAST, work
+from graphad.backends.cpu.parallel.work import LANES, LEAST, work
 from graphad.backends.cpu.signals import look_within
 from graphad.backends.loops.independence import independent, is_private
 from graphad.backends.loops.ir import (
@@ -44,8 +44,8 @@ from graphad.backends.loops.visit import walk
 from graphad.backends.lower.scalars import identity_of
 from graphad.ir.types import EXTENT, Literal, literal
 
-#: What each turn may have alone, in bytes: it lies on the stack.
-_STACK: Final = 1 << 20
+#: What each turn may have alone, in bytes, for each thread has it.
+_ALONE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,10 @@ class Wide:
 
     @property
     def least(self) -> int:
-        """How many turns a block has at least."""
-        return 1 if self.cut is None else self.cut.least
+        """How many turns a block has at least: whole vectors of lanes."""
+        if isinstance(self.cut, (Product, Batch)):
+            return self.cut.least
+        return LANES if self.loop.vector else 1
 
     @property
     def begins_with(self) -> set[str]:
@@ -110,7 +112,7 @@ class Memory:
     def all_own(self, together: Loop, members: Sequence[Wide]) -> set[str] | None:
         """The temporaries that each turn can have alone; None, where these are more than there is room for."""
         found = {b for b in touched(together.body) if self.is_own(b, together, members)}
-        return found if sum([buffer_bytes(self.buffers[b]) for b in found]) <= _STACK else None
+        return found if sum([buffer_bytes(self.buffers[b]) for b in found]) <= _ALONE else None
 
     def is_own(self, name: str, together: Loop, members: Sequence[Wide]) -> bool:
         """Whether each turn of these loops together can have a temporary alone, which it writes before it reads it."""
@@ -137,7 +139,7 @@ def is_wide(s: Statement, alone: Mapping[str, Buffer]) -> bool:
         return False
     body = forward(s).body
     own = {b for b in touched(body) if b in alone and is_private(alone[b], s, body)}
-    if sum([buffer_bytes(alone[b]) for b in own]) > _STACK:
+    if sum([buffer_bytes(alone[b]) for b in own]) > _ALONE:
         return False
     return independent(s.var, s.extent, body, {}, own)
 

@@ -30,6 +30,8 @@ LEAST: Final = WORTH // 32
 BLOCK: Final = 1 << 16
 #: How many blocks there are at most: each costs a call, and its sums an addition.
 MOST: Final = 256
+#: Fewer turns of a vector loop are no block: as many lanes as one may have.
+LANES: Final = 16
 #: Additions a nanosecond, about, in lanes.
 RATE: Final = 15
 
@@ -76,8 +78,7 @@ def nanoseconds(step: Repeat) -> int:
 
 
 def turns_of_block(extent: int, each: int, least: int = 1) -> int:
-    """How many turns make a block, at least ``least``, of a loop with ``extent`` turns of so much work each."""
-    turns = max(-(-BLOCK // max(each, 1)), -(-extent // MOST), least)
-    if turns >= 64:  # whole vectors, and whole lines of cache
-        turns = -(-turns // 64) * 64
-    return min(turns, extent)
+    """How many turns make a block: a multiple of ``least``, of a loop with ``extent`` turns of so much work each."""
+    turns = max(-(-BLOCK // max(each, 1)), -(-extent // MOST))
+    unit = least if turns < 64 else max(least, 64)  # whole lines of cache
+    return min(-(-turns // unit) * unit, extent)
