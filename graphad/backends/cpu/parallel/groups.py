@@ -74,12 +74,12 @@ class Group:
     @property
     def reads(self) -> set[str]:
         """The buffers that its loops read."""
-        return {n for m in self.members for n in buffers_read(m.step)}
+        return {n for m in self.members for n in m.reads}
 
     @property
     def writes(self) -> set[str]:
         """The buffers that its loops write."""
-        return {n for m in self.members for n in buffers_written(m.step)}
+        return {n for m in self.members for n in m.writes}
 
     @property
     def blocks(self) -> int:
@@ -158,7 +158,7 @@ class Groups:
 
     def agree(self, group: Group, wide: Wide, members: Sequence[Wide]) -> bool:
         """Whether a loop needs no more of those of a group than what they have done in the same turn."""
-        reads, writes = buffers_read(wide.step), buffers_written(wide.step)
+        reads, writes = wide.reads, wide.writes
         if any([_depend(wide.step, s) for s in group.late]) or self.overlap(*members):
             return False
         results = {n for m in group.members for n in m.results}
@@ -172,9 +172,11 @@ class Groups:
 
     def overlap(self, *members: Wide) -> bool:
         """Whether what is written may be seen under another name, through a window."""
-        names = {n for m in members for n in named(m.step)}
+        if not self.seen:
+            return False
+        names = {n for m in members for n in m.reads | m.writes}
         several = Counter([self.seen.get(n, n) for n in names])
-        return any([several[self.seen.get(n, n)] > 1 for m in members for n in buffers_written(m.step)])
+        return any([several[self.seen.get(n, n)] > 1 for m in members for n in m.writes])
 
     def closed(self, group: Group) -> list[Step]:
         """The steps of a group."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from graphad.backends.cpu.parallel.columns import Columns, as_columns
@@ -48,7 +49,11 @@ from graphad.ir.types import EXTENT, Literal, literal
 _ALONE: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+#: What counts the turns of loops that are looked at together.
+_TURN: Final = "turn of all"
+
+
+@dataclass(eq=False)
 class Wide:
     """A nest that is one wide loop: what is loaded before it, and stores of what it has combined behind.
 
@@ -60,13 +65,14 @@ class Wide:
     loop: Loop
     stores: tuple[Store, ...]
     cut: Product | Batch | Columns | None = None
+    alike: tuple[Statement, ...] | None = field(default=None, init=False)  # what `Memory.alike` has made of it
 
     @property
     def results(self) -> set[str]:
         """The buffers whose values are known when all turns have run."""
         return {s.buffer for s in self.stores} if self.cut is None else self.cut.results
 
-    @property
+    @cached_property
     def work(self) -> int:
         """That of a turn."""
         return self.cut.work if isinstance(self.cut, (Product, Batch)) else work(self.loop.body)
@@ -78,10 +84,20 @@ class Wide:
             return self.cut.least
         return LANES if self.loop.vector else 1
 
-    @property
+    @cached_property
     def begins_with(self) -> set[str]:
         """The buffers that are read before the loop."""
         return {s.buffer for s in self.before if isinstance(s, Load)}
+
+    @cached_property
+    def reads(self) -> set[str]:
+        """The buffers that are read."""
+        return buffers_read(self.step)
+
+    @cached_property
+    def writes(self) -> set[str]:
+        """The buffers that are written."""
+        return buffers_written(self.step)
 
 
 @dataclass(slots=True)
@@ -106,7 +122,7 @@ class Memory:
 
     def is_of(self, name: str, members: Sequence[Wide]) -> bool:
         """Whether a buffer is a temporary that these loops use, and nothing else does."""
-        uses = sum([name in named(m.step) for m in members])
+        uses = sum([name in m.reads or name in m.writes for m in members])
         return self.buffers[name].role == "temporary" and self.uses.get(name) == uses
 
     def all_own(self, together: Loop, members: Sequence[Wide]) -> set[str] | None:
@@ -120,12 +136,16 @@ class Memory:
 
     def together(self, members: Sequence[Wide]) -> Loop:
         """One loop with the bodies of all, for analysis."""
-        first, body = members[0].loop, list[Statement]()
-        for m in members:
+        body = [s for m in members for s in self.alike(m)]
+        return Loop(_TURN, members[0].loop.extent, tuple(body), vector=all([m.loop.vector for m in members]))
+
+    def alike(self, m: Wide) -> tuple[Statement, ...]:
+        """The body of a loop over `_TURN`, with names that no other has."""
+        if m.alike is None:
             names = {n: self.names.fresh(n) for n in names_of((m.loop, *m.before)) if n != m.loop.var}
             inner = with_unique_variables(m.loop.body, self.names)
-            body += renamed(substituted(inner, m.loop.var, Index(0, ((first.var, 1),))), names)
-        return Loop(first.var, first.extent, tuple(body), vector=all([m.loop.vector for m in members]))
+            m.alike = renamed(substituted(inner, m.loop.var, Index(0, ((_TURN, 1),))), names)
+        return m.alike
 
 
 def is_wide(s: Statement, alone: Mapping[str, Buffer]) -> bool:
@@ -160,7 +180,7 @@ def as_wide(nest: LoopNest, alone: Mapping[str, Buffer]) -> Wide | None:
     if len(stores) != len(behind) or not all(map(is_pure, before)):
         return None
     found = Wide(nest, before, forward(loop), stores)
-    return None if found.begins_with & buffers_written(nest) else found
+    return None if found.begins_with & found.writes else found
 
 
 def columns_as_wide(nest: LoopNest, memory: Memory) -> Wide | None:
@@ -169,7 +189,7 @@ def columns_as_wide(nest: LoopNest, memory: Memory) -> Wide | None:
     if columns is None or not is_wide(columns.as_loop(), {}):
         return None
     found = Wide(nest, columns.begins_with, columns.as_loop(), (), columns)
-    return None if found.begins_with & buffers_written(nest) else found
+    return None if found.begins_with & found.writes else found
 
 
 def cut_as_wide(cut: Product | Batch, names: Names) -> Wide | None:
