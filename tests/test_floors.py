@@ -76,9 +76,9 @@ LATE: dict[tuple[str, str], str] = {
     },
     ("graphad/backends/cpu/executable.py", "graphad.backends.cpu"): "start-up time: not for code found on disk",
     (
-        "graphad/backends/cpu/executable.py",
+        "graphad/backends/cpu/externals.py",
         "graphad.backends.cpu.pool",
-    ): "start-up time: not for programs without blocks",
+    ): "start-up time: only programs with blocks need it",
     ("graphad/backends/cpu/entry/make.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
     ("graphad/backends/llvm/loader.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",
     ("graphad/backends/routines/compiled.py", "graphad.backends.llvm"): "start-up time: not for code found on disk",

@@ -12,12 +12,12 @@ from graphad_kernels import math, scalar
 from graphad_kernels.cpu import blas
 from graphad_kernels.routines import ROUTINES
 
+from graphad.backends.cpu import externals
 from graphad.backends.cpu.emit import emit
 from graphad.backends.llvm import native
 from graphad.backends.loops.check import check_program
 from graphad.backends.loops.ir import Buffer, Index, KernelProgram, LoopNest, Role, Statement
 from graphad.backends.numba import source as emit_numba
-from graphad.backends.routines import addresses
 from graphad.ir.types import DType, Literal, literal
 from tests.backends.loading import load
 
@@ -84,7 +84,7 @@ def run_llvm(p: KernelProgram, inputs: Sequence[Any], native: int = 64) -> tuple
     arena = np.empty(emitted.arena_bytes + 64, np.uint8)
     pointers = [a.ctypes.data for a in [*inputs, *outputs]]
     pointers.append(-(-arena.ctypes.data // 64) * 64)
-    pointers += [addresses.routine(name) for name in emitted.externals]
+    pointers += [externals.address(name) for name in emitted.externals]
     run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(loaded.address)
     return int(run((ctypes.c_void_p * len(pointers))(*pointers))), outputs
 

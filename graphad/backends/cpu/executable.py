@@ -18,8 +18,8 @@ import numpy as np
 
 from graphad.backends.artifact import Artifact, symbol_of
 from graphad.backends.boxes import Box, Input, Output
+from graphad.backends.cpu import externals
 from graphad.backends.cpu.entry.make import Program, make_entry
-from graphad.backends.cpu.pool import RUN_BLOCKS
 from graphad.backends.llvm import loader
 from graphad.backends.llvm.library import object_key
 from graphad.backends.outcome import (
@@ -31,7 +31,6 @@ from graphad.backends.outcome import (
     HostSlot,
     guard_error,
 )
-from graphad.backends.routines import addresses
 from graphad.backends.routines.host import HostRun, answers_so_far, flat_function
 from graphad.config import config
 from graphad.errors import LoweringError, at
@@ -222,7 +221,7 @@ class Executable:
             )
         else:
             loaded = loader.find_text(*self._draft())
-        return _Code(loaded.artifact, loaded, tuple([_address(r) for r in loaded.artifact.routines]))
+        return _Code(loaded.artifact, loaded, tuple([externals.address(r) for r in loaded.artifact.routines]))
 
     def _draft(self) -> tuple[Artifact, str, int]:
         """The artifact but for its code, and the text of that, under a name that is not the user's."""
@@ -363,12 +362,3 @@ def compile_graph(
         raise LoweringError(f"there is no engine {engine!r}; choose 'llvm' or 'numba'")
     flush = config.flush_denormals if flush_denormals is None else flush_denormals
     return Executable(graph, name or graph.name, engine, flush, passes)
-
-
-def _address(routine: str) -> int:
-    """Of an external routine of a program, for the life of the process."""
-    if routine == RUN_BLOCKS:
-        from graphad.backends.cpu.pool import make
-
-        return make.address()
-    return addresses.routine(routine)
