@@ -107,7 +107,9 @@ def fits(xp):
             a, b, c, d = rates
             return (x + 0.01 * (a * x - b * x * y), y + 0.01 * (c * x * y - d * y)), x
 
-        return xp.sum(library.lax.scan(step, (xp.ones_like(rates[0]), xp.ones_like(rates[0])), None, length=100)[1] ** 2)
+        return xp.sum(
+            library.lax.scan(step, (xp.ones_like(rates[0]), xp.ones_like(rates[0])), None, length=100)[1] ** 2
+        )
 
     return lambda rates: xp.sum(library.vmap(one)(rates))
 
