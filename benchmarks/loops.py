@@ -268,8 +268,8 @@ def measured(program):
     return {name: 1e6 * seconds for name, seconds in interleaved(calls, repeat=15, number=5).items()}, first
 
 
+@graphad.config.override(num_threads=1)
 def main(*names):
-    graphad.config.update("num_threads", 1)
     jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "llvmlite", "numba", "jax", "graphad"))
     print(f"{'value and gradient of':22} {'graphad us':>11} {'jax us':>11} {'ratio':>6}  {'first call s':>12}  peers")

@@ -121,8 +121,8 @@ def error(found, wanted):
     return np.abs(np.asarray(found) - wanted).max() / max(1.0, np.abs(wanted).max())
 
 
+@graphad.config.override(num_threads=1)
 def main(*names):
-    graphad.config.update("num_threads", 1)
     jax.config.update("jax_enable_x64", True)
     print(versions("numpy", "scipy", "llvmlite", "jax", *["diffrax"] * HAS_DIFFRAX, "graphad"))
     if not HAS_DIFFRAX:

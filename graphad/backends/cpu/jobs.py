@@ -89,6 +89,7 @@ class Jobs(Turns):
 
     def function(self, step: Repeat, name: str) -> str:
         """The text of a turn: ``void @NAME(ptr %T, i64 %turn)``."""
+        assert self.code.fresh("turn") == "turn"  # no other value or label has the name
         self.nests.vars[step.var], self.nests.extents[step.var] = "%turn", step.extent
         self.prologue()
         self.windows(step, "%turn")

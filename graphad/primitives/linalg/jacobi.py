@@ -20,6 +20,7 @@ orthogonal already, makes orthonormal ones of them even where singular values ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +64,6 @@ _MINOR: Final = 1e-3
 _NEGLIGIBLE: Final = 0.01
 #: Short loops are unrolled where they stand in others: their bodies would be very long.
 _ROUNDS: Final = 8
-_GOLDEN: Final = 0.5 * (1 + 5**0.5)
 
 
 class _Rotations(NamedTuple):
@@ -277,7 +277,7 @@ def _columns_in_order(x: Ref, order: Ref) -> Ref:
 
 def _signs(vectors: Ref) -> Ref:
     """As `graphad.primitives.reference.signs`."""
-    turns = mul(convert(positions(vectors.builder, vectors.shape, vectors.ndim - 2), dtype=vectors.dtype), _GOLDEN)
+    turns = mul(convert(positions(vectors.builder, vectors.shape, vectors.ndim - 2), dtype=vectors.dtype), math.e)
     products = mul(vectors, add(sub(turns, floor(turns)), 1.0))
     return copysign(1.0, reduce_sum(products, axes=(vectors.ndim - 2,)))
 

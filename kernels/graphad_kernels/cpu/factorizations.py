@@ -36,8 +36,6 @@ from graphad_kernels.cpu.lapack import (
 )  # fmt: skip
 
 NAN = math.nan
-#: The golden ratio, whose multiples are spread evenly between integers.
-GOLDEN = 0.5 * (1 + math.sqrt(5.0))
 #: Rows and columns that are transposed at once.
 TILE = 16
 #: Of workspaces: the columns that LAPACK's blocked routines take at once, at most.
@@ -71,7 +69,10 @@ def _is_finite(x: Any, start: int, count: int) -> bool:
 
 
 def _sign(x: Any, start: int, step: int, n: int) -> float:
-    """-1 for a vector that is to be turned round, by its product with one that is orthogonal to none that is usual."""
+    """-1 for a vector that is to be turned round, by its product with one that is orthogonal to none that is usual.
+
+    Its ratios, multiples of e, are transcendental: those of eigenvectors of rational matrices are algebraic.
+    """
     total = x[start] * 0.0
     for i in range(n):
         total += x[start + i * step] * weight(i)
@@ -80,7 +81,7 @@ def _sign(x: Any, start: int, step: int, n: int) -> float:
 
 def weight(i: int) -> float:
     """Element ``i`` of that vector, which tells the signs of eigenvectors and singular vectors."""
-    return 1.0 + (i * GOLDEN) % 1.0
+    return 1.0 + (i * math.e) % 1.0
 
 
 def cholesky(a: Any, factor: Any, info: Any, batch: int, n: int, upper: int) -> None:

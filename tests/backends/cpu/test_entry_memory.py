@@ -170,7 +170,8 @@ def test_no_memory(store):
 
 
 END = """
-import os, numpy as np, graphad
+import os, warnings, numpy as np, graphad
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process with threads
 f = graphad.jit(lambda x: x * 2)
 x = np.ones(1 << 18)
 held = f(x)

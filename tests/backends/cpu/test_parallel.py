@@ -18,8 +18,9 @@ from graphad.backends.cpu.executable import compile_graph
 from graphad.backends.cpu.parallel import blocks, groups, in_parallel, products, wide
 from graphad.backends.cpu.stacks import interleaved
 from graphad.backends.loops.check import check_program
-from graphad.backends.loops.ir import Repeat
+from graphad.backends.loops.ir import LoopNest, Repeat, While
 from graphad.backends.loops.steps import every_step
+from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
 from graphad.backends.routines.host import HostRun
 from graphad.check.calculus import vjp_graph
@@ -157,6 +158,18 @@ def test_loops_that_wait_for_the_turn_before_stay_as_they_are():
         return lax.scan(lambda c, row: (gnp.tanh(c + row @ row), c), 0.0, x)[1]
 
     assert not parallel_steps(program_of(f, X))
+
+
+def test_lanes_that_branch(tiny):
+    """Before a branch is computed, a turn asks whether any lane takes it."""
+
+    def of_element(x):
+        return lax.cond(x > 0, lambda x: gnp.sin(x) * gnp.exp(x), lambda x: x * x, x)
+
+    graph = simplify(graphad.jit(lambda x: lax.map(of_element, x)).graph(X[:500, 0]))
+    nests = [n for p in parallel_steps(blocked(graph)[0]) for n in p.body if isinstance(n, LoopNest)]
+    assert any([isinstance(s, While) for n in nests for s in walk(n.body)])
+    assert check(graph, [X[:500, 0]], 1e-14)
 
 
 def test_steps_of_a_loop_are_in_blocks():
