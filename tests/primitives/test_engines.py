@@ -28,7 +28,9 @@ def fast_cases():
 
 
 def slow_cases():
-    every = {(engine, p, d) for engine in ("llvm", "numba") for p, d in cases(keep=pure)}
+    """With every second one of Numba's."""
+    numba = [("numba", p, d) for p, d in cases(keep=pure)][::2] + [("numba", p, d) for p, d in FIRST.items()]
+    every = {("llvm", p, d) for p, d in cases(keep=pure)} | set(numba)
     tried = {case for case in fast_cases() if case[0] == "llvm"}
     return sorted(every - tried, key=lambda case: [getattr(part, "name", part) for part in case])
 

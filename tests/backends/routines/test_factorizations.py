@@ -47,7 +47,7 @@ def test_guard_zones(name, dtype):
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("name", NAMES)
 def test_guard_zones_of_many_calls(name, dtype):
-    run_guarded(name, dtype, 10_000)
+    run_guarded(name, dtype, 2500)
 
 
 @pytest.mark.parametrize(("name", "dtype"), every(3, product(NAMES, ["f32", "f64"]), several=True))
