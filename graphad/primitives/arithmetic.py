@@ -85,12 +85,18 @@ def scaled_by_reciprocal(t: Any, y: Any) -> Any:
     return mul(t, div(1.0, y))
 
 
+def _over(x: Any, y: Any, z: Any) -> Any:
+    """``z / y`` of ``z = x / y``: a reciprocal is squared."""
+    is_reciprocal = isinstance(x.atom, Literal) and x.atom.value == 1 and y.dtype.bits >= 32
+    return mul(z, z) if is_reciprocal else div(z, y)
+
+
 div = elementwise(
     "div",
     doc="x / y of floats. Integers: `quo`, or convert first.",
     numpy=np.true_divide,
     scalar="{0} / {1}",
-    jvp=(lambda t, x, y, z: scaled_by_reciprocal(t, y), lambda t, x, y, z: mul(t, neg(div(z, y)))),
+    jvp=(lambda t, x, y, z: scaled_by_reciprocal(t, y), lambda t, x, y, z: mul(t, neg(_over(x, y, z)))),
     linear=(0,),
     transpose={0: lambda ct, x, y: div(ct, y)},
     domain=((-3.0, 3.0), (0.5, 3.0)),

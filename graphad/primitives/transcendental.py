@@ -26,7 +26,7 @@ sqrt = elementwise(
     doc="The square root; nan below zero.",
     numpy=np.sqrt,
     scalar="sqrt({0})",
-    jvp=(lambda t, x, y: mul(t, div(0.5, y)),),
+    jvp=(lambda t, x, y: mul(t, mul(div(1.0, y), 0.5)),),  # one quotient, where the user has the reciprocal as well
     domain=(0.5, 3.0),
 )
 

@@ -9,6 +9,7 @@ from graphad.backends.artifact import Artifact
 from graphad.backends.cpu.blocks import in_blocks
 from graphad.backends.cpu.emit import Emitted, emit
 from graphad.backends.cpu.parallel import in_parallel
+from graphad.backends.cpu.short import short_loops_written_out
 from graphad.backends.cpu.stacks import interleaved
 from graphad.backends.llvm import native
 from graphad.backends.llvm.library import host
@@ -27,7 +28,7 @@ from graphad.passes import applied
 def lowered(graph: Graph, passes: str, name: str) -> Lowered:
     """The loops of a graph, after the passes of a pipeline."""
     made = lower(applied(graph, passes), name, traits=cpu_traits(fma=host().fma))
-    program = in_parallel(interleaved(in_blocks(made.program)))
+    program = in_parallel(interleaved(in_blocks(short_loops_written_out(made.program))))
     if config.verify >= 2:
         check_program(program)
     return replace(made, program=program)

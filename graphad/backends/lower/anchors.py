@@ -174,6 +174,7 @@ class Decisions:
                 budget = cost  # an anchor in its place is what it widens
             else:
                 own = True
+        own = own or (self._reader[value] == _SEVERAL and len(self._stored_for(value, {value}, budget)) > 1)
         if own:
             self.anchored[value] = 1
             for a in definition.inputs:
@@ -182,6 +183,25 @@ class Decisions:
             reader, place = self._reader[value], self._place[value]
             for a in definition.inputs:
                 self.read(a, reader, place, budget - cost)
+
+    def _stored_for(self, value: int, readers: set[int], budget: float) -> set[int]:
+        """The values that have to be stored for the sake of ``value`` alone, if it is computed by its readers.
+
+        One buffer with ``value`` itself is less than two with what it is made of. ``readers`` are not stored either.
+        """
+        definition, found = self._flat.values[value], set[int]()
+        assert isinstance(definition, MapValue)
+        budget -= definition.template.cost
+        for a in definition.inputs:
+            made = self._flat.values[a] if type(a) is int else None
+            if type(a) is not int or type(made) is not MapValue or made.family is not None:
+                continue
+            readers.add(a)
+            if made.template.cost <= budget:
+                found |= self._stored_for(a, readers, budget)
+            elif self._from_smaller(a, CHEAP) < 0 and self._flat.uses[a] == definition.inputs.count(a):
+                found.add(a)
+        return found
 
     def _from_smaller(self, value: int, budget: float) -> float:
         """The rest of ``budget`` after computing ``value`` from smaller inputs alone; negative if impossible.
