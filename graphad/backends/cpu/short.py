@@ -21,39 +21,30 @@ along which memory is read in its order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from graphad.backends.loops.independence import independent
 from graphad.backends.loops.ir import (
     Buffer,
-    Carry,
+    Counted,
     Index,
     KernelProgram,
-    Let,
     Load,
     Loop,
     LoopNest,
-    Position,
+    Repeat,
+    RepeatWhile,
     Statement,
     Step,
     Store,
     While,
-    is_half,
     stride_of,
 )
-from graphad.backends.loops.rewrites import (
-    Names,
-    copied,
-    defined,
-    loops_of,
-    names_of,
-    renamed,
-    substituted,
-    used,
-)
-from graphad.backends.loops.steps import mapped_steps
+from graphad.backends.loops.rewrites import Names, loops_of, names_of, substituted, used
+from graphad.backends.loops.steps import buffers_read, buffers_written, every_step, mapped_steps
+from graphad.backends.loops.unrolled import combines, hoisted, jammed, tidied, turns_of
 from graphad.backends.loops.visit import walk
 from graphad.ir.types import EXTENT
 
@@ -63,26 +54,48 @@ _VECTOR: Final = 32
 #: A loop is long enough for lanes from so many turns.
 _LONG: Final = 16
 #: What is written out has at most so many statements.
-_MOST: Final = 160
+_MOST: Final = 700
 #: How many instructions an access by four lanes takes: to one element or neighbours, in a tile, or to places apart.
 _TOGETHER: Final = 1
 _TILE: Final = 3
 _APART: Final = 8
-#: How a loop combines, as an operator.
-_OPERATORS: Final = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or"}
 
 
 def short_loops_written_out(program: KernelProgram) -> KernelProgram:
     """``program`` with the lanes of its nests in long loops."""
     buffers = {b.name: b for b in program.buffers}
+    accesses = _accesses(program)
 
     def one(step: Step) -> Step:
         if not isinstance(step, LoopNest) or not _has_short(step.body) or _has_private(step.body, buffers):
             return step
-        around = Around(buffers, Names([*buffers, *names_of(step.body)]), {})
+        around = Around(buffers, accesses, Names([*buffers, *names_of(step.body)]), {})
         return replace(step, body=around.written_out(step.body))
 
-    return replace(program, steps=mapped_steps(program.steps, one))
+    steps = mapped_steps(program.steps, one)
+    if steps == program.steps:
+        return program
+    made = replace(program, steps=steps)
+    left = _accesses(made)
+    return replace(made, buffers=tuple([b for b in program.buffers if b.role != "temporary" or left[b.name]]))
+
+
+def _accesses(program: KernelProgram) -> Counter[str]:
+    """How many loads and stores there are of each buffer, and steps that name it."""
+    found: Counter[str] = Counter()
+    for s in every_step(program.steps):
+        match s:
+            case LoopNest():
+                found.update([t.buffer for t in walk(s.body) if isinstance(t, (Load, Store))])
+            case Repeat(swaps=swaps, windows=windows):
+                found.update([*[name for pair in swaps for name in pair], *[w.buffer for w in windows]])
+            case RepeatWhile(swaps=swaps, condition=condition):
+                found.update([*[name for pair in swaps for name in pair], condition])
+            case Counted(count=count):
+                found[count] += 1
+            case _:
+                found.update(buffers_read(s) | buffers_written(s))
+    return found
 
 
 def _has_short(statements: Iterable[Statement]) -> bool:
@@ -97,15 +110,28 @@ def _has_private(statements: Iterable[Statement], buffers: Mapping[str, Buffer])
 
 @dataclass(frozen=True)
 class Around:
-    """Statements stand in loops of these ``extents``."""
+    """What is known of statements.
+
+    Attributes
+    ----------
+    buffers
+        Those of the program.
+    accesses
+        How many loads, stores and other steps access each.
+    names
+        New names of values.
+    extents
+        The loops around.
+    """
 
     buffers: Mapping[str, Buffer]
+    accesses: Mapping[str, int]
     names: Names
     extents: Mapping[str, int]
 
     def within(self, loop: Loop) -> Around:
         """What is around the body of a loop."""
-        return Around(self.buffers, self.names, {**self.extents, loop.var: loop.extent})
+        return Around(self.buffers, self.accesses, self.names, {**self.extents, loop.var: loop.extent})
 
     def written_out(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
         """Statements with their short loops written out, where lanes gain by it."""
@@ -114,7 +140,7 @@ class Around:
             if isinstance(s, Loop) and not s.vector:
                 found += self.around_short(s)
             elif isinstance(s, Loop) and self.holds_long(s):
-                found += self.jammed(s)
+                found += self.at_once(s)
             else:
                 found.append(s)
         return self.fused(found) if len(loops_of(found)) > 1 and found != list(statements) else tuple(found)
@@ -123,84 +149,81 @@ class Around:
 
     def around_short(self, loop: Loop) -> list[Statement]:
         """A loop that has no lanes."""
-        inner = self.within(loop)
-        loops = [s for s in loop.body if isinstance(s, (Loop, While))]
-        if loops and all([inner.is_short(s) for s in loops]) and self.may_have_lanes(loop):
-            out = replace(loop, body=tuple([t for s in loop.body for t in inner.as_statements(s)]))
-            if len(out.body) <= _MOST:
-                return _hoisted(_tidy(replace(out, vector=True)))
-        body = inner.written_out(loop.body)
+        out = self.in_lanes(loop)
+        if out is not None:
+            return hoisted(out)
+        body = self.within(loop).written_out(loop.body)
         if body == loop.body:
             return [loop]
-        return [self.with_lanes(_tidy(replace(loop, body=body)))]
+        return [self.with_lanes(tidied(replace(loop, body=body)))]
 
-    def is_short(self, s: Statement) -> bool:
-        """Whether a loop is better written out, if the one around it has lanes instead."""
-        if not isinstance(s, Loop) or not s.vector or s.extent > SHORT or loops_of(s.body):
+    def in_lanes(self, loop: Loop) -> Loop | None:
+        """A long loop with lanes, that holds only short ones; None if it stays as it is."""
+        loops = [s for s in walk(loop.body) if isinstance(s, (Loop, While))]
+        if not loops or not all([combines(s) and isinstance(s, Loop) and s.extent <= SHORT for s in loops]):
+            return None
+        if _size(loop.body) > _MOST or not any([self.gains(s) for s in loops]):
+            return None
+        body = tuple([t for s in loop.body for t in turns_of(s, self.names)])
+        out = self.without_own(tidied(replace(loop, body=body, vector=True)), loop)
+        return out if self.may_have_lanes(out) else None
+
+    def gains(self, s: Loop | While) -> bool:
+        """Whether a loop in lanes is better without them, as lanes would be idle or sum up what is in them."""
+        if not isinstance(s, Loop) or not s.vector:
             return False
-        if any([isinstance(t, While) for t in s.body]) or not _is_arithmetic(s):
-            return False
-        if s.carries:
-            return True
-        sizes = [self.buffers[t.buffer].dtype.bits // 8 for t in s.body if isinstance(t, (Load, Store))]
-        return s.extent * max(sizes, default=8) < _VECTOR
+        return bool(s.carries) or not self.fills(s)
+
+    def fills(self, s: Loop) -> bool:
+        """Whether the elements of all turns fill a vector."""
+        sizes = [self.buffers[t.buffer].dtype.bits // 8 for t in walk(s.body) if isinstance(t, (Load, Store))]
+        return s.extent * max(sizes, default=8) >= _VECTOR
+
+    def without_own(self, out: Loop, loop: Loop) -> Loop:
+        """A loop without what it stores for itself alone, and does not load any more."""
+        accesses = Counter([s.buffer for s in walk(loop.body) if isinstance(s, (Load, Store))])
+        loaded = {s.buffer for s in walk(out.body) if isinstance(s, Load)}
+        own = {b for b, n in accesses.items() if self.buffers[b].role == "temporary" and self.accesses[b] == n}
+        body = [s for s in out.body if not isinstance(s, Store) or s.buffer not in own - loaded]
+        return replace(out, body=tuple(body))
 
     def may_have_lanes(self, loop: Loop) -> bool:
         """Whether turns of a loop, which is long, can be run in lanes."""
         return (
             _LONG <= loop.extent < EXTENT
             and not loop.reverse
-            and _is_arithmetic(loop)
-            and all([_is_arithmetic(s) for s in walk(loop.body) if isinstance(s, (Loop, While))])
+            and combines(loop)
+            and all([combines(s) for s in walk(loop.body) if isinstance(s, (Loop, While))])
             and _moves_in_step(loop)
             and independent(loop.var, loop.extent, loop.body, self.extents)
         )
 
-    def as_statements(self, s: Statement) -> list[Statement]:
-        """A short loop as what its turns do, one after the other."""
-        if not isinstance(s, Loop):
-            return [s]
-        running: dict[str, object] = {c.name: c.init for c in s.carries}
-        found: list[Statement] = []
-        for turn in range(s.extent):
-            body, own = copied(substituted(s.body, s.var, Index(turn)), self.names)
-            found += body
-            for c in s.carries:
-                name = c.name if turn == s.extent - 1 else self.names.fresh(f"{c.name}_")
-                found.append(_combined(c, name, running[c.name], own, s))
-                running[c.name] = name
-        return found
-
     # ---- a long loop within a short one
 
     def holds_long(self, loop: Loop) -> bool:
-        """Whether a short loop holds one long loop, whose turns can have the lanes."""
+        """Whether a short loop, whose lanes are not all busy, holds one long loop, whose turns can have them."""
         inner = _only_loop(loop.body)
-        if loop.extent > SHORT or loop.carries or inner is None or loops_of(inner.body):
+        if loop.extent > SHORT or loop.carries or inner is None or self.fills(loop):
             return False
-        return loop.extent * len(inner.body) <= _MOST and self.within(loop).may_have_lanes(inner)
+        loops = loops_of(inner.body)
+        if any([loops_of(s.body) or s.extent > SHORT for s in loops]) or loop.extent * _size(inner.body) > _MOST:
+            return False
+        return self.within(loop).may_have_lanes(inner)
 
-    def jammed(self, loop: Loop) -> list[Statement]:
-        """All turns of a short loop at once."""
-        before, inner, after = _parts(loop.body)
-        firsts: list[Statement] = []
-        bodies: list[Statement] = []
-        lasts: list[Statement] = []
-        carries: list[Carry] = []
-        for turn in range(loop.extent):
-            at = Index(turn)
-            first, own = copied(substituted(before, loop.var, at), self.names)
-            body, names = copied(renamed(substituted(inner.body, loop.var, at), own), self.names)
-            results = {c.name: self.names.fresh(f"{c.name}_") for c in inner.carries}
-            known = {**own, **names, **results}
-            ends = renamed((replace(inner, body=()),), known)
-            last, _ = copied(renamed(substituted(after, loop.var, at), known), self.names)
-            firsts += first
-            bodies += renamed(body, results)
-            lasts += last
-            carries += [c for s in ends if isinstance(s, Loop) for c in s.carries]
-        together = replace(inner, body=tuple(bodies), carries=tuple(carries), vector=True)
-        return [*firsts, *_hoisted(_tidy(together)), *lasts]
+    def at_once(self, loop: Loop) -> list[Statement]:
+        """All turns of a short loop in one long loop, which has the lanes."""
+        body: list[Statement] = []
+        for s in loop.body:
+            if isinstance(s, Loop):
+                inner = tuple([t for u in s.body for t in turns_of(u, self.names)])
+                body.append(replace(s, body=inner, vector=True))
+            else:
+                body.append(s)
+        return [
+            t
+            for s in jammed(replace(loop, body=tuple(body)), self.names)
+            for t in (hoisted(tidied(s)) if isinstance(s, Loop) else [s])
+        ]
 
     # ---- tidying up
 
@@ -221,7 +244,7 @@ class Around:
         """Two loops as one, if that computes the same; None otherwise."""
         if not (first.vector and second.vector) or first.extent != second.extent or loops_of(first.body + second.body):
             return None
-        if len(first.body) + len(second.body) > _MOST:
+        if _size(first.body) + _size(second.body) > _MOST:
             return None
         results = {c.name for c in first.carries}
         behind = [*between, second]
@@ -232,7 +255,7 @@ class Around:
         together = replace(first, body=body, carries=first.carries + second.carries)
         if not self.may_have_lanes(together):
             return None
-        return [*between, *_hoisted(_tidy(together))]
+        return [*between, *hoisted(tidied(together))]
 
     def with_lanes(self, loop: Loop) -> Loop:
         """A loop around one in lanes, which has the lanes instead if that reads memory in its order."""
@@ -245,71 +268,6 @@ class Around:
         return replace(loop, body=body, vector=True)
 
 
-def _tidy(loop: Loop) -> Loop:
-    """A loop without what computes or loads a value that is there already."""
-    stores = Counter([s.buffer for s in walk(loop.body) if isinstance(s, Store)])
-    seen: dict[Hashable, str] = {}
-    names: dict[str, str] = {}
-    found: list[Statement] = []
-    for s in loop.body:
-        (now,) = renamed((s,), names)
-        match now:
-            case Let(dtype=dtype, op=op, args=args):
-                key: Hashable = (op, dtype, args)
-            case Position(dtype=dtype, index=index):
-                key = (dtype, index)
-            case Load(buffer=buffer, index=index, dynamic=dynamic):
-                key = (buffer, index, dynamic)
-            case Store(buffer=buffer, index=index, dynamic=None, mask=None, value=str(value)) if stores[buffer] == 1:
-                seen[buffer, index, None] = value
-                key = None
-            case _:
-                key = None
-        if key is None:
-            found.append(_tidy(now) if isinstance(now, Loop) else now)
-        elif key in seen:
-            names |= dict.fromkeys(defined(now), seen[key])
-        else:
-            found.append(now)
-            if not isinstance(now, Load) or now.buffer not in stores:
-                seen[key] = defined(now)[0]
-    (ends,) = renamed((replace(loop, body=()),), names)
-    return replace(ends, body=tuple(found))  # type: ignore[type-var]
-
-
-def _hoisted(loop: Loop) -> list[Statement]:
-    """A loop behind what is the same in all of its turns."""
-    written = {s.buffer for s in walk(loop.body) if isinstance(s, Store)}
-    varies = {c.name for c in loop.carries}
-    before: list[Statement] = []
-    kept: list[Statement] = []
-    for s in loop.body:
-        if varies.isdisjoint(used((s,))) and _is_fixed(s, loop.var, written):
-            before.append(s)
-        else:
-            kept.append(s)
-            varies.update(names_of((s,)))
-    return [*before, replace(loop, body=tuple(kept))]
-
-
-def _is_fixed(s: Statement, var: str, written: Set[str]) -> bool:
-    """Whether a statement is a value that does not depend on ``var``, but for what it reads of others."""
-    match s:
-        case Let():
-            return True
-        case Position(index=index):
-            return not stride_of(index, var)
-        case Load(index=index, buffer=buffer):
-            return not stride_of(index, var) and buffer not in written
-        case _:
-            return False
-
-
-def _is_arithmetic(loop: Loop | While) -> bool:
-    """Whether what a loop carries can be combined by an operator, in any order."""
-    return isinstance(loop, Loop) and all([c.combine in _OPERATORS and not is_half(c.dtype) for c in loop.carries])
-
-
 def _moves_in_step(loop: Loop) -> bool:
     """Whether all accesses to a buffer that a loop writes move alike from turn to turn, as those of lanes must."""
     accesses = [s for s in walk(loop.body) if isinstance(s, (Load, Store))]
@@ -318,24 +276,15 @@ def _moves_in_step(loop: Loop) -> bool:
     return len(strides) == len(written) and all([stride for _, stride in strides])
 
 
-def _combined(c: Carry, name: str, running: object, names: Mapping[str, str], loop: Loop) -> Let:
-    """What a loop carries, after one more turn."""
-    reads = [names.get(r, r) if isinstance(r, str) else r for r in c.reads]
-    if c.factor is not None:
-        return Let(name, c.dtype, "fma", (*reads, running), loop.loc)  # type: ignore[arg-type]
-    return Let(name, c.dtype, _OPERATORS[c.combine], (running, *reads), loop.loc)  # type: ignore[arg-type]
+def _size(statements: Iterable[Statement]) -> int:
+    """How many statements these are when they are written out."""
+    return sum([s.extent * (_size(s.body) + len(s.carries)) if isinstance(s, Loop) else 1 for s in statements])
 
 
 def _only_loop(body: Sequence[Statement]) -> Loop | None:
     """The only statement that holds others, if it is a loop."""
     found = [s for s in body if isinstance(s, (Loop, While))]
     return found[0] if len(found) == 1 and isinstance(found[0], Loop) else None
-
-
-def _parts(body: Sequence[Statement]) -> tuple[Sequence[Statement], Loop, Sequence[Statement]]:
-    """What stands before the only loop, that, and what stands behind it."""
-    ((at, inner),) = [(k, s) for k, s in enumerate(body) if isinstance(s, Loop)]
-    return body[:at], inner, body[at + 1 :]
 
 
 def _cost(statements: Sequence[Statement], var: str) -> int:
