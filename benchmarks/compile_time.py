@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from programs import PROGRAMS  # first: it says to all libraries how many threads they have
+import one_thread  # noqa: F401
+from programs import PROGRAMS  # first: it clears what slows NumPy
 from first_call import stage_times
 from timing import versions
 

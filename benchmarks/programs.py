@@ -5,11 +5,8 @@ Run: ``python benchmarks/programs.py``. Every pair is first compared in value. P
 
 from __future__ import annotations
 
-import os
-
-# One thread each, said before the libraries are loaded.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+if __name__ == "__main__":
+    import one_thread  # noqa: F401
 
 from timing import interleaved, versions  # before NumPy: it clears what slows NumPy
 
@@ -127,8 +124,8 @@ def measured(program):
     return {name: 1e6 * seconds for name, seconds in interleaved(calls, repeat=31, number=20).items()}
 
 
+@graphad.config.override(num_threads=1)
 def main():
-    graphad.config.update("num_threads", 1)
     print(versions("numpy", "llvmlite", "jax", "graphad"))
     print(f"{'value and gradient of':16} {'graphad us':>11} {'jax us':>9} {'ratio':>6}")
     for program in PROGRAMS:

@@ -146,8 +146,8 @@ def measured(make, args):
 
     def on(threads):
         def call():
-            config.update("num_threads", threads)
-            return ours(*mine)
+            with config.override(num_threads=threads):
+                return ours(*mine)
 
         return call
 

@@ -15,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import checkpoints
 import first_call
 import growth
+import limits
 import linear_algebra
 import loops
 import odes
+import summary
+import threads
 import transforms
 
 
@@ -86,6 +89,17 @@ def test_loops_and_checkpoints(monkeypatch, lines):
     *_, plain, _, _, _, _, _, plain_while, _, _, _ = lines(checkpoints)
     assert plain.split()[:2] == ["None", "1"]
     assert plain_while.split() == ["None", "1.00"]
+
+
+def test_threads_limits_and_the_summary(monkeypatch, lines):
+    assert lines(threads, "N-body 300")[-1].startswith("N-body 300")
+    monkeypatch.setattr(limits, "LARGE", 1 << 16)
+    *_, last = lines(limits, "N-body 300")
+    assert last.startswith("N-body 300")
+    assert last.endswith("%")
+    *rows, last = lines(summary, "garch", "N-body 300")
+    assert [row.split()[0] for row in rows[-2:]] == ["garch", "N-body"]
+    assert last.startswith("2 programs, geometric mean ")
 
 
 def test_linear_algebra(lines):
