@@ -127,6 +127,8 @@ def test_bytes(device):
 def test_temporaries():
     found = graphad.jit(lambda x: gnp.exp(x @ x.T) @ x).explain(ROWS)
     assert (found.temporaries, found.scratch_bytes) == (2, 2 * 64 * 64 * 4)
+    assert found.peak_bytes == 2 * ROWS.nbytes + found.scratch_bytes
+    assert str(found).splitlines()[0].endswith("57.3 kB at the peak")
     assert graphad.jit(gnp.exp).explain(ROWS).temporaries == 0
 
 
@@ -269,7 +271,8 @@ def test_the_text_of_a_program_of_the_cpu():
     function, line = graphad.jit(distances), distances.__code__.co_firstlineno + 1
     headline, titles, *rows = repr(function.explain(ROWS)).splitlines()
     moved = r"1 matrix product \+ 1 loop nest, [\d.]+ kB moved \([\d.]+ x the least\)"
-    assert re.fullmatch(rf"distances on the CPU: {moved}, [\d.]+ k operations, 1 temporary in 16.4 kB", headline)
+    memory = r"1 temporary in 16.4 kB, [\d.]+ kB at the peak"
+    assert re.fullmatch(rf"distances on the CPU: {moved}, [\d.]+ k operations, {memory}", headline)
     assert titles.split() == ["step", "line", "read", "written", "operations"]
     assert [row.split(f"test_explain.py:{line}")[0].strip() for row in rows] == [
         "matrix product 64x48 @ 48x64",

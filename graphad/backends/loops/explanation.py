@@ -73,6 +73,8 @@ class Explanation(Cost):
         What was compiled, and for what.
     temporaries, scratch_bytes
         How many arrays it keeps between its steps, and the memory that they share.
+    held_bytes
+        The memory of its arguments and results.
     notes
         What else there is to say.
     """
@@ -82,11 +84,17 @@ class Explanation(Cost):
     target: str
     temporaries: int
     scratch_bytes: int
+    held_bytes: int
     notes: tuple[str, ...] = ()
 
     def count(self, kind: str) -> int:
         """How many steps are of a kind."""
         return sum(s.kind == kind for s in self.steps)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The memory that a call has at once: arguments, results, and what is between the steps."""
+        return self.held_bytes + self.scratch_bytes
 
     @property
     def headline(self) -> str:
@@ -96,6 +104,7 @@ class Explanation(Cost):
         moved = f"{format_bytes(self.moved_bytes)} moved ({self.excess:.2f} x the least)"
         scratch = f"{_many(self.temporaries, 'temporary')} in {format_bytes(self.scratch_bytes)}"
         parts = [steps, moved, f"{format_count(self.operations)} operations", scratch if self.temporaries else ""]
+        parts.append(f"{format_bytes(self.peak_bytes)} at the peak")
         return f"{self.name} on {self.target}: {', '.join([p for p in parts if p])}"
 
     def columns(self) -> list[Column]:
@@ -143,7 +152,15 @@ def explain(program: KernelProgram, target: str) -> Explanation:
     cost = costs(program)
     steps = _explained(program.steps, cost.steps, program.buffers)
     temporaries = sum(b.role == "temporary" for b in program.buffers)
-    return Explanation(steps, cost.minimum_bytes, program.name, target, temporaries, memory.plan(program).size)
+    scratch = memory.plan(program).size
+    return Explanation(
+        steps, cost.minimum_bytes, program.name, target, temporaries, scratch, held_bytes(program.buffers)
+    )
+
+
+def held_bytes(buffers: Iterable[Buffer]) -> int:
+    """The memory of the arguments and results among ``buffers``."""
+    return sum([memory.buffer_bytes(b) for b in buffers if b.role in ("input", "output")])
 
 
 def _explained(

@@ -25,6 +25,7 @@ from graphad.backends.loops.explanation import (
     Explanation,
     StepExplanation,
     format_bytes,
+    held_bytes,
     kind_of,
     lines_of,
 )
@@ -117,6 +118,7 @@ def explain(compiled: CrossCompiled) -> DeviceExplanation:
     by_library = compiled.has_gemm and any(isinstance(s, Gemm) for s in program.steps)
     return DeviceExplanation(
         tuple(steps), cost.minimum_bytes, program.name, compiled.target, temporaries, plan_arena(program).size,
+        held_bytes(program.buffers),
         tuple([*missing, *(["Matrix products are computed by cuBLASLt."] if by_library else [])]),
         architecture=compiled.architecture,
     )  # fmt: skip
