@@ -10,6 +10,7 @@ import graphad.numpy as gnp
 from graphad import optim
 from graphad.errors import DeletedArrayError
 from graphad.train import LossScale, batches, make_step
+from tests.compose.tools import close
 from tests.train.problems import (
     bits,
     line_data,
@@ -55,8 +56,11 @@ def test_a_step_is_what_one_would_write_by_hand(name, halt):
         for batch in batches(net_data(), 24, 0, epoch, drop_last=True):
             params, opt_state, loss = by_hand(params, opt_state, batch)
             expected.append(loss)
-    assert bits(losses) == bits(expected)
-    assert bits((state.params, state.opt_state)) == bits((params, opt_state))
+    found, wanted = (losses, state.params, state.opt_state), (expected, params, opt_state)
+    if halt:  # what looks for nan is computed with the rest, and sums may be added in another order
+        graphad.tree.map(lambda got, want: close(got, want, 1e-5), found, wanted)
+    else:
+        assert bits(found) == bits(wanted)
     assert int(state.step) == len(losses) == 12
 
 
