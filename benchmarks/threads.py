@@ -15,6 +15,7 @@ import numpy as np
 
 import graphad
 import graphad.numpy as gnp
+from graphad.backends.cpu.pool.available import available_threads
 from graphad.config import config
 
 RNG = np.random.default_rng(0)
@@ -146,13 +147,16 @@ def measured(make, args):
 
     def on(threads):
         def call():
-            with config.override(num_threads=threads):
-                return ours(*mine)
+            config.update("num_threads", threads)
+            return ours(*mine)
 
         return call
 
-    calls = {"all": on(None), "one": on(1), "jax": lambda: jax.block_until_ready(theirs(*their))}
-    return {name: 1e3 * seconds for name, seconds in interleaved(calls, repeat=31).items()}
+    calls = {"all": on(available_threads()), "one": on(1), "jax": lambda: jax.block_until_ready(theirs(*their))}
+    try:
+        return {name: 1e3 * seconds for name, seconds in interleaved(calls, repeat=31).items()}
+    finally:
+        config.update("num_threads", None)
 
 
 def main(*names):
