@@ -15,6 +15,7 @@ EVERY: Final = {
         "test_a_handler_ends_a_loop": 3,
     },
     "tests/backends/llvm/test_emit_loops.py": {
+        "test_every_combine": 3,
         "test_strided_reversed_shared_and_gathered_elements": 4,
     },
     "tests/backends/llvm/test_emit_products.py": {
@@ -24,6 +25,8 @@ EVERY: Final = {
     "tests/backends/llvm/test_emit_scalar.py": {
         "test_casts": 3,
         "test_elementary_functions_are_called_in_every_width": 3,
+        "test_float_operators_follow_numpy": 2,
+        "test_integer_operators": 2,
     },
     "tests/backends/llvm/test_mathlib.py": {
         "test_every_number_of_lanes_gives_the_same_bits_as_numpy": 4,
@@ -31,13 +34,21 @@ EVERY: Final = {
     "tests/backends/llvm/test_tiles.py": {
         "test_rows_of_every_width": 4,
     },
+    "tests/backends/llvm/test_unrolling.py": {
+        "test_long_bodies_are_as_much_code_at_any_size": 2,
+    },
     "tests/backends/loops/test_contraction.py": {
+        "test_all_emitters_compute_the_same_bits": 2,
         "test_sums_of_products": 4,
+    },
+    "tests/backends/lower/test_elements.py": {
+        "test_random_programs_are_numpys": 2,
     },
     "tests/backends/lower/test_fuse_values.py": {
         "test_lowered_is_the_reference": 4,
     },
     "tests/backends/lower/test_in_place.py": {
+        "test_random_bodies": 2,
         "test_values_and_derivatives": 3,
     },
     "tests/backends/routines/test_cholesky_derivatives.py": {
@@ -66,13 +77,19 @@ EVERY: Final = {
     },
     "tests/compose/test_checkpointed_while.py": {
         "test_arrays": 3,
+        "test_gradients_are_those_of_the_plain_loop_to_the_last_bit": 2,
         "test_loops_in_loops": 2,
+        "test_turns_run_in_as_few_sweeps_as_were_promised": 2,
+    },
+    "tests/compose/test_loops.py": {
+        "test_a_scan_is_the_loop_in_python": 2,
     },
     "tests/compose/test_python_loops.py": {
         "test_the_same_as_scan": 4,
     },
     "tests/compose/test_residual_limit.py": {
         "test_gradients_are_those_of_plain_loops": 3,
+        "test_too_little_says_how_much_works": 2,
     },
     "tests/compose/test_shared_values.py": {
         "test_device_programs": 3,
@@ -85,6 +102,7 @@ EVERY: Final = {
     },
     "tests/cuda/emit/test_emit_scans.py": {
         "test_log_sum_exps": 4,
+        "test_nothing_is_spilled": 2,
         "test_recurrences": 4,
     },
     "tests/cuda/schedule/test_half_precision.py": {
@@ -111,10 +129,12 @@ EVERY: Final = {
         "test_bits_are_left_out_only_where_all_elements_had_16": 2,
         "test_denormals_are_zeros_where_comparisons_take_them_for_it": 2,
         "test_every_dtype": 4,
+        "test_scattered_sums_are_sorted_by_the_bits_that_places_have": 2,
         "test_the_order_is_that_of_numpy": 3,
     },
     "tests/cuda/test_assembly.py": {
         "test_programs_assemble": 4,
+        "test_training_steps_in_16_bits_assemble": 2,
     },
     "tests/cuda/test_corners.py": {
         "test_products_of_any_shape": 4,
@@ -136,9 +156,14 @@ EVERY: Final = {
     "tests/cuda/test_programs.py": {
         "test_program_is_the_cpus": 4,
     },
+    "tests/cuda/test_random_programs.py": {
+        "test_derivatives_on_the_device_are_the_cpus": 3,
+        "test_device_is_the_reference": 3,
+    },
     "tests/cuda/test_routines_as_graphs.py": {
         "test_device_is_the_reference": 3,
         "test_faces": 2,
+        "test_one_matrix_without_a_result": 3,
         "test_values_and_gradients": 2,
     },
     "tests/devices/test_faces.py": {
@@ -151,6 +176,10 @@ EVERY: Final = {
         "test_as_jax": 4,
     },
     "tests/faces/lax/test_lax_linalg.py": {
+        "test_cholesky": 2,
+        "test_cholesky_update": 2,
+        "test_eigh": 2,
+        "test_qr": 2,
         "test_svd": 2,
         "test_triangular_solve": 4,
     },
@@ -179,6 +208,7 @@ EVERY: Final = {
         "test_values": 4,
     },
     "tests/faces/numpy/test_factorizations_bad_input.py": {
+        "test_a_matrix_alone_is_as_in_a_stack": 2,
         "test_a_matrix_that_is_not_finite_spoils_itself_alone": 4,
         "test_so_do_gradients": 4,
     },
@@ -215,11 +245,15 @@ EVERY: Final = {
     "tests/faces/numpy/test_sixteen_bits.py": {
         "test_values_and_gradients": 4,
     },
+    "tests/faces/numpy/test_sorting.py": {
+        "test_derivatives_of_every_operand": 2,
+    },
     "tests/faces/numpy/test_special.py": {
         "test_like_jax": 4,
     },
     "tests/faces/numpy/test_structural.py": {
         "test_orders": 4,
+        "test_running_combinations": 2,
         "test_sorting": 3,
     },
     "tests/faces/numpy/test_windows.py": {
@@ -227,6 +261,7 @@ EVERY: Final = {
     },
     "tests/faces/optim/test_optim_optax.py": {
         "test_fifty_steps_like_optax": 4,
+        "test_lbfgs_like_optax": 3,
         "test_schedules_like_optax": 4,
     },
     "tests/faces/python/test_check_grads.py": {
@@ -243,6 +278,7 @@ EVERY: Final = {
     },
     "tests/faces/random/test_random_distributions.py": {
         "test_compiled_and_batched_over_keys": 4,
+        "test_factors_of_traced_matrices": 4,
     },
     "tests/faces/scipy/test_bands.py": {
         "test_eigh_tridiagonal": 2,
@@ -261,9 +297,12 @@ EVERY: Final = {
         "test_svd": 3,
     },
     "tests/faces/scipy/test_matrix_functions.py": {
+        "test_funm": 2,
+        "test_solve_sylvester": 2,
         "test_sqrtm": 2,
     },
     "tests/faces/scipy/test_reductions.py": {
+        "test_hessenberg": 3,
         "test_householder_product": 2,
     },
     "tests/faces/scipy/test_systems.py": {
@@ -309,11 +348,22 @@ EVERY: Final = {
     "tests/passes/test_unroll_matrices.py": {
         "test_programs_and_their_gradients": 4,
     },
+    "tests/primitives/test_cumulative.py": {
+        "test_values_and_gradients_are_those_of_jax": 3,
+    },
+    "tests/primitives/test_engines.py": {
+        "test_engine_is_the_reference": 3,
+    },
+    "tests/primitives/test_special_points.py": {
+        "test_value_and_two_derivatives_are_those_of_jax": 3,
+    },
     "tests/solve/test_krylov.py": {
         "test_batches_of_matrices": 2,
         "test_containers": 2,
         "test_corners": 2,
+        "test_cycles_as_scipy_and_jax": 3,
         "test_derivatives_as_of_a_dense_solve": 2,
+        "test_derivatives_by_differences": 3,
         "test_few_bits": 3,
         "test_solves": 4,
         "test_tells_a_matrix_from_its_transpose": 2,
@@ -322,16 +372,24 @@ EVERY: Final = {
         "test_finds_what_scipy_finds": 3,
     },
     "tests/solve/test_minimize.py": {
+        "test_derivatives": 2,
         "test_finds_the_minimum": 4,
         "test_what_is_no_solution": 4,
     },
     "tests/solve/test_ode.py": {
+        "test_batches": 3,
         "test_closed_forms": 2,
     },
     "tests/solve/test_ode_derivatives.py": {
+        "test_lotka_volterra": 3,
+        "test_one_time_and_equal_times": 3,
         "test_parameters_that_are_matrices": 2,
     },
     "tests/solve/test_systems.py": {
+        "test_a_batch_stops_one_by_one": 3,
+        "test_an_equation_too_many": 3,
+        "test_containers": 3,
+        "test_derivatives": 2,
         "test_finds_what_scipy_finds": 3,
         "test_what_is_no_solution": 3,
     },
