@@ -21,6 +21,7 @@ from graphad.backends.loops.ir import (
     Store,
 )
 from graphad.backends.loops.rewrites import defined, used
+from graphad.backends.loops.steps import buffers_written
 from graphad.ir.types import DType
 
 
@@ -65,19 +66,26 @@ class Pieces:
         return columns_as_wide(LoopNest((s,)), self.memory) is not None
 
     def connected(self, pieces: Sequence[Sequence[Statement]], nest: LoopNest) -> list[LoopNest]:
-        """Each piece with loads of what it reads from others, and stores of what others read from it."""
+        """Each piece with loads of what it reads from others, and stores of what others read from it.
+
+        What others have loaded is loaded again.
+        """
         homes = {name: k for k, piece in enumerate(pieces) for s in piece for name in defined(s)}
         read = [used(piece) for piece in pieces]
         dtypes = dict(self.defined(nest.body))
-        crossing = {
-            n: self.cell(dtypes[n]) for n, k in homes.items() if any([n in r for r in (*read[:k], *read[k + 1 :])])
-        }
+        written = buffers_written(nest)
+        again = {s.name: s for s in nest.body if isinstance(s, Load) and s.dynamic is None and s.buffer not in written}
+        crossing = [n for n, k in homes.items() if any([n in r for r in (*read[:k], *read[k + 1 :])])]
+        cells = {n: self.cell(dtypes[n]) for n in crossing if n not in again}
         found: list[LoopNest] = []
         for k, piece in enumerate(pieces):
-            loads = [Load(n, at, Index(), loc=nest.loc) for n, at in crossing.items() if n in read[k] and homes[n] != k]
-            stores = [Store(at, Index(), n, loc=nest.loc) for n, at in crossing.items() if homes[n] == k]
+            loads = [again[n] for n in crossing if n in again and n in read[k] and homes[n] != k]
+            loads += [Load(n, at, Index(), loc=nest.loc) for n, at in cells.items() if n in read[k] and homes[n] != k]
+            own = [s for s in piece if not isinstance(s, Load) or s.name not in again or s.name in read[k]]
+            stores = [Store(at, Index(), n, loc=nest.loc) for n, at in cells.items() if homes[n] == k]
             loc = next((s.loc for s in piece if isinstance(s, Loop)), nest.loc)
-            found.append(LoopNest((*loads, *piece, *stores), loc))
+            if own or stores:
+                found.append(LoopNest((*loads, *own, *stores), loc))
         return found
 
     def cell(self, dtype: DType) -> str:
