@@ -78,7 +78,16 @@ def nanoseconds(step: Repeat) -> int:
 
 
 def turns_of_block(extent: int, each: int, least: int = 1) -> int:
-    """How many turns make a block: a multiple of ``least``, of a loop with ``extent`` turns of so much work each."""
+    """How many turns make a block: a multiple of ``least``, of a loop with ``extent`` turns of so much work each.
+
+    Where a few blocks more or less leave no rest, which would be written out once more, there are so many.
+
+    >>> turns_of_block(100_000, 128, 16)
+    400
+    """
     turns = max(-(-BLOCK // max(each, 1)), -(-extent // MOST))
     unit = least if turns < 64 else max(least, 64)  # whole lines of cache
-    return min(-(-turns // unit) * unit, extent)
+    turns = min(-(-turns // unit) * unit, extent)
+    count = -(-extent // turns)
+    near = sorted(range(max(count * 5 // 8, min(count, 2)), count * 3 // 2 + 1), key=lambda n: abs(n - count))
+    return next((extent // n for n in near if not extent % n and not extent // n % least), turns)
