@@ -115,11 +115,41 @@ def fits(xp):
     return lambda rates: xp.sum(library.vmap(one)(rates))
 
 
+def lenet(xp):
+    """LeNet-5 with pooling by maxima, on 64 images."""
+    lax = (graphad if xp is gnp else jax).lax
+    entropy = softmax(xp)
+
+    def half(x):
+        return lax.reduce_window(x, -np.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
+    def f(params, x, y):
+        k1, k2, w1, w2, w3 = params
+        h = half(xp.tanh(lax.conv_general_dilated(x, k1, (1, 1), "SAME")))
+        h = half(xp.tanh(lax.conv_general_dilated(h, k2, (1, 1), "VALID"))).reshape(x.shape[0], -1)
+        return entropy(xp.tanh(xp.tanh(h @ w1) @ w2) @ w3, y)
+
+    return f
+
+
+def attention(xp):
+    """Of 32 heads, 128 positions of 64 numbers each."""
+
+    def f(qkv):
+        q, k, v = qkv
+        scores = xp.einsum("hid,hjd->hij", q, k) / 8
+        weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+        return xp.sum(xp.tanh(xp.einsum("hij,hjd->hid", weights / xp.sum(weights, axis=-1, keepdims=True), v)))
+
+    return f
+
+
 def one_hot(rows, classes):
     return np.eye(classes, dtype=np.float32)[RNG.integers(0, classes, rows)]
 
 
 PARAMETERS = [(normal(784, 128) * 0.05, normal(128)), (normal(128, 10) * 0.1, normal(10))]
+LENET = [normal(*shape) / 10 for shape in ((6, 1, 5, 5), (16, 6, 5, 5), (400, 120), (120, 84), (84, 10))]
 DATA = normal(100_000, 30, dtype=np.float64)
 PROGRAMS = {
     "sin chain 1e6 f32": (sines, [normal(1_000_000)]),
@@ -130,6 +160,8 @@ PROGRAMS = {
     "GELU 2000 x 512": (gelu, [normal(2000, 512)]),
     "mixture, 50,000 points": (mixture, [normal(8, 2), normal(8) * 0.1, normal(8), normal(50_000, 2)]),
     "perceptron, batch 512": (perceptron, [PARAMETERS, normal(512, 784), one_hot(512, 10)]),
+    "LeNet, batch 64": (lenet, [LENET, normal(64, 1, 28, 28), one_hot(64, 10)]),
+    "attention, 32 heads": (attention, [[normal(32, 128, 64) for _ in range(3)]]),
     "50,000 systems 6 x 6": (
         systems,
         [normal(50_000, 6, 6, dtype=np.float64) + 6 * np.eye(6), normal(50_000, 6, 1, dtype=np.float64)],
