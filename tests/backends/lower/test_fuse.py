@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import graphad
+import graphad.numpy as gnp
 import graphad.primitives  # fills the registry
+from graphad import lax
 from graphad.backends.loops.check import check_program
 from graphad.backends.loops.ir import Copy, Gemm, GuardStep, Let, Load, Loop, LoopNest, Position, Store
 from graphad.backends.loops.text import format_program
 from graphad.backends.loops.visit import walk
 from graphad.backends.lower.fuse import lower
+from graphad.backends.lower.registers.nest import spaces
 from graphad.backends.routines.host import HostRun
 from graphad.errors import LoweringError
 from graphad.ir.builder import Builder
@@ -529,3 +533,17 @@ def test_program_names_are_identifiers(name, identifier):
     builder = Builder()
     x = builder.input_ref(vector(3))
     assert lower(builder.close([maximum(x, 0.0).atom], name=name)).program.name == identifier
+
+
+def test_nothing_is_no_batch():
+    """Its loops are run all the same: how often they turn is known of no lane."""
+
+    def f(x):
+        return lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, gnp.tanh(c[1])), (0, x))
+
+    graph = graphad.jit(f).graph(np.zeros((0, 40)))
+    (loop,) = [e for e in graph.eqns if e.regions]
+    results = [graph.avals[o] for o in loop.outputs]
+    assert spaces(loop, loop.primitive.lower((), loop.params), results) == [()]
+    turns, x = graphad.jit(f)(np.zeros((0, 40)))
+    assert (turns, x.shape) == (3, (0, 40))

@@ -77,7 +77,8 @@ def spaces(eqn: Eqn, lowering: Lowering, outs: Sequence[Aval]) -> list[Shape]:
                 break
             common = (*common, extents[0])
     few = sum([a.size for a in avals]) <= _FEW
-    batches = [common[:n] for n in range(len(common), 0, -1) if common[n - 1] > 1]  # the last axis is that of the lanes
+    last = [n for n in range(len(common), 0, -1) if common[n - 1] > 1]  # the axis of the lanes
+    batches = [common[:n] for n in last if 0 not in common[:n]]  # what has no members would know no number of turns
     wide = [b for b in batches if prod(b) >= _LANES]
     return [*wide, (), *[b for b in batches if b not in wide]] if few else [*batches, ()]
 
